@@ -1,0 +1,90 @@
+//! The directory an agent writes to.
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use crate::protocol::api::PreflightRow;
+use crate::protocol::command::{Options, Subject};
+use crate::protocol::outcome::Code;
+use crate::protocol::password::Password;
+
+/// An account, as one domain controller knew it a moment ago.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// What never changes about it.
+    pub object_guid: Uuid,
+    /// Where it stands.
+    pub dn: String,
+    /// The domain controller that said so, and that is asked again about this account.
+    pub controller: String,
+    /// `pwdLastSet`: 100 ns since 1601, on that controller's clock; 0 if the user must choose another password.
+    pub pwd_last_set: i64,
+}
+
+/// Whether a password is the account's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasswordCheck {
+    /// It is, even if the account may not log on for another reason.
+    Right,
+    /// It is not.
+    Wrong,
+    /// The directory would not say (a locked account, for example).
+    Unclear,
+}
+
+/// Why the directory did not do it, and how sure that is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DirectoryError {
+    /// It answered, and said no: certainly not done.
+    #[error("{detail}")]
+    Refused {
+        /// Why.
+        code: Code,
+        /// For people; never a password.
+        detail: String,
+    },
+    /// The request was not sent: certainly not done.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The request was sent and no answer came: it may have been done.
+    #[error("{0}")]
+    Uncertain(String),
+}
+
+/// What an agent asks of a directory. Every method has a deadline of its own and never hangs.
+#[async_trait]
+pub trait Directory: Send + Sync + 'static {
+    /// Finds the one account. Writes nothing.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Refused`] with `user_not_found`, `ambiguous_user` or `account_disabled`, or
+    /// [`DirectoryError::Unavailable`].
+    async fn find(&self, subject: &Subject) -> Result<Account, DirectoryError>;
+
+    /// Sets a new password, in one write together with what `options` ask for (`unlock`,
+    /// `force_change_at_next_logon`), at the account's controller.
+    ///
+    /// # Errors
+    /// Any [`DirectoryError`].
+    async fn reset_password(
+        &self,
+        account: &Account,
+        new_password: &Password,
+        options: Options,
+    ) -> Result<(), DirectoryError>;
+
+    /// The account's `pwdLastSet` now, at the same controller.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Unavailable`] if that controller does not answer; no other is asked.
+    async fn pwd_last_set(&self, account: &Account) -> Result<i64, DirectoryError>;
+
+    /// Tries a password at the same controller. A wrong one counts as a bad logon.
+    ///
+    /// # Errors
+    /// [`DirectoryError::Unavailable`] if that controller does not answer.
+    async fn try_password(&self, account: &Account, password: &Password) -> Result<PasswordCheck, DirectoryError>;
+
+    /// Looks whether resets can work: one row for each thing checked. Never fails; what is wrong stands in the rows.
+    async fn preflight(&self) -> Vec<PreflightRow>;
+}

@@ -1,0 +1,3 @@
+//! The agent: on the company's host, between the relay and the directory.
+
+pub mod directory;

@@ -1,0 +1,83 @@
+//! Time and randomness as parameters, so that a test can hold both in its hand.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Whole seconds since the Unix epoch: the `NumericDate` of RFC 7519 §2, which every object on the wire uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(transparent)]
+pub struct UnixTime(pub i64);
+
+impl UnixTime {
+    /// This time, later by `span` (whole seconds; the rest is cut off).
+    #[must_use]
+    pub fn plus(self, span: Duration) -> Self {
+        Self(self.0.saturating_add_unsigned(span.as_secs()))
+    }
+
+    /// How long until `later`; zero if it has passed.
+    #[must_use]
+    pub fn until(self, later: Self) -> Duration {
+        Duration::from_secs(u64::try_from(later.0.saturating_sub(self.0)).unwrap_or(0))
+    }
+}
+
+impl fmt::Display for UnixTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The wall clock.
+pub trait Clock: Send + Sync + 'static {
+    /// Milliseconds since the Unix epoch.
+    fn now_ms(&self) -> u64;
+
+    /// Seconds since the Unix epoch.
+    fn now(&self) -> UnixTime {
+        UnixTime(i64::try_from(self.now_ms() / 1000).unwrap_or(i64::MAX))
+    }
+}
+
+/// Bytes nobody can guess.
+pub trait Random: Send + Sync + 'static {
+    /// Fills `buffer`.
+    fn fill(&self, buffer: &mut [u8]);
+}
+
+/// The operating system's clock and random generator.
+#[derive(Debug)]
+pub struct System;
+
+impl System {
+    /// As the clock parameter.
+    #[must_use]
+    pub fn clock() -> Arc<dyn Clock> {
+        Arc::new(Self)
+    }
+
+    /// As the randomness parameter.
+    #[must_use]
+    pub fn random() -> Arc<dyn Random> {
+        Arc::new(Self)
+    }
+}
+
+impl Clock for System {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the operating system's clock")]
+    fn now_ms(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Random for System {
+    #[expect(clippy::expect_used, reason = "without randomness nothing may go on: no key, no id, no nonce is safe")]
+    fn fill(&self, buffer: &mut [u8]) {
+        aws_lc_rs::rand::fill(buffer).expect("the operating system gives no random bytes");
+    }
+}

@@ -1,0 +1,79 @@
+//! Outbound HTTPS, as agents and portals use it: system roots, and a private CA beside them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls_platform_verifier::Verifier;
+
+/// How long a connection may take to come up: TCP, proxy and TLS.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why no connection can be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    /// The file with the private CA is no use.
+    #[error("{path}: no CA certificate can be read from this file: {detail}")]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        detail: String,
+    },
+    /// No trust anchors, or no client.
+    #[error("TLS can't be set up: {0}")]
+    Tls(String),
+}
+
+/// The one cryptographic provider.
+#[must_use]
+pub fn crypto_provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+/// The certificates in a PEM file.
+///
+/// # Errors
+/// If there is none in it.
+pub fn read_ca(path: &Path) -> Result<Vec<CertificateDer<'static>>, NetError> {
+    let failed = |detail: String| NetError::CaFile { path: path.to_owned(), detail };
+    let certificates = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|e| failed(e.to_string()))?;
+    if certificates.is_empty() { Err(failed("it holds no PEM certificate".to_owned())) } else { Ok(certificates) }
+}
+
+/// TLS as a client that trusts the system's roots and, if given, the CA in `ca_file`.
+///
+/// # Errors
+/// If the file is no use or there are no roots at all.
+pub fn tls_client(ca_file: Option<&Path>) -> Result<ClientConfig, NetError> {
+    let tls = |e: rustls::Error| NetError::Tls(e.to_string());
+    let extra = ca_file.map(read_ca).transpose()?.unwrap_or_default();
+    let provider = crypto_provider();
+    let verifier = Verifier::new_with_extra_roots(extra, Arc::clone(&provider)).map_err(tls)?;
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(tls)?
+        .dangerous() // the name of the builder's method; the verifier is the platform's
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth())
+}
+
+/// An HTTPS client with [`tls_client`]'s trust. It honours `HTTPS_PROXY` and `NO_PROXY` and follows no redirects.
+///
+/// # Errors
+/// As [`tls_client`].
+pub fn https_client(ca_file: Option<&Path>) -> Result<reqwest::Client, NetError> {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls_client(ca_file)?)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("writeback/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|e| NetError::Tls(e.to_string()))
+}

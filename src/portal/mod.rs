@@ -1,0 +1,1 @@
+//! The portal's side: invites agents, trusts them, and asks them.

@@ -1,0 +1,270 @@
+//! The bodies of calls over HTTPS.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::enrollment::AgentKeys;
+use super::enrolment_code::Secret;
+use super::frame::v1;
+use super::ids::{AgentId, CommandId, InvitationId, JournalId, PortalId, TenantId};
+use super::jose::{PublicKey, RawJwk};
+use crate::clock::UnixTime;
+
+/// `POST /v1/tenants/{tenant}/invitations`: one agent may enrol.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewInvitation {
+    /// Made by the portal, so that the call can be repeated.
+    pub id: InvitationId,
+    /// base64url of the SHA-256 of the one-time token's 32 bytes.
+    pub token_sha256: String,
+    /// At most 24 hours ahead.
+    pub expires_at: UnixTime,
+}
+
+/// `POST /v1/enrollments`: an agent redeems an invitation.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Enrollment {
+    /// The organisation.
+    pub tenant: TenantId,
+    /// The invitation.
+    pub invitation: InvitationId,
+    /// The one-time token: 32 bytes as base64url.
+    #[schema(value_type = String)]
+    pub token: Secret,
+    /// The agent's id, made by itself.
+    pub agent: AgentId,
+    /// The agent's journal.
+    pub journal: JournalId,
+    /// The host's name, for people.
+    pub name: String,
+    /// Verifies the agent's outcomes and assertions.
+    #[schema(value_type = RawJwk)]
+    pub signing_key: PublicKey,
+    /// Passwords are sealed to it: P-256.
+    #[schema(value_type = RawJwk)]
+    pub sealing_key: PublicKey,
+    /// JWS, `typ: writeback-enrollment+jwt`, by the signing key.
+    pub proof: String,
+    /// JWS, `typ: writeback-attestation+jwt`, HS256 under the enrolment code's secret.
+    pub attestation: String,
+}
+
+/// The answer to an enrolment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Enrolled {
+    /// The agent.
+    pub agent: AgentId,
+    /// `pending` until the portal has verified and approved it.
+    pub status: AgentStatus,
+    /// The portal that made the invitation.
+    pub portal: PortalId,
+    /// Its public keys. The agent pins the one whose thumbprint stands in its enrolment code, and only that.
+    #[schema(value_type = Vec<RawJwk>)]
+    pub portal_keys: Vec<PublicKey>,
+}
+
+/// Where an agent stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentStatus {
+    /// Enrolled, and gets no commands.
+    Pending,
+    /// In service.
+    Approved,
+    /// Stopped for good.
+    Revoked,
+}
+
+/// An agent, as the relay shows it to a portal. The portal believes its own trust store first.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AgentView {
+    /// The agent.
+    pub agent: AgentId,
+    /// The host's name, for people.
+    pub name: String,
+    /// Where it stands at the relay.
+    pub status: AgentStatus,
+    /// Whether it has a session now.
+    pub online: bool,
+    /// The version it said in its last `Hello`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// When it enrolled.
+    pub enrolled_at: UnixTime,
+    /// The invitation it redeemed.
+    pub invitation: InvitationId,
+    /// Its signing key.
+    #[schema(value_type = RawJwk)]
+    pub signing_key: PublicKey,
+    /// Its sealing key.
+    #[schema(value_type = RawJwk)]
+    pub sealing_key: PublicKey,
+    /// JWS by the secret of the invitation: the portal verifies it before it trusts the keys.
+    pub attestation: String,
+    /// What the agent found when it last checked its directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preflight: Option<PreflightReport>,
+}
+
+impl AgentView {
+    /// Both keys.
+    #[must_use]
+    pub fn keys(&self) -> AgentKeys {
+        AgentKeys { signing: self.signing_key.clone(), sealing: self.sealing_key.clone() }
+    }
+}
+
+/// `GET /v1/tenants/{tenant}/agents`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AgentList {
+    /// All agents of the tenant, revoked ones too, oldest first.
+    pub agents: Vec<AgentView>,
+}
+
+/// What an agent found when it checked its directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PreflightReport {
+    /// When.
+    pub checked_at: UnixTime,
+    /// Each check.
+    pub rows: Vec<PreflightRow>,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PreflightRow {
+    /// What was checked.
+    pub check: String,
+    /// Where.
+    pub target: String,
+    /// How it went.
+    pub state: PreflightState,
+    /// What was found, and how to mend it, for people.
+    pub detail: String,
+}
+
+/// How a check went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PreflightState {
+    /// As it should be.
+    Ok,
+    /// Works, with something to look at.
+    Warning,
+    /// Resets will fail.
+    Failed,
+}
+
+impl PreflightReport {
+    /// The worst row; green if there is none.
+    #[must_use]
+    pub fn worst(&self) -> PreflightState {
+        self.rows.iter().map(|row| row.state).max().unwrap_or(PreflightState::Ok)
+    }
+}
+
+impl From<v1::Preflight> for PreflightReport {
+    fn from(frame: v1::Preflight) -> Self {
+        let rows = frame.rows.into_iter().map(|row| PreflightRow {
+            state: match row.state() {
+                v1::PreflightState::Ok => PreflightState::Ok,
+                v1::PreflightState::Warning => PreflightState::Warning,
+                v1::PreflightState::Failed | v1::PreflightState::Unspecified => PreflightState::Failed,
+            },
+            check: row.check,
+            target: row.target,
+            detail: row.detail,
+        });
+        Self { checked_at: UnixTime(frame.checked_at), rows: rows.collect() }
+    }
+}
+
+impl From<PreflightReport> for v1::Preflight {
+    fn from(report: PreflightReport) -> Self {
+        let rows = report.rows.into_iter().map(|row| v1::PreflightRow {
+            check: row.check,
+            target: row.target,
+            state: match row.state {
+                PreflightState::Ok => v1::PreflightState::Ok,
+                PreflightState::Warning => v1::PreflightState::Warning,
+                PreflightState::Failed => v1::PreflightState::Failed,
+            }
+            .into(),
+            detail: row.detail,
+        });
+        Self { checked_at: report.checked_at.0, rows: rows.collect() }
+    }
+}
+
+/// `GET /v1/tenants/{tenant}/availability`: is a reset possible now?
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Availability {
+    /// Whether at least one agent is approved, online, and its last preflight has no failed row.
+    pub available: bool,
+    /// Why not: `no_agent`, or `preflight_failed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The agents that could take a command.
+    pub agents: Vec<AgentId>,
+}
+
+/// Where a command stands. Only a signed outcome is the truth; `undeliverable`, `expired` and `unknown` are what the
+/// relay says on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CommandState {
+    /// Stored; nothing was written to a socket.
+    Accepted,
+    /// Written, or about to be written, to the agent's socket.
+    Delivering,
+    /// In the agent's journal.
+    Received,
+    /// There is a signed outcome; it says how it went.
+    Concluded,
+    /// Nothing was written to any socket, and nothing will be.
+    Undeliverable,
+    /// `exp` has passed, and nothing was written to any socket.
+    Expired,
+    /// `exp` has passed, it was delivered, and there is no answer yet. A signed outcome may still replace this.
+    Unknown,
+}
+
+/// When a command reached which state: seconds since the epoch, with milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Milestones {
+    /// Stored by the relay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepted_at: Option<f64>,
+    /// Handed to the agent's session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivering_at: Option<f64>,
+    /// In the agent's journal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub received_at: Option<f64>,
+    /// Concluded, or given up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concluded_at: Option<f64>,
+}
+
+/// A command, as the relay knows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CommandView {
+    /// The command's `jti`.
+    pub command: CommandId,
+    /// The agent it is for.
+    pub agent: AgentId,
+    /// Where it stands.
+    pub state: CommandState,
+    /// Why it is undeliverable: `no_agent`, `agent_busy`, or `draining`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When it reached which state.
+    pub milestones: Milestones,
+    /// The signed outcome: verify it before you believe it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    /// The W3C trace id of the request that brought the command.
+    pub trace_id: String,
+}

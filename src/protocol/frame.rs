@@ -1,0 +1,155 @@
+//! The frames of a session: `proto/writeback/v1/session.proto`.
+
+use prost::Message;
+
+use super::limits::MAX_FRAME_BYTES;
+
+/// The messages, generated from the `.proto` file, whose comments say what they mean.
+#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated")]
+pub mod v1 {
+    include!(concat!(env!("OUT_DIR"), "/writeback.v1.rs"));
+}
+
+pub use v1::agent_frame::Kind as FromAgent;
+pub use v1::relay_frame::Kind as FromRelay;
+
+/// The WebSocket subprotocol.
+pub const SUBPROTOCOL: &str = "writeback.v1";
+
+/// Why a message is not a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// Over [`MAX_FRAME_BYTES`].
+    #[error("a frame of {0} bytes; the limit is {MAX_FRAME_BYTES}")]
+    TooLarge(usize),
+    /// Not protobuf.
+    #[error("not a frame of writeback.v1")]
+    Malformed,
+    /// A kind that is not known here.
+    #[error("a frame of an unknown kind")]
+    UnknownKind,
+}
+
+macro_rules! frame {
+    ($kind:ident, $message:ident) => {
+        impl $kind {
+            /// Reads one binary message.
+            ///
+            /// # Errors
+            /// If it is too large, malformed, or of an unknown kind. It never panics, whatever the bytes.
+            pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
+                if bytes.len() > MAX_FRAME_BYTES {
+                    return Err(FrameError::TooLarge(bytes.len()));
+                }
+                let frame = v1::$message::decode(bytes).map_err(|_| FrameError::Malformed)?;
+                frame.kind.ok_or(FrameError::UnknownKind)
+            }
+
+            /// Writes one binary message.
+            #[must_use]
+            pub fn encode_frame(self) -> Vec<u8> {
+                v1::$message { kind: Some(self) }.encode_to_vec()
+            }
+        }
+    };
+}
+
+frame!(FromAgent, AgentFrame);
+frame!(FromRelay, RelayFrame);
+
+/// Why the relay closes a session. 4000 to 4499 mean "come back", 4500 to 4999 "don't".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// The node stops: come back, to another.
+    Drain,
+    /// Too many sessions: come back later.
+    Overload,
+    /// A text message.
+    TextMessage,
+    /// A frame over the limit.
+    FrameTooLarge,
+    /// An outcome for a command that does not name this agent, or in another agent's name.
+    ForeignOutcome,
+    /// Nothing heard for two and a half heartbeat intervals.
+    Silent,
+    /// No `Hello` in time.
+    HelloTimeout,
+    /// The relay can't go on with this session (its store is away).
+    Internal,
+    /// Not a frame, or one of an unknown kind.
+    ProtocolError,
+    /// The agent was revoked.
+    Revoked,
+    /// A newer process with the same identity has taken over.
+    Displaced,
+    /// The journal is not the one that was enrolled.
+    ForeignJournal,
+}
+
+impl CloseReason {
+    /// Every reason.
+    pub const ALL: &'static [Self] = &[
+        Self::Drain,
+        Self::Overload,
+        Self::TextMessage,
+        Self::FrameTooLarge,
+        Self::ForeignOutcome,
+        Self::Silent,
+        Self::HelloTimeout,
+        Self::Internal,
+        Self::ProtocolError,
+        Self::Revoked,
+        Self::Displaced,
+        Self::ForeignJournal,
+    ];
+
+    /// The WebSocket close code (RFC 6455 §7.4 and the IANA registry).
+    #[must_use]
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Drain => 1012,
+            Self::Overload => 1013,
+            Self::TextMessage => 1003,
+            Self::FrameTooLarge => 1009,
+            Self::ForeignOutcome => 1008,
+            Self::Silent => 4000,
+            Self::HelloTimeout => 4001,
+            Self::Internal => 4002,
+            Self::ProtocolError => 4500,
+            Self::Revoked => 4501,
+            Self::Displaced => 4502,
+            Self::ForeignJournal => 4503,
+        }
+    }
+
+    /// In one word, for the close frame, metrics and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Drain => "drain",
+            Self::Overload => "overload",
+            Self::TextMessage => "text_message",
+            Self::FrameTooLarge => "frame_too_large",
+            Self::ForeignOutcome => "foreign_outcome",
+            Self::Silent => "silent",
+            Self::HelloTimeout => "hello_timeout",
+            Self::Internal => "internal",
+            Self::ProtocolError => "protocol_error",
+            Self::Revoked => "revoked",
+            Self::Displaced => "displaced",
+            Self::ForeignJournal => "foreign_journal",
+        }
+    }
+
+    /// The reason behind a close code, if it is one of ours.
+    #[must_use]
+    pub fn from_code(code: u16) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.code() == code)
+    }
+
+    /// Whether an agent that was closed with `code` may connect again.
+    #[must_use]
+    pub fn may_come_back(code: u16) -> bool {
+        !(4500..5000).contains(&code)
+    }
+}

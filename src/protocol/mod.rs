@@ -1,0 +1,28 @@
+//! The objects on the wire, pure: no input, no output, no clock of their own.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`ids`] | tenants, portals, agents, commands |
+//! | [`jose`] | JWK, JWS, JWE: the standards, pinned to the few algorithms we take |
+//! | [`command`], [`sealed`] | what a portal asks, and the password that only the agent can open |
+//! | [`outcome`], [`event`] | what an agent answers, and how its event log names it |
+//! | [`assertion`] | who opens a session or makes a call |
+//! | [`enrollment`], [`enrolment_code`] | how an agent comes in |
+//! | [`frame`] | what travels on a session |
+//! | [`api`], [`problem`] | what travels over HTTPS |
+
+pub mod api;
+pub mod assertion;
+pub mod command;
+pub mod enrollment;
+pub mod enrolment_code;
+pub mod event;
+pub mod frame;
+pub mod ids;
+pub mod jose;
+pub mod limits;
+pub mod outcome;
+pub mod password;
+pub mod problem;
+pub mod sealed;
+mod subject;

@@ -1,0 +1,163 @@
+//! The outcome: an agent's signed answer, the only truth about a command.
+//!
+//! JWS compact, `typ: writeback-outcome+jwt`, signed by the agent, for the portal that asked.
+
+use serde::{Deserialize, Serialize};
+
+use super::event::Event;
+use super::ids::{AgentId, CommandId, ObjectId, PortalId, TenantId};
+use super::jose::{JoseError, Jws, PublicKey, SigningKey};
+use crate::clock::UnixTime;
+
+/// The `typ` header of an outcome.
+pub const OUTCOME_TYP: &str = "writeback-outcome+jwt";
+
+/// What is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// The directory has it.
+    Succeeded,
+    /// The directory refused; asking again changes nothing.
+    Rejected,
+    /// Not done, for a technical reason; may be tried again.
+    Failed,
+    /// Never started before `exp`.
+    Expired,
+    /// It may have been done; people have to look.
+    Unknown,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident, $text:literal, $status:ident, $event:ident;)*) => {
+        /// Why, in one word that programs can rely on. Each code has one status and one event.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code { $($(#[$doc])* $name,)* }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// As it stands in an outcome.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// What is known with this code.
+            #[must_use]
+            pub fn status(self) -> Status {
+                match self { $(Self::$name => Status::$status,)* }
+            }
+
+            /// How the event log names it.
+            #[must_use]
+            pub fn event(self) -> Event {
+                match self { $(Self::$name => Event::$event,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The new password is set.
+    PasswordReset, "password_reset", Succeeded, PasswordResetSuccess;
+    /// The password is changed.
+    PasswordChanged, "password_changed", Succeeded, ChangePasswordSuccess;
+    /// The account is unlocked.
+    AccountUnlocked, "account_unlocked", Succeeded, PasswordResetSuccess;
+    /// Length, complexity, history, age, or a password filter.
+    PasswordPolicy, "password_policy", Rejected, ADPasswordPolicyError;
+    /// The current password is wrong.
+    IncorrectPassword, "incorrect_password", Rejected, ADUserIncorrectPassword;
+    /// No such account.
+    UserNotFound, "user_not_found", Rejected, ADUserNotFoundError;
+    /// More than one account fits.
+    AmbiguousUser, "ambiguous_user", Rejected, ADMutliMatchError;
+    /// The account is disabled.
+    AccountDisabled, "account_disabled", Rejected, ADUserAccountDisabled;
+    /// The agent's service account lacks a right on this account.
+    InsufficientRights, "insufficient_rights", Rejected, ADPermissionsError;
+    /// The agent does not do this operation, or this option, yet.
+    Unsupported, "unsupported", Rejected, InPutValidationError;
+    /// No domain controller answers.
+    DirectoryUnavailable, "directory_unavailable", Failed, ADUnKnownError;
+    /// The sealed password can't be opened, or belongs to another command.
+    DecryptionFailed, "decryption_failed", Failed, DecryptionError;
+    /// The agent stopped in the middle, and the directory has not changed.
+    Interrupted, "interrupted", Failed, UnknownError;
+    /// Something unexpected in the agent.
+    Internal, "internal", Failed, UnknownError;
+    /// Never started before `exp`.
+    Expired, "expired", Expired, PasswordResetFail;
+    /// The agent asked the domain controller afterwards and could not find out.
+    Unknown, "unknown", Unknown, PasswordResetFail;
+}
+
+/// The claims of an outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The agent.
+    pub iss: AgentId,
+    /// The portal that asked.
+    pub aud: PortalId,
+    /// The organisation.
+    pub tenant: TenantId,
+    /// The outcome's own id.
+    pub jti: ObjectId,
+    /// The command's `jti`.
+    pub command: CommandId,
+    /// When it was signed.
+    pub iat: UnixTime,
+    /// What is known.
+    pub status: Status,
+    /// Why: one of [`Code`], or one that a newer agent knows.
+    pub code: String,
+    /// The event in the agent's log.
+    pub event_id: u32,
+    /// For people.
+    pub detail: String,
+    /// The directory has certainly not changed: a new command may be sent.
+    pub retry_safe: bool,
+    /// How long the directory took, in milliseconds; 0 if it was not asked.
+    pub directory_ms: u64,
+}
+
+impl Outcome {
+    /// Signs it.
+    ///
+    /// # Errors
+    /// If the cryptographic library refuses.
+    pub fn sign(&self, key: &SigningKey) -> Result<String, JoseError> {
+        key.sign(OUTCOME_TYP, self)
+    }
+
+    /// Takes a signed outcome apart; nothing is verified yet.
+    ///
+    /// # Errors
+    /// If it is not a JWS of this type.
+    pub fn parse(jws: &str) -> Result<Jws<'_>, JoseError> {
+        Jws::parse(jws, OUTCOME_TYP)
+    }
+
+    /// Verifies with the agent's key, and that it answers this command.
+    ///
+    /// # Errors
+    /// If the signature does not fit, or it is about something else.
+    pub fn verify(jws: &str, key: &PublicKey, command: &super::command::Command) -> Result<Self, JoseError> {
+        let outcome: Self = Self::parse(jws)?.verify([key])?;
+        if outcome.iss != command.aud {
+            return Err(JoseError::Mismatch("iss"));
+        }
+        if outcome.aud != command.iss {
+            return Err(JoseError::Audience { expected: command.iss.to_string() });
+        }
+        if outcome.tenant != command.tenant {
+            return Err(JoseError::Mismatch("tenant"));
+        }
+        if outcome.command != command.jti {
+            return Err(JoseError::Mismatch("command"));
+        }
+        Ok(outcome)
+    }
+}

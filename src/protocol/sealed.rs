@@ -1,0 +1,147 @@
+//! The sealed password: a JWE that only the agent opens, tied to its command.
+//!
+//! The plaintext is JSON, followed by spaces up to a multiple of 512 bytes, so that its length tells nothing.
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::command::{Command, Operation, Subject};
+use super::ids::{AgentId, CommandId, PortalId};
+use super::jose::{JoseError, PublicKey, SealingKey, seal};
+use super::limits::SEALED_BLOCK_BYTES;
+use super::password::Password;
+use crate::clock::Random;
+
+/// The passwords of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secrets {
+    /// The new password.
+    pub new_password: Password,
+    /// The current one, for `change_password` only.
+    pub current_password: Option<Password>,
+}
+
+/// What stands in the JWE: the passwords, and copies of the command's claims, so that it can't be moved to another.
+#[derive(Serialize)]
+struct Plaintext<'a> {
+    new_password: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    current_password: Option<&'a str>,
+    jti: CommandId,
+    iss: &'a PortalId,
+    aud: AgentId,
+    sub_id: &'a Subject,
+    operation: Operation,
+}
+
+#[derive(Deserialize)]
+struct Opened {
+    new_password: Password,
+    #[serde(default)]
+    current_password: Option<Password>,
+    jti: CommandId,
+    iss: PortalId,
+    aud: AgentId,
+    sub_id: Subject,
+    operation: Operation,
+}
+
+/// Seals `secrets` for `command` (whose own `sealed` is not looked at) to the agent's key.
+///
+/// # Errors
+/// If the key is no sealing key.
+pub fn seal_for(
+    command: &Command,
+    secrets: &Secrets,
+    recipient: &PublicKey,
+    random: &dyn Random,
+) -> Result<String, JoseError> {
+    let plaintext = Plaintext {
+        new_password: secrets.new_password.expose(),
+        current_password: secrets.current_password.as_ref().map(Password::expose),
+        jti: command.jti,
+        iss: &command.iss,
+        aud: command.aud,
+        sub_id: &command.sub_id,
+        operation: command.operation,
+    };
+    // Written in one piece: a growing buffer would leave copies behind that nobody overwrites.
+    let mut buffer = Zeroizing::new(Vec::with_capacity(super::limits::MAX_COMMAND_BYTES));
+    serde_json::to_writer(&mut *buffer, &plaintext).map_err(|e| JoseError::Claims(e.to_string()))?;
+    let padded = buffer.len().next_multiple_of(SEALED_BLOCK_BYTES);
+    buffer.resize(padded, b' ');
+    seal(&buffer, recipient, random)
+}
+
+/// Opens the sealed password of `command`, and compares what is inside with the command.
+///
+/// # Errors
+/// If there is none, it can't be opened, or it belongs to another command.
+pub fn open_for(command: &Command, key: &SealingKey) -> Result<Secrets, JoseError> {
+    let plaintext = key.open(command.sealed.as_deref().ok_or(JoseError::Mismatch("sealed"))?)?;
+    let opened: Opened = serde_json::from_slice(&plaintext)
+        // serde's message may quote the text, so it is not repeated.
+        .map_err(|_| JoseError::Malformed("what is sealed is not the JSON object of a password"))?;
+    let fits = (opened.jti, &opened.iss, opened.aud, &opened.sub_id, opened.operation)
+        == (command.jti, &command.iss, command.aud, &command.sub_id, command.operation);
+    let complete = opened.current_password.is_some() == (command.operation == Operation::ChangePassword);
+    if fits && complete {
+        Ok(Secrets { new_password: opened.new_password, current_password: opened.current_password })
+    } else {
+        Err(JoseError::Mismatch("sealed"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{System, UnixTime};
+    use crate::protocol::jose::Validity;
+
+    fn command() -> Command {
+        Command {
+            iss: "portal-1".parse().unwrap(),
+            aud: AgentId::new(&System, &System),
+            tenant: "contoso".parse().unwrap(),
+            jti: CommandId::new(&System, &System),
+            validity: Validity { iat: UnixTime(1), exp: UnixTime(2) },
+            sub_id: Subject::upn("jane@corp.example").unwrap(),
+            operation: Operation::ResetPassword,
+            options: Default::default(),
+            sealed: None,
+        }
+    }
+
+    fn secrets(password: &str) -> Secrets {
+        Secrets { new_password: Password::new(password.into()).unwrap(), current_password: None }
+    }
+
+    #[test]
+    fn it_opens_for_its_own_command_and_for_no_other() {
+        let key = SealingKey::generate().unwrap();
+        let mut command = command();
+        command.sealed = Some(seal_for(&command, &secrets("pässwörd \u{1f600}"), key.public(), &System).unwrap());
+        assert_eq!(open_for(&command, &key).unwrap(), secrets("pässwörd \u{1f600}"));
+
+        let moved = |change: fn(&mut Command)| {
+            let mut other = command.clone();
+            change(&mut other);
+            open_for(&other, &key)
+        };
+        let mismatch = Err(JoseError::Mismatch("sealed"));
+        assert_eq!(moved(|c| c.jti = CommandId::new(&System, &System)), mismatch);
+        assert_eq!(moved(|c| c.aud = AgentId::new(&System, &System)), mismatch);
+        assert_eq!(moved(|c| c.iss = "portal-2".parse().unwrap()), mismatch);
+        assert_eq!(moved(|c| c.sub_id = Subject::upn("joe@corp.example").unwrap()), mismatch);
+        assert_eq!(moved(|c| c.operation = Operation::ChangePassword), mismatch);
+        assert_eq!(moved(|c| c.sealed = None), mismatch);
+    }
+
+    #[test]
+    fn its_length_tells_nothing_of_the_passwords() {
+        let key = SealingKey::generate().unwrap();
+        let command = command();
+        let length = |p: &str| seal_for(&command, &secrets(p), key.public(), &System).unwrap().len();
+        assert_eq!(length("x"), length(&"x".repeat(128)));
+    }
+}

@@ -1,0 +1,139 @@
+//! Whose account: a subject identifier (RFC 9493) that is a UPN or an objectGUID.
+
+use std::fmt;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+
+/// An account in the directory.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "RawSubject", into = "RawSubject")]
+pub enum Subject {
+    /// By userPrincipalName: `{"format":"account","uri":"acct:jane@corp.example"}`.
+    Upn(String),
+    /// By objectGUID: `{"format":"opaque","id":"6f2c…"}`, lowercase and hyphenated.
+    ObjectGuid(uuid::Uuid),
+}
+
+/// Why a subject identifier is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSubject {
+    /// Not a UPN.
+    #[error("a user principal name is user@domain, at most 1024 bytes, without control characters")]
+    Upn,
+    /// Not an `acct:` URI (RFC 7565).
+    #[error("an acct: URI with percent-encoded UTF-8 is expected")]
+    Uri,
+    /// Not an objectGUID.
+    #[error("an objectGUID as lowercase hyphenated text is expected")]
+    Guid,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(tag = "format", rename_all = "lowercase")]
+enum RawSubject {
+    Account { uri: String },
+    Opaque { id: String },
+}
+
+/// Everything but the unreserved characters of RFC 3986 §2.3.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+impl Subject {
+    /// An account by its user principal name.
+    ///
+    /// # Errors
+    /// If it is not of the form `user@domain`.
+    pub fn upn(text: &str) -> Result<Self, InvalidSubject> {
+        let (user, domain) = text.rsplit_once('@').ok_or(InvalidSubject::Upn)?;
+        if user.is_empty() || domain.is_empty() || text.len() > 1024 || text.chars().any(char::is_control) {
+            return Err(InvalidSubject::Upn);
+        }
+        Ok(Self::Upn(text.to_owned()))
+    }
+
+    /// An account by its objectGUID.
+    ///
+    /// # Errors
+    /// If it is not lowercase hyphenated text.
+    pub fn object_guid(text: &str) -> Result<Self, InvalidSubject> {
+        let guid = uuid::Uuid::try_parse(text).map_err(|_| InvalidSubject::Guid)?;
+        if guid.hyphenated().to_string() != text {
+            return Err(InvalidSubject::Guid);
+        }
+        Ok(Self::ObjectGuid(guid))
+    }
+
+    /// A UPN if there is an `@`, else an objectGUID: what people type.
+    ///
+    /// # Errors
+    /// If it is neither.
+    pub fn from_text(text: &str) -> Result<Self, InvalidSubject> {
+        if text.contains('@') { Self::upn(text) } else { Self::object_guid(&text.to_ascii_lowercase()) }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Upn(upn) => f.write_str(upn),
+            Self::ObjectGuid(guid) => guid.hyphenated().fmt(f),
+        }
+    }
+}
+
+impl From<Subject> for RawSubject {
+    fn from(subject: Subject) -> Self {
+        match subject {
+            Subject::Upn(upn) => {
+                let (user, domain) = upn.rsplit_once('@').unwrap_or((&upn, ""));
+                let (user, domain) = (utf8_percent_encode(user, ENCODED), utf8_percent_encode(domain, ENCODED));
+                Self::Account { uri: format!("acct:{user}@{domain}") }
+            }
+            Subject::ObjectGuid(guid) => Self::Opaque { id: guid.hyphenated().to_string() },
+        }
+    }
+}
+
+impl TryFrom<RawSubject> for Subject {
+    type Error = InvalidSubject;
+
+    fn try_from(raw: RawSubject) -> Result<Self, InvalidSubject> {
+        match raw {
+            RawSubject::Opaque { id } => Self::object_guid(&id),
+            RawSubject::Account { uri } => {
+                let encoded = uri.strip_prefix("acct:").ok_or(InvalidSubject::Uri)?;
+                Self::upn(&percent_decode_str(encoded).decode_utf8().map_err(|_| InvalidSubject::Uri)?)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_upn_is_percent_encoded_and_comes_back() {
+        let subject = Subject::upn("jürgen o'neil@corp.example").unwrap();
+        let json = serde_json::to_string(&subject).unwrap();
+        assert_eq!(json, r#"{"format":"account","uri":"acct:j%C3%BCrgen%20o%27neil@corp.example"}"#);
+        assert_eq!(serde_json::from_str::<Subject>(&json).unwrap(), subject);
+    }
+
+    #[test]
+    fn an_object_guid_has_one_spelling() {
+        let json = r#"{"format":"opaque","id":"6f2c1a52-1b7f-4d5e-9a53-0c9d2f1f0a11"}"#;
+        assert_eq!(serde_json::to_string(&serde_json::from_str::<Subject>(json).unwrap()).unwrap(), json);
+        for bad in [
+            r#"{"format":"opaque","id":"6F2C1A52-1B7F-4D5E-9A53-0C9D2F1F0A11"}"#,
+            r#"{"format":"opaque","id":"6f2c1a521b7f4d5e9a530c9d2f1f0a11"}"#,
+            r#"{"format":"account","uri":"mailto:jane@corp.example"}"#,
+            r#"{"format":"account","uri":"acct:jane"}"#,
+            r#"{"format":"account","uri":"acct:%FF@corp.example"}"#,
+            r#"{"format":"email","email":"jane@corp.example"}"#,
+        ] {
+            assert!(serde_json::from_str::<Subject>(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! A redb file whose durable commits are grouped: what many tasks want to write at the same moment costs one fsync.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use redb::{ReadTransaction, ReadableDatabase, WriteTransaction};
+use tokio::sync::{mpsc, oneshot};
+
+/// How many writes share a commit at the most.
+const GROUP: usize = 64;
+/// How many writes may wait; more callers wait before they queue.
+const QUEUE: usize = 1024;
+/// redb's page cache: the working set is small, and the default (1 GiB) is not for a service.
+const CACHE_BYTES: usize = 16 * 1024 * 1024;
+
+/// Why a database can't be opened or written. Nothing is ever overwritten to mend it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DatabaseError {
+    /// There is no such file.
+    #[error("{path}: the file does not exist")]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another process has it open.
+    #[error("{path}: another process has this file open; stop it first")]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is damaged, or not a database at all.
+    #[error("{path}: the file is damaged and was left as it is ({detail}); restore it from a copy, or move it away")]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        detail: String,
+    },
+    /// The operating system refused, at opening.
+    #[error("{path}: can't be opened: {detail}")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        detail: String,
+    },
+    /// A read or write failed. A write that failed has had no effect.
+    #[error("{path}: {detail}")]
+    Failed {
+        /// The file.
+        path: PathBuf,
+        /// What was said.
+        detail: String,
+    },
+}
+
+/// Runs in the transaction; what it returns is called with the commit's result.
+type Job = Box<dyn FnOnce(&WriteTransaction) -> Result<Answer, redb::Error> + Send>;
+type Answer = Box<dyn FnOnce() + Send>;
+
+/// An open file. Clones share it; when the last one is dropped, what was queued is written and the file is closed.
+#[derive(Clone)]
+pub struct Database {
+    open: Arc<Open>,
+}
+
+struct Open {
+    file: Arc<redb::Database>,
+    path: PathBuf,
+    queue: Option<mpsc::Sender<Job>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(writer) = self.writer.take() {
+            // It fails only if the writer panicked, which it has logged.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Database {
+    /// Makes a new, empty file. An existing one is an error.
+    ///
+    /// # Errors
+    /// If the file exists or can't be made.
+    pub fn create(path: &Path) -> Result<(), DatabaseError> {
+        let open = |detail: String| DatabaseError::Open { path: path.to_owned(), detail };
+        if path.exists() {
+            return Err(open("it exists already".to_owned()));
+        }
+        // Made beside and moved into place, so that a half-made file never bears the name.
+        let unfinished = path.with_extension("new");
+        if unfinished.exists() {
+            fs::remove_file(&unfinished).map_err(|e| open(e.to_string()))?;
+        }
+        drop(redb::Database::builder().create(&unfinished).map_err(|e| open(e.to_string()))?);
+        super::private_file::make_private(&unfinished).map_err(|e| open(e.to_string()))?;
+        super::private_file::move_into_place(&unfinished, path).map_err(|e| open(e.to_string()))
+    }
+
+    /// Opens an existing file and checks all of it.
+    ///
+    /// # Errors
+    /// If it is missing, in use, or damaged.
+    pub fn open(path: &Path) -> Result<Self, DatabaseError> {
+        let owned = path.to_owned();
+        match fs::metadata(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(DatabaseError::Missing { path: owned }),
+            Err(e) => return Err(DatabaseError::Open { path: owned, detail: e.to_string() }),
+            // redb would take an empty file for a new one.
+            Ok(meta) if meta.len() == 0 => {
+                return Err(DatabaseError::Corrupt { path: owned, detail: "it is empty".to_owned() });
+            }
+            Ok(_) => {}
+        }
+        let mut builder = redb::Database::builder();
+        builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+        let file = builder.open(path).map_err(|error| match error {
+            redb::DatabaseError::DatabaseAlreadyOpen => DatabaseError::InUse { path: owned.clone() },
+            redb::DatabaseError::Storage(redb::StorageError::Io(e)) if e.kind() != std::io::ErrorKind::InvalidData => {
+                DatabaseError::Open { path: owned.clone(), detail: e.to_string() }
+            }
+            other => DatabaseError::Corrupt { path: owned.clone(), detail: other.to_string() },
+        })?;
+        let file = Arc::new(file);
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let writes_to = Arc::clone(&file);
+        let writer = std::thread::Builder::new()
+            .name("commit".to_owned())
+            .spawn(move || commit_in_groups(&writes_to, jobs))
+            .map_err(|e| DatabaseError::Open { path: owned.clone(), detail: e.to_string() })?;
+        Ok(Self { open: Arc::new(Open { file, path: owned, queue: Some(queue), writer: Some(writer) }) })
+    }
+
+    /// Opens the file, or makes it if it is missing.
+    ///
+    /// # Errors
+    /// As [`Self::open`] and [`Self::create`].
+    pub fn open_or_create(path: &Path) -> Result<Self, DatabaseError> {
+        if !path.exists() {
+            Self::create(path)?;
+        }
+        Self::open(path)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.open.path
+    }
+
+    fn failed(&self, detail: impl ToString) -> DatabaseError {
+        DatabaseError::Failed { path: self.open.path.clone(), detail: detail.to_string() }
+    }
+
+    /// Reads a consistent picture.
+    ///
+    /// # Errors
+    /// If the file can't be read.
+    pub fn read<T>(&self, f: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T, DatabaseError> {
+        let transaction = self.open.file.begin_read().map_err(|e| self.failed(e))?;
+        f(&transaction).map_err(|e| self.failed(e))
+    }
+
+    /// Writes, and returns when it is on disk. `f` may run beside others' writes in one transaction, never twice.
+    ///
+    /// # Errors
+    /// If it is not on disk; then nothing of it is.
+    pub async fn write<T, F>(&self, f: F) -> Result<T, DatabaseError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |transaction| {
+            let value = f(transaction)?;
+            Ok(Box::new(move || drop(reply.send(value))))
+        });
+        let stopped = || self.failed("the writer has stopped");
+        self.open.queue.as_ref().ok_or_else(stopped)?.send(job).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| self.failed("the write failed; nothing of it was stored"))
+    }
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Database({})", self.open.path.display())
+    }
+}
+
+fn commit_in_groups(file: &redb::Database, mut jobs: mpsc::Receiver<Job>) {
+    let mut group = Vec::with_capacity(GROUP);
+    while jobs.blocking_recv_many(&mut group, GROUP) > 0 {
+        match commit(file, group.drain(..)) {
+            Ok(answers) => answers.into_iter().for_each(|answer| answer()),
+            // The callers see their reply dropped.
+            Err(error) => tracing::error!(%error, "a commit failed"),
+        }
+    }
+}
+
+fn commit(file: &redb::Database, jobs: impl Iterator<Item = Job>) -> Result<Vec<Answer>, redb::Error> {
+    let transaction = file.begin_write()?;
+    let answers = jobs.map(|job| job(&transaction)).collect::<Result<Vec<_>, _>>()?;
+    transaction.commit()?;
+    Ok(answers)
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::{ReadableTable, TableDefinition};
+
+    use super::*;
+
+    const TABLE: TableDefinition<'_, u64, u64> = TableDefinition::new("t");
+
+    async fn put(db: &Database, key: u64) -> Result<(), DatabaseError> {
+        db.write(move |t| Ok(t.open_table(TABLE)?.insert(key, key).map(|_| ())?)).await
+    }
+
+    #[tokio::test]
+    async fn writes_at_the_same_moment_are_all_there_after_reopening() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.redb");
+        let db = Database::open_or_create(&path).unwrap();
+        let writes = (0..200).map(|key| {
+            let db = db.clone();
+            tokio::spawn(async move { put(&db, key).await })
+        });
+        for write in writes.collect::<Vec<_>>() {
+            write.await.unwrap().unwrap();
+        }
+        assert!(matches!(Database::open(&path), Err(DatabaseError::InUse { .. })));
+        assert_eq!(db.read(|t| Ok(t.open_table(TABLE)?.iter()?.count())).unwrap(), 200);
+    }
+
+    #[tokio::test]
+    async fn damaged_empty_and_foreign_files_are_refused_and_left_as_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.redb");
+        let db = Database::open_or_create(&path).unwrap();
+        put(&db, 0x0123_4567_89ab_cdef).await.unwrap();
+        drop(db);
+        let good = fs::read(&path).unwrap();
+        let mut altered = good.clone();
+        let stored = 0x0123_4567_89ab_cdef_u64.to_le_bytes();
+        for at in 0..good.len() - stored.len() {
+            if good[at..].starts_with(&stored) {
+                altered[at] ^= 0xff;
+            }
+        }
+        assert_ne!(altered, good);
+        for bad in [Vec::new(), b"hello, this is a letter".to_vec(), good[..good.len() / 2].to_vec(), altered] {
+            fs::write(&path, &bad).unwrap();
+            let error = Database::open(&path).unwrap_err();
+            assert!(matches!(error, DatabaseError::Corrupt { .. }), "{error}");
+            assert!(error.to_string().contains("a.redb"), "{error}");
+            assert_eq!(fs::read(&path).unwrap().len(), bad.len(), "it was made anew");
+        }
+    }
+}

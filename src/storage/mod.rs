@@ -1,0 +1,10 @@
+//! Files that survive: a database with grouped commits, and small private files that are replaced in one step.
+
+mod database;
+mod private_file;
+
+pub use database::{Database, DatabaseError};
+pub use private_file::{FileError, PrivateFile};
+
+/// The tables and transactions of [`Database`].
+pub use redb;

@@ -1,0 +1,132 @@
+//! Small files that only their owner reads (mode 0600), replaced in one step, so that a crash leaves the old or the new.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+/// Why a private file can't be used. It names the file and what to do, never what is inside.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The operating system refused.
+    #[error("{path}: {error}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        error: io::Error,
+    },
+    /// Others may read or write it.
+    #[error("{path}: others may read this file (mode {mode:o}); run: chmod 600 {path}")]
+    Mode {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// It does not hold what it should.
+    #[error("{path}: the file is damaged and was left as it is ({detail}); restore it from a copy")]
+    Contents {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        detail: String,
+    },
+}
+
+/// A file that only its owner reads.
+#[derive(Debug, Clone)]
+pub struct PrivateFile {
+    path: PathBuf,
+}
+
+impl PrivateFile {
+    /// At `path`; nothing is touched yet.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it is there.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.path.exists()
+    }
+
+    fn io(&self, error: io::Error) -> FileError {
+        FileError::Io { path: self.path.clone(), error }
+    }
+
+    /// An error that says the contents are not what they should be.
+    #[must_use]
+    pub fn contents(&self, detail: impl ToString) -> FileError {
+        FileError::Contents { path: self.path.clone(), detail: detail.to_string() }
+    }
+
+    /// Reads it, and refuses it if others may read it.
+    ///
+    /// # Errors
+    /// If it is missing, unreadable, or open to others.
+    pub fn read(&self) -> Result<Zeroizing<String>, FileError> {
+        let mode = fs::metadata(&self.path).map_err(|e| self.io(e))?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(FileError::Mode { path: self.path.clone(), mode });
+        }
+        fs::read_to_string(&self.path).map(Zeroizing::new).map_err(|e| self.io(e))
+    }
+
+    /// Writes all of it, durably: after this returns, a crash leaves the new contents; before, the old.
+    ///
+    /// # Errors
+    /// If it can't be written; then the old contents are still there.
+    pub fn replace(&self, contents: &str) -> Result<(), FileError> {
+        let unfinished = self.path.with_extension("new");
+        let write = || {
+            if unfinished.exists() {
+                fs::remove_file(&unfinished)?;
+            }
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+            file.write_all(contents.as_bytes())?;
+            file.sync_all()?;
+            move_into_place(&unfinished, &self.path)
+        };
+        write().map_err(|e| self.io(e))
+    }
+}
+
+/// Lets nobody but the owner read or write `path`.
+pub(super) fn make_private(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(0o600))
+}
+
+/// Renames, and makes the new name durable.
+pub(super) fn move_into_place(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    let folder = to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_private_and_refused_when_it_no_longer_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = PrivateFile::new(dir.path().join("key.jwk"));
+        file.replace("one").unwrap();
+        file.replace("two").unwrap();
+        assert_eq!(&**file.read().unwrap(), "two");
+        fs::set_permissions(file.path(), Permissions::from_mode(0o640)).unwrap();
+        let error = file.read().unwrap_err().to_string();
+        assert!(error.contains("chmod 600") && error.contains("key.jwk"), "{error}");
+    }
+}
