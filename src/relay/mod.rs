@@ -1,1 +1,32 @@
 //! The relay: carries commands to agents and outcomes to portals, and can neither read nor forge either.
+//!
+//! Floors, each knowing only those above it in this list:
+//!
+//! | module | what |
+//! |---|---|
+//! | [`registry`], [`ledger`], [`bus`] | what is stored and who is where: three contracts |
+//! | [`embedded`] | the three, for one node: two tables of files and a map |
+//! | [`keys`] | who signed this, and may he |
+//! | [`sessions`], [`session`] | this node's agents; one agent's socket |
+//! | [`dispatch`] | from a verified command to its end |
+//! | [`http`], [`admin`] | the public listener; the operator's |
+//! | [`config`], [`tls`], [`lifecycle`] | how a node comes up and goes down |
+
+pub mod admin;
+pub mod bus;
+pub mod config;
+pub mod dispatch;
+pub mod embedded;
+pub mod http;
+pub mod keys;
+pub mod ledger;
+pub mod lifecycle;
+pub mod registry;
+pub mod session;
+pub mod sessions;
+pub mod tls;
+
+/// Why a store did not answer. The caller does not know whether a write took effect.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the store does not answer: {0}")]
+pub struct StoreError(pub String);

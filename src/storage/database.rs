@@ -167,6 +167,22 @@ impl Database {
         f(&transaction).map_err(|e| self.failed(e))
     }
 
+    async fn queue(&self, job: Job) -> Result<(), DatabaseError> {
+        let stopped = || self.failed("the writer has stopped");
+        self.open.queue.as_ref().ok_or_else(stopped)?.send(job).await.map_err(|_| stopped())
+    }
+
+    /// Writes in the next commit, and does not wait for it: for what does no harm when it is lost.
+    ///
+    /// # Errors
+    /// If the writer has stopped.
+    pub async fn write_soon<F>(&self, f: F) -> Result<(), DatabaseError>
+    where
+        F: FnOnce(&WriteTransaction) -> Result<(), redb::Error> + Send + 'static,
+    {
+        self.queue(Box::new(move |transaction| f(transaction).map(|()| Box::new(|| ()) as Answer))).await
+    }
+
     /// Writes, and returns when it is on disk. `f` may run beside others' writes in one transaction, never twice.
     ///
     /// # Errors
@@ -177,12 +193,11 @@ impl Database {
         F: FnOnce(&WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move |transaction| {
+        self.queue(Box::new(move |transaction| {
             let value = f(transaction)?;
             Ok(Box::new(move || drop(reply.send(value))))
-        });
-        let stopped = || self.failed("the writer has stopped");
-        self.open.queue.as_ref().ok_or_else(stopped)?.send(job).await.map_err(|_| stopped())?;
+        }))
+        .await?;
         answer.await.map_err(|_| self.failed("the write failed; nothing of it was stored"))
     }
 }

@@ -1,0 +1,131 @@
+//! Tenants, portals, agents, sessions, drain, and the registry as a whole.
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::Ops;
+use crate::audit;
+use crate::protocol::ids::{AgentId, ObjectId, PortalId, TenantId};
+use crate::protocol::problem::ProblemCode;
+use crate::relay::http::agents::revoke_at;
+use crate::relay::http::problem::Refusal;
+use crate::relay::registry::{AgentRecord, PortalRecord, Snapshot, TenantRecord};
+
+/// A tenant to be made.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewTenant {
+    /// Its name.
+    pub tenant: TenantId,
+}
+
+/// Which portal.
+#[derive(Debug, Deserialize)]
+pub(super) struct WhichPortal {
+    portal: PortalId,
+}
+
+/// A session on this node.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SessionView {
+    /// The session.
+    pub session: ObjectId,
+    /// The organisation.
+    pub tenant: TenantId,
+    /// The agent.
+    pub agent: AgentId,
+}
+
+type Body<T> = Result<Json<T>, JsonRejection>;
+
+pub(super) async fn tenants(State(ops): State<Ops>) -> Result<Json<Vec<TenantRecord>>, Refusal> {
+    Ok(Json(ops.public.services.registry.tenants().await?))
+}
+
+pub(super) async fn add_tenant(State(ops): State<Ops>, body: Body<NewTenant>) -> Result<StatusCode, Refusal> {
+    let Json(NewTenant { tenant }) = body?;
+    audit!("tenant_added", %tenant);
+    let record = TenantRecord { tenant, created_at: ops.public.services.clock.now() };
+    ops.public.services.registry.add_tenant(record).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn portals(State(ops): State<Ops>) -> Result<Json<Vec<PortalRecord>>, Refusal> {
+    Ok(Json(ops.public.services.registry.portals().await?))
+}
+
+pub(super) async fn put_portal(State(ops): State<Ops>, body: Body<PortalRecord>) -> Result<StatusCode, Refusal> {
+    let Json(portal) = body?;
+    if portal.keys.is_empty() {
+        return Err(Refusal::new(ProblemCode::Unprocessable, "a portal needs at least one key"));
+    }
+    for tenant in &portal.tenants {
+        if ops.public.services.registry.tenant(tenant).await?.is_none() {
+            let detail = format!("there is no tenant {tenant}; run: writeback-relay tenant add {tenant}");
+            return Err(Refusal::new(ProblemCode::Unprocessable, detail));
+        }
+    }
+    audit!("portal_put", portal = %portal.portal, tenants = ?portal.tenants);
+    ops.public.services.registry.put_portal(portal).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn remove_portal(
+    State(ops): State<Ops>,
+    Query(WhichPortal { portal }): Query<WhichPortal>,
+) -> Result<StatusCode, Refusal> {
+    audit!("portal_removed", %portal);
+    if ops.public.services.registry.remove_portal(&portal).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Refusal::new(ProblemCode::NotFound, format!("there is no portal {portal}")))
+    }
+}
+
+pub(super) async fn agents(
+    State(ops): State<Ops>,
+    Path(tenant): Path<TenantId>,
+) -> Result<Json<Vec<AgentRecord>>, Refusal> {
+    Ok(Json(ops.public.services.registry.agents(&tenant).await?))
+}
+
+pub(super) async fn revoke_agent(
+    State(ops): State<Ops>,
+    Path((tenant, agent)): Path<(TenantId, AgentId)>,
+) -> Result<StatusCode, Refusal> {
+    audit!("agent_revoked", %tenant, %agent, by = "operator");
+    if revoke_at(&ops.public, tenant, agent).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Refusal::new(ProblemCode::UnknownAgent, format!("this tenant has no agent {agent}")))
+    }
+}
+
+pub(super) async fn sessions(State(ops): State<Ops>) -> Json<Vec<SessionView>> {
+    let sessions = ops.public.services.sessions.list().into_iter();
+    Json(sessions.map(|(session, tenant, agent)| SessionView { session: session.0, tenant, agent }).collect())
+}
+
+pub(super) async fn drain(State(ops): State<Ops>) -> StatusCode {
+    audit!("drain_requested",);
+    ops.drain.notify_one();
+    StatusCode::ACCEPTED
+}
+
+pub(super) async fn export(State(ops): State<Ops>) -> Result<Json<Snapshot>, Refusal> {
+    audit!("registry_exported",);
+    Ok(Json(ops.public.services.registry.export().await?))
+}
+
+pub(super) async fn import(State(ops): State<Ops>, body: Body<Snapshot>) -> Result<StatusCode, Refusal> {
+    let Json(snapshot) = body?;
+    if snapshot.version != 1 {
+        return Err(Refusal::new(ProblemCode::Unprocessable, "only version 1 of an exported registry is known"));
+    }
+    audit!("registry_imported", tenants = snapshot.tenants.len(), portals = snapshot.portals.len());
+    ops.public.services.registry.import(snapshot).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,177 @@
+//! The operator's commands, as calls to a running node's admin API.
+
+use std::path::{Path, PathBuf};
+
+use reqwest::Method;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+pub use super::api::{NewTenant, SessionView};
+use crate::net::{NetError, https_client};
+use crate::protocol::ids::{AgentId, PortalId, TenantId};
+use crate::protocol::problem::Problem;
+use crate::relay::registry::{AgentRecord, PortalRecord, Snapshot, TenantRecord};
+use crate::storage::{FileError, PrivateFile};
+
+/// Why an operator's command did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The token can't be read.
+    #[error("the admin token can't be read: {0}")]
+    Token(#[from] FileError),
+    /// No client.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// The node does not answer.
+    #[error("{url} does not answer; is the relay running, and is this its ops_listen? ({detail})")]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// Why.
+        detail: String,
+    },
+    /// It refused.
+    #[error("{title}: {detail} ({code}, trace id {trace_id})", title = .0.title, detail = .0.detail, code = .0.code, trace_id = .0.trace_id)]
+    Refused(Box<Problem>),
+    /// It answered something else.
+    #[error("{url} answered {status}, which is no answer of a relay's admin API")]
+    Unexpected {
+        /// Where.
+        url: String,
+        /// What.
+        status: u16,
+    },
+}
+
+/// A running node's admin API.
+pub struct AdminClient {
+    http: reqwest::Client,
+    base: String,
+    token: Zeroizing<String>,
+}
+
+impl AdminClient {
+    /// `ops_url` is `http://` and the node's `ops_listen`.
+    ///
+    /// # Errors
+    /// If the token can't be read.
+    pub fn new(ops_url: &str, token_file: &Path) -> Result<Self, AdminError> {
+        let token = Zeroizing::new(PrivateFile::new(PathBuf::from(token_file)).read()?.trim().to_owned());
+        Ok(Self { http: https_client(None)?, base: format!("{}/admin/v1", ops_url.trim_end_matches('/')), token })
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<Vec<u8>, AdminError> {
+        let url = format!("{}{path}", self.base);
+        let mut request = self.http.request(method, &url).bearer_auth(&*self.token);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let unreachable = |e: reqwest::Error| AdminError::Unreachable { url: url.clone(), detail: e.to_string() };
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        let bytes = response.bytes().await.map_err(unreachable)?;
+        if status.is_success() {
+            return Ok(bytes.into());
+        }
+        match serde_json::from_slice(&bytes) {
+            Ok(problem) => Err(AdminError::Refused(Box::new(problem))),
+            Err(_) => Err(AdminError::Unexpected { url, status: status.as_u16() }),
+        }
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AdminError> {
+        let bytes = self.send(Method::GET, path, None::<&()>).await?;
+        serde_json::from_slice(&bytes)
+            .map_err(|_| AdminError::Unexpected { url: format!("{}{path}", self.base), status: 200 })
+    }
+
+    /// Adds a tenant.
+    ///
+    /// # Errors
+    /// If the node refuses or does not answer.
+    pub async fn add_tenant(&self, tenant: TenantId) -> Result<(), AdminError> {
+        self.send(Method::POST, "/tenants", Some(&NewTenant { tenant })).await.map(drop)
+    }
+
+    /// All tenants.
+    ///
+    /// # Errors
+    /// If the node refuses or does not answer.
+    pub async fn tenants(&self) -> Result<Vec<TenantRecord>, AdminError> {
+        self.get("/tenants").await
+    }
+
+    /// All portals.
+    ///
+    /// # Errors
+    /// If the node refuses or does not answer.
+    pub async fn portals(&self) -> Result<Vec<PortalRecord>, AdminError> {
+        self.get("/portals").await
+    }
+
+    /// Stores a portal in place of what was there.
+    ///
+    /// # Errors
+    /// If the node refuses or does not answer.
+    pub async fn put_portal(&self, portal: &PortalRecord) -> Result<(), AdminError> {
+        self.send(Method::PUT, "/portals", Some(portal)).await.map(drop)
+    }
+
+    /// Removes a portal.
+    ///
+    /// # Errors
+    /// If the node refuses or does not answer.
+    pub async fn remove_portal(&self, portal: &PortalId) -> Result<(), AdminError> {
+        // A portal's name needs no encoding in a query.
+        self.send(Method::DELETE, &format!("/portals?portal={portal}"), None::<&()>).await.map(drop)
+    }
+
+    /// A tenant's agents.
+    ///
+    /// # Errors
+    /// If the node refuses or does not answer.
+    pub async fn agents(&self, tenant: &TenantId) -> Result<Vec<AgentRecord>, AdminError> {
+        self.get(&format!("/tenants/{tenant}/agents")).await
+    }
+
+    /// Revokes an agent.
+    ///
+    /// # Errors
+    /// If the node refuses or does not answer.
+    pub async fn revoke_agent(&self, tenant: &TenantId, agent: AgentId) -> Result<(), AdminError> {
+        self.send(Method::DELETE, &format!("/tenants/{tenant}/agents/{agent}"), None::<&()>).await.map(drop)
+    }
+
+    /// This node's sessions.
+    ///
+    /// # Errors
+    /// If the node refuses or does not answer.
+    pub async fn sessions(&self) -> Result<Vec<SessionView>, AdminError> {
+        self.get("/sessions").await
+    }
+
+    /// Asks the node to finish what is in flight and stop.
+    ///
+    /// # Errors
+    /// If the node refuses or does not answer.
+    pub async fn drain(&self) -> Result<(), AdminError> {
+        self.send(Method::POST, "/drain", None::<&()>).await.map(drop)
+    }
+
+    /// The registry as a whole.
+    ///
+    /// # Errors
+    /// If the node refuses or does not answer.
+    pub async fn export(&self) -> Result<Snapshot, AdminError> {
+        self.get("/registry").await
+    }
+
+    /// Adds to the registry what it does not have.
+    ///
+    /// # Errors
+    /// If the node refuses or does not answer.
+    pub async fn import(&self, snapshot: &Snapshot) -> Result<(), AdminError> {
+        self.send(Method::PUT, "/registry", Some(snapshot)).await.map(drop)
+    }
+}

@@ -1,0 +1,75 @@
+//! The operator's listener: probes, metrics, and the admin API. Never public.
+
+mod api;
+pub mod client;
+mod token;
+
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use axum::{Router, middleware};
+use tokio::sync::Notify;
+use tower_http::catch_panic::CatchPanicLayer;
+
+pub use token::AdminToken;
+
+use super::http::Public;
+use super::http::problem::{self, Refusal};
+use crate::protocol::problem::ProblemCode;
+
+/// An exported registry can be large.
+const MAX_IMPORT_BYTES: usize = 256 * 1024 * 1024;
+
+/// What the operator's handlers share.
+#[derive(Clone)]
+pub struct Ops {
+    /// What the public side works with.
+    pub public: Public,
+    /// Told when the operator asks the node to stop.
+    pub drain: Arc<Notify>,
+    /// Who may use the admin API.
+    pub token: Arc<AdminToken>,
+}
+
+/// The operator's API.
+pub fn router(ops: Ops) -> Router {
+    let admin = Router::new()
+        .route("/tenants", get(api::tenants).post(api::add_tenant))
+        .route("/tenants/{tenant}/agents", get(api::agents))
+        .route("/tenants/{tenant}/agents/{id}", delete(api::revoke_agent))
+        .route("/portals", get(api::portals).put(api::put_portal).delete(api::remove_portal))
+        .route("/sessions", get(api::sessions))
+        .route("/drain", post(api::drain))
+        .route("/registry", get(api::export).put(api::import).layer(DefaultBodyLimit::max(MAX_IMPORT_BYTES)))
+        .layer(middleware::from_fn_with_state(ops.clone(), token::require));
+    let render = problem::Render {
+        metrics: Arc::clone(&ops.public.services.metrics),
+        random: Arc::clone(&ops.public.services.random),
+    };
+    Router::new()
+        .route("/livez", get(|| async { "ok" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .nest("/admin/v1", admin)
+        .with_state(ops)
+        .layer(CatchPanicLayer::new())
+        .layer(middleware::from_fn_with_state(render, problem::render))
+}
+
+async fn ready(State(ops): State<Ops>) -> Result<&'static str, Refusal> {
+    if ops.public.draining.load(std::sync::atomic::Ordering::Relaxed) {
+        return Err(Refusal::new(ProblemCode::Draining, "this node is stopping"));
+    }
+    Ok("ok")
+}
+
+async fn metrics(State(ops): State<Ops>) -> Response {
+    match ops.public.services.metrics.render() {
+        Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}

@@ -1,0 +1,127 @@
+//! Which node holds which agent, and a way to ask that node.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use super::ledger::{CommandKey, Entry};
+use crate::clock::{Clock, Random};
+use crate::protocol::ids::{AgentId, InstanceId, ObjectId, TenantId};
+
+/// One socket of an agent. It exists before the agent has said who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SessionId(pub ObjectId);
+
+/// One start of a node's process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct NodeId(pub ObjectId);
+
+impl SessionId {
+    /// A new one.
+    #[must_use]
+    pub fn new(clock: &dyn Clock, random: &dyn Random) -> Self {
+        Self(ObjectId::new(clock, random))
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A session, and where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The node.
+    pub node: NodeId,
+    /// The session there.
+    pub session: SessionId,
+}
+
+/// A session that makes itself known.
+#[derive(Clone, Debug)]
+pub struct Presence {
+    /// The organisation.
+    pub tenant: TenantId,
+    /// The agent.
+    pub agent: AgentId,
+    /// The session.
+    pub session: SessionId,
+    /// The agent's process.
+    pub instance: InstanceId,
+}
+
+/// Whether a session may stand for its agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It does now; sessions of older processes are to be closed.
+    Held {
+        /// Those sessions.
+        displaced: Vec<Place>,
+    },
+    /// A newer process holds the agent.
+    Newer,
+}
+
+/// What became of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The session has it in its queue, and will write it or take it back.
+    Queued,
+    /// The session's queue is full. Nothing was written.
+    Busy,
+    /// No such session. Nothing was written.
+    Gone,
+    /// The node's answer did not come in time; it may be written.
+    NoAnswer,
+}
+
+/// Something every node should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The command has an end.
+    Ended(CommandKey),
+    /// The agent was revoked: close its sessions.
+    Revoked(TenantId, AgentId),
+    /// A newer process has taken over: close this session.
+    Displaced(SessionId),
+    /// The agent has a session.
+    Arrived(TenantId, AgentId),
+}
+
+/// What the bus asks of the node it runs on. It never waits.
+pub trait Inbox: Send + Sync + 'static {
+    /// Hands a command to a session of this node.
+    fn deliver(&self, session: SessionId, entry: Entry) -> Delivery;
+    /// Takes note.
+    fn notice(&self, notice: Notice);
+}
+
+/// Presence, and messages between nodes.
+#[async_trait]
+pub trait Bus: Send + Sync + 'static {
+    /// Where messages for this node go. Called once, before anything else.
+    fn attach(&self, inbox: Arc<dyn Inbox>);
+    /// This node.
+    fn node(&self) -> NodeId;
+
+    /// Makes a session known, unless a newer process holds the agent.
+    async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError>;
+    /// Forgets a session. Only this very session: a newer one stays.
+    async fn release(&self, presence: &Presence) -> Result<(), StoreError>;
+    /// The agent's sessions, the best to deliver to first.
+    async fn places(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Place>, StoreError>;
+    /// Whether the agent had a session within the last half minute, and so may be on its way back.
+    async fn was_here(&self, tenant: &TenantId, agent: AgentId) -> Result<bool, StoreError>;
+    /// How many sessions there are, on all nodes.
+    async fn sessions(&self) -> Result<usize, StoreError>;
+
+    /// Hands a command to the session at `place`, wherever it is. Has a deadline of its own.
+    async fn deliver(&self, place: Place, entry: Entry) -> Result<Delivery, StoreError>;
+    /// Tells every node, this one too.
+    async fn tell(&self, notice: Notice) -> Result<(), StoreError>;
+}

@@ -1,0 +1,212 @@
+//! A node's configuration: a TOML file, every field with its default and the reason for it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// Why a configuration is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("{path}: {error}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        error: std::io::Error,
+    },
+    /// A field is unknown, missing, or of the wrong type. The message names it, with its line.
+    #[error("{path}: {message}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A field's value can't be.
+    #[error("{field}: {message}")]
+    Value {
+        /// The field.
+        field: &'static str,
+        /// What is wrong, and what would be right.
+        message: String,
+    },
+}
+
+/// A node's configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The URL that agents and portals use: the `aud` of every assertion, compared byte for byte. No slash at the end.
+    pub public_url: String,
+    /// Where agents and portals connect.
+    #[serde(default = "defaults::listen")]
+    pub listen: SocketAddr,
+    /// Where the operator and the orchestrator connect: loopback, or an address that only the cluster reaches.
+    #[serde(default = "defaults::ops_listen")]
+    pub ops_listen: SocketAddr,
+    /// Where the embedded store and the admin token are kept.
+    pub data_dir: PathBuf,
+    /// Which store.
+    #[serde(default)]
+    pub store: Store,
+    /// The node's name, for people; the host's name if absent.
+    pub node_name: Option<String>,
+    /// The certificate of the public listener; absent with `--dev-tls`.
+    pub tls: Option<TlsFiles>,
+    /// Agent sessions.
+    #[serde(default)]
+    pub session: SessionConfig,
+    /// Stopping.
+    #[serde(default)]
+    pub drain: DrainConfig,
+}
+
+/// Which store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Store {
+    /// Files in `data_dir`: one node.
+    #[default]
+    Embedded,
+}
+
+/// PEM files, read again when they change.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFiles {
+    /// The chain, the server's own certificate first.
+    pub cert_file: PathBuf,
+    /// Its private key.
+    pub key_file: PathBuf,
+}
+
+/// Agent sessions.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SessionConfig {
+    /// Each side says this often that it is alive. Load balancers cut what is idle for 60 s.
+    pub heartbeat_seconds: u64,
+    /// An agent may take this long for its `Hello`.
+    pub hello_timeout_seconds: u64,
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        // Found dead after 2.5 heartbeats: in under 45 s.
+        Self { heartbeat_seconds: 17, hello_timeout_seconds: 5 }
+    }
+}
+
+/// Stopping.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DrainConfig {
+    /// Commands in flight may take this long to end. Kubernetes' default grace period is 30 s.
+    pub timeout_seconds: u64,
+}
+
+impl Default for DrainConfig {
+    fn default() -> Self {
+        Self { timeout_seconds: 20 }
+    }
+}
+
+mod defaults {
+    use std::net::SocketAddr;
+
+    pub(super) fn listen() -> SocketAddr {
+        SocketAddr::from(([0, 0, 0, 0], 8443))
+    }
+
+    pub(super) fn ops_listen() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 9443))
+    }
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// If it can't be read, or a field is wrong; the message names it.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
+        let config: Self = toml::from_str(&text)
+            .map_err(|e| ConfigError::Parse { path: path.to_owned(), message: e.to_string().trim_end().to_owned() })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// With every default, for one node with a self-signed certificate.
+    #[must_use]
+    pub fn development(public_url: String, listen: SocketAddr, ops_listen: SocketAddr, data_dir: PathBuf) -> Self {
+        Self {
+            public_url,
+            listen,
+            ops_listen,
+            data_dir,
+            store: Store::Embedded,
+            node_name: None,
+            tls: None,
+            session: SessionConfig::default(),
+            drain: DrainConfig::default(),
+        }
+    }
+
+    /// Checks what the types can't.
+    ///
+    /// # Errors
+    /// If a field's value can't be; the message names it.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let value = |field, message: &str| Err(ConfigError::Value { field, message: message.to_owned() });
+        let host = self.public_url.strip_prefix("https://").unwrap_or_default();
+        if host.is_empty() || host.contains(['/', '?', '#', ' ']) {
+            return value("public_url", "https://HOST or https://HOST:PORT is expected, with no slash at the end");
+        }
+        if !(1..=60).contains(&self.session.heartbeat_seconds) {
+            return value("session.heartbeat_seconds", "1 to 60 is expected: load balancers cut what is idle longer");
+        }
+        if !(1..=60).contains(&self.session.hello_timeout_seconds) {
+            return value("session.hello_timeout_seconds", "1 to 60 is expected");
+        }
+        Ok(())
+    }
+
+    /// [`SessionConfig::heartbeat_seconds`].
+    #[must_use]
+    pub fn heartbeat(&self) -> Duration {
+        Duration::from_secs(self.session.heartbeat_seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_of(text: &str) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("relay.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::read(&path).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_wrong_field_is_named() {
+        const GOOD: &str = "public_url = \"https://r.example\"\ndata_dir = \"/tmp/x\"\n";
+        for (text, named) in [
+            ("data_dir = \"/tmp/x\"", "public_url"),
+            ("public_url = \"https://r.example/\"\ndata_dir = \"/tmp/x\"", "public_url"),
+            ("public_url = \"http://r.example\"\ndata_dir = \"/tmp/x\"", "public_url"),
+            (&format!("{GOOD}colour = 1"), "colour"),
+            (&format!("{GOOD}listen = \"nowhere\""), "listen"),
+            (&format!("{GOOD}store = \"paper\""), "store"),
+            (&format!("{GOOD}[tls]\ncert_file = \"a\""), "key_file"),
+            (&format!("{GOOD}[session]\nheartbeat_seconds = 0"), "session.heartbeat_seconds"),
+        ] {
+            let error = error_of(text);
+            assert!(error.contains(named), "{error}");
+        }
+    }
+}

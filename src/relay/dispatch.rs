@@ -1,0 +1,199 @@
+//! From a verified command to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::StoreError;
+use super::bus::{Bus, Delivery, Notice, Place};
+use super::ledger::{Accepted, CommandKey, Entry, Intent, Ledger, NewCommand, Undelivered};
+use super::sessions::Sessions;
+use crate::clock::Clock;
+use crate::protocol::ids::{AgentId, TenantId};
+use crate::telemetry::metrics::Metrics;
+
+/// Why a submit has no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum DispatchError {
+    /// Its id was used with another body.
+    #[error("this jti was used with another body; a jti is never used again")]
+    Conflict,
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Hands commands to sessions and waits for their end.
+#[derive(Clone)]
+pub struct Dispatcher {
+    ledger: Arc<dyn Ledger>,
+    bus: Arc<dyn Bus>,
+    sessions: Arc<Sessions>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    /// Callers that wait for an end.
+    in_flight: watch::Sender<usize>,
+}
+
+/// One caller that waits.
+struct InFlight<'a>(&'a watch::Sender<usize>);
+
+impl<'a> InFlight<'a> {
+    fn begin(count: &'a watch::Sender<usize>) -> Self {
+        count.send_modify(|n| *n += 1);
+        Self(count)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|n| *n = n.saturating_sub(1));
+    }
+}
+
+impl Dispatcher {
+    /// Over these stores.
+    #[must_use]
+    pub fn new(
+        ledger: Arc<dyn Ledger>,
+        bus: Arc<dyn Bus>,
+        sessions: Arc<Sessions>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { ledger, bus, sessions, clock, metrics, in_flight: watch::Sender::new(0) }
+    }
+
+    /// Submits a command and waits at most `wait` for its end; what is known then.
+    ///
+    /// # Errors
+    /// If its id was used with another body, or the store does not answer.
+    pub async fn submit(&self, command: NewCommand, wait: Duration) -> Result<Entry, DispatchError> {
+        let _in_flight = InFlight::begin(&self.in_flight);
+        let until = self.until(wait);
+        let mut place = self.bus.places(&command.key.tenant, command.agent).await?.into_iter().next();
+        if place.is_none() {
+            // A repeated submit does not wait for an agent that has answered.
+            if let Some(known) = self.ledger.get(&command.key).await? {
+                return self.repeated(known, &command, until).await;
+            }
+            place = self.return_of(&command.key.tenant, command.agent, until).await?;
+        }
+        // A task of its own: a caller that hangs up must not leave a command stored that nobody delivers.
+        let accepting = tokio::spawn({
+            let (dispatcher, command) = (self.clone(), command.clone());
+            async move { dispatcher.accept(command, place).await }
+        });
+        let accepted = accepting.await.map_err(|e| StoreError(e.to_string()))??;
+        match accepted {
+            Accepted::Conflict => self.conflict(),
+            Accepted::Known(entry) => self.repeated(entry, &command, until).await,
+            Accepted::New(entry) => Ok(self.end_of(&entry.key, until).await?.unwrap_or(entry)),
+        }
+    }
+
+    /// Stores the command with what is to happen to it, and has that happen.
+    async fn accept(&self, command: NewCommand, place: Option<Place>) -> Result<Accepted, StoreError> {
+        let intent = place.map_or(Intent::GiveUp(Undelivered::NoAgent), |place| Intent::Deliver(place.session));
+        let accepted = self.ledger.accept(command, intent, self.clock.now_ms()).await?;
+        if let Accepted::New(entry) = &accepted {
+            self.metrics.submitted("new");
+            match place {
+                Some(place) => self.deliver(place, entry.clone()).await?,
+                None => self.metrics.ended(Undelivered::NoAgent.as_str()),
+            }
+        }
+        Ok(accepted)
+    }
+
+    /// Waits at most `wait` for the end of a command that was submitted before; `None` if there is no such command.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn follow(&self, key: &CommandKey, wait: Duration) -> Result<Option<Entry>, StoreError> {
+        self.end_of(key, self.until(wait)).await
+    }
+
+    /// What is known of a command now.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn look(&self, key: &CommandKey) -> Result<Option<Entry>, StoreError> {
+        self.ledger.get(key).await
+    }
+
+    fn until(&self, wait: Duration) -> Instant {
+        Instant::now() + wait
+    }
+
+    fn conflict<T>(&self) -> Result<T, DispatchError> {
+        self.metrics.submitted("conflict");
+        Err(DispatchError::Conflict)
+    }
+
+    async fn repeated(&self, known: Entry, command: &NewCommand, until: Instant) -> Result<Entry, DispatchError> {
+        if known.body_sha256.is_some_and(|sha256| sha256 != command.body_sha256) {
+            return self.conflict();
+        }
+        self.metrics.submitted("known");
+        Ok(self.end_of(&known.key, until).await?.unwrap_or(known))
+    }
+
+    /// Resolves when the last caller that waits has its answer.
+    pub async fn idle(&self) {
+        // It fails only if there is no sender, and this is one.
+        let _ = self.in_flight.subscribe().wait_for(|n| *n == 0).await;
+    }
+
+    /// How many callers wait.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        *self.in_flight.borrow()
+    }
+
+    /// Where the agent is. If it was here a moment ago it is on its way back, and worth the caller's wait.
+    async fn return_of(&self, tenant: &TenantId, agent: AgentId, until: Instant) -> Result<Option<Place>, StoreError> {
+        loop {
+            let arrival = self.sessions.arrival();
+            if let Some(place) = self.bus.places(tenant, agent).await?.into_iter().next() {
+                return Ok(Some(place));
+            }
+            if !self.bus.was_here(tenant, agent).await? || timeout_at(until, arrival).await.is_err() {
+                return Ok(None);
+            }
+        }
+    }
+
+    async fn deliver(&self, place: Place, entry: Entry) -> Result<(), StoreError> {
+        let key = entry.key.clone();
+        let reason = match self.bus.deliver(place, entry).await? {
+            Delivery::Queued | Delivery::NoAnswer => return Ok(()),
+            Delivery::Busy => Undelivered::AgentBusy,
+            Delivery::Gone => Undelivered::NoAgent,
+        };
+        // The session never had it, so this node may speak for it.
+        if self.ledger.take_back(&key, place.session, reason, self.clock.now_ms()).await? {
+            self.metrics.ended(reason.as_str());
+            self.bus.tell(Notice::Ended(key)).await?;
+        }
+        Ok(())
+    }
+
+    async fn end_of(&self, key: &CommandKey, until: Instant) -> Result<Option<Entry>, StoreError> {
+        let ending = self.sessions.ending(key);
+        loop {
+            let notified = ending.notified();
+            let entry = self.ledger.get(key).await?;
+            match &entry {
+                Some(entry) if entry.end.is_none() => {
+                    if timeout_at(until, notified).await.is_err() {
+                        return self.ledger.get(key).await;
+                    }
+                }
+                _ => return Ok(entry),
+            }
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The ledger in a redb file.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+
+use super::super::StoreError;
+use super::super::bus::SessionId;
+use super::super::ledger::{
+    Accepted, CommandKey, Concluded, End, Entry, Intent, Ledger, Milestone, NewCommand, Undelivered,
+};
+use super::{read_row, write_row};
+use crate::clock::UnixTime;
+use crate::protocol::ids::{AgentId, CommandId, TenantId};
+use crate::protocol::limits::OUTCOME_RETENTION;
+use crate::storage::redb::{self, ReadableTable, TableDefinition, WriteTransaction};
+use crate::storage::{Database, DatabaseError};
+
+/// tenant/portal/command → [`Entry`].
+const ENTRIES: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("entries");
+/// tenant/agent/command of each command that has no end → its key in `ENTRIES`.
+const OPEN: TableDefinition<'static, &'static str, &'static str> = TableDefinition::new("open");
+/// When an entry may be forgotten, and its key in `ENTRIES`.
+const KEPT_UNTIL: TableDefinition<'static, (i64, &'static str), ()> = TableDefinition::new("kept_until");
+
+/// [`Ledger`] for one node.
+#[derive(Debug)]
+pub struct EmbeddedLedger {
+    database: Database,
+}
+
+/// A portal's name holds no space, so a key has one reading.
+fn entry_key(key: &CommandKey) -> String {
+    format!("{} {} {}", key.tenant, key.portal, key.command)
+}
+
+fn open_key(tenant: &TenantId, agent: AgentId, command: impl std::fmt::Display) -> String {
+    format!("{tenant} {agent} {command}")
+}
+
+fn get(t: &WriteTransaction, key: &str) -> Result<Option<Entry>, redb::Error> {
+    t.open_table(ENTRIES)?.get(key)?.map(|row| read_row(row.value())).transpose()
+}
+
+/// Stores the entry, and keeps the index of open commands true to it.
+fn put(t: &WriteTransaction, key: &str, entry: &Entry) -> Result<(), redb::Error> {
+    t.open_table(ENTRIES)?.insert(key, write_row(entry)?.as_slice())?;
+    let open_key = open_key(&entry.key.tenant, entry.agent, entry.key.command);
+    let mut open = t.open_table(OPEN)?;
+    if entry.end.is_some() {
+        open.remove(open_key.as_str())?;
+    } else {
+        open.insert(open_key.as_str(), key)?;
+    }
+    Ok(())
+}
+
+fn keep(t: &WriteTransaction, key: &str, now_ms: u64) -> Result<(), redb::Error> {
+    let now = UnixTime(i64::try_from(now_ms / 1000).unwrap_or(i64::MAX));
+    t.open_table(KEPT_UNTIL)?.insert((now.plus(OUTCOME_RETENTION).0, key), ())?;
+    Ok(())
+}
+
+impl EmbeddedLedger {
+    /// Opens the file, or makes it.
+    ///
+    /// # Errors
+    /// If it is damaged, in use, or can't be made.
+    pub async fn open(path: &Path) -> Result<Self, DatabaseError> {
+        let database = Database::open_or_create(path)?;
+        database
+            .write(|t| {
+                t.open_table(ENTRIES)?;
+                t.open_table(OPEN)?;
+                t.open_table(KEPT_UNTIL)?;
+                Ok(())
+            })
+            .await?;
+        Ok(Self { database })
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        Ok(self.database.write(f).await?)
+    }
+}
+
+#[async_trait]
+impl Ledger for EmbeddedLedger {
+    async fn accept(&self, command: NewCommand, intent: Intent, now_ms: u64) -> Result<Accepted, StoreError> {
+        self.write(move |t| {
+            let key = entry_key(&command.key);
+            if let Some(known) = get(t, &key)? {
+                let same = known.body_sha256.is_none_or(|sha256| sha256 == command.body_sha256);
+                return Ok(if same { Accepted::Known(known) } else { Accepted::Conflict });
+            }
+            let (jws, owner, end) = match intent {
+                Intent::Deliver(session) => (Some(command.jws), Some(session), None),
+                Intent::GiveUp(reason) => (None, None, Some(End::Undelivered { reason, at_ms: now_ms })),
+            };
+            let entry = Entry {
+                key: command.key,
+                agent: command.agent,
+                jws,
+                body_sha256: Some(command.body_sha256),
+                exp: command.exp,
+                traceparent: command.traceparent,
+                owner,
+                attempt: 1,
+                accepted_ms: now_ms,
+                delivering_ms: None,
+                received_ms: None,
+                end,
+            };
+            put(t, &key, &entry)?;
+            keep(t, &key, now_ms)?;
+            Ok(Accepted::New(entry))
+        })
+        .await
+    }
+
+    async fn get(&self, key: &CommandKey) -> Result<Option<Entry>, StoreError> {
+        let key = entry_key(key);
+        Ok(self
+            .database
+            .read(|t| t.open_table(ENTRIES)?.get(key.as_str())?.map(|row| read_row(row.value())).transpose())?)
+    }
+
+    async fn take_over(&self, tenant: &TenantId, agent: AgentId, session: SessionId) -> Result<Vec<Entry>, StoreError> {
+        let prefix = open_key(tenant, agent, "");
+        let open = |t: &redb::ReadTransaction| {
+            let mut keys = Vec::new();
+            for row in t.open_table(OPEN)?.range(prefix.as_str()..)? {
+                let (open_key, key) = row?;
+                if !open_key.value().starts_with(&prefix) {
+                    break;
+                }
+                keys.push(key.value().to_owned());
+            }
+            Ok(keys)
+        };
+        let keys = self.database.read(open)?;
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.write(move |t| {
+            let mut taken = Vec::new();
+            for key in keys {
+                let Some(mut entry) = get(t, &key)? else { continue };
+                if entry.end.is_some() || entry.owner == Some(session) {
+                    continue;
+                }
+                entry.owner = Some(session);
+                entry.attempt += 1;
+                put(t, &key, &entry)?;
+                taken.push(entry);
+            }
+            Ok(taken)
+        })
+        .await
+    }
+
+    async fn take_back(
+        &self,
+        key: &CommandKey,
+        owner: SessionId,
+        reason: Undelivered,
+        now_ms: u64,
+    ) -> Result<bool, StoreError> {
+        let key = entry_key(key);
+        self.write(move |t| {
+            let Some(mut entry) = get(t, &key)? else { return Ok(false) };
+            if entry.end.is_some() || entry.owner != Some(owner) || entry.attempt != 1 {
+                return Ok(false);
+            }
+            entry.end = Some(End::Undelivered { reason, at_ms: now_ms });
+            entry.jws = None;
+            put(t, &key, &entry)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn note(
+        &self,
+        tenant: &TenantId,
+        agent: AgentId,
+        command: CommandId,
+        milestone: Milestone,
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        let open_key = open_key(tenant, agent, command);
+        let note = move |t: &WriteTransaction| {
+            let key = t.open_table(OPEN)?.get(open_key.as_str())?.map(|key| key.value().to_owned());
+            let Some(key) = key else { return Ok(()) };
+            let Some(mut entry) = get(t, &key)? else { return Ok(()) };
+            let reached = match milestone {
+                Milestone::Delivering => &mut entry.delivering_ms,
+                Milestone::Received => &mut entry.received_ms,
+            };
+            if reached.is_some() {
+                return Ok(());
+            }
+            *reached = Some(now_ms);
+            put(t, &key, &entry)
+        };
+        Ok(self.database.write_soon(note).await?)
+    }
+
+    async fn conclude(
+        &self,
+        command: &CommandKey,
+        agent: AgentId,
+        outcome_jws: String,
+        now_ms: u64,
+    ) -> Result<Concluded, StoreError> {
+        let command = command.clone();
+        self.write(move |t| {
+            let key = entry_key(&command);
+            let end = Some(End::Outcome { jws: outcome_jws, at_ms: now_ms });
+            let entry = match get(t, &key)? {
+                Some(entry) if entry.agent != agent => return Ok(Concluded::Foreign),
+                Some(Entry { end: Some(End::Outcome { .. }), .. }) => return Ok(Concluded::Already),
+                Some(entry) => Entry { jws: None, end, ..entry },
+                None => {
+                    keep(t, &key, now_ms)?;
+                    Entry {
+                        key: command,
+                        agent,
+                        jws: None,
+                        body_sha256: None,
+                        exp: UnixTime(0),
+                        traceparent: String::new(),
+                        owner: None,
+                        attempt: 0,
+                        accepted_ms: now_ms,
+                        delivering_ms: None,
+                        received_ms: None,
+                        end,
+                    }
+                }
+            };
+            put(t, &key, &entry)?;
+            Ok(Concluded::Stored)
+        })
+        .await
+    }
+
+    async fn purge(&self, now: UnixTime) -> Result<usize, StoreError> {
+        self.write(move |t| {
+            let mut due = Vec::new();
+            for row in t.open_table(KEPT_UNTIL)?.range(..(now.0, ""))? {
+                let (row_key, ()) = row.map(|(key, _)| (key, ()))?;
+                let (until, key) = row_key.value();
+                due.push((until, key.to_owned()));
+            }
+            for (until, key) in &due {
+                if let Some(entry) = get(t, key)? {
+                    let open_key = open_key(&entry.key.tenant, entry.agent, entry.key.command);
+                    t.open_table(OPEN)?.remove(open_key.as_str())?;
+                }
+                t.open_table(ENTRIES)?.remove(key.as_str())?;
+                t.open_table(KEPT_UNTIL)?.remove((*until, key.as_str()))?;
+            }
+            Ok(due.len())
+        })
+        .await
+    }
+}

@@ -1,0 +1,298 @@
+//! The registry in a redb file.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+
+use super::super::StoreError;
+use super::super::registry::{
+    Added, AgentRecord, InvitationRecord, PortalRecord, Redeemed, Registry, Snapshot, TenantRecord, TenantSnapshot,
+};
+use super::{read_row, write_row};
+use crate::clock::UnixTime;
+use crate::protocol::api::{AgentStatus, PreflightReport};
+use crate::protocol::ids::{AgentId, ObjectId, PortalId, TenantId};
+use crate::storage::redb::{self, ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
+use crate::storage::{Database, DatabaseError};
+
+type Rows = TableDefinition<'static, &'static str, &'static [u8]>;
+
+/// tenant → [`TenantRecord`].
+const TENANTS: Rows = TableDefinition::new("tenants");
+/// portal → [`PortalRecord`].
+const PORTALS: Rows = TableDefinition::new("portals");
+/// tenant/invitation → [`InvitationRecord`].
+const INVITATIONS: Rows = TableDefinition::new("invitations");
+/// tenant/agent → [`AgentRecord`].
+const AGENTS: Rows = TableDefinition::new("agents");
+/// agent and `jti` of an assertion that was used → its `exp`.
+const ASSERTIONS: TableDefinition<'static, (&'static [u8; 16], &'static [u8; 16]), i64> =
+    TableDefinition::new("assertions");
+
+/// [`Registry`] for one node.
+#[derive(Debug)]
+pub struct EmbeddedRegistry {
+    database: Database,
+}
+
+fn row_key(tenant: &TenantId, id: impl std::fmt::Display) -> String {
+    format!("{tenant}/{id}")
+}
+
+fn put<T: serde::Serialize>(t: &WriteTransaction, table: Rows, key: &str, row: &T) -> Result<(), redb::Error> {
+    t.open_table(table)?.insert(key, write_row(row)?.as_slice())?;
+    Ok(())
+}
+
+fn get<T: serde::de::DeserializeOwned>(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+    key: &str,
+) -> Result<Option<T>, redb::Error> {
+    table.get(key)?.map(|row| read_row(row.value())).transpose()
+}
+
+/// Every row whose key begins with `prefix`, in order.
+fn all<T: serde::de::DeserializeOwned>(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+    prefix: &str,
+) -> Result<Vec<T>, redb::Error> {
+    let mut rows = Vec::new();
+    for row in table.range(prefix..)? {
+        let (key, value) = row?;
+        if !key.value().starts_with(prefix) {
+            break;
+        }
+        rows.push(read_row(value.value())?);
+    }
+    Ok(rows)
+}
+
+impl EmbeddedRegistry {
+    /// Opens the file, or makes it.
+    ///
+    /// # Errors
+    /// If it is damaged, in use, or can't be made.
+    pub async fn open(path: &Path) -> Result<Self, DatabaseError> {
+        let database = Database::open_or_create(path)?;
+        database
+            .write(|t| {
+                for table in [TENANTS, PORTALS, INVITATIONS, AGENTS] {
+                    t.open_table(table)?;
+                }
+                t.open_table(ASSERTIONS)?;
+                Ok(())
+            })
+            .await?;
+        Ok(Self { database })
+    }
+
+    fn read<T>(&self, f: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        Ok(self.database.read(f)?)
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        Ok(self.database.write(f).await?)
+    }
+
+    async fn change_agent(
+        &self,
+        tenant: &TenantId,
+        agent: AgentId,
+        change: impl FnOnce(&mut AgentRecord) + Send + 'static,
+    ) -> Result<Option<AgentRecord>, StoreError> {
+        let key = row_key(tenant, agent);
+        self.write(move |t| {
+            let Some(mut record) = get::<AgentRecord>(&t.open_table(AGENTS)?, &key)? else { return Ok(None) };
+            change(&mut record);
+            put(t, AGENTS, &key, &record)?;
+            Ok(Some(record))
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Registry for EmbeddedRegistry {
+    async fn add_tenant(&self, tenant: TenantRecord) -> Result<Added, StoreError> {
+        self.write(move |t| {
+            let key = tenant.tenant.as_str();
+            if get::<TenantRecord>(&t.open_table(TENANTS)?, key)?.is_some() {
+                return Ok(Added::Same);
+            }
+            put(t, TENANTS, key, &tenant)?;
+            Ok(Added::New)
+        })
+        .await
+    }
+
+    async fn tenant(&self, tenant: &TenantId) -> Result<Option<TenantRecord>, StoreError> {
+        self.read(|t| get(&t.open_table(TENANTS)?, tenant.as_str()))
+    }
+
+    async fn tenants(&self) -> Result<Vec<TenantRecord>, StoreError> {
+        self.read(|t| all(&t.open_table(TENANTS)?, ""))
+    }
+
+    async fn put_portal(&self, portal: PortalRecord) -> Result<(), StoreError> {
+        self.write(move |t| put(t, PORTALS, portal.portal.as_str(), &portal)).await
+    }
+
+    async fn portal(&self, portal: &PortalId) -> Result<Option<PortalRecord>, StoreError> {
+        self.read(|t| get(&t.open_table(PORTALS)?, portal.as_str()))
+    }
+
+    async fn portals(&self) -> Result<Vec<PortalRecord>, StoreError> {
+        self.read(|t| all(&t.open_table(PORTALS)?, ""))
+    }
+
+    async fn remove_portal(&self, portal: &PortalId) -> Result<bool, StoreError> {
+        let portal = portal.clone();
+        self.write(move |t| Ok(t.open_table(PORTALS)?.remove(portal.as_str())?.is_some())).await
+    }
+
+    async fn add_invitation(&self, tenant: &TenantId, invitation: InvitationRecord) -> Result<Added, StoreError> {
+        let key = row_key(tenant, invitation.invitation);
+        self.write(move |t| {
+            if let Some(present) = get::<InvitationRecord>(&t.open_table(INVITATIONS)?, &key)? {
+                return Ok(if present == invitation { Added::Same } else { Added::Other });
+            }
+            put(t, INVITATIONS, &key, &invitation)?;
+            Ok(Added::New)
+        })
+        .await
+    }
+
+    async fn redeem(
+        &self,
+        tenant: &TenantId,
+        token_sha256: &str,
+        agent: AgentRecord,
+        now: UnixTime,
+    ) -> Result<Redeemed, StoreError> {
+        let (invitation_key, agent_key) = (row_key(tenant, agent.invitation), row_key(tenant, agent.agent));
+        let token_sha256 = token_sha256.to_owned();
+        self.write(move |t| {
+            let invitation = get::<InvitationRecord>(&t.open_table(INVITATIONS)?, &invitation_key)?;
+            let Some(mut invitation) = invitation.filter(|i| i.token_sha256 == token_sha256) else {
+                return Ok(Redeemed::Unknown);
+            };
+            let present = get::<AgentRecord>(&t.open_table(AGENTS)?, &agent_key)?;
+            let portal = invitation.portal.clone();
+            match (invitation.redeemed_by, present) {
+                (Some(by), Some(present)) if by == agent.agent && present.keys == agent.keys => {
+                    return Ok(Redeemed::Enrolled { agent: Box::new(present), portal });
+                }
+                (None, None) => {}
+                _ => return Ok(Redeemed::Used),
+            }
+            if now >= invitation.expires_at {
+                return Ok(Redeemed::Expired);
+            }
+            invitation.redeemed_by = Some(agent.agent);
+            put(t, INVITATIONS, &invitation_key, &invitation)?;
+            put(t, AGENTS, &agent_key, &agent)?;
+            Ok(Redeemed::Enrolled { agent: Box::new(agent), portal })
+        })
+        .await
+    }
+
+    async fn agent(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError> {
+        self.read(|t| get(&t.open_table(AGENTS)?, &row_key(tenant, agent)))
+    }
+
+    async fn agents(&self, tenant: &TenantId) -> Result<Vec<AgentRecord>, StoreError> {
+        self.read(|t| all(&t.open_table(AGENTS)?, &row_key(tenant, "")))
+    }
+
+    async fn approve(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError> {
+        self.change_agent(tenant, agent, |record| {
+            if record.status == AgentStatus::Pending {
+                record.status = AgentStatus::Approved;
+            }
+        })
+        .await
+    }
+
+    async fn revoke(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError> {
+        self.change_agent(tenant, agent, |record| record.status = AgentStatus::Revoked).await
+    }
+
+    async fn note_version(&self, tenant: &TenantId, agent: AgentId, version: &str) -> Result<(), StoreError> {
+        let version = version.to_owned();
+        self.change_agent(tenant, agent, |record| record.version = Some(version)).await.map(|_| ())
+    }
+
+    async fn note_preflight(
+        &self,
+        tenant: &TenantId,
+        agent: AgentId,
+        report: PreflightReport,
+    ) -> Result<(), StoreError> {
+        self.change_agent(tenant, agent, |record| record.preflight = Some(report)).await.map(|_| ())
+    }
+
+    async fn use_assertion(
+        &self,
+        agent: AgentId,
+        jti: ObjectId,
+        exp: UnixTime,
+        now: UnixTime,
+    ) -> Result<bool, StoreError> {
+        self.write(move |t| {
+            let mut used = t.open_table(ASSERTIONS)?;
+            // What has expired can't be used again anyway.
+            used.retain_in((agent.as_bytes(), &[0; 16])..=(agent.as_bytes(), &[0xff; 16]), |_, exp| exp > now.0)?;
+            let key = (agent.as_bytes(), jti.as_bytes());
+            let first = used.get(key)?.is_none();
+            used.insert(key, exp.0)?;
+            Ok(first)
+        })
+        .await
+    }
+
+    async fn export(&self) -> Result<Snapshot, StoreError> {
+        self.read(|t| {
+            let (invitations, agents) = (t.open_table(INVITATIONS)?, t.open_table(AGENTS)?);
+            let tenants = all::<TenantRecord>(&t.open_table(TENANTS)?, "")?.into_iter().map(|tenant| {
+                let prefix = row_key(&tenant.tenant, "");
+                let (invitations, agents) = (all(&invitations, &prefix)?, all(&agents, &prefix)?);
+                Ok(TenantSnapshot { tenant, invitations, agents })
+            });
+            let tenants = tenants.collect::<Result<_, redb::Error>>()?;
+            Ok(Snapshot { version: 1, portals: all(&t.open_table(PORTALS)?, "")?, tenants })
+        })
+    }
+
+    async fn import(&self, snapshot: Snapshot) -> Result<(), StoreError> {
+        self.write(move |t| {
+            for portal in snapshot.portals {
+                if get::<PortalRecord>(&t.open_table(PORTALS)?, portal.portal.as_str())?.is_none() {
+                    put(t, PORTALS, portal.portal.as_str(), &portal)?;
+                }
+            }
+            for TenantSnapshot { tenant, invitations, agents } in snapshot.tenants {
+                if get::<TenantRecord>(&t.open_table(TENANTS)?, tenant.tenant.as_str())?.is_none() {
+                    put(t, TENANTS, tenant.tenant.as_str(), &tenant)?;
+                }
+                for invitation in invitations {
+                    let key = row_key(&tenant.tenant, invitation.invitation);
+                    if get::<InvitationRecord>(&t.open_table(INVITATIONS)?, &key)?.is_none() {
+                        put(t, INVITATIONS, &key, &invitation)?;
+                    }
+                }
+                for agent in agents {
+                    let key = row_key(&tenant.tenant, agent.agent);
+                    let present = get::<AgentRecord>(&t.open_table(AGENTS)?, &key)?;
+                    if present.is_none() || agent.status == AgentStatus::Revoked {
+                        put(t, AGENTS, &key, &agent)?;
+                    }
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+}

@@ -1,0 +1,158 @@
+//! The upgrade to an agent's session, and the WebSocket as a stream and a sink of frames.
+
+use std::error::Error as _;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{FromRequestParts, Request, State};
+use axum::response::Response;
+use futures_util::{Sink, SinkExt, Stream};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite;
+
+use super::Public;
+use super::caller::bearer;
+use super::problem::Refusal;
+use crate::audit;
+use crate::protocol::frame::{FrameError, FromAgent, FromRelay, SUBPROTOCOL};
+use crate::protocol::limits::MAX_FRAME_BYTES;
+use crate::protocol::problem::{Problem, ProblemCode};
+use crate::relay::session::{self, Ended, SocketError};
+
+/// tungstenite keeps a read buffer of this size for each socket, resident and zeroed before each read. A command's
+/// outcome takes one or two reads.
+const READ_BUFFER_BYTES: usize = 2048;
+/// Frames that may wait to be written before the socket counts as stuck, in bytes.
+const MAX_WRITE_BUFFER_BYTES: usize = 4 * MAX_FRAME_BYTES;
+/// A peer that does not take even a close frame is left.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Open an agent's session.
+#[utoipa::path(
+    get,
+    path = "/v1/agent/session",
+    params(("Sec-WebSocket-Protocol" = String, Header, description = "writeback.v1")),
+    responses(
+        (status = 101, description = "A WebSocket; binary messages are frames of proto/writeback/v1/session.proto"),
+        (status = 401, body = Problem, content_type = "application/problem+json", description = "invalid_assertion, assertion_used"),
+        (status = 403, body = Problem, content_type = "application/problem+json", description = "agent_revoked: stop"),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "unknown_agent: try again, slowly"),
+        (status = 426, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "draining: come back, to another node")
+    ),
+    security(("agent" = []))
+)]
+pub(super) async fn open(State(public): State<Public>, request: Request) -> Result<Response, Refusal> {
+    let metrics = public.services.metrics.clone();
+    let opened = upgrade(public, request).await;
+    metrics.handshake(opened.as_ref().map_or_else(|refusal| refusal.code.as_str(), |_| "accepted"));
+    opened
+}
+
+async fn upgrade(public: Public, request: Request) -> Result<Response, Refusal> {
+    if public.is_draining() {
+        return Err(Refusal::new(ProblemCode::Draining, "this node is stopping; come back"));
+    }
+    let (mut parts, _) = request.into_parts();
+    let upgrade_required = |detail: String| Refusal::new(ProblemCode::UpgradeRequired, detail);
+    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &public)
+        .await
+        .map_err(|e: WebSocketUpgradeRejection| upgrade_required(e.body_text()))?
+        .protocols([SUBPROTOCOL]);
+    if upgrade.selected_protocol().is_none() {
+        return Err(upgrade_required(format!("Sec-WebSocket-Protocol: {SUBPROTOCOL} is expected")));
+    }
+    let (tenant, agent) = public.keys.agent(bearer(&parts)?).await.inspect_err(|refused| {
+        audit!("session_refused", reason = %refused);
+    })?;
+    let upgrade = upgrade
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES)
+        .max_message_size(MAX_FRAME_BYTES)
+        .max_frame_size(MAX_FRAME_BYTES);
+    Ok(upgrade.on_upgrade(move |socket| {
+        let sockets = public.sockets.clone();
+        sockets.track_future(async move {
+            let services = public.services;
+            let id = agent.agent;
+            audit!("session_opened", %tenant, agent = %id);
+            services.metrics.sessions(1);
+            let mut socket = Frames(socket);
+            let ended = session::run(&services, tenant, agent, &mut socket).await;
+            services.metrics.sessions(-1);
+            services.metrics.session_ended(ended.as_str());
+            audit!("session_closed", agent = %id, reason = ended.as_str());
+            socket.close(ended).await;
+        })
+    }))
+}
+
+/// A WebSocket whose binary messages are frames.
+struct Frames(WebSocket);
+
+impl Frames {
+    async fn close(mut self, ended: Ended) {
+        if let Ended::Closed(reason) = ended {
+            let frame = CloseFrame { code: reason.code(), reason: reason.as_str().into() };
+            let _ = timeout(CLOSE_TIMEOUT, async {
+                self.0.send(Message::Close(Some(frame))).await?;
+                // The peer's own close frame ends the stream; until then it may still read ours.
+                while let Some(Ok(_)) = futures_util::StreamExt::next(&mut self.0).await {}
+                SinkExt::close(&mut self.0).await
+            })
+            .await;
+        }
+    }
+}
+
+fn socket_error(error: axum::Error) -> SocketError {
+    let cause = error.source().and_then(|source| source.downcast_ref::<tungstenite::Error>());
+    match cause {
+        Some(tungstenite::Error::Capacity(_)) => SocketError::Frame(FrameError::TooLarge(MAX_FRAME_BYTES + 1)),
+        _ => SocketError::Lost(error.to_string()),
+    }
+}
+
+impl Stream for Frames {
+    type Item = Result<FromAgent, SocketError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            let message = match ready!(Pin::new(&mut self.0).poll_next(cx)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(socket_error(error)))),
+                Some(Ok(message)) => message,
+            };
+            match message {
+                Message::Binary(bytes) => return Poll::Ready(Some(FromAgent::decode(&bytes).map_err(Into::into))),
+                Message::Text(_) => return Poll::Ready(Some(Err(SocketError::Text))),
+                // Pings are answered below us; a close frame is followed by the end of the stream.
+                Message::Ping(_) | Message::Pong(_) | Message::Close(_) => {}
+            }
+        }
+    }
+}
+
+impl Sink<FromRelay> for Frames {
+    type Error = SocketError;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        Pin::new(&mut self.0).poll_ready(cx).map_err(socket_error)
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, frame: FromRelay) -> Result<(), SocketError> {
+        Pin::new(&mut self.0).start_send(Message::Binary(frame.encode_frame().into())).map_err(socket_error)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        Pin::new(&mut self.0).poll_flush(cx).map_err(socket_error)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        Pin::new(&mut self.0).poll_close(cx).map_err(socket_error)
+    }
+}

@@ -1,0 +1,144 @@
+//! A tenant's agents, and whether a reset is possible now.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+
+use super::Public;
+use super::caller::PortalCall;
+use super::problem::Refusal;
+use crate::audit;
+use crate::protocol::api::{AgentList, AgentStatus, AgentView, Availability, PreflightState};
+use crate::protocol::ids::{AgentId, TenantId};
+use crate::protocol::problem::{Problem, ProblemCode};
+use crate::relay::bus::Notice;
+use crate::relay::registry::AgentRecord;
+
+fn view(record: AgentRecord, online: bool) -> AgentView {
+    AgentView {
+        agent: record.agent,
+        name: record.name,
+        status: record.status,
+        online,
+        version: record.version,
+        enrolled_at: record.enrolled_at,
+        invitation: record.invitation,
+        signing_key: record.keys.signing,
+        sealing_key: record.keys.sealing,
+        attestation: record.attestation,
+        preflight: record.preflight,
+    }
+}
+
+async fn views(public: &Public, tenant: &TenantId) -> Result<Vec<AgentView>, Refusal> {
+    let mut views = Vec::new();
+    for record in public.services.registry.agents(tenant).await? {
+        let online = !public.services.bus.places(tenant, record.agent).await?.is_empty();
+        views.push(view(record, online));
+    }
+    Ok(views)
+}
+
+/// The tenant's agents, revoked ones too.
+#[utoipa::path(
+    get,
+    path = "/v1/tenants/{tenant}/agents",
+    params(("tenant" = TenantId, Path)),
+    responses((status = 200, body = AgentList)),
+    security(("portal" = []))
+)]
+pub(super) async fn list(State(public): State<Public>, call: PortalCall) -> Result<Json<AgentList>, Refusal> {
+    Ok(Json(AgentList { agents: views(&public, &call.tenant).await? }))
+}
+
+/// Is a reset possible now? To be asked before the user types a password.
+#[utoipa::path(
+    get,
+    path = "/v1/tenants/{tenant}/availability",
+    params(("tenant" = TenantId, Path)),
+    responses((status = 200, body = Availability)),
+    security(("portal" = []))
+)]
+pub(super) async fn availability(
+    State(public): State<Public>,
+    call: PortalCall,
+) -> Result<Json<Availability>, Refusal> {
+    let agents = views(&public, &call.tenant).await?;
+    let in_service = |agent: &&AgentView| agent.online && agent.status == AgentStatus::Approved;
+    let healthy = |agent: &&AgentView| {
+        agent.preflight.as_ref().is_none_or(|preflight| preflight.worst() != PreflightState::Failed)
+    };
+    let able: Vec<AgentId> = agents.iter().filter(in_service).filter(healthy).map(|agent| agent.agent).collect();
+    let reason = match agents.iter().find(in_service) {
+        _ if !able.is_empty() => None,
+        Some(_) => Some("preflight_failed".to_owned()),
+        None => Some("no_agent".to_owned()),
+    };
+    Ok(Json(Availability { available: !able.is_empty(), reason, agents: able }))
+}
+
+fn unknown(agent: AgentId) -> Refusal {
+    Refusal::new(ProblemCode::UnknownAgent, format!("this tenant has no agent {agent}"))
+}
+
+/// Approve an agent: from now on it gets commands. The portal has verified its attestation before.
+#[utoipa::path(
+    post,
+    path = "/v1/tenants/{tenant}/agents/{id}/approval",
+    params(("tenant" = TenantId, Path), ("id" = AgentId, Path)),
+    responses(
+        (status = 204, description = "Approved, now or before"),
+        (status = 403, body = Problem, content_type = "application/problem+json", description = "It was revoked; a tombstone stays"),
+        (status = 404, body = Problem, content_type = "application/problem+json")
+    ),
+    security(("portal" = []))
+)]
+pub(super) async fn approve(
+    State(public): State<Public>,
+    call: PortalCall,
+    Path((_tenant, agent)): Path<(TenantId, AgentId)>,
+) -> Result<StatusCode, Refusal> {
+    let record = public.services.registry.approve(&call.tenant, agent).await?.ok_or_else(|| unknown(agent))?;
+    if record.status == AgentStatus::Revoked {
+        return Err(Refusal::new(ProblemCode::AgentRevoked, "a revoked agent stays revoked; enrol it anew"));
+    }
+    audit!("agent_approved", tenant = %call.tenant, portal = %call.portal.portal, %agent);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Revoke an agent: its sockets drop at once, and it can't come back.
+#[utoipa::path(
+    delete,
+    path = "/v1/tenants/{tenant}/agents/{id}",
+    params(("tenant" = TenantId, Path), ("id" = AgentId, Path)),
+    responses(
+        (status = 204, description = "Revoked, now or before"),
+        (status = 404, body = Problem, content_type = "application/problem+json")
+    ),
+    security(("portal" = []))
+)]
+pub(super) async fn revoke(
+    State(public): State<Public>,
+    call: PortalCall,
+    Path((_tenant, agent)): Path<(TenantId, AgentId)>,
+) -> Result<StatusCode, Refusal> {
+    audit!("agent_revoked", tenant = %call.tenant, portal = %call.portal.portal, %agent);
+    revoke_at(&public, call.tenant, agent).await?.then_some(StatusCode::NO_CONTENT).ok_or_else(|| unknown(agent))
+}
+
+/// Stores the tombstone and drops the sockets, even if the caller hangs up in between; whether there is such an agent.
+pub(in crate::relay) async fn revoke_at(
+    public: &Public,
+    tenant: TenantId,
+    agent: AgentId,
+) -> Result<bool, crate::relay::StoreError> {
+    let services = public.services.clone();
+    let revoking = tokio::spawn(async move {
+        let found = services.registry.revoke(&tenant, agent).await?.is_some();
+        if found {
+            services.bus.tell(Notice::Revoked(tenant, agent)).await?;
+        }
+        Ok(found)
+    });
+    revoking.await.map_err(|e| crate::relay::StoreError(e.to_string()))?
+}

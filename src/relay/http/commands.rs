@@ -1,0 +1,164 @@
+//! Commands: submit one, and ask what became of it.
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+
+use super::Public;
+use super::caller::PortalCall;
+use super::prefer::Wait;
+use super::problem::{Refusal, of_command};
+use crate::audit;
+use crate::protocol::api::{AgentStatus, CommandState, CommandView};
+use crate::protocol::command::Command;
+use crate::protocol::ids::{CommandId, TenantId};
+use crate::protocol::jose::sha256;
+use crate::protocol::problem::{Problem, ProblemCode};
+use crate::relay::ledger::{CommandKey, Entry, NewCommand};
+use crate::telemetry::trace_context::TraceContext;
+
+/// The media type of a compact JWS (RFC 7515 §9.2.1).
+const JOSE: &str = "application/jose";
+
+/// Submit a command. The same command may be submitted again and is answered the same.
+#[utoipa::path(
+    post,
+    path = "/v1/tenants/{tenant}/commands",
+    params(
+        ("tenant" = TenantId, Path),
+        ("Prefer" = Option<String>, Header, description = "wait=N: how many seconds to wait for the end; 30 by default")
+    ),
+    request_body(content = String, content_type = "application/jose", description = "The command: JWS compact, typ writeback-command+jwt, at most 8192 bytes"),
+    responses(
+        (status = 200, body = CommandView, description = "Ended"),
+        (status = 202, body = CommandView, description = "Still going; Location says where to ask"),
+        (status = "4XX", body = Problem, content_type = "application/problem+json", description = "Refused; nothing was stored"),
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "no_agent, agent_busy, draining: nothing was written to any socket. store_unavailable: send the same again"),
+        (status = 504, body = Problem, content_type = "application/problem+json", description = "outcome_unknown: exp has passed without an answer; Location says where to ask")
+    ),
+    security(("portal" = []))
+)]
+pub(super) async fn submit(
+    State(public): State<Public>,
+    call: PortalCall,
+    Wait(wait): Wait,
+    Extension(trace): Extension<TraceContext>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !media_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(JOSE) {
+        return Err(Refusal::new(ProblemCode::UnsupportedMediaType, format!("Content-Type {JOSE} is expected")));
+    }
+    let jws = std::str::from_utf8(&body)
+        .map_err(|_| Refusal::new(ProblemCode::Malformed, "the body is not a compact JWS"))?;
+    let command = public.keys.command(jws, &call.portal, &call.tenant).inspect_err(|refused| {
+        audit!("command_refused", tenant = %call.tenant, portal = %call.portal.portal, reason = %refused);
+    })?;
+    let key = CommandKey { tenant: call.tenant, portal: call.portal.portal, command: command.jti };
+    let body_sha256 = sha256(&body);
+    let entry = match admit(&public, &command).await {
+        Ok(()) => {
+            audit!("command_submitted", tenant = %key.tenant, portal = %key.portal, agent = %command.aud,
+                command = %key.command, operation = ?command.operation, trace_id = trace.trace_id());
+            let wait = wait.min(public.services.clock.now().until(command.validity.exp));
+            let new = NewCommand {
+                key,
+                agent: command.aud,
+                jws: jws.to_owned(),
+                body_sha256,
+                exp: command.validity.exp,
+                traceparent: trace.to_string(),
+            };
+            public.dispatcher.submit(new, wait).await?
+        }
+        // What was submitted before is answered as before, whatever has changed since.
+        Err(refusal) => match public.dispatcher.look(&key).await? {
+            Some(known) if known.body_sha256.is_none_or(|sha256| sha256 == body_sha256) => known,
+            Some(_) => return Err(crate::relay::dispatch::DispatchError::Conflict.into()),
+            None => {
+                audit!("command_refused", tenant = %key.tenant, portal = %key.portal, reason = refusal.detail);
+                return Err(refusal);
+            }
+        },
+    };
+    answer(&public, &entry)
+}
+
+/// Whether a command that was never seen may be taken: in force now, for an agent in service, by a node that stays.
+async fn admit(public: &Public, command: &Command) -> Result<(), Refusal> {
+    let now = public.services.clock.now();
+    command.validity.check_now(now).map_err(|e| Refusal::new(of_command(&e), e.to_string()))?;
+    let agent = public.services.registry.agent(&command.tenant, command.aud).await?;
+    match agent.map(|agent| agent.status) {
+        None => Err(Refusal::new(ProblemCode::UnknownAgent, format!("this tenant has no agent {}", command.aud))),
+        Some(AgentStatus::Pending) => {
+            Err(Refusal::new(ProblemCode::AgentPending, "the agent is enrolled and not approved yet"))
+        }
+        Some(AgentStatus::Revoked) => {
+            Err(Refusal::new(ProblemCode::AgentRevoked, "the agent was revoked; seal to another one"))
+        }
+        Some(AgentStatus::Approved) if public.is_draining() => {
+            Err(Refusal::new(ProblemCode::Draining, "this node is stopping; send the same to another"))
+        }
+        Some(AgentStatus::Approved) => Ok(()),
+    }
+}
+
+fn answer(public: &Public, entry: &Entry) -> Result<Response, Refusal> {
+    let view = entry.view(public.services.clock.now());
+    let location = format!("/v1/tenants/{}/commands/{}", entry.key.tenant, entry.key.command);
+    match view.state {
+        CommandState::Concluded | CommandState::Expired => Ok(Json(view).into_response()),
+        CommandState::Accepted | CommandState::Delivering | CommandState::Received => {
+            Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(view)).into_response())
+        }
+        CommandState::Undeliverable => {
+            let code = match view.reason.as_deref() {
+                Some("agent_busy") => ProblemCode::AgentBusy,
+                Some("draining") => ProblemCode::Draining,
+                _ => ProblemCode::NoAgent,
+            };
+            Err(Refusal::new(code, "nothing was written to any socket, and nothing will be: make a new command"))
+        }
+        CommandState::Unknown => Err(Refusal {
+            code: ProblemCode::OutcomeUnknown,
+            detail: "the command was delivered and exp has passed without an answer; ask again where Location says, \
+                     and send no new command before"
+                .to_owned(),
+            location: Some(location),
+        }),
+    }
+}
+
+/// What became of a command.
+#[utoipa::path(
+    get,
+    path = "/v1/tenants/{tenant}/commands/{id}",
+    params(
+        ("tenant" = TenantId, Path),
+        ("id" = CommandId, Path),
+        ("Prefer" = Option<String>, Header, description = "wait=N: how many seconds to wait for the end; 30 by default")
+    ),
+    responses(
+        (status = 200, body = CommandView, description = "As far as it is known"),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "This portal submitted no such command")
+    ),
+    security(("portal" = []))
+)]
+pub(super) async fn follow(
+    State(public): State<Public>,
+    call: PortalCall,
+    Path((_tenant, command)): Path<(TenantId, CommandId)>,
+    Wait(wait): Wait,
+) -> Result<Json<CommandView>, Refusal> {
+    let key = CommandKey { tenant: call.tenant, portal: call.portal.portal, command };
+    let entry = public.dispatcher.follow(&key, wait).await?;
+    let entry = entry.ok_or_else(|| {
+        Refusal::new(ProblemCode::NotFound, "this portal submitted no such command, or it was more than 7 days ago")
+    })?;
+    Ok(Json(entry.view(public.services.clock.now())))
+}

@@ -1,0 +1,89 @@
+//! An agent redeems its invitation.
+
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::http::StatusCode;
+
+use super::Public;
+use super::problem::Refusal;
+use crate::audit;
+use crate::protocol::api::{AgentStatus, Enrolled, Enrollment};
+use crate::protocol::enrollment::{ATTESTATION_TYP, AgentKeys, Proof};
+use crate::protocol::jose::{JoseError, Jws, PublicKey};
+use crate::protocol::problem::{Problem, ProblemCode};
+use crate::relay::registry::{AgentRecord, Redeemed};
+
+/// An attestation is some 400 bytes.
+const MAX_ATTESTATION_BYTES: usize = 2048;
+/// A longer host name is cut.
+const MAX_NAME_CHARS: usize = 64;
+
+/// Enrol: redeem an invitation. The same request may be sent again and is answered the same.
+#[utoipa::path(
+    post,
+    path = "/v1/enrollments",
+    request_body = Enrollment,
+    responses(
+        (status = 201, body = Enrolled),
+        (status = 401, body = Problem, content_type = "application/problem+json", description = "No such invitation, a token that is not its, or a proof that does not hold"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "Another agent has redeemed it"),
+        (status = 422, body = Problem, content_type = "application/problem+json", description = "It has expired, or the keys are of the wrong kind")
+    )
+)]
+pub(super) async fn redeem(
+    State(public): State<Public>,
+    body: Result<Json<Enrollment>, JsonRejection>,
+) -> Result<(StatusCode, Json<Enrolled>), Refusal> {
+    let Json(enrollment) = body?;
+    let now = public.services.clock.now();
+    let keys = AgentKeys { signing: enrollment.signing_key, sealing: enrollment.sealing_key };
+    if !matches!(keys.sealing, PublicKey::P256 { .. }) {
+        return Err(Refusal::new(ProblemCode::Unprocessable, "sealing_key has to be a P-256 key"));
+    }
+    let invalid = |error: JoseError| {
+        audit!("enrollment_refused", tenant = %enrollment.tenant, agent = %enrollment.agent, reason = %error);
+        Refusal::new(ProblemCode::InvalidEnrollment, format!("the proof does not hold: {error}"))
+    };
+    let proof = Proof::verify(&enrollment.proof, &keys, public.keys.public_url(), now).map_err(invalid)?;
+    if (proof.iss, &proof.tenant, proof.invitation, proof.journal)
+        != (enrollment.agent, &enrollment.tenant, enrollment.invitation, enrollment.journal)
+    {
+        return Err(invalid(JoseError::Mismatch("iss, tenant, invitation, journal")));
+    }
+    // Only the portal can verify it; here it only has to be one.
+    if enrollment.attestation.len() > MAX_ATTESTATION_BYTES
+        || Jws::parse(&enrollment.attestation, ATTESTATION_TYP).is_err()
+    {
+        return Err(Refusal::new(ProblemCode::Malformed, "attestation is not a JWS of its type"));
+    }
+    let record = AgentRecord {
+        agent: enrollment.agent,
+        name: enrollment.name.chars().filter(|c| !c.is_control()).take(MAX_NAME_CHARS).collect(),
+        status: AgentStatus::Pending,
+        keys,
+        journal: enrollment.journal,
+        invitation: enrollment.invitation,
+        attestation: enrollment.attestation,
+        enrolled_at: now,
+        version: None,
+        preflight: None,
+    };
+    let (tenant, token) = (enrollment.tenant, enrollment.token.hash());
+    let redeemed = public.services.registry.redeem(&tenant, &token, record, now).await?;
+    let (code, detail) = match redeemed {
+        Redeemed::Enrolled { agent, portal } => {
+            audit!("agent_enrolled", %tenant, agent = %agent.agent, invitation = %agent.invitation);
+            let keys = public.services.registry.portal(&portal).await?.map(|portal| portal.keys).unwrap_or_default();
+            let enrolled = Enrolled { agent: agent.agent, status: agent.status, portal, portal_keys: keys };
+            return Ok((StatusCode::CREATED, Json(enrolled)));
+        }
+        Redeemed::Unknown => (ProblemCode::InvalidEnrollment, "there is no such invitation, or the token is not its"),
+        Redeemed::Expired => (ProblemCode::InvitationExpired, "ask the portal's administrator for a new code"),
+        Redeemed::Used => {
+            (ProblemCode::InvitationUsed, "a code enrols one agent; if it was not you, have that agent revoked")
+        }
+    };
+    audit!("enrollment_refused", %tenant, agent = %enrollment.agent, reason = code.as_str());
+    Err(Refusal::new(code, detail))
+}

@@ -1,0 +1,108 @@
+//! The public listener: portals and agents.
+
+mod agent_session;
+pub(super) mod agents;
+pub(super) mod caller;
+mod commands;
+mod enrollments;
+mod invitations;
+pub mod listener;
+mod prefer;
+pub(super) mod problem;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::extract::DefaultBodyLimit;
+use axum::{Router, middleware};
+use tokio_util::task::TaskTracker;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
+use utoipa_axum::routes;
+
+use super::dispatch::Dispatcher;
+use super::keys::Keys;
+use super::session::Services;
+use crate::protocol::limits::{MAX_COMMAND_BYTES, MAX_FRAME_BYTES};
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct Public {
+    /// Stores, bus, sessions, metrics.
+    pub services: Arc<Services>,
+    /// Who may do what.
+    pub keys: Keys,
+    /// Commands.
+    pub dispatcher: Dispatcher,
+    /// Sockets that outlive their HTTP request.
+    pub sockets: TaskTracker,
+    /// Set when the node is to stop.
+    pub draining: Arc<AtomicBool>,
+}
+
+impl Public {
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "writeback-relay",
+        description = "Carries a password reset from a cloud portal to an on-premises Active Directory, and a truthful \
+                       answer back. Objects and rules: docs/protocol.md.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    modifiers(&Bearer)
+)]
+struct Document;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let scheme = |typ: &str| {
+            let format = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT");
+            SecurityScheme::Http(format.description(Some(format!("An assertion with typ {typ}"))).build())
+        };
+        let components = api.components.get_or_insert_default();
+        components.add_security_scheme("portal", scheme("writeback-portal-assertion+jwt"));
+        components.add_security_scheme("agent", scheme("writeback-agent-assertion+jwt"));
+    }
+}
+
+fn routes() -> OpenApiRouter<Public> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(commands::submit).layer(DefaultBodyLimit::max(MAX_COMMAND_BYTES)))
+        .routes(routes!(commands::follow))
+        .routes(routes!(agents::list))
+        .routes(routes!(agents::availability))
+        .routes(routes!(agents::approve))
+        .routes(routes!(agents::revoke))
+        .routes(routes!(invitations::create))
+        .routes(routes!(enrollments::redeem))
+        .routes(routes!(agent_session::open))
+        .layer(DefaultBodyLimit::max(MAX_FRAME_BYTES))
+}
+
+/// The API as OpenAPI 3.1, from the handlers themselves.
+///
+/// # Errors
+/// If it can't be written as JSON.
+pub fn openapi() -> Result<String, serde_json::Error> {
+    Ok(routes().into_openapi().to_pretty_json()? + "\n")
+}
+
+/// The public API.
+pub fn router(public: Public) -> Router {
+    let metrics = Arc::clone(&public.services.metrics);
+    let random = Arc::clone(&public.services.random);
+    let (router, _) = routes().split_for_parts();
+    router
+        .with_state(public)
+        .layer(CatchPanicLayer::new())
+        .layer(middleware::from_fn_with_state(problem::Render { metrics, random }, problem::render))
+}

@@ -1,0 +1,148 @@
+//! Errors as problem+json, rendered in one place.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::to_bytes;
+use axum::extract::{Request, State};
+use axum::http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::super::StoreError;
+use super::super::dispatch::DispatchError;
+use super::super::keys::Refused;
+use crate::clock::Random;
+use crate::protocol::jose::JoseError;
+use crate::protocol::problem::{PROBLEM_JSON, Problem, ProblemCode};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::trace_context::TraceContext;
+
+/// How long a caller should wait before it asks again, in seconds.
+const RETRY_AFTER_SECONDS: u32 = 2;
+/// What a framework's own error text may measure.
+const MAX_DETAIL_BYTES: usize = 2048;
+
+/// Why a request is refused. It becomes a problem on its way out.
+#[derive(Clone, Debug)]
+pub(in crate::relay) struct Refusal {
+    pub(in crate::relay) code: ProblemCode,
+    pub(in crate::relay) detail: String,
+    /// Where the answer can be asked for later.
+    pub(in crate::relay) location: Option<String>,
+}
+
+impl Refusal {
+    pub(in crate::relay) fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), location: None }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "a request failed");
+        Self::new(ProblemCode::StoreUnavailable, "the store does not answer; send the same request again")
+    }
+}
+
+impl From<DispatchError> for Refusal {
+    fn from(error: DispatchError) -> Self {
+        match error {
+            DispatchError::Conflict => Self::new(ProblemCode::CommandConflict, error.to_string()),
+            DispatchError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        let code = match &refused {
+            Refused::Assertion(_) | Refused::UnknownPortal(_) => ProblemCode::InvalidAssertion,
+            Refused::AssertionUsed => ProblemCode::AssertionUsed,
+            Refused::AgentRevoked => ProblemCode::AgentRevoked,
+            Refused::UnknownAgent => ProblemCode::UnknownAgent,
+            Refused::TenantNotGranted(_) => ProblemCode::TenantNotGranted,
+            Refused::Command(error) => of_command(error),
+            Refused::ForeignIssuer | Refused::ForeignTenant => ProblemCode::Unprocessable,
+            Refused::Store(error) => return error.clone().into(),
+        };
+        Self::new(code, refused.to_string())
+    }
+}
+
+/// A command that does not hold.
+pub(super) fn of_command(error: &JoseError) -> ProblemCode {
+    match error {
+        JoseError::Malformed(_) | JoseError::Claims(_) | JoseError::WrongType { .. } | JoseError::Critical => {
+            ProblemCode::Malformed
+        }
+        JoseError::UnknownKey => ProblemCode::UnknownKey,
+        JoseError::Algorithm | JoseError::Key(_) => ProblemCode::WrongAlgorithm,
+        JoseError::Signature => ProblemCode::BadSignature,
+        JoseError::Expired => ProblemCode::Expired,
+        JoseError::Lifetime { .. } | JoseError::NotYet | JoseError::Audience { .. } | JoseError::Mismatch(_) => {
+            ProblemCode::Unprocessable
+        }
+    }
+}
+
+/// What [`render`] needs.
+#[derive(Clone)]
+pub(in crate::relay) struct Render {
+    pub(in crate::relay) metrics: Arc<Metrics>,
+    pub(in crate::relay) random: Arc<dyn Random>,
+}
+
+/// Gives each request its trace, and each error its problem.
+pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Request, next: Next) -> Response {
+    let header = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+    let trace = TraceContext::from_header(header, &*to.random);
+    request.extensions_mut().insert(trace);
+    let response = next.run(request).await;
+    if !response.status().is_client_error() && !response.status().is_server_error() {
+        return response;
+    }
+    let refusal = match response.extensions().get::<Refusal>() {
+        Some(refusal) => refusal.clone(),
+        None => of_framework(response).await,
+    };
+    to.metrics.problem(refusal.code.as_str());
+    let problem = Problem::new(refusal.code, refusal.detail, trace.trace_id());
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = (status, Json(problem)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+    if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+    }
+    if let Some(location) = refusal.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
+        headers.insert(LOCATION, location);
+    }
+    response
+}
+
+/// An error that no handler of ours made: no such path, a body over the limit, a path that can't be read.
+async fn of_framework(response: Response) -> Refusal {
+    let code = match response.status() {
+        StatusCode::NOT_FOUND => ProblemCode::NotFound,
+        StatusCode::METHOD_NOT_ALLOWED => ProblemCode::MethodNotAllowed,
+        StatusCode::PAYLOAD_TOO_LARGE => ProblemCode::TooLarge,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => ProblemCode::UnsupportedMediaType,
+        StatusCode::UPGRADE_REQUIRED => ProblemCode::UpgradeRequired,
+        status if status.is_client_error() => ProblemCode::Malformed,
+        _ => return Refusal::new(ProblemCode::Internal, "the relay failed; its log says why"),
+    };
+    let text = to_bytes(response.into_body(), MAX_DETAIL_BYTES).await.unwrap_or_default();
+    let detail = String::from_utf8_lossy(&text).into_owned();
+    Refusal::new(code, if detail.is_empty() { code.title().to_owned() } else { detail })
+}

@@ -1,0 +1,122 @@
+//! Who signed this, and may he? Everything a stranger can send is judged here, by the keys in the registry.
+
+use std::sync::Arc;
+
+use super::StoreError;
+use super::registry::{AgentRecord, PortalRecord, Registry};
+use crate::clock::Clock;
+use crate::protocol::api::AgentStatus;
+use crate::protocol::assertion::{AgentAssertion, PortalAssertion};
+use crate::protocol::command::Command;
+use crate::protocol::ids::{PortalId, TenantId};
+use crate::protocol::jose::JoseError;
+
+/// Why a credential or a command is refused.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Refused {
+    /// The assertion does not hold.
+    #[error("{0}")]
+    Assertion(JoseError),
+    /// The assertion's issuer is not registered.
+    #[error("{0} is not registered at this relay")]
+    UnknownPortal(PortalId),
+    /// The assertion opened a session before.
+    #[error("an assertion opens one session; make a new one, with a new jti")]
+    AssertionUsed,
+    /// The agent was revoked.
+    #[error("this agent was revoked; it must not come back")]
+    AgentRevoked,
+    /// The relay has no such agent.
+    #[error(
+        "this relay knows no such agent in this tenant; if it was enrolled here, the registry was restored from an older copy"
+    )]
+    UnknownAgent,
+    /// The portal does not serve this tenant.
+    #[error("this portal was not granted the tenant {0}")]
+    TenantNotGranted(TenantId),
+    /// The command does not hold.
+    #[error("{0}")]
+    Command(JoseError),
+    /// The command is by another portal than the one that calls.
+    #[error("iss of the command is not the portal that makes the call")]
+    ForeignIssuer,
+    /// The command is for another tenant than the one in the path.
+    #[error("tenant in the command is not the tenant in the path")]
+    ForeignTenant,
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Judges by the registry's keys.
+#[derive(Clone)]
+pub struct Keys {
+    registry: Arc<dyn Registry>,
+    clock: Arc<dyn Clock>,
+    public_url: Arc<str>,
+}
+
+impl Keys {
+    /// `public_url` is the `aud` of every assertion.
+    #[must_use]
+    pub fn new(registry: Arc<dyn Registry>, clock: Arc<dyn Clock>, public_url: &str) -> Self {
+        Self { registry, clock, public_url: public_url.into() }
+    }
+
+    /// The relay's public URL.
+    #[must_use]
+    pub fn public_url(&self) -> &str {
+        &self.public_url
+    }
+
+    /// The portal that makes a call for `tenant`.
+    ///
+    /// # Errors
+    /// If the assertion does not hold, or the portal was not granted the tenant.
+    pub async fn portal(&self, token: &str, tenant: &TenantId) -> Result<PortalRecord, Refused> {
+        let (jws, claimed) = PortalAssertion::parse(token).map_err(Refused::Assertion)?;
+        let portal = self.registry.portal(&claimed.iss).await?;
+        let portal = portal.ok_or(Refused::UnknownPortal(claimed.iss))?;
+        PortalAssertion::verify(&jws, &portal.keys, &self.public_url, self.clock.now()).map_err(Refused::Assertion)?;
+        if !portal.tenants.contains(tenant) {
+            return Err(Refused::TenantNotGranted(tenant.clone()));
+        }
+        Ok(portal)
+    }
+
+    /// The agent that opens a session; uses its assertion up.
+    ///
+    /// # Errors
+    /// If the assertion does not hold or was used, or the agent is revoked or unknown.
+    pub async fn agent(&self, token: &str) -> Result<(TenantId, AgentRecord), Refused> {
+        let (jws, claimed) = AgentAssertion::parse(token).map_err(Refused::Assertion)?;
+        let record = self.registry.agent(&claimed.tenant, claimed.iss).await?.ok_or(Refused::UnknownAgent)?;
+        let now = self.clock.now();
+        let assertion =
+            AgentAssertion::verify(&jws, &record.keys.signing, &self.public_url, now).map_err(Refused::Assertion)?;
+        if record.status == AgentStatus::Revoked {
+            return Err(Refused::AgentRevoked);
+        }
+        if !self.registry.use_assertion(record.agent, assertion.jti, assertion.validity.exp, now).await? {
+            return Err(Refused::AssertionUsed);
+        }
+        Ok((assertion.tenant, record))
+    }
+
+    /// Verifies a command that `portal` submits for `tenant`. Whether it is in force now, and whether its agent is in
+    /// service, is asked later: a repeated submit is answered whatever has changed since.
+    ///
+    /// # Errors
+    /// If the command does not hold, or is not this portal's or this tenant's.
+    pub fn command(&self, jws: &str, portal: &PortalRecord, tenant: &TenantId) -> Result<Command, Refused> {
+        let parsed = Command::parse(jws).map_err(Refused::Command)?;
+        let command = Command::verify(&parsed, &portal.keys).map_err(Refused::Command)?;
+        if command.iss != portal.portal {
+            return Err(Refused::ForeignIssuer);
+        }
+        if command.tenant != *tenant {
+            return Err(Refused::ForeignTenant);
+        }
+        Ok(command)
+    }
+}

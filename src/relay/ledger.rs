@@ -1,0 +1,245 @@
+//! What became of each command. Terminal states are written once; a signed outcome replaces what the relay said on its
+//! own, and nothing replaces a signed outcome.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+use super::bus::SessionId;
+use crate::clock::UnixTime;
+use crate::protocol::api::{CommandState, CommandView, Milestones};
+use crate::protocol::ids::{AgentId, CommandId, PortalId, TenantId};
+
+/// A command's place in the ledger: only the portal that signed it reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CommandKey {
+    /// The organisation.
+    pub tenant: TenantId,
+    /// The portal.
+    pub portal: PortalId,
+    /// The command's `jti`.
+    pub command: CommandId,
+}
+
+/// Why nothing was written to any socket, and nothing will be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Undelivered {
+    /// The agent has no session.
+    NoAgent,
+    /// Its queue is full.
+    AgentBusy,
+    /// The node is stopping.
+    Draining,
+    /// `exp` passed while it waited in a queue.
+    Expired,
+}
+
+impl Undelivered {
+    /// In one word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoAgent => "no_agent",
+            Self::AgentBusy => "agent_busy",
+            Self::Draining => "draining",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// The agent's signed word.
+    Outcome {
+        /// The JWS.
+        jws: String,
+        /// When it was stored, in milliseconds.
+        at_ms: u64,
+    },
+    /// The relay's own word: nothing was written.
+    Undelivered {
+        /// Why.
+        reason: Undelivered,
+        /// When, in milliseconds.
+        at_ms: u64,
+    },
+}
+
+/// A command that comes in.
+#[derive(Clone, Debug)]
+pub struct NewCommand {
+    /// Its place.
+    pub key: CommandKey,
+    /// The agent it names.
+    pub agent: AgentId,
+    /// The JWS.
+    pub jws: String,
+    /// SHA-256 of the JWS.
+    pub body_sha256: [u8; 32],
+    /// Its `exp`.
+    pub exp: UnixTime,
+    /// W3C Trace Context of the request that brought it.
+    pub traceparent: String,
+}
+
+/// What is to happen with a command that comes in; stored with it, before the first byte is written to a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// This session will deliver it.
+    Deliver(SessionId),
+    /// Nobody will.
+    GiveUp(Undelivered),
+}
+
+/// A command as it stands in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its place.
+    pub key: CommandKey,
+    /// The agent it names.
+    pub agent: AgentId,
+    /// The JWS, until there is an end.
+    pub jws: Option<String>,
+    /// SHA-256 of the JWS; unknown if only the outcome came (the ledger had forgotten the command).
+    pub body_sha256: Option<[u8; 32]>,
+    /// Its `exp`.
+    pub exp: UnixTime,
+    /// W3C Trace Context of the request that brought it.
+    pub traceparent: String,
+    /// The session that is to deliver it, and that alone may still say "nothing was written".
+    pub owner: Option<SessionId>,
+    /// How often it was handed to a session.
+    pub attempt: u32,
+    /// Stored by the relay, in milliseconds.
+    pub accepted_ms: u64,
+    /// Written to a socket, in milliseconds.
+    pub delivering_ms: Option<u64>,
+    /// In the agent's journal, in milliseconds.
+    pub received_ms: Option<u64>,
+    /// How it ended.
+    pub end: Option<End>,
+}
+
+impl Entry {
+    /// Where the command stands at `now`.
+    #[must_use]
+    pub fn state(&self, now: UnixTime) -> CommandState {
+        match &self.end {
+            Some(End::Outcome { .. }) => CommandState::Concluded,
+            Some(End::Undelivered { reason: Undelivered::Expired, .. }) => CommandState::Expired,
+            Some(End::Undelivered { .. }) => CommandState::Undeliverable,
+            // Its owner may have written it and died before it could note so.
+            None if now >= self.exp => CommandState::Unknown,
+            None if self.received_ms.is_some() => CommandState::Received,
+            None if self.delivering_ms.is_some() => CommandState::Delivering,
+            None => CommandState::Accepted,
+        }
+    }
+
+    /// As a portal sees it.
+    #[must_use]
+    pub fn view(&self, now: UnixTime) -> CommandView {
+        let (outcome, reason, concluded_ms) = match &self.end {
+            Some(End::Outcome { jws, at_ms }) => (Some(jws.clone()), None, Some(*at_ms)),
+            Some(End::Undelivered { reason, at_ms }) => (None, Some(reason.as_str().to_owned()), Some(*at_ms)),
+            None => (None, None, None),
+        };
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds of this age fit 53 bits")]
+        let seconds = |ms: u64| ms as f64 / 1000.0;
+        CommandView {
+            command: self.key.command,
+            agent: self.agent,
+            state: self.state(now),
+            reason,
+            milestones: Milestones {
+                accepted_at: Some(seconds(self.accepted_ms)),
+                delivering_at: self.delivering_ms.map(seconds),
+                received_at: self.received_ms.map(seconds),
+                concluded_at: concluded_ms.map(seconds),
+            },
+            outcome,
+            trace_id: self.traceparent.split('-').nth(1).unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+/// What was found when a command came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// Stored now, with its intent.
+    New(Entry),
+    /// The same command came before: this is where it stands.
+    Known(Entry),
+    /// Its id was used with another body.
+    Conflict,
+}
+
+/// What became of a signed outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Concluded {
+    /// It is stored now.
+    Stored,
+    /// There was a signed outcome before; that one stays.
+    Already,
+    /// The command names another agent; nothing was stored.
+    Foreign,
+}
+
+/// A step on the way, noted for those who watch; losing one does no harm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Milestone {
+    /// Written to the agent's socket.
+    Delivering,
+    /// In the agent's journal.
+    Received,
+}
+
+/// Commands and what became of them.
+#[async_trait]
+pub trait Ledger: Send + Sync + 'static {
+    /// Stores a new command with its intent, in one step: of two identical requests one is new.
+    async fn accept(&self, command: NewCommand, intent: Intent, now_ms: u64) -> Result<Accepted, StoreError>;
+
+    /// One command.
+    async fn get(&self, key: &CommandKey) -> Result<Option<Entry>, StoreError>;
+
+    /// Gives `session` every command of this agent that has no end and another owner, so that it delivers them. They
+    /// may have been written before, so nobody can take them back any more.
+    async fn take_over(&self, tenant: &TenantId, agent: AgentId, session: SessionId) -> Result<Vec<Entry>, StoreError>;
+
+    /// Says that nothing was written and nothing will be: only its owner may, and only at the first attempt. Whether
+    /// it was so.
+    async fn take_back(
+        &self,
+        key: &CommandKey,
+        owner: SessionId,
+        reason: Undelivered,
+        now_ms: u64,
+    ) -> Result<bool, StoreError>;
+
+    /// Notes a step on the way of this agent's command, if it has no end. May return before it is on disk.
+    async fn note(
+        &self,
+        tenant: &TenantId,
+        agent: AgentId,
+        command: CommandId,
+        milestone: Milestone,
+        now_ms: u64,
+    ) -> Result<(), StoreError>;
+
+    /// Stores a signed outcome and erases the command's JWS. An outcome of a command the ledger does not know is
+    /// stored too.
+    async fn conclude(
+        &self,
+        key: &CommandKey,
+        agent: AgentId,
+        outcome_jws: String,
+        now_ms: u64,
+    ) -> Result<Concluded, StoreError>;
+
+    /// Forgets what has been kept long enough; how many.
+    async fn purge(&self, now: UnixTime) -> Result<usize, StoreError>;
+}

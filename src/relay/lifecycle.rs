@@ -1,0 +1,233 @@
+//! How a node comes up, and how it goes down: not ready, `GoAway`, commands in flight end, sockets close, listeners stop.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::admin::{self, AdminToken, Ops};
+use super::bus::{Bus, NodeId};
+use super::config::{Config, ConfigError, Store};
+use super::dispatch::Dispatcher;
+use super::embedded::{EmbeddedBus, EmbeddedLedger, EmbeddedRegistry};
+use super::http::{self, Public, listener};
+use super::keys::Keys;
+use super::ledger::Ledger;
+use super::registry::Registry;
+use super::session::Services;
+use super::sessions::{Order, Sessions};
+use super::tls::{self, Certificate, TlsError};
+use crate::clock::{Clock, Random};
+use crate::host;
+use crate::protocol::frame::CloseReason;
+use crate::protocol::ids::ObjectId;
+use crate::storage::{DatabaseError, FileError};
+use crate::telemetry::metrics::{Metrics, MetricsError};
+
+/// How often what has been kept long enough is forgotten.
+const PURGE_EVERY: Duration = Duration::from_secs(60);
+/// A draining node's agents come back after at most this long, each at a time of its own.
+const RECONNECT_SPREAD_MS: u32 = 2_000;
+
+/// Why a node did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The certificate.
+    #[error("the public listener has no certificate: {0}")]
+    Tls(#[from] TlsError),
+    /// The store.
+    #[error("the store can't be opened: {0}")]
+    Store(#[from] DatabaseError),
+    /// The admin token.
+    #[error(transparent)]
+    Token(#[from] FileError),
+    /// A listener.
+    #[error(transparent)]
+    Listen(#[from] io::Error),
+    /// The metrics.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+}
+
+/// A running node.
+pub struct Node {
+    public_addr: SocketAddr,
+    ops_addr: SocketAddr,
+    public: Public,
+    drain: Arc<Notify>,
+    drain_timeout: Duration,
+    background: CancellationToken,
+    listening: CancellationToken,
+    listeners: Vec<JoinHandle<()>>,
+}
+
+/// Where the admin token is kept.
+#[must_use]
+pub fn admin_token_file(config: &Config) -> PathBuf {
+    config.data_dir.join("admin.token")
+}
+
+impl Node {
+    /// Opens the store, binds both listeners, and serves. `dev_tls` makes a self-signed certificate in `data_dir`.
+    ///
+    /// # Errors
+    /// If anything of that is not possible; then nothing is left running.
+    pub async fn start(
+        config: Config,
+        dev_tls: bool,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, StartError> {
+        config.check()?;
+        std::fs::create_dir_all(&config.data_dir)
+            .map_err(|e| io::Error::new(e.kind(), format!("data_dir {}: {e}", config.data_dir.display())))?;
+        let certificate = certificate(&config, dev_tls)?;
+        let token = Arc::new(AdminToken::open(&admin_token_file(&config), &*random)?);
+        let listener = listener::bind("listen", config.listen).await?;
+        let ops_listener = listener::bind("ops_listen", config.ops_listen).await?;
+        let Store::Embedded = config.store;
+        let registry: Arc<dyn Registry> =
+            Arc::new(EmbeddedRegistry::open(&config.data_dir.join("registry.redb")).await?);
+        let ledger: Arc<dyn Ledger> = Arc::new(EmbeddedLedger::open(&config.data_dir.join("ledger.redb")).await?);
+        let node = NodeId(ObjectId::new(&*clock, &*random));
+        let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new(node, Arc::clone(&clock)));
+        let sessions = Arc::new(Sessions::default());
+        bus.attach(Arc::clone(&sessions) as Arc<_>);
+        let metrics = Arc::new(Metrics::new()?);
+        let services = Arc::new(Services {
+            registry: Arc::clone(&registry),
+            ledger: Arc::clone(&ledger),
+            bus: Arc::clone(&bus),
+            sessions: Arc::clone(&sessions),
+            clock: Arc::clone(&clock),
+            random,
+            metrics: Arc::clone(&metrics),
+            node_name: config.node_name.clone().unwrap_or_else(host::name),
+            heartbeat: config.heartbeat(),
+            hello_timeout: Duration::from_secs(config.session.hello_timeout_seconds),
+        });
+        let public = Public {
+            keys: Keys::new(registry, Arc::clone(&clock), &config.public_url),
+            dispatcher: Dispatcher::new(Arc::clone(&ledger), bus, sessions, Arc::clone(&clock), metrics),
+            services,
+            sockets: TaskTracker::new(),
+            draining: Arc::new(AtomicBool::new(false)),
+        };
+        let drain = Arc::new(Notify::new());
+        let (background, listening) = (CancellationToken::new(), CancellationToken::new());
+        let drain_timeout = Duration::from_secs(config.drain.timeout_seconds);
+        let (public_addr, ops_addr) = (listener.local_addr()?, ops_listener.local_addr()?);
+        let router = http::router(public.clone());
+        let ops = admin::router(Ops { public: public.clone(), drain: Arc::clone(&drain), token });
+        tokio::spawn(background.clone().run_until_cancelled_owned(certificate.clone().watch()));
+        tokio::spawn(background.clone().run_until_cancelled_owned(purge(ledger, clock)));
+        let listeners = vec![
+            tokio::spawn(listener::serve(listener, Some(certificate), router, listening.clone(), drain_timeout)),
+            tokio::spawn(listener::serve(ops_listener, None, ops, listening.clone(), Duration::from_secs(1))),
+        ];
+        tracing::info!(listen = %public_addr, ops_listen = %ops_addr, public_url = config.public_url, "the node is up");
+        Ok(Self { public_addr, ops_addr, public, drain, drain_timeout, background, listening, listeners })
+    }
+
+    /// Where agents and portals connect.
+    #[must_use]
+    pub fn public_addr(&self) -> SocketAddr {
+        self.public_addr
+    }
+
+    /// Where the operator connects.
+    #[must_use]
+    pub fn ops_addr(&self) -> SocketAddr {
+        self.ops_addr
+    }
+
+    /// Resolves when the operator has asked, by the admin API, that the node stops.
+    pub async fn drain_requested(&self) {
+        self.drain.notified().await;
+    }
+
+    /// Stops: no new commands, agents told to go, commands in flight given their time, then everything closed.
+    pub async fn stop(self) {
+        let deadline = Instant::now() + self.drain_timeout;
+        self.public.draining.store(true, Ordering::Relaxed);
+        let sessions = &self.public.services.sessions;
+        let close_after_ms = u32::try_from(self.drain_timeout.as_millis()).unwrap_or(u32::MAX);
+        for (session, ..) in sessions.list() {
+            let mut byte = [0; 4];
+            self.public.services.random.fill(&mut byte);
+            let reconnect_after_ms = u32::from_be_bytes(byte) % RECONNECT_SPREAD_MS;
+            sessions.order(session, Order::GoAway { reconnect_after_ms, close_after_ms });
+        }
+        // Requests in flight end first: their answers come over the sessions. New connections are still accepted, and
+        // told that the node is stopping.
+        if timeout_at(deadline, self.public.dispatcher.idle()).await.is_err() {
+            tracing::warn!(commands = self.public.dispatcher.in_flight(), "commands were still in flight at the end");
+        }
+        for (session, ..) in sessions.list() {
+            sessions.order(session, Order::Close(CloseReason::Drain));
+        }
+        self.public.sockets.close();
+        let close_by = Instant::now() + Duration::from_secs(3);
+        tokio::select! {
+            () = self.public.sockets.wait() => {}
+            () = sleep_until(close_by) => tracing::warn!("sockets were still open at the end"),
+        }
+        self.listening.cancel();
+        for listener in self.listeners {
+            if let Err(error) = listener.await {
+                tracing::error!(%error, "a listener ended badly");
+            }
+        }
+        self.background.cancel();
+        tracing::info!("the node is down");
+    }
+}
+
+fn certificate(config: &Config, dev_tls: bool) -> Result<Certificate, StartError> {
+    let files = match (&config.tls, dev_tls) {
+        (Some(files), false) => files.clone(),
+        (None, true) => {
+            let authority = config.public_url.trim_start_matches("https://");
+            let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+            let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), host.trim_matches(['[', ']']).to_owned()];
+            tls::development(&config.data_dir, &names)?
+        }
+        (Some(_), true) => {
+            return Err(ConfigError::Value {
+                field: "tls",
+                message: "both a certificate and --dev-tls are given; choose one".to_owned(),
+            }
+            .into());
+        }
+        (None, false) => {
+            return Err(ConfigError::Value {
+                field: "tls",
+                message: "cert_file and key_file are missing (or run with --dev-tls to try it out)".to_owned(),
+            }
+            .into());
+        }
+    };
+    Ok(Certificate::load(files)?)
+}
+
+async fn purge(ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) {
+    let mut due = interval(PURGE_EVERY);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        due.tick().await;
+        if let Err(error) = ledger.purge(clock.now()).await {
+            tracing::error!(%error, "old commands could not be forgotten");
+        }
+    }
+}

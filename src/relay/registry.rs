@@ -1,0 +1,195 @@
+//! Who may do what: tenants, portals, invitations, agents. Durable, and free of secrets: public keys and hashes only.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::StoreError;
+use crate::clock::UnixTime;
+use crate::protocol::api::{AgentStatus, PreflightReport};
+use crate::protocol::enrollment::AgentKeys;
+use crate::protocol::ids::{AgentId, InvitationId, JournalId, ObjectId, PortalId, TenantId};
+use crate::protocol::jose::{PublicKey, RawJwk};
+
+/// A tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TenantRecord {
+    /// Its name.
+    pub tenant: TenantId,
+    /// Since when.
+    pub created_at: UnixTime,
+}
+
+/// A portal, its keys, and the tenants it serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PortalRecord {
+    /// The `iss` of its commands.
+    pub portal: PortalId,
+    /// Its public signing keys.
+    #[schema(value_type = Vec<RawJwk>)]
+    pub keys: Vec<PublicKey>,
+    /// The tenants it was granted.
+    pub tenants: Vec<TenantId>,
+}
+
+/// An open invitation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InvitationRecord {
+    /// Its id.
+    pub invitation: InvitationId,
+    /// The portal that made it.
+    pub portal: PortalId,
+    /// SHA-256 of the one-time token, base64url.
+    pub token_sha256: String,
+    /// Not to be redeemed at or after this time.
+    pub expires_at: UnixTime,
+    /// The agent that redeemed it.
+    pub redeemed_by: Option<AgentId>,
+}
+
+/// An agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentRecord {
+    /// Its id.
+    pub agent: AgentId,
+    /// The host's name, for people.
+    pub name: String,
+    /// Where it stands. `revoked` is a tombstone and stays for ever.
+    pub status: AgentStatus,
+    /// Its public keys.
+    #[serde(flatten)]
+    pub keys: AgentKeys,
+    /// Its journal.
+    pub journal: JournalId,
+    /// The invitation it redeemed.
+    pub invitation: InvitationId,
+    /// What the portal verifies its keys with.
+    pub attestation: String,
+    /// When it enrolled.
+    pub enrolled_at: UnixTime,
+    /// The version it said last.
+    pub version: Option<String>,
+    /// What it found last.
+    pub preflight: Option<PreflightReport>,
+}
+
+/// All of a tenant's invitations and agents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantSnapshot {
+    /// The tenant.
+    pub tenant: TenantRecord,
+    /// Its invitations.
+    pub invitations: Vec<InvitationRecord>,
+    /// Its agents.
+    pub agents: Vec<AgentRecord>,
+}
+
+/// Everything in a registry, to restore an empty one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Snapshot {
+    /// The form of this object: 1.
+    pub version: u32,
+    /// The portals.
+    pub portals: Vec<PortalRecord>,
+    /// The tenants, and what is theirs.
+    pub tenants: Vec<TenantSnapshot>,
+}
+
+/// Whether something was put where nothing was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// It is there now.
+    New,
+    /// The very same was there before.
+    Same,
+    /// Another one is there; it was left.
+    Other,
+}
+
+/// How the redemption of an invitation ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Redeemed {
+    /// The agent is enrolled, now or by an identical request before.
+    Enrolled {
+        /// The agent as it is stored.
+        agent: Box<AgentRecord>,
+        /// Who made the invitation.
+        portal: PortalId,
+    },
+    /// No such invitation, or the token is not its.
+    Unknown,
+    /// Its time is over.
+    Expired,
+    /// Another agent has redeemed it, or this agent id is taken.
+    Used,
+}
+
+/// Tenants, portals, invitations, agents.
+#[async_trait]
+pub trait Registry: Send + Sync + 'static {
+    /// Adds a tenant. An existing one stays as it is.
+    async fn add_tenant(&self, tenant: TenantRecord) -> Result<Added, StoreError>;
+    /// One tenant.
+    async fn tenant(&self, tenant: &TenantId) -> Result<Option<TenantRecord>, StoreError>;
+    /// All tenants, by name.
+    async fn tenants(&self) -> Result<Vec<TenantRecord>, StoreError>;
+
+    /// Stores a portal, in place of what was there.
+    async fn put_portal(&self, portal: PortalRecord) -> Result<(), StoreError>;
+    /// One portal.
+    async fn portal(&self, portal: &PortalId) -> Result<Option<PortalRecord>, StoreError>;
+    /// All portals, by name.
+    async fn portals(&self) -> Result<Vec<PortalRecord>, StoreError>;
+    /// Removes a portal; whether there was one.
+    async fn remove_portal(&self, portal: &PortalId) -> Result<bool, StoreError>;
+
+    /// Adds an invitation.
+    async fn add_invitation(&self, tenant: &TenantId, invitation: InvitationRecord) -> Result<Added, StoreError>;
+    /// Redeems an invitation for `agent`, in one step: two requests never both succeed, and an identical request
+    /// succeeds again.
+    async fn redeem(
+        &self,
+        tenant: &TenantId,
+        token_sha256: &str,
+        agent: AgentRecord,
+        now: UnixTime,
+    ) -> Result<Redeemed, StoreError>;
+
+    /// One agent.
+    async fn agent(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError>;
+    /// A tenant's agents, oldest first.
+    async fn agents(&self, tenant: &TenantId) -> Result<Vec<AgentRecord>, StoreError>;
+    /// `pending` becomes `approved`; a tombstone stays. The record after that.
+    async fn approve(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError>;
+    /// Whatever it was becomes `revoked`. The record after that.
+    async fn revoke(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError>;
+    /// Notes the version an agent said.
+    async fn note_version(&self, tenant: &TenantId, agent: AgentId, version: &str) -> Result<(), StoreError>;
+    /// Notes what an agent found.
+    async fn note_preflight(
+        &self,
+        tenant: &TenantId,
+        agent: AgentId,
+        report: PreflightReport,
+    ) -> Result<(), StoreError>;
+
+    /// Uses up an assertion's `jti`, kept until `exp`: true the first time, false ever after.
+    async fn use_assertion(
+        &self,
+        agent: AgentId,
+        jti: ObjectId,
+        exp: UnixTime,
+        now: UnixTime,
+    ) -> Result<bool, StoreError>;
+
+    /// Everything.
+    async fn export(&self) -> Result<Snapshot, StoreError>;
+    /// Adds everything that is not there yet, and lets tombstones win over what is there.
+    async fn import(&self, snapshot: Snapshot) -> Result<(), StoreError>;
+}

@@ -1,0 +1,258 @@
+//! One agent's socket, owned by one task. It sees a stream and a sink of frames and knows no WebSocket.
+
+mod open;
+mod outcome;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::FuturesUnordered;
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
+
+use super::bus::{Bus, Notice, Presence, SessionId};
+use super::ledger::{Entry, Ledger, Milestone, Undelivered};
+use super::registry::{AgentRecord, Registry};
+use super::sessions::{Mailbox, Order, Sessions};
+use crate::clock::{Clock, Random};
+use crate::protocol::frame::{CloseReason, FrameError, FromAgent, FromRelay, v1};
+use crate::protocol::ids::{CommandId, TenantId};
+use crate::telemetry::metrics::Metrics;
+
+/// How long one frame may take to be written: a half-open socket must not hold its queue for long.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What goes wrong on a socket.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SocketError {
+    /// A text message.
+    #[error("a text message; frames are binary")]
+    Text,
+    /// Not a frame.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The connection is gone.
+    #[error("the connection is lost: {0}")]
+    Lost(String),
+}
+
+/// A socket, as the session sees it.
+pub trait Socket:
+    Stream<Item = Result<FromAgent, SocketError>> + Sink<FromRelay, Error = SocketError> + Send + Unpin
+{
+}
+impl<T> Socket for T where
+    T: Stream<Item = Result<FromAgent, SocketError>> + Sink<FromRelay, Error = SocketError> + Send + Unpin
+{
+}
+
+/// What every session of a node shares.
+pub struct Services {
+    /// Who may do what.
+    pub registry: Arc<dyn Registry>,
+    /// What became of each command.
+    pub ledger: Arc<dyn Ledger>,
+    /// Who is where.
+    pub bus: Arc<dyn Bus>,
+    /// This node's sessions.
+    pub sessions: Arc<Sessions>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The node's name, for people.
+    pub node_name: String,
+    /// How often each side says that it is alive.
+    pub heartbeat: Duration,
+    /// How long an agent may take for its `Hello`.
+    pub hello_timeout: Duration,
+}
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The relay closes it, for this reason.
+    Closed(CloseReason),
+    /// The connection is gone.
+    Lost,
+}
+
+impl Ended {
+    /// In one word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed(reason) => reason.as_str(),
+            Self::Lost => "lost",
+        }
+    }
+}
+
+impl From<SocketError> for Ended {
+    fn from(error: SocketError) -> Self {
+        match error {
+            SocketError::Text => Self::Closed(CloseReason::TextMessage),
+            SocketError::Frame(FrameError::TooLarge(_)) => Self::Closed(CloseReason::FrameTooLarge),
+            SocketError::Frame(FrameError::Malformed | FrameError::UnknownKind) => {
+                Self::Closed(CloseReason::ProtocolError)
+            }
+            SocketError::Lost(_) => Self::Lost,
+        }
+    }
+}
+
+type Stored = Pin<Box<dyn Future<Output = Result<CommandId, CloseReason>> + Send>>;
+
+/// An open session.
+struct Session<'a, S> {
+    services: &'a Arc<Services>,
+    presence: Presence,
+    socket: S,
+    mailbox: Mailbox,
+    /// Outcomes on their way to the ledger.
+    storing: FuturesUnordered<Stored>,
+    closes_at: Option<Instant>,
+}
+
+/// Runs the session of an agent that has proved who it is, until it ends.
+pub async fn run<S: Socket>(services: &Arc<Services>, tenant: TenantId, agent: AgentRecord, mut socket: S) -> Ended {
+    let hello = match open::hello(services, &agent, &mut socket).await {
+        Ok(hello) => hello,
+        Err(ended) => return ended,
+    };
+    let session = SessionId::new(&*services.clock, &*services.random);
+    let presence = Presence { tenant, agent: agent.agent, session, instance: hello.instance };
+    let (registered, mailbox) = services.sessions.register(session, &presence.tenant, presence.agent);
+    let mut open = Session { services, presence, socket, mailbox, storing: FuturesUnordered::new(), closes_at: None };
+    let ended = match open.begin(&agent, hello).await {
+        Ok(()) => open.serve().await,
+        Err(ended) => ended,
+    };
+    if let Err(error) = services.bus.release(&open.presence).await {
+        tracing::warn!(%error, "a session's presence could not be released; its lease will run out");
+    }
+    drop(registered);
+    open.give_back(ended).await;
+    ended
+}
+
+impl<S: Socket> Session<'_, S> {
+    async fn send(&mut self, frame: FromRelay) -> Result<(), Ended> {
+        match timeout(WRITE_TIMEOUT, self.socket.send(frame)).await {
+            Ok(sent) => Ok(sent?),
+            Err(_) => Err(Ended::Lost),
+        }
+    }
+
+    async fn serve(&mut self) -> Ended {
+        let heartbeat = self.services.heartbeat;
+        let mut tick = interval_at(Instant::now() + heartbeat, heartbeat);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut silent_at = Instant::now() + heartbeat * 5 / 2;
+        loop {
+            let closes_at = self.closes_at;
+            let step = tokio::select! {
+                biased;
+                order = self.mailbox.orders.recv() => self.obey(order).await,
+                () = async { sleep_until(closes_at.unwrap_or_else(Instant::now)).await }, if closes_at.is_some() => {
+                    Err(Ended::Closed(CloseReason::Drain))
+                }
+                Some(stored) = self.storing.next(), if !self.storing.is_empty() => self.stored(stored).await,
+                Some(entry) = self.mailbox.deliveries.recv() => self.deliver(entry).await,
+                frame = timeout_at(silent_at, self.socket.next()) => {
+                    silent_at = Instant::now() + heartbeat * 5 / 2;
+                    match frame {
+                        Ok(Some(Ok(frame))) => self.take(frame).await,
+                        Ok(Some(Err(error))) => Err(error.into()),
+                        Ok(None) => Err(Ended::Lost),
+                        Err(_) => Err(Ended::Closed(CloseReason::Silent)),
+                    }
+                }
+                _ = tick.tick() => self.send(FromRelay::Heartbeat(v1::Heartbeat {})).await,
+            };
+            if let Err(ended) = step {
+                return ended;
+            }
+        }
+    }
+
+    async fn obey(&mut self, order: Option<Order>) -> Result<(), Ended> {
+        match order {
+            None => Err(Ended::Closed(CloseReason::Internal)),
+            Some(Order::Close(reason)) => Err(Ended::Closed(reason)),
+            Some(Order::GoAway { reconnect_after_ms, close_after_ms }) => {
+                self.closes_at = Some(Instant::now() + Duration::from_millis(close_after_ms.into()));
+                let reason = CloseReason::Drain.as_str().to_owned();
+                self.send(FromRelay::GoAway(v1::GoAway { reason, reconnect_after_ms, close_after_ms })).await
+            }
+        }
+    }
+
+    /// Writes a command to the socket. It is in the ledger, with this session as its owner.
+    async fn deliver(&mut self, entry: Entry) -> Result<(), Ended> {
+        if entry.attempt == 1 && self.services.clock.now() >= entry.exp {
+            self.take_back(&entry, Undelivered::Expired).await;
+            return Ok(());
+        }
+        let Some(command_jws) = entry.jws.clone() else { return Ok(()) };
+        let (ledger, now_ms) = (&self.services.ledger, self.services.clock.now_ms());
+        let Entry { key, agent, .. } = &entry;
+        if let Err(error) = ledger.note(&key.tenant, *agent, key.command, Milestone::Delivering, now_ms).await {
+            tracing::warn!(%error, "a milestone was not noted");
+        }
+        let (traceparent, attempt) = (entry.traceparent.clone(), entry.attempt);
+        self.send(FromRelay::Deliver(v1::Deliver { command_jws, traceparent, attempt })).await
+    }
+
+    async fn take(&mut self, frame: FromAgent) -> Result<(), Ended> {
+        match frame {
+            FromAgent::Hello(_) => Err(Ended::Closed(CloseReason::ProtocolError)),
+            FromAgent::Heartbeat(_) => Ok(()),
+            FromAgent::Received(received) => self.received(&received).await,
+            FromAgent::Outcome(outcome) => self.outcome(outcome),
+            FromAgent::Preflight(preflight) => {
+                let (registry, Presence { tenant, agent, .. }) = (&self.services.registry, &self.presence);
+                if let Err(error) = registry.note_preflight(tenant, *agent, preflight.into()).await {
+                    tracing::warn!(%error, "a preflight was not noted");
+                }
+                Ok(())
+            }
+            FromAgent::Leaving(_) => {
+                // Its outcomes are still taken, until it closes the socket.
+                if let Err(error) = self.services.bus.release(&self.presence).await {
+                    tracing::warn!(%error, "a session's presence could not be released");
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn take_back(&mut self, entry: &Entry, reason: Undelivered) {
+        let (ledger, now_ms) = (&self.services.ledger, self.services.clock.now_ms());
+        match ledger.take_back(&entry.key, self.presence.session, reason, now_ms).await {
+            Ok(true) => {
+                self.services.metrics.ended(reason.as_str());
+                let _ = self.services.bus.tell(Notice::Ended(entry.key.clone())).await;
+            }
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "a command that was not written could not be taken back"),
+        }
+    }
+
+    /// What is left in the queue was never written: it is said at once, so that nobody waits for it.
+    async fn give_back(mut self, ended: Ended) {
+        self.mailbox.deliveries.close();
+        let reason = match ended {
+            Ended::Closed(CloseReason::Drain) => Undelivered::Draining,
+            _ => Undelivered::NoAgent,
+        };
+        while let Some(entry) = self.mailbox.deliveries.recv().await {
+            self.take_back(&entry, reason).await;
+        }
+        // An outcome that has come is stored, even if the socket is gone by now.
+        while self.storing.next().await.is_some() {}
+    }
+}

@@ -1,0 +1,91 @@
+//! How a session opens: `Hello`, presence, `Welcome`, and what was left undelivered.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use tokio::time::timeout;
+
+use super::super::bus::{Claim, Notice};
+use super::super::registry::AgentRecord;
+use super::{Ended, Services, Session, Socket};
+use crate::audit;
+use crate::protocol::api::AgentStatus;
+use crate::protocol::frame::{CloseReason, FromAgent, FromRelay, v1};
+use crate::protocol::ids::{InstanceId, JournalId};
+use crate::protocol::limits::MAX_FRAME_BYTES;
+
+/// Longer version texts are cut.
+const MAX_VERSION_CHARS: usize = 32;
+
+/// A `Hello` that holds.
+pub(super) struct Greeting {
+    pub(super) instance: InstanceId,
+    version: String,
+}
+
+/// Waits for the agent's `Hello`.
+pub(super) async fn hello<S: Socket>(
+    services: &Arc<Services>,
+    agent: &AgentRecord,
+    socket: &mut S,
+) -> Result<Greeting, Ended> {
+    let hello = match timeout(services.hello_timeout, socket.next()).await {
+        Err(_) => return Err(Ended::Closed(CloseReason::HelloTimeout)),
+        Ok(None) => return Err(Ended::Lost),
+        Ok(Some(Err(error))) => return Err(error.into()),
+        Ok(Some(Ok(FromAgent::Hello(hello)))) => hello,
+        Ok(Some(Ok(_))) => return Err(Ended::Closed(CloseReason::ProtocolError)),
+    };
+    let malformed = |_| Ended::Closed(CloseReason::ProtocolError);
+    let journal: JournalId = hello.journal.parse().map_err(malformed)?;
+    if journal != agent.journal {
+        audit!("session_refused", agent = %agent.agent, reason = CloseReason::ForeignJournal.as_str());
+        return Err(Ended::Closed(CloseReason::ForeignJournal));
+    }
+    let version = hello.version.chars().filter(|c| !c.is_control()).take(MAX_VERSION_CHARS).collect();
+    Ok(Greeting { instance: hello.instance.parse().map_err(malformed)?, version })
+}
+
+impl<S: Socket> Session<'_, S> {
+    /// Makes the session known, welcomes the agent, and delivers what nobody has an answer to.
+    pub(super) async fn begin(&mut self, agent: &AgentRecord, hello: Greeting) -> Result<(), Ended> {
+        let away = |error: super::super::StoreError| {
+            tracing::warn!(%error, "a session can't open");
+            Ended::Closed(CloseReason::Internal)
+        };
+        let services = self.services;
+        match services.bus.claim(&self.presence).await.map_err(away)? {
+            Claim::Newer => {
+                audit!("session_refused", agent = %agent.agent, reason = CloseReason::Displaced.as_str());
+                return Err(Ended::Closed(CloseReason::Displaced));
+            }
+            Claim::Held { displaced } => {
+                for place in displaced {
+                    audit!("session_displaced", agent = %agent.agent, session = %place.session);
+                    services.bus.tell(Notice::Displaced(place.session)).await.map_err(away)?;
+                }
+            }
+        }
+        // It may have been revoked between its assertion and its presence: nobody would have told this session.
+        let (tenant, id) = (self.presence.tenant.clone(), self.presence.agent);
+        let record = services.registry.agent(&tenant, id).await.map_err(away)?;
+        let Some(record) = record.filter(|record| record.status != AgentStatus::Revoked) else {
+            return Err(Ended::Closed(CloseReason::Revoked));
+        };
+        if record.version.as_deref() != Some(&hello.version) {
+            services.registry.note_version(&tenant, id, &hello.version).await.map_err(away)?;
+        }
+        self.send(FromRelay::Welcome(v1::Welcome {
+            node: services.node_name.clone(),
+            heartbeat_interval_ms: u32::try_from(services.heartbeat.as_millis()).unwrap_or(u32::MAX),
+            max_frame_bytes: u32::try_from(MAX_FRAME_BYTES).unwrap_or(u32::MAX),
+            approved: record.status == AgentStatus::Approved,
+        }))
+        .await?;
+        services.bus.tell(Notice::Arrived(tenant.clone(), id)).await.map_err(away)?;
+        for entry in services.ledger.take_over(&tenant, id, self.presence.session).await.map_err(away)? {
+            self.deliver(entry).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,80 @@
+//! What an agent says about its commands.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::super::bus::{Notice, Presence};
+use super::super::ledger::{CommandKey, Concluded, Milestone};
+use super::{Ended, Services, Session, Socket};
+use crate::audit;
+use crate::protocol::frame::{CloseReason, FromRelay, v1};
+use crate::protocol::ids::{AgentId, CommandId, PortalId, TenantId};
+use crate::protocol::outcome::Outcome;
+
+/// What the relay reads of an outcome: where it belongs. The signature is for the portal to verify.
+#[derive(Deserialize)]
+struct Address {
+    iss: AgentId,
+    aud: PortalId,
+    tenant: TenantId,
+    command: CommandId,
+}
+
+impl<S: Socket> Session<'_, S> {
+    pub(super) async fn received(&mut self, received: &v1::Received) -> Result<(), Ended> {
+        let command = received.command.parse().map_err(|_| Ended::Closed(CloseReason::ProtocolError))?;
+        // The frame does not say whose command it is; the ledger knows what this agent has open.
+        let (Presence { tenant, agent, .. }, ledger) = (&self.presence, &self.services.ledger);
+        let noted = ledger.note(tenant, *agent, command, Milestone::Received, self.services.clock.now_ms()).await;
+        if let Err(error) = noted {
+            tracing::warn!(%error, "a milestone was not noted");
+        }
+        Ok(())
+    }
+
+    /// Begins to store an outcome; the session goes on meanwhile.
+    pub(super) fn outcome(&mut self, frame: v1::Outcome) -> Result<(), Ended> {
+        let foreign = || {
+            audit!("outcome_refused", tenant = %self.presence.tenant, agent = %self.presence.agent);
+            Ended::Closed(CloseReason::ForeignOutcome)
+        };
+        let address: Address = Outcome::parse(&frame.jws).and_then(|jws| jws.unverified()).map_err(|_| foreign())?;
+        let named = address.command.to_string() == frame.command;
+        if !named || address.iss != self.presence.agent || address.tenant != self.presence.tenant {
+            return Err(foreign());
+        }
+        let key = CommandKey { tenant: address.tenant, portal: address.aud, command: address.command };
+        let (services, agent) = (Arc::clone(self.services), self.presence.agent);
+        self.storing.push(Box::pin(async move { store(&services, key, agent, frame.jws).await }));
+        Ok(())
+    }
+
+    /// Tells the agent that its outcome is on disk.
+    pub(super) async fn stored(&mut self, stored: Result<CommandId, CloseReason>) -> Result<(), Ended> {
+        let command = stored.map_err(Ended::Closed)?.to_string();
+        self.send(FromRelay::OutcomeStored(v1::OutcomeStored { command })).await
+    }
+}
+
+async fn store(services: &Services, key: CommandKey, agent: AgentId, jws: String) -> Result<CommandId, CloseReason> {
+    let now_ms = services.clock.now_ms();
+    match services.ledger.conclude(&key, agent, jws, now_ms).await {
+        Ok(Concluded::Stored) => {
+            audit!("command_concluded", tenant = %key.tenant, portal = %key.portal, %agent, command = %key.command);
+            services.metrics.ended("concluded");
+            let _ = services.bus.tell(Notice::Ended(key.clone())).await;
+            Ok(key.command)
+        }
+        Ok(Concluded::Already) => Ok(key.command),
+        Ok(Concluded::Foreign) => {
+            audit!("outcome_refused", tenant = %key.tenant, %agent, command = %key.command);
+            Err(CloseReason::ForeignOutcome)
+        }
+        Err(error) => {
+            // The agent keeps it and sends it again on its next session.
+            tracing::warn!(%error, command = %key.command, "an outcome was not stored");
+            Err(CloseReason::Internal)
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The sessions of this node, and those who wait for a command's end.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, mpsc};
+
+use super::bus::{Delivery, Inbox, Notice, SessionId};
+use super::ledger::{CommandKey, Entry};
+use crate::protocol::frame::CloseReason;
+use crate::protocol::ids::{AgentId, TenantId};
+
+/// Commands that may wait for one session's socket; more are answered `agent_busy`.
+const MAILBOX: usize = 64;
+/// Orders that may wait for one session; there is never a reason for more.
+const ORDERS: usize = 4;
+
+/// What a session is told to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Say `GoAway`: come back after this many milliseconds; the session closes after that many.
+    GoAway {
+        /// When the agent may connect again.
+        reconnect_after_ms: u32,
+        /// When this session closes.
+        close_after_ms: u32,
+    },
+    /// Close now.
+    Close(CloseReason),
+}
+
+/// The receiving ends of a session, owned by its task alone.
+#[derive(Debug)]
+pub struct Mailbox {
+    /// Commands to deliver.
+    pub deliveries: mpsc::Receiver<Entry>,
+    /// What else to do.
+    pub orders: mpsc::Receiver<Order>,
+}
+
+struct Handle {
+    tenant: TenantId,
+    agent: AgentId,
+    deliveries: mpsc::Sender<Entry>,
+    orders: mpsc::Sender<Order>,
+}
+
+/// All sessions of this node, by id.
+#[derive(Default)]
+pub struct Sessions {
+    open: Mutex<HashMap<SessionId, Handle>>,
+    ended: Mutex<HashMap<CommandKey, Arc<Notify>>>,
+    arrived: Notify,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Keeps a session registered; when dropped, it is gone.
+pub struct Registered {
+    sessions: Arc<Sessions>,
+    session: SessionId,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        lock(&self.sessions.open).remove(&self.session);
+    }
+}
+
+/// Told when a command ends. The subscription lasts as long as this.
+pub struct Ending {
+    sessions: Arc<Sessions>,
+    key: CommandKey,
+    notify: Arc<Notify>,
+}
+
+impl Ending {
+    /// Resolves when the command has ended, at some time after the future was made. May resolve without cause.
+    pub fn notified(&self) -> impl Future<Output = ()> + '_ {
+        self.notify.notified()
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let mut ended = lock(&self.sessions.ended);
+        // This one and the map's: nobody else waits.
+        if Arc::strong_count(&self.notify) <= 2 {
+            ended.remove(&self.key);
+        }
+    }
+}
+
+impl Sessions {
+    /// Registers a session, and gives its task the receiving ends.
+    #[must_use]
+    pub fn register(self: &Arc<Self>, session: SessionId, tenant: &TenantId, agent: AgentId) -> (Registered, Mailbox) {
+        let (deliveries, delivery_queue) = mpsc::channel(MAILBOX);
+        let (orders, order_queue) = mpsc::channel(ORDERS);
+        let handle = Handle { tenant: tenant.clone(), agent, deliveries, orders };
+        lock(&self.open).insert(session, handle);
+        let registered = Registered { sessions: Arc::clone(self), session };
+        (registered, Mailbox { deliveries: delivery_queue, orders: order_queue })
+    }
+
+    /// Subscribes to the end of a command: what ends after this call is not missed.
+    #[must_use]
+    pub fn ending(self: &Arc<Self>, key: &CommandKey) -> Ending {
+        let notify = Arc::clone(lock(&self.ended).entry(key.clone()).or_default());
+        Ending { sessions: Arc::clone(self), key: key.clone(), notify }
+    }
+
+    /// Resolves when some agent has opened a session, at some time after the future was made.
+    pub fn arrival(&self) -> impl Future<Output = ()> + '_ {
+        self.arrived.notified()
+    }
+
+    /// Every session of this node: its id, its tenant, its agent.
+    #[must_use]
+    pub fn list(&self) -> Vec<(SessionId, TenantId, AgentId)> {
+        lock(&self.open).iter().map(|(id, handle)| (*id, handle.tenant.clone(), handle.agent)).collect()
+    }
+
+    /// Tells one session; whether it is here.
+    pub fn order(&self, session: SessionId, order: Order) -> bool {
+        lock(&self.open).get(&session).is_some_and(|handle| {
+            // A full queue means that it is closing already.
+            let _ = handle.orders.try_send(order);
+            true
+        })
+    }
+}
+
+impl Inbox for Sessions {
+    fn deliver(&self, session: SessionId, entry: Entry) -> Delivery {
+        match lock(&self.open).get(&session).map(|handle| handle.deliveries.try_send(entry)) {
+            Some(Ok(())) => Delivery::Queued,
+            Some(Err(mpsc::error::TrySendError::Full(_))) => Delivery::Busy,
+            Some(Err(mpsc::error::TrySendError::Closed(_))) | None => Delivery::Gone,
+        }
+    }
+
+    fn notice(&self, notice: Notice) {
+        match notice {
+            Notice::Ended(key) => {
+                if let Some(notify) = lock(&self.ended).get(&key) {
+                    notify.notify_waiters();
+                }
+            }
+            Notice::Revoked(tenant, agent) => {
+                for (session, of, who) in self.list() {
+                    if of == tenant && who == agent {
+                        self.order(session, Order::Close(CloseReason::Revoked));
+                    }
+                }
+            }
+            Notice::Displaced(session) => {
+                self.order(session, Order::Close(CloseReason::Displaced));
+            }
+            Notice::Arrived(..) => self.arrived.notify_waiters(),
+        }
+    }
+}
