@@ -1,0 +1,88 @@
+use std::sync::{Arc, Mutex};
+
+use writeback_relay::clock::System;
+use writeback_relay::protocol::ids::{InstanceId, ObjectId};
+use writeback_relay::relay::bus::{Bus, Claim, Delivery, Inbox, NodeId, Notice, Presence, SessionId};
+use writeback_relay::relay::embedded::EmbeddedBus;
+use writeback_relay::relay::ledger::Entry;
+
+use super::{StandingClock, agent, tenant};
+
+/// What a node was told.
+#[derive(Default)]
+struct Told(Mutex<Vec<Notice>>);
+
+impl Inbox for Told {
+    fn deliver(&self, _: SessionId, _: Entry) -> Delivery {
+        Delivery::Busy
+    }
+
+    fn notice(&self, notice: Notice) {
+        self.0.lock().unwrap().push(notice);
+    }
+}
+
+fn embedded() -> (Arc<StandingClock>, Arc<dyn Bus>) {
+    let clock = StandingClock::new();
+    let node = NodeId(ObjectId::new(&System, &System));
+    (Arc::clone(&clock), Arc::new(EmbeddedBus::new(node, clock)))
+}
+
+fn presence(of: &Presence, instance: InstanceId) -> Presence {
+    Presence { session: SessionId::new(&System, &System), instance, ..of.clone() }
+}
+
+fn first() -> Presence {
+    Presence {
+        tenant: tenant("a"),
+        agent: agent(),
+        session: SessionId::new(&System, &System),
+        instance: InstanceId::new(&*StandingClock::new(), &System),
+    }
+}
+
+#[tokio::test]
+async fn a_newer_process_displaces_an_older_one_and_never_the_other_way_round() {
+    let (_, bus) = embedded();
+    let old = first();
+    let later = StandingClock::new();
+    later.advance_ms(10);
+    let new = presence(&old, InstanceId::new(&*later, &System));
+    assert_eq!(bus.claim(&old).await.unwrap(), Claim::Held { displaced: vec![] });
+    let Claim::Held { displaced } = bus.claim(&new).await.unwrap() else { panic!("the newer one holds it") };
+    assert_eq!(displaced.iter().map(|place| place.session).collect::<Vec<_>>(), vec![old.session]);
+    assert_eq!(bus.claim(&presence(&old, old.instance)).await.unwrap(), Claim::Newer);
+    let places = bus.places(&old.tenant, old.agent).await.unwrap();
+    assert_eq!(places.iter().map(|place| place.session).collect::<Vec<_>>(), vec![new.session]);
+}
+
+#[tokio::test]
+async fn a_release_removes_that_session_and_leaves_the_others() {
+    let (clock, bus) = embedded();
+    let one = first();
+    let two = presence(&one, one.instance);
+    bus.claim(&one).await.unwrap();
+    bus.claim(&two).await.unwrap();
+    let sessions =
+        |places: Vec<writeback_relay::relay::bus::Place>| places.into_iter().map(|p| p.session).collect::<Vec<_>>();
+    assert_eq!(sessions(bus.places(&one.tenant, one.agent).await.unwrap()), vec![two.session, one.session]);
+    bus.release(&two).await.unwrap();
+    bus.release(&two).await.unwrap();
+    assert_eq!(sessions(bus.places(&one.tenant, one.agent).await.unwrap()), vec![one.session]);
+    bus.release(&one).await.unwrap();
+    assert_eq!(bus.places(&one.tenant, one.agent).await.unwrap(), vec![]);
+    assert!(bus.was_here(&one.tenant, one.agent).await.unwrap());
+    clock.advance_ms(30_000);
+    assert!(!bus.was_here(&one.tenant, one.agent).await.unwrap(), "it is gone for good");
+    assert!(!bus.was_here(&tenant("b"), one.agent).await.unwrap(), "another tenant's agent never was");
+}
+
+#[tokio::test]
+async fn every_node_is_told_this_one_too() {
+    let (_, bus) = embedded();
+    let told = Arc::new(Told::default());
+    bus.attach(Arc::clone(&told) as Arc<dyn Inbox>);
+    let notice = Notice::Revoked(tenant("a"), agent());
+    bus.tell(notice.clone()).await.unwrap();
+    assert_eq!(*told.0.lock().unwrap(), vec![notice]);
+}

@@ -1,0 +1,170 @@
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use writeback_relay::clock::{System, UnixTime};
+use writeback_relay::protocol::api::CommandState;
+use writeback_relay::protocol::ids::{AgentId, CommandId, TenantId};
+use writeback_relay::protocol::limits::OUTCOME_RETENTION;
+use writeback_relay::relay::bus::SessionId;
+use writeback_relay::relay::embedded::EmbeddedLedger;
+use writeback_relay::relay::ledger::{
+    Accepted, CommandKey, Concluded, End, Entry, Intent, Ledger, Milestone, NewCommand, Undelivered,
+};
+
+use super::{agent, tenant};
+
+const T: u64 = 1_800_000_000_000;
+const EXP: UnixTime = UnixTime(1_800_000_120);
+
+async fn embedded() -> (TempDir, Arc<dyn Ledger>) {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = EmbeddedLedger::open(&dir.path().join("ledger.redb")).await.unwrap();
+    (dir, Arc::new(ledger))
+}
+
+fn session() -> SessionId {
+    SessionId::new(&System, &System)
+}
+
+fn command(tenant: &TenantId, agent: AgentId) -> NewCommand {
+    NewCommand {
+        key: CommandKey {
+            tenant: tenant.clone(),
+            portal: "portal-1".parse().unwrap(),
+            command: CommandId::new(&System, &System),
+        },
+        agent,
+        jws: "sealed.inside.here".into(),
+        body_sha256: [1; 32],
+        exp: EXP,
+        traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into(),
+    }
+}
+
+async fn get(ledger: &dyn Ledger, key: &CommandKey) -> Entry {
+    ledger.get(key).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn of_identical_submits_in_parallel_one_is_new() {
+    let (_dir, ledger) = embedded().await;
+    let new = command(&tenant("a"), agent());
+    let racing = (0..16).map(|_| {
+        let (ledger, new) = (Arc::clone(&ledger), new.clone());
+        tokio::spawn(async move { ledger.accept(new, Intent::Deliver(session()), T).await.unwrap() })
+    });
+    let mut new_ones = 0;
+    for race in racing.collect::<Vec<_>>() {
+        new_ones += usize::from(matches!(race.await.unwrap(), Accepted::New(_)));
+    }
+    assert_eq!(new_ones, 1);
+    let other_body = NewCommand { body_sha256: [2; 32], ..new };
+    assert_eq!(ledger.accept(other_body, Intent::Deliver(session()), T).await.unwrap(), Accepted::Conflict);
+}
+
+#[tokio::test]
+async fn a_command_has_one_end_and_a_signed_outcome_is_the_last_word() {
+    let (_dir, ledger) = embedded().await;
+    let (who, owner, new) = (agent(), session(), command(&tenant("a"), agent()));
+    let new = NewCommand { agent: who, ..new };
+    ledger.accept(new.clone(), Intent::Deliver(owner), T).await.unwrap();
+    assert_eq!(get(&*ledger, &new.key).await.state(EXP), CommandState::Unknown, "no answer and exp has passed");
+
+    assert_eq!(ledger.conclude(&new.key, agent(), "x".into(), T).await.unwrap(), Concluded::Foreign);
+    assert_eq!(ledger.conclude(&new.key, who, "first".into(), T + 5).await.unwrap(), Concluded::Stored);
+    assert_eq!(ledger.conclude(&new.key, who, "second".into(), T + 6).await.unwrap(), Concluded::Already);
+    assert!(!ledger.take_back(&new.key, owner, Undelivered::NoAgent, T + 7).await.unwrap());
+    let entry = get(&*ledger, &new.key).await;
+    assert_eq!(entry.end, Some(End::Outcome { jws: "first".into(), at_ms: T + 5 }));
+    assert_eq!(entry.jws, None, "the sealed password is erased");
+    assert_eq!(entry.state(EXP), CommandState::Concluded);
+    assert!(
+        matches!(ledger.accept(new, Intent::Deliver(session()), T).await.unwrap(), Accepted::Known(e) if e == entry)
+    );
+}
+
+#[tokio::test]
+async fn only_the_first_owner_can_say_that_nothing_was_written() {
+    let (_dir, ledger) = embedded().await;
+    let (t, owner) = (tenant("a"), session());
+    let new = command(&t, agent());
+    ledger.accept(new.clone(), Intent::Deliver(owner), T).await.unwrap();
+    assert!(!ledger.take_back(&new.key, session(), Undelivered::NoAgent, T).await.unwrap(), "a stranger");
+
+    let second = session();
+    let taken = ledger.take_over(&t, new.agent, second).await.unwrap();
+    assert_eq!(taken.iter().map(|e| (e.key.clone(), e.attempt)).collect::<Vec<_>>(), vec![(new.key.clone(), 2)]);
+    assert_eq!(ledger.take_over(&t, new.agent, second).await.unwrap(), vec![], "it has it already");
+    assert!(!ledger.take_back(&new.key, owner, Undelivered::NoAgent, T).await.unwrap(), "no longer its owner");
+    assert!(!ledger.take_back(&new.key, second, Undelivered::NoAgent, T).await.unwrap(), "the first may have written");
+
+    let other = command(&t, agent());
+    ledger.accept(other.clone(), Intent::Deliver(owner), T).await.unwrap();
+    assert!(ledger.take_back(&other.key, owner, Undelivered::AgentBusy, T + 1).await.unwrap());
+    let entry = get(&*ledger, &other.key).await;
+    assert_eq!((entry.state(EXP), entry.jws), (CommandState::Undeliverable, None));
+    assert_eq!(ledger.take_over(&t, other.agent, second).await.unwrap(), vec![], "it has an end");
+}
+
+#[tokio::test]
+async fn a_signed_outcome_replaces_what_the_relay_said_on_its_own() {
+    let (_dir, ledger) = embedded().await;
+    let new = command(&tenant("a"), agent());
+    ledger.accept(new.clone(), Intent::GiveUp(Undelivered::NoAgent), T).await.unwrap();
+    assert_eq!(get(&*ledger, &new.key).await.jws, None);
+    assert_eq!(ledger.conclude(&new.key, new.agent, "o".into(), T).await.unwrap(), Concluded::Stored);
+    assert_eq!(get(&*ledger, &new.key).await.state(EXP), CommandState::Concluded);
+}
+
+#[tokio::test]
+async fn an_outcome_whose_command_was_forgotten_is_kept() {
+    let (_dir, ledger) = embedded().await;
+    let new = command(&tenant("a"), agent());
+    assert_eq!(ledger.conclude(&new.key, new.agent, "o".into(), T).await.unwrap(), Concluded::Stored);
+    assert!(matches!(
+        ledger.accept(new.clone(), Intent::Deliver(session()), T).await.unwrap(),
+        Accepted::Known(Entry { end: Some(End::Outcome { .. }), .. })
+    ));
+}
+
+#[tokio::test]
+async fn milestones_are_noted_once_for_the_agents_own_command() {
+    let (_dir, ledger) = embedded().await;
+    let (t, owner) = (tenant("a"), session());
+    let new = command(&t, agent());
+    ledger.accept(new.clone(), Intent::Deliver(owner), T).await.unwrap();
+    ledger.note(&t, agent(), new.key.command, Milestone::Received, T + 1).await.unwrap();
+    ledger.note(&t, new.agent, new.key.command, Milestone::Delivering, T + 2).await.unwrap();
+    ledger.note(&t, new.agent, new.key.command, Milestone::Received, T + 3).await.unwrap();
+    ledger.note(&t, new.agent, new.key.command, Milestone::Received, T + 4).await.unwrap();
+    // Notes may be on their way; what comes after them in the same ledger sees them.
+    ledger.take_back(&new.key, session(), Undelivered::NoAgent, T).await.unwrap();
+    let entry = get(&*ledger, &new.key).await;
+    assert_eq!((entry.delivering_ms, entry.received_ms), (Some(T + 2), Some(T + 3)));
+    assert_eq!(entry.state(UnixTime(0)), CommandState::Received);
+}
+
+#[tokio::test]
+async fn tenants_and_portals_do_not_see_each_others_commands() {
+    let (_dir, ledger) = embedded().await;
+    let who = agent();
+    let new = command(&tenant("a"), who);
+    ledger.accept(new.clone(), Intent::Deliver(session()), T).await.unwrap();
+    let elsewhere = CommandKey { tenant: tenant("b"), ..new.key.clone() };
+    let other_portal = CommandKey { portal: "portal-2".parse().unwrap(), ..new.key.clone() };
+    assert_eq!(ledger.get(&elsewhere).await.unwrap(), None);
+    assert_eq!(ledger.get(&other_portal).await.unwrap(), None);
+    assert_eq!(ledger.take_over(&tenant("b"), who, session()).await.unwrap(), vec![]);
+}
+
+#[tokio::test]
+async fn commands_are_kept_for_seven_days_and_then_forgotten() {
+    let (_dir, ledger) = embedded().await;
+    let new = command(&tenant("a"), agent());
+    ledger.accept(new.clone(), Intent::Deliver(session()), T).await.unwrap();
+    let accepted = UnixTime(i64::try_from(T / 1000).unwrap());
+    assert_eq!(ledger.purge(accepted.plus(OUTCOME_RETENTION)).await.unwrap(), 0);
+    assert_eq!(ledger.purge(UnixTime(accepted.plus(OUTCOME_RETENTION).0 + 1)).await.unwrap(), 1);
+    assert_eq!(ledger.get(&new.key).await.unwrap(), None);
+    assert_eq!(ledger.take_over(&tenant("a"), new.agent, session()).await.unwrap(), vec![]);
+}
