@@ -1,1 +1,3 @@
 //! Every test from outside the library, in one binary: one link, one Samba domain controller for all.
+
+mod vectors;
