@@ -2,4 +2,5 @@
 
 mod interop;
 mod never_panics;
+mod portal;
 mod vectors;
