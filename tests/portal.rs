@@ -257,12 +257,22 @@ async fn after_undeliverable_the_next_agent_gets_a_command_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_node_that_stops_and_an_agent_that_is_busy_cost_a_moment_and_no_reset() {
+    let world = World::new().await;
+    let agent = world.trusted_agent().await;
+    world.relay.then(|_| Reply::Problem(ProblemCode::Draining));
+    world.relay.then(|_| Reply::Problem(ProblemCode::AgentBusy));
+    world.relay.then(succeeds(&agent));
+    assert_eq!(concluded(&world.reset(LONG).await.unwrap()), "password_reset");
+}
+
+#[tokio::test]
 async fn when_no_agent_can_be_reached_it_is_safe_to_repeat() {
     let world = World::new().await;
     let agent = world.trusted_agent().await;
-    world.relay.then(|_| Reply::Problem(ProblemCode::AgentBusy));
+    world.relay.then(|_| Reply::Problem(ProblemCode::NoAgent));
     let answer = world.reset(LONG).await.unwrap();
-    assert!(matches!(&answer, Answer::Undeliverable { reason, .. } if reason == "agent_busy"), "{answer:?}");
+    assert!(matches!(&answer, Answer::Undeliverable { reason, .. } if reason == "no_agent"), "{answer:?}");
     assert_eq!(answer.exit_status(), 3);
     assert!(answer.for_people("contoso").contains("trace-of-a-problem"));
 

@@ -24,6 +24,8 @@ const MIN_LIFETIME: Duration = Duration::from_secs(2);
 const AFTER_EXP: Duration = Duration::from_secs(5);
 /// How long a relay that takes no connection is tried, while nothing has been sent.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+/// How long agents are asked anew when the last answer was `draining` or `agent_busy`: both are soon over.
+const BUSY_PATIENCE: Duration = Duration::from_secs(10);
 /// The first pause between two tries; each is twice as long as the one before, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
@@ -88,26 +90,37 @@ impl Portal {
         self.sent.forget_old(self.clock.now());
         let deadline = Instant::now() + wait.clamp(MIN_LIFETIME, MAX_COMMAND_LIFETIME);
         let secrets = Secrets { new_password: password, current_password: None };
-        let agents = self.agents(tenant).await?;
-        let mut reason = why_none(&agents).to_owned();
         let (mut asked, mut trace_id) = (Vec::new(), None);
-        let usable = agents.iter().filter(|agent| agent.usable()).map(|agent| agent.agent).collect();
-        for agent in in_order_for(subject, usable) {
-            // Looked up again: somebody may have revoked it while another was asked.
-            let Some(keys) = self.trusted_keys(tenant, agent)? else { continue };
-            let left = deadline.saturating_duration_since(Instant::now());
-            if !asked.is_empty() && left < MIN_LIFETIME {
-                break;
+        let patience = deadline.min(Instant::now() + BUSY_PATIENCE);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let agents = self.agents(tenant).await?;
+            let mut reason = why_none(&agents).to_owned();
+            let usable = agents.iter().filter(|agent| agent.usable()).map(|agent| agent.agent).collect();
+            for agent in in_order_for(subject, usable) {
+                // Looked up again: somebody may have revoked it while another was asked.
+                let Some(keys) = self.trusted_keys(tenant, agent)? else { continue };
+                let left = deadline.saturating_duration_since(Instant::now());
+                if !asked.is_empty() && left < MIN_LIFETIME {
+                    break;
+                }
+                let mut command = self.command(tenant, agent, subject, options, left.max(MIN_LIFETIME));
+                command.sealed = Some(seal_for(&command, &secrets, &keys.sealing, &*self.random)?);
+                if !asked.contains(&agent) {
+                    asked.push(agent);
+                }
+                match self.ask(&command).await? {
+                    Asked::Answered(answer) => return Ok(answer),
+                    Asked::Undeliverable { reason: why, trace_id: id } => (reason, trace_id) = (why, id),
+                }
             }
-            let mut command = self.command(tenant, agent, subject, options, left.max(MIN_LIFETIME));
-            command.sealed = Some(seal_for(&command, &secrets, &keys.sealing, &*self.random)?);
-            asked.push(agent);
-            match self.ask(&command).await? {
-                Asked::Answered(answer) => return Ok(answer),
-                Asked::Undeliverable { reason: why, trace_id: id } => (reason, trace_id) = (why, id),
+            let soon_over = matches!(reason.as_str(), "draining" | "agent_busy");
+            if !soon_over || Instant::now() + pause > patience {
+                return Ok(Answer::Undeliverable { reason, asked, trace_id });
             }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        Ok(Answer::Undeliverable { reason, asked, trace_id })
     }
 
     /// The keys to seal to and to verify with, if the agent is trusted here now.
