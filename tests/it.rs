@@ -1,3 +1,8 @@
 //! Every test from outside the library, in one binary: one link, one Samba domain controller for all.
+
 mod contract;
 mod house;
+mod interop;
+mod never_panics;
+mod portal;
+mod vectors;

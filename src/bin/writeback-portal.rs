@@ -1,1 +1,256 @@
-fn main() {}
+//! The portal's side on the command line: arguments and prompts; the rest is `writeback_relay::portal`.
+
+use std::fs::File;
+use std::io::{IsTerminal, Read, Write, stdin, stdout};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+use writeback_relay::clock::System;
+use writeback_relay::host::forbid_core_dumps;
+use writeback_relay::portal::report::{agents_table, availability_line, exit};
+use writeback_relay::portal::{Answer, Config, Home, Portal, Standing, Told};
+use writeback_relay::protocol::command::{Options, Subject};
+use writeback_relay::protocol::ids::{AgentId, CommandId, PortalId, TenantId};
+use writeback_relay::protocol::password::Password;
+use zeroize::Zeroizing;
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// Invites agents, trusts them, and asks them for password resets.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    /// The portal's folder [default: ~/.config/writeback-portal]
+    #[arg(long, env = "WRITEBACK_PORTAL_HOME", global = true)]
+    home: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make this portal's key, and say how the relay's operator registers it
+    Init {
+        /// The portal's id
+        #[arg(long)]
+        id: PortalId,
+        /// The relay's public URL
+        #[arg(long)]
+        relay: String,
+        /// PEM certificates of a private CA to trust beside the system's
+        #[arg(long)]
+        ca_file: Option<PathBuf>,
+    },
+    /// Print an enrolment code for one agent; it is a secret, valid for 24 hours, once
+    Invite {
+        tenant: TenantId,
+        /// Trust whoever enrols with the code, without comparing fingerprints
+        #[arg(long)]
+        auto_approve: bool,
+    },
+    /// List a tenant's agents, and verify the new ones
+    Agents {
+        tenant: TenantId,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Trust an agent, after comparing its fingerprint
+    Approve {
+        tenant: TenantId,
+        agent: AgentId,
+        /// What the agent printed when it enrolled; asked for if it is not given
+        #[arg(long)]
+        fingerprint: Option<String>,
+    },
+    /// Never trust an agent again
+    Revoke { tenant: TenantId, agent: AgentId },
+    /// Ask whether a reset is possible now
+    Availability {
+        tenant: TenantId,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Set a new password, which is read from the terminal, or as one line from standard input
+    Reset(Reset),
+    /// Ask what became of a command that was sent from here
+    Status {
+        tenant: TenantId,
+        command: CommandId,
+        /// How long to wait for news, in seconds
+        #[arg(long, default_value_t = 0)]
+        wait: u64,
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args)]
+struct Reset {
+    tenant: TenantId,
+    /// A userPrincipalName or an objectGUID
+    user: String,
+    /// Unlock the account too
+    #[arg(long)]
+    unlock: bool,
+    /// The user must choose another password at the next logon
+    #[arg(long)]
+    force_change: bool,
+    /// How long to wait, in seconds; nothing is executed after that time
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(2..=300))]
+    wait: u64,
+    #[arg(long)]
+    json: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // clap's own status for wrong usage is 2, which is "rejected" here.
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { exit::ERROR.into() } else { exit::SUCCEEDED.into() };
+        }
+    };
+    match run(cli).await {
+        Ok(status) => status.into(),
+        Err(error) => {
+            eprintln!("writeback-portal: {error}");
+            exit::ERROR.into()
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Outcome<u8> {
+    forbid_core_dumps()?;
+    let home = cli.home.or_else(default_home).ok_or("$HOME is not set: say where with --home")?;
+    if let Command::Init { id, relay, ca_file } = cli.command {
+        let ca_file = ca_file.map(std::fs::canonicalize).transpose().map_err(|e| format!("--ca-file: {e}"))?;
+        let public = Home::new(&home).init(&Config { id: id.clone(), relay, ca_file }, &System)?;
+        let jwk = serde_json::to_string(&public)?;
+        say(&format!(
+            "The portal's public key:\n\n{jwk}\n\nThe relay's operator registers it, for each tenant it serves, \
+             with:\n\nwriteback-relay portal add {id} --key - --tenant TENANT <<'END'\n{jwk}\nEND\n"
+        ))?;
+        return Ok(exit::SUCCEEDED);
+    }
+    let portal = Portal::open(&home, System::clock(), System::random())?;
+    match cli.command {
+        Command::Init { .. } => {}
+        Command::Invite { tenant, auto_approve } => {
+            let code = portal.invite(&tenant, auto_approve).await?.to_text()?;
+            say(&format!("{}\n", &*code))?;
+            eprintln!("This is a secret. On the agent's host, within 24 hours: writeback-agent enroll");
+        }
+        Command::Agents { tenant, json } => {
+            let agents = portal.agents(&tenant).await?;
+            if json { say_json(&agents)? } else { say(&agents_table(&agents))? }
+        }
+        Command::Approve { tenant, agent, fingerprint } => {
+            let fingerprint = match fingerprint {
+                Some(given) => given,
+                None => compare(&portal, &tenant, agent).await?,
+            };
+            let told = portal.approve(&tenant, agent, &fingerprint).await?;
+            return decided(&told, &format!("agent {agent} is trusted"));
+        }
+        Command::Revoke { tenant, agent } => {
+            let told = portal.revoke(&tenant, agent).await?;
+            return decided(&told, &format!("agent {agent} is revoked"));
+        }
+        Command::Availability { tenant, json } => {
+            let availability = portal.availability(&tenant).await?;
+            if json {
+                say_json(&availability)?
+            } else {
+                say(&availability_line(&availability))?
+            }
+            return Ok(if availability.available { exit::SUCCEEDED } else { exit::NOT_DONE });
+        }
+        Command::Reset(args) => {
+            let subject = Subject::from_text(&args.user).map_err(|e| format!("{:?}: {e}", args.user))?;
+            let password = read_password()?;
+            let options =
+                Options { unlock: args.unlock, force_change_at_next_logon: args.force_change, enforce_history: false };
+            let wait = Duration::from_secs(args.wait);
+            let answer = portal.reset(&args.tenant, &subject, password, options, wait).await?;
+            return answered(&answer, &args.tenant, args.json);
+        }
+        Command::Status { tenant, command, wait, json } => {
+            let answer = portal.status(&tenant, command, Duration::from_secs(wait)).await?;
+            return answered(&answer, &tenant, json);
+        }
+    }
+    Ok(exit::SUCCEEDED)
+}
+
+fn default_home() -> Option<PathBuf> {
+    std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config/writeback-portal"))
+}
+
+fn say(text: &str) -> Outcome<()> {
+    stdout().write_all(text.as_bytes())?;
+    Ok(stdout().flush()?)
+}
+
+fn say_json<T: Serialize>(value: &T) -> Outcome<()> {
+    say(&format!("{}\n", serde_json::to_string_pretty(value)?))
+}
+
+fn decided(told: &Told, decision: &str) -> Outcome<u8> {
+    say(&told.for_people(decision))?;
+    Ok(if matches!(told, Told::Yes) { exit::SUCCEEDED } else { exit::ERROR })
+}
+
+fn answered(answer: &Answer, tenant: &TenantId, json: bool) -> Outcome<u8> {
+    if json {
+        say_json(answer)?
+    } else {
+        say(&answer.for_people(tenant.as_str()))?
+    }
+    Ok(answer.exit_status())
+}
+
+/// Shows the fingerprint, and gives it back if the person at the terminal says that it is the agent's.
+async fn compare(portal: &Portal, tenant: &TenantId, agent: AgentId) -> Outcome<String> {
+    let found = portal.agents(tenant).await?.into_iter().find(|a| a.agent == agent);
+    let found = found.ok_or_else(|| format!("agent {agent} is not known in tenant {tenant}"))?;
+    if !matches!(found.standing, Some(Standing::Attested { .. } | Standing::Trusted { .. })) {
+        // Refused anyway, and says why.
+        return Ok(found.fingerprint);
+    }
+    if !stdin().is_terminal() {
+        return Err("there is no terminal to ask at: give what the agent printed with --fingerprint".into());
+    }
+    say(&format!("{}\nIs this exactly what the agent printed on its host? [yes/no] ", found.fingerprint))?;
+    let mut line = String::new();
+    stdin().read_line(&mut line)?;
+    if line.trim() == "yes" { Ok(found.fingerprint) } else { Err("not approved".into()) }
+}
+
+/// Twice from the terminal, or one line from standard input, of which only the line's end is taken off.
+fn read_password() -> Outcome<Password> {
+    if stdin().is_terminal() {
+        let first = Password::new(rpassword::prompt_password("New password: ")?)?;
+        let second = Password::new(rpassword::prompt_password("Once more: ")?)?;
+        return if first == second { Ok(first) } else { Err("the two are not the same".into()) };
+    }
+    // Past std's buffer, of which nobody would overwrite the copy; one piece, so that none is left by growing. Byte by
+    // byte, since whoever writes may keep the pipe open after the line.
+    const LONGEST: usize = 4 * 256 + 2;
+    let mut line = Zeroizing::new(Vec::with_capacity(LONGEST));
+    for byte in File::from(stdin().as_fd().try_clone_to_owned()?).bytes().take(LONGEST) {
+        match byte? {
+            b'\n' => break,
+            byte => line.push(byte),
+        }
+    }
+    let line = line.as_slice();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let text = std::str::from_utf8(line).map_err(|_| "the password on standard input is not UTF-8")?;
+    Ok(Password::new(text.to_owned())?)
+}

@@ -1,1 +1,122 @@
 //! The portal's side: invites agents, trusts them, and asks them.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`home`] | the folder: configuration and signing key |
+//! | [`trust_store`] | which agents this portal trusts, whatever the relay says |
+//! | [`sent`] | which commands went out, so that a late outcome can still be verified |
+//! | [`client`] | the calls over HTTPS |
+//! | [`agents`] | what the relay says of the agents, judged by the trust store |
+//! | [`selection`] | which agent is asked first |
+//! | [`reset`], [`answer`] | one reset from the password to a verified outcome |
+//! | [`report`] | all of it, for people |
+
+pub mod agents;
+pub mod answer;
+pub mod client;
+pub mod error;
+pub mod home;
+pub mod report;
+pub mod reset;
+pub mod selection;
+pub mod sent;
+pub mod trust_store;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::clock::{Clock, Random};
+use crate::protocol::api::{Availability, NewInvitation};
+use crate::protocol::enrolment_code::{EnrolmentCode, Secret};
+use crate::protocol::ids::{InvitationId, TenantId};
+use crate::protocol::jose::{PublicKey, SigningKey};
+use crate::protocol::limits::INVITATION_LIFETIME;
+
+pub use agents::{Agent, Told, Warning};
+pub use answer::{Answer, Doubt};
+pub use client::{ClientError, RelayClient};
+pub use error::PortalError;
+pub use home::{Config, Home};
+pub use trust_store::{Invitation, Standing, TrustStore};
+
+use sent::SentCommands;
+
+/// A portal: its key, its trust, its relay. Every method may be called from many tasks at once.
+pub struct Portal {
+    config: Config,
+    key: SigningKey,
+    trust: TrustStore,
+    sent: SentCommands,
+    relay: RelayClient,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+}
+
+impl Portal {
+    /// Opens the folder that [`Home::init`] made.
+    ///
+    /// # Errors
+    /// If a file in it is missing, damaged, or open to others.
+    pub fn open(home: &Path, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self, PortalError> {
+        let home = Home::new(home);
+        let config = home.config()?;
+        let key = home.signing_key()?;
+        let trust = TrustStore::open(home.folder(), Arc::clone(&clock))?;
+        let sent = SentCommands::open(home.folder())?;
+        let relay = RelayClient::new(&config, key.clone(), Arc::clone(&clock), Arc::clone(&random))?;
+        Ok(Self { config, key, trust, sent, relay, clock, random })
+    }
+
+    /// The public half of the signing key: what the relay's operator registers.
+    #[must_use]
+    pub fn public_key(&self) -> &PublicKey {
+        self.key.public()
+    }
+
+    /// Lets one agent enrol within 24 hours. With `auto_approve`, holding the code is enough: nobody compares
+    /// fingerprints.
+    ///
+    /// # Errors
+    /// If the trust store can't be written, or the relay refuses.
+    pub async fn invite(&self, tenant: &TenantId, auto_approve: bool) -> Result<EnrolmentCode, PortalError> {
+        let code = EnrolmentCode {
+            relay: self.config.relay.clone(),
+            tenant: tenant.clone(),
+            invitation: InvitationId::new(&*self.clock, &*self.random),
+            token: self.new_secret(),
+            portal: self.config.id.clone(),
+            portal_key: self.key.kid().clone(),
+            secret: self.new_secret(),
+        };
+        let expires_at = self.clock.now().plus(INVITATION_LIFETIME);
+        // The secret is on disk before anybody can use the code: an agent that enrolled can always be verified.
+        let open = Invitation { secret: code.secret.clone(), expires_at, auto_approve };
+        self.trust.update(|store| store.tenant(tenant).invitations.insert(code.invitation, open))?;
+        let invitation = NewInvitation { id: code.invitation, token_sha256: code.token.hash(), expires_at };
+        if let Err(error) = self.relay.invite(tenant, &invitation).await {
+            self.trust.update(|store| store.tenant(tenant).invitations.remove(&code.invitation))?;
+            return Err(error.into());
+        }
+        Ok(code)
+    }
+
+    /// Whether the relay believes a reset is possible now.
+    ///
+    /// # Errors
+    /// If the relay can't be asked.
+    pub async fn availability(&self, tenant: &TenantId) -> Result<Availability, PortalError> {
+        Ok(self.relay.availability(tenant).await?)
+    }
+
+    fn new_secret(&self) -> Secret {
+        let mut bytes = [0; 32];
+        self.random.fill(&mut bytes);
+        Secret::new(bytes)
+    }
+}
+
+impl std::fmt::Debug for Portal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Portal({}, {})", self.config.id, self.config.relay)
+    }
+}

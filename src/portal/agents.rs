@@ -1,0 +1,269 @@
+//! What the relay says of a tenant's agents, judged by the trust store: which keys are really the ones that somebody
+//! here trusts.
+
+use serde::Serialize;
+
+use super::client::ClientError;
+use super::trust_store::{Contents, Standing};
+use super::{Portal, PortalError};
+use crate::clock::UnixTime;
+use crate::protocol::api::{AgentStatus, AgentView};
+use crate::protocol::enrollment::{AgentKeys, Attestation};
+use crate::protocol::ids::{AgentId, TenantId};
+
+/// An agent, as this portal sees it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Agent {
+    /// The agent.
+    pub agent: AgentId,
+    /// The fingerprint of the keys that are pinned here, else of those the relay shows.
+    pub fingerprint: String,
+    /// Where it stands here; none if nobody here vouches for it.
+    pub standing: Option<Standing>,
+    /// What the relay says; none if it does not list the agent.
+    pub relay: Option<AgentView>,
+    /// What does not fit.
+    pub warnings: Vec<Warning>,
+}
+
+/// Something that does not fit between the relay's word and this portal's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(tag = "warning", rename_all = "snake_case")]
+pub enum Warning {
+    /// Somebody replaced the keys.
+    #[error("the relay shows OTHER KEYS than those pinned here (fingerprint {shown}): no password is sealed to them")]
+    KeysDiffer {
+        /// The fingerprint of what the relay shows.
+        shown: String,
+    },
+    /// In service without this portal's word.
+    #[error("the relay calls it approved, but NOBODY HERE APPROVED IT: no password is sealed to it")]
+    NotApprovedHere,
+    /// Somebody without the enrolment code made it.
+    #[error("its attestation DOES NOT HOLD ({reason}): its keys are not those of whoever had the code; revoke it")]
+    AttestationFails {
+        /// Why.
+        reason: String,
+    },
+    /// No secret to verify the attestation with.
+    #[error(
+        "there is no open invitation {invitation} here, so nothing vouches for its keys; revoke it if it is not yours"
+    )]
+    NoInvitation {
+        /// The one it names.
+        invitation: String,
+    },
+    /// Trusted here, revoked there.
+    #[error("it is trusted here, but the relay says it was revoked; if that is right, revoke it here too")]
+    RevokedAtRelay,
+    /// Trusted here, absent there.
+    #[error("the relay does not list it: its registry may be an older copy, or somebody removed it")]
+    NotListed,
+    /// A decision made here did not arrive.
+    #[error("what was decided here could not be told to the relay: {reason}")]
+    NotTold {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Whether the relay has heard of a decision that holds here in any case.
+#[derive(Debug)]
+#[must_use = "a relay that was not told still acts on the old state"]
+pub enum Told {
+    /// It has.
+    Yes,
+    /// It has not; `agents` tells it again.
+    No(ClientError),
+}
+
+impl From<Result<(), ClientError>> for Told {
+    fn from(result: Result<(), ClientError>) -> Self {
+        result.map_or_else(Self::No, |()| Self::Yes)
+    }
+}
+
+impl Agent {
+    /// Whether a password may be sealed to it, and is likely to arrive: trusted here with these keys; at the relay
+    /// approved, online, and without a failed check.
+    #[must_use]
+    pub fn usable(&self) -> bool {
+        let (Some(Standing::Trusted { keys, .. }), Some(relay)) = (&self.standing, &self.relay) else { return false };
+        relay.keys() == *keys && relay.status == AgentStatus::Approved && relay.online && !preflight_failed(relay)
+    }
+
+    fn keys_differ(&self) -> bool {
+        self.warnings.iter().any(|warning| matches!(warning, Warning::KeysDiffer { .. }))
+    }
+}
+
+pub(super) fn preflight_failed(view: &AgentView) -> bool {
+    use crate::protocol::api::PreflightState;
+    view.preflight.as_ref().is_some_and(|report| report.worst() == PreflightState::Failed)
+}
+
+impl Portal {
+    /// All agents of the tenant. On the way: attestations of new ones are verified (and the invitation's secret is
+    /// destroyed), those whose invitation said so are trusted, and the relay is told what it does not know yet.
+    ///
+    /// # Errors
+    /// If the relay can't be asked or the trust store can't be used.
+    pub async fn agents(&self, tenant: &TenantId) -> Result<Vec<Agent>, PortalError> {
+        let listed = self.relay.agents(tenant).await?.agents;
+        let now = self.clock.now();
+        let mut agents = self.trust.update(|store| judge_all(store, tenant, listed, now))?;
+        for agent in &mut agents {
+            if let Told::No(error) = self.tell(tenant, agent).await {
+                agent.warnings.push(Warning::NotTold { reason: error.to_string() });
+            }
+        }
+        Ok(agents)
+    }
+
+    /// Carries what was decided here to the relay, if the relay's list shows that it does not know.
+    async fn tell(&self, tenant: &TenantId, agent: &mut Agent) -> Told {
+        let Some(view) = &mut agent.relay else { return Told::Yes };
+        match (&agent.standing, view.status) {
+            (Some(Standing::Trusted { keys, .. }), AgentStatus::Pending) if *keys == view.keys() => {
+                let told = self.relay.approve(tenant, agent.agent).await;
+                if told.is_ok() {
+                    view.status = AgentStatus::Approved;
+                }
+                told.into()
+            }
+            (Some(Standing::Revoked { .. }), AgentStatus::Pending | AgentStatus::Approved) => {
+                let told = self.relay.revoke(tenant, agent.agent).await;
+                if told.is_ok() {
+                    view.status = AgentStatus::Revoked;
+                }
+                told.into()
+            }
+            _ => Told::Yes,
+        }
+    }
+
+    /// Trusts an agent whose attestation held, after somebody compared `fingerprint` with what the agent printed. The
+    /// case of its letters and its hyphens don't matter.
+    ///
+    /// # Errors
+    /// If nothing vouches for the agent, the fingerprint is another one, or it was revoked.
+    pub async fn approve(&self, tenant: &TenantId, agent: AgentId, fingerprint: &str) -> Result<Told, PortalError> {
+        let found = self.agents(tenant).await?.into_iter().find(|a| a.agent == agent);
+        let found = found.ok_or_else(|| PortalError::UnknownAgent { tenant: tenant.clone(), agent })?;
+        let keys = match &found.standing {
+            Some(Standing::Revoked { .. }) => return Err(PortalError::Revoked { tenant: tenant.clone(), agent }),
+            Some(Standing::Attested { keys, .. } | Standing::Trusted { keys, .. }) if !found.keys_differ() => {
+                keys.clone()
+            }
+            _ => {
+                let reasons: Vec<String> = found.warnings.iter().map(ToString::to_string).collect();
+                return Err(PortalError::NotAttested { tenant: tenant.clone(), agent, reason: reasons.join("; ") });
+            }
+        };
+        if !same_fingerprint(fingerprint, &keys.fingerprint(agent)) {
+            return Err(PortalError::WrongFingerprint { tenant: tenant.clone(), agent });
+        }
+        let now = self.clock.now();
+        let trusted = self.trust.update(|store| {
+            let standing = store.tenant(tenant).agents.get_mut(&agent);
+            match standing {
+                // Compared again: another process may have revoked it meanwhile.
+                Some(Standing::Attested { keys: pinned, .. }) if *pinned == keys => {
+                    store.tenant(tenant).agents.insert(agent, Standing::Trusted { keys, since: now });
+                    true
+                }
+                Some(Standing::Trusted { .. }) => true,
+                _ => false,
+            }
+        })?;
+        if trusted {
+            Ok(self.relay.approve(tenant, agent).await.into())
+        } else {
+            Err(PortalError::Revoked { tenant: tenant.clone(), agent })
+        }
+    }
+
+    /// Never trusts an agent again: first here, for ever, then at the relay.
+    ///
+    /// # Errors
+    /// If the trust store can't be written. That the relay was not told is no error.
+    pub async fn revoke(&self, tenant: &TenantId, agent: AgentId) -> Result<Told, PortalError> {
+        let since = self.clock.now();
+        self.trust.update(|store| {
+            let standing = store.tenant(tenant).agents.entry(agent).or_insert(Standing::Revoked { since });
+            if !matches!(standing, Standing::Revoked { .. }) {
+                *standing = Standing::Revoked { since };
+            }
+        })?;
+        Ok(self.relay.revoke(tenant, agent).await.into())
+    }
+}
+
+fn same_fingerprint(given: &str, ours: &str) -> bool {
+    let plain = |text: &str| -> String {
+        text.chars().filter(|c| !c.is_whitespace() && *c != '-').map(|c| c.to_ascii_uppercase()).collect()
+    };
+    plain(given) == plain(ours)
+}
+
+fn judge_all(store: &mut Contents, tenant: &TenantId, listed: Vec<AgentView>, now: UnixTime) -> Vec<Agent> {
+    let mut agents: Vec<Agent> = listed.into_iter().map(|view| judge(store, tenant, view, now)).collect();
+    let ours = store.tenants.get(tenant).map(|t| t.agents.iter()).into_iter().flatten();
+    let missing = ours.filter_map(|(id, standing)| {
+        let keys = standing.keys().filter(|_| agents.iter().all(|a| a.agent != *id))?;
+        Some(Agent {
+            agent: *id,
+            fingerprint: keys.fingerprint(*id),
+            standing: Some(standing.clone()),
+            relay: None,
+            warnings: vec![Warning::NotListed],
+        })
+    });
+    let missing: Vec<Agent> = missing.collect();
+    agents.extend(missing);
+    agents
+}
+
+fn judge(store: &mut Contents, tenant: &TenantId, view: AgentView, now: UnixTime) -> Agent {
+    let (id, shown) = (view.agent, view.keys());
+    let mut warnings = Vec::new();
+    if store.standing(tenant, id).is_none() && view.status != AgentStatus::Revoked {
+        match verify(store, tenant, &view, &shown, now) {
+            Ok(standing) => drop(store.tenant(tenant).agents.insert(id, standing)),
+            Err(warning) => warnings.push(warning),
+        }
+    }
+    let standing = store.standing(tenant, id).cloned();
+    let pinned = standing.as_ref().and_then(Standing::keys);
+    if pinned.is_some_and(|keys| *keys != shown) {
+        warnings.push(Warning::KeysDiffer { shown: shown.fingerprint(id) });
+    }
+    match (&standing, view.status) {
+        (None | Some(Standing::Attested { .. }), AgentStatus::Approved) => warnings.push(Warning::NotApprovedHere),
+        (Some(Standing::Trusted { .. }), AgentStatus::Revoked) => warnings.push(Warning::RevokedAtRelay),
+        _ => {}
+    }
+    let fingerprint = pinned.unwrap_or(&shown).fingerprint(id);
+    Agent { agent: id, fingerprint, standing, relay: Some(view), warnings }
+}
+
+/// Verifies the attestation of an agent that is new here. If it holds, the invitation is used up.
+fn verify(
+    store: &mut Contents,
+    tenant: &TenantId,
+    view: &AgentView,
+    keys: &AgentKeys,
+    now: UnixTime,
+) -> Result<Standing, Warning> {
+    let missing = || Warning::NoInvitation { invitation: view.invitation.to_string() };
+    let invitations = &mut store.tenants.get_mut(tenant).ok_or_else(missing)?.invitations;
+    let invitation = invitations.get(&view.invitation).ok_or_else(missing)?;
+    Attestation::new(tenant.clone(), view.agent, keys)
+        .verify(&view.attestation, view.invitation, invitation.secret.expose())
+        .map_err(|e| Warning::AttestationFails { reason: e.to_string() })?;
+    // A code that is found after its time opens nothing by itself, whatever the relay would redeem.
+    let trusted = invitation.auto_approve && now < invitation.expires_at;
+    invitations.remove(&view.invitation);
+    let keys = keys.clone();
+    Ok(if trusted { Standing::Trusted { keys, since: now } } else { Standing::Attested { keys, since: now } })
+}

@@ -1,0 +1,266 @@
+//! The portal's calls to the relay, over HTTPS.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde::de::DeserializeOwned;
+
+use super::error::PortalError;
+use super::home::Config;
+use crate::clock::{Clock, Random};
+use crate::net::https_client;
+use crate::protocol::api::{AgentList, Availability, CommandView, NewInvitation};
+use crate::protocol::assertion::PortalAssertion;
+use crate::protocol::ids::{AgentId, CommandId, ObjectId, TenantId};
+use crate::protocol::jose::{JoseError, SigningKey, Validity};
+use crate::protocol::problem::Problem;
+
+/// How long an assertion lives: one call.
+const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
+/// How long a call may take, beyond what the relay was asked to wait.
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+/// The longest one call waits: proxies on the way cut silent connections after half a minute.
+pub const MAX_WAIT: Duration = Duration::from_secs(25);
+/// The largest answer that is read, in bytes: a tenant with a thousand agents.
+const MAX_ANSWER: usize = 8 * 1024 * 1024;
+
+/// Why a call has no answer, and whether the relay may have taken the request.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No connection: the request did not leave this host.
+    #[error("the relay {relay} can't be reached: {detail}")]
+    Unreachable {
+        /// Its URL.
+        relay: String,
+        /// Why.
+        detail: String,
+    },
+    /// The connection was lost, or nothing came in time: the relay may have taken the request.
+    #[error("the relay {relay} did not answer: {detail}")]
+    NoAnswer {
+        /// Its URL.
+        relay: String,
+        /// Why.
+        detail: String,
+    },
+    /// It answered with an error.
+    #[error(
+        "{relay} refused: {} ({status} {}): {}; safe to repeat: {}; trace id {}",
+        problem.title, problem.code, problem.detail, if problem.retry_safe { "yes" } else { "no" }, problem.trace_id
+    )]
+    Refused {
+        /// Its URL.
+        relay: String,
+        /// The HTTP status.
+        status: u16,
+        /// What it said.
+        problem: Box<Problem>,
+        /// `Retry-After`, if it gave one.
+        retry_after: Option<Duration>,
+    },
+    /// It answered something that is not of this protocol: a proxy on the way, perhaps.
+    #[error("{relay} answered {status} with something that is not of this protocol: {detail}")]
+    NotUnderstood {
+        /// Its URL.
+        relay: String,
+        /// The HTTP status.
+        status: u16,
+        /// What was expected.
+        detail: &'static str,
+    },
+    /// The assertion could not be signed.
+    #[error(transparent)]
+    Jose(#[from] JoseError),
+}
+
+impl ClientError {
+    /// The problem's code, if the relay gave one.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused { problem, .. } => Some(&problem.code),
+            _ => None,
+        }
+    }
+
+    /// The support code, if the relay gave one.
+    #[must_use]
+    pub fn trace_id(&self) -> Option<&str> {
+        match self {
+            Self::Refused { problem, .. } => Some(&problem.trace_id),
+            _ => None,
+        }
+    }
+
+    /// Whether certainly nothing was done that a new request could do twice.
+    #[must_use]
+    pub fn retry_safe(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Jose(_) => true,
+            Self::Refused { problem, .. } => problem.retry_safe,
+            Self::NoAnswer { .. } | Self::NotUnderstood { .. } => false,
+        }
+    }
+}
+
+/// The relay, as this portal calls it.
+pub struct RelayClient {
+    http: reqwest::Client,
+    config: Config,
+    key: SigningKey,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+}
+
+impl RelayClient {
+    /// Prepares TLS; nothing is called yet.
+    ///
+    /// # Errors
+    /// If the CA file is no use or there are no trust anchors.
+    pub fn new(
+        config: &Config,
+        key: SigningKey,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, PortalError> {
+        Ok(Self { http: https_client(config.ca_file.as_deref())?, config: config.clone(), key, clock, random })
+    }
+
+    /// `POST /v1/tenants/{tenant}/invitations`.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn invite(&self, tenant: &TenantId, invitation: &NewInvitation) -> Result<(), ClientError> {
+        let call = self.call(Method::POST, &format!("{tenant}/invitations"))?.json(invitation);
+        self.send(call, CALL_TIMEOUT).await.map(drop)
+    }
+
+    /// `GET /v1/tenants/{tenant}/agents`.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn agents(&self, tenant: &TenantId) -> Result<AgentList, ClientError> {
+        self.get(&format!("{tenant}/agents")).await
+    }
+
+    /// `POST /v1/tenants/{tenant}/agents/{agent}/approval`.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn approve(&self, tenant: &TenantId, agent: AgentId) -> Result<(), ClientError> {
+        let call = self.call(Method::POST, &format!("{tenant}/agents/{agent}/approval"))?;
+        self.send(call, CALL_TIMEOUT).await.map(drop)
+    }
+
+    /// `DELETE /v1/tenants/{tenant}/agents/{agent}`.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn revoke(&self, tenant: &TenantId, agent: AgentId) -> Result<(), ClientError> {
+        let call = self.call(Method::DELETE, &format!("{tenant}/agents/{agent}"))?;
+        self.send(call, CALL_TIMEOUT).await.map(drop)
+    }
+
+    /// `GET /v1/tenants/{tenant}/availability`.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn availability(&self, tenant: &TenantId) -> Result<Availability, ClientError> {
+        self.get(&format!("{tenant}/availability")).await
+    }
+
+    /// `POST /v1/tenants/{tenant}/commands`. The same `jws` may be submitted again and again.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn submit(&self, tenant: &TenantId, jws: &str, wait: Duration) -> Result<CommandView, ClientError> {
+        let call = self.call(Method::POST, &format!("{tenant}/commands"))?;
+        let call = call.header(CONTENT_TYPE, "application/jose").body(jws.to_owned());
+        self.send_waiting(call, wait).await
+    }
+
+    /// `GET /v1/tenants/{tenant}/commands/{command}`.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn command(
+        &self,
+        tenant: &TenantId,
+        command: CommandId,
+        wait: Duration,
+    ) -> Result<CommandView, ClientError> {
+        let call = self.call(Method::GET, &format!("{tenant}/commands/{command}"))?;
+        self.send_waiting(call, wait).await
+    }
+
+    fn call(&self, method: Method, path: &str) -> Result<RequestBuilder, ClientError> {
+        let assertion = PortalAssertion {
+            iss: self.config.id.clone(),
+            sub: self.config.id.clone(),
+            aud: self.config.relay.clone(),
+            jti: ObjectId::new(&*self.clock, &*self.random),
+            validity: Validity::starting(self.clock.now(), ASSERTION_LIFETIME),
+        };
+        let bearer = format!("Bearer {}", assertion.sign(&self.key)?);
+        let mut bearer = HeaderValue::try_from(bearer).map_err(|_| JoseError::Malformed("the assertion"))?;
+        bearer.set_sensitive(true);
+        let url = format!("{}/v1/tenants/{path}", self.config.relay);
+        Ok(self.http.request(method, url).header(AUTHORIZATION, bearer))
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let (status, body) = self.send(self.call(Method::GET, path)?, CALL_TIMEOUT).await?;
+        self.read(status, &body)
+    }
+
+    async fn send_waiting(&self, call: RequestBuilder, wait: Duration) -> Result<CommandView, ClientError> {
+        let wait = wait.min(MAX_WAIT);
+        let call = call.header("prefer", format!("wait={}", wait.as_secs()));
+        let (status, body) = self.send(call, wait + CALL_TIMEOUT).await?;
+        self.read(status, &body)
+    }
+
+    async fn send(&self, call: RequestBuilder, timeout: Duration) -> Result<(StatusCode, Vec<u8>), ClientError> {
+        let mut response = call.timeout(timeout).send().await.map_err(|e| self.lost(e))?;
+        let status = response.status();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|e| self.lost(e))? {
+            if body.len() + chunk.len() > MAX_ANSWER {
+                return Err(self.not_understood(status, "an answer of at most 8 MiB"));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        if status.is_success() {
+            return Ok((status, body));
+        }
+        let problem = serde_json::from_slice(&body)
+            .map_err(|_| self.not_understood(status, "an error as application/problem+json"))?;
+        let seconds = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()?.parse().ok());
+        Err(ClientError::Refused {
+            relay: self.config.relay.clone(),
+            status: status.as_u16(),
+            problem: Box::new(problem),
+            retry_after: seconds.map(Duration::from_secs),
+        })
+    }
+
+    fn read<T: DeserializeOwned>(&self, status: StatusCode, body: &[u8]) -> Result<T, ClientError> {
+        serde_json::from_slice(body).map_err(|_| self.not_understood(status, "the JSON object that this call answers"))
+    }
+
+    fn not_understood(&self, status: StatusCode, detail: &'static str) -> ClientError {
+        ClientError::NotUnderstood { relay: self.config.relay.clone(), status: status.as_u16(), detail }
+    }
+
+    fn lost(&self, error: reqwest::Error) -> ClientError {
+        let connecting = error.is_connect() || error.is_builder();
+        let relay = self.config.relay.clone();
+        // The whole chain: the last cause is the one that tells a wrong name from an untrusted certificate.
+        let error = error.without_url();
+        let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
+        let detail = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        if connecting { ClientError::Unreachable { relay, detail } } else { ClientError::NoAnswer { relay, detail } }
+    }
+}

@@ -1,0 +1,178 @@
+//! What people read, and what the process's exit status tells their scripts.
+
+use std::fmt::Write;
+
+use super::agents::{Agent, Told};
+use super::answer::Answer;
+use super::trust_store::Standing;
+use crate::protocol::api::{AgentStatus, Availability, PreflightState};
+use crate::protocol::outcome::Status;
+
+/// The exit statuses of `writeback-portal`.
+pub mod exit {
+    /// Done.
+    pub const SUCCEEDED: u8 = 0;
+    /// Wrong usage, or nothing could be sent.
+    pub const ERROR: u8 = 1;
+    /// The directory refused: the same again changes nothing.
+    pub const REJECTED: u8 = 2;
+    /// Not done; it is safe to try again.
+    pub const NOT_DONE: u8 = 3;
+    /// It may have been done: ask with `status` before anything else.
+    pub const UNKNOWN: u8 = 4;
+}
+
+impl Answer {
+    /// The process's exit status: one of [`exit`].
+    #[must_use]
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Concluded { outcome, .. } => match outcome.status {
+                Status::Succeeded => exit::SUCCEEDED,
+                Status::Rejected => exit::REJECTED,
+                Status::Failed | Status::Expired if outcome.retry_safe => exit::NOT_DONE,
+                Status::Failed | Status::Expired | Status::Unknown => exit::UNKNOWN,
+            },
+            Self::Undeliverable { .. } => exit::NOT_DONE,
+            Self::Unknown { .. } => exit::UNKNOWN,
+        }
+    }
+
+    /// A few lines for people.
+    #[must_use]
+    pub fn for_people(&self, tenant: &str) -> String {
+        match self {
+            Self::Concluded { outcome: o, trace_id } => {
+                let headline = match o.status {
+                    Status::Succeeded => "done",
+                    Status::Rejected => "refused by the directory",
+                    Status::Failed => "not done, for a technical reason",
+                    Status::Expired => "not done: its time was over before it began",
+                    Status::Unknown => "it may have been done: somebody has to look at the account",
+                };
+                let again = if o.retry_safe { "yes" } else { "no" };
+                format!(
+                    "{headline}: {} (event {})\n  {}\n  safe to send again: {again}\n  signed by agent {} for command \
+                     {}, {} ms in the directory\n  trace id {trace_id}\n",
+                    o.code, o.event_id, o.detail, o.iss, o.command, o.directory_ms
+                )
+            }
+            Self::Undeliverable { reason, asked, trace_id } => {
+                let trace_id = trace_id.as_deref().map(|id| format!("  trace id {id}\n")).unwrap_or_default();
+                format!(
+                    "not done: {reason}\n  {}\n  agents asked: {}\n  safe to send again: yes\n{trace_id}",
+                    explain(reason),
+                    asked.len()
+                )
+            }
+            Self::Unknown { command, agent, doubt, trace_id } => {
+                let trace_id = trace_id.as_deref().map(|id| format!("  trace id {id}\n")).unwrap_or_default();
+                format!(
+                    "not known: {doubt}\n  agent {agent}\n  safe to send again: no\n  ask again: writeback-portal status \
+                     {tenant} {command}\n{trace_id}"
+                )
+            }
+        }
+    }
+}
+
+/// What a reason means, and what to do.
+fn explain(reason: &str) -> &'static str {
+    match reason {
+        "no_trusted_agent" => "no agent of this tenant is trusted here; see: writeback-portal agents",
+        "no_agent" => "no trusted agent is connected to the relay: look at the agents' hosts",
+        "preflight_failed" => "the connected agents say that resets will fail; see: writeback-portal agents",
+        "agent_busy" => "the agents are busy: try again in a moment",
+        "draining" => "the relay's node is stopping: try again in a moment",
+        "expired" => "its time was over before an agent got it: try again, and compare the hosts' clocks",
+        _ => "the relay did not deliver it",
+    }
+}
+
+/// A table of agents, and below it whatever is wrong.
+#[must_use]
+pub fn agents_table(agents: &[Agent]) -> String {
+    let mut rows = vec![["AGENT", "NAME", "HERE", "RELAY", "ONLINE", "PREFLIGHT", "FINGERPRINT"].map(str::to_owned)];
+    rows.extend(agents.iter().map(row));
+    let mut text = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let width = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+            let _ = write!(line, "{cell:<width$}  ", width = width.unwrap_or(0));
+        }
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    for agent in agents {
+        for warning in &agent.warnings {
+            let _ = writeln!(text, "\nWARNING: agent {}: {warning}", agent.agent);
+        }
+        let preflight = agent.relay.as_ref().and_then(|view| view.preflight.as_ref());
+        for row in preflight.map(|report| report.rows.iter()).into_iter().flatten() {
+            if row.state != PreflightState::Ok {
+                let state = if row.state == PreflightState::Failed { "FAILED" } else { "warning" };
+                let (check, target, detail) = (shown(&row.check), shown(&row.target), shown(&row.detail));
+                let _ = writeln!(text, "\npreflight {state}: agent {}: {check}, {target}: {detail}", agent.agent);
+            }
+        }
+    }
+    text
+}
+
+fn row(agent: &Agent) -> [String; 7] {
+    let here = match &agent.standing {
+        None => "unknown",
+        Some(Standing::Attested { .. }) => "to approve",
+        Some(Standing::Trusted { .. }) => "trusted",
+        Some(Standing::Revoked { .. }) => "REVOKED",
+    };
+    let (mut name, mut at_relay, mut online, mut preflight) = ("-".to_owned(), "not listed", "-", "-");
+    if let Some(view) = &agent.relay {
+        name = shown(&view.name);
+        at_relay = match view.status {
+            AgentStatus::Pending => "pending",
+            AgentStatus::Approved => "approved",
+            AgentStatus::Revoked => "revoked",
+        };
+        online = if view.online { "yes" } else { "no" };
+        preflight = match view.preflight.as_ref().map(|report| report.worst()) {
+            None => "-",
+            Some(PreflightState::Ok) => "ok",
+            Some(PreflightState::Warning) => "warning",
+            Some(PreflightState::Failed) => "FAILED",
+        };
+    }
+    let texts = [here, at_relay, online, preflight].map(str::to_owned);
+    let [here, at_relay, online, preflight] = texts;
+    [agent.agent.to_string(), name, here, at_relay, online, preflight, agent.fingerprint.clone()]
+}
+
+/// Text from elsewhere, without what would move a terminal's cursor.
+fn shown(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// One line.
+#[must_use]
+pub fn availability_line(availability: &Availability) -> String {
+    if availability.available {
+        format!("a reset is possible now, as the relay says: {} agents could take it\n", availability.agents.len())
+    } else {
+        let reason = availability.reason.as_deref().unwrap_or("no_agent");
+        format!("no reset is possible now: {reason}\n  {}\n", explain(reason))
+    }
+}
+
+impl Told {
+    /// What to say after a decision that holds here.
+    #[must_use]
+    pub fn for_people(&self, decision: &str) -> String {
+        match self {
+            Self::Yes => format!("{decision}, here and at the relay\n"),
+            Self::No(error) => format!(
+                "{decision} here, for good; but the relay could not be told: {error}\n  run `writeback-portal agents` when \
+                 it can be reached: that tells it again\n"
+            ),
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! One reset: choose an agent, seal, sign, submit, and wait for the agent's own word.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::agents::{Agent, preflight_failed};
+use super::answer::{Answer, Doubt, Look, unknown};
+use super::client::{ClientError, MAX_WAIT};
+use super::selection::in_order_for;
+use super::trust_store::Standing;
+use super::{Portal, PortalError};
+use crate::protocol::command::{Command, Operation, Options, Subject};
+use crate::protocol::enrollment::AgentKeys;
+use crate::protocol::ids::{AgentId, CommandId, TenantId};
+use crate::protocol::jose::Validity;
+use crate::protocol::limits::MAX_COMMAND_LIFETIME;
+use crate::protocol::password::Password;
+use crate::protocol::sealed::{Secrets, seal_for};
+
+/// The shortest life a command is given: less would be over before it arrives.
+const MIN_LIFETIME: Duration = Duration::from_secs(2);
+/// How long after `exp` an answer is still waited for: the agent may have begun in the last second.
+const AFTER_EXP: Duration = Duration::from_secs(5);
+/// How long a relay that takes no connection is tried, while nothing has been sent.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+/// How long agents are asked anew when the last answer was `draining` or `agent_busy`: both are soon over.
+const BUSY_PATIENCE: Duration = Duration::from_secs(10);
+/// The first pause between two tries; each is twice as long as the one before, up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+
+/// How it went with one agent.
+enum Asked {
+    Answered(Answer),
+    /// This agent has not got it and won't; the next may be asked.
+    Undeliverable {
+        reason: String,
+        trace_id: Option<String>,
+    },
+}
+
+/// What a failed call means for the command.
+enum Failed {
+    /// The agent has not got it and won't.
+    Undeliverable,
+    /// It was delivered, and the relay does not know what came of it.
+    Unknown,
+    /// The relay has no such command.
+    NotThere,
+    /// Not taken, for a moment.
+    Again(Option<Duration>),
+    /// It may have been taken; the same may be sent again.
+    PerhapsTaken,
+    /// Nothing that trying again would change.
+    Refused,
+}
+
+fn judge(error: &ClientError) -> Failed {
+    match error {
+        ClientError::NoAnswer { .. } | ClientError::NotUnderstood { .. } => Failed::PerhapsTaken,
+        ClientError::Unreachable { .. } => Failed::Again(None),
+        ClientError::Jose(_) => Failed::Refused,
+        ClientError::Refused { problem, retry_after, .. } => match problem.code.as_str() {
+            "no_agent" | "agent_busy" | "draining" | "expired" | "agent_pending" | "agent_revoked"
+            | "unknown_agent" => Failed::Undeliverable,
+            "outcome_unknown" => Failed::Unknown,
+            "not_found" => Failed::NotThere,
+            "rate_limited" | "overloaded" => Failed::Again(*retry_after),
+            _ if !problem.retry_safe && problem.status >= 500 => Failed::PerhapsTaken,
+            _ => Failed::Refused,
+        },
+    }
+}
+
+impl Portal {
+    /// Sets a new password, and waits for the answer for as long as the command lives: `wait`, from 2 to 300 seconds.
+    /// Nothing is executed after that time.
+    ///
+    /// # Errors
+    /// If nothing was sent: the relay can't be reached or refuses, or a file can't be used.
+    pub async fn reset(
+        &self,
+        tenant: &TenantId,
+        subject: &Subject,
+        password: Password,
+        options: Options,
+        wait: Duration,
+    ) -> Result<Answer, PortalError> {
+        self.sent.forget_old(self.clock.now());
+        let deadline = Instant::now() + wait.clamp(MIN_LIFETIME, MAX_COMMAND_LIFETIME);
+        let secrets = Secrets { new_password: password, current_password: None };
+        let (mut asked, mut trace_id) = (Vec::new(), None);
+        let patience = deadline.min(Instant::now() + BUSY_PATIENCE);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let agents = self.agents(tenant).await?;
+            let mut reason = why_none(&agents).to_owned();
+            let usable = agents.iter().filter(|agent| agent.usable()).map(|agent| agent.agent).collect();
+            for agent in in_order_for(subject, usable) {
+                // Looked up again: somebody may have revoked it while another was asked.
+                let Some(keys) = self.trusted_keys(tenant, agent)? else { continue };
+                let left = deadline.saturating_duration_since(Instant::now());
+                if !asked.is_empty() && left < MIN_LIFETIME {
+                    break;
+                }
+                let mut command = self.command(tenant, agent, subject, options, left.max(MIN_LIFETIME));
+                command.sealed = Some(seal_for(&command, &secrets, &keys.sealing, &*self.random)?);
+                if !asked.contains(&agent) {
+                    asked.push(agent);
+                }
+                match self.ask(&command).await? {
+                    Asked::Answered(answer) => return Ok(answer),
+                    Asked::Undeliverable { reason: why, trace_id: id } => (reason, trace_id) = (why, id),
+                }
+            }
+            let soon_over = matches!(reason.as_str(), "draining" | "agent_busy");
+            if !soon_over || Instant::now() + pause > patience {
+                return Ok(Answer::Undeliverable { reason, asked, trace_id });
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// The keys to seal to and to verify with, if the agent is trusted here now.
+    pub(super) fn trusted_keys(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentKeys>, PortalError> {
+        Ok(match self.trust.read()?.standing(tenant, agent) {
+            Some(Standing::Trusted { keys, .. }) => Some(keys.clone()),
+            _ => None,
+        })
+    }
+
+    fn command(&self, tenant: &TenantId, agent: AgentId, who: &Subject, how: Options, lifetime: Duration) -> Command {
+        Command {
+            iss: self.config.id.clone(),
+            aud: agent,
+            tenant: tenant.clone(),
+            jti: CommandId::new(&*self.clock, &*self.random),
+            validity: Validity::starting(self.clock.now(), lifetime),
+            sub_id: who.clone(),
+            operation: Operation::ResetPassword,
+            options: how,
+            sealed: None,
+        }
+    }
+
+    /// Submits one command, the same bytes as often as needed, and looks until there is an answer or its time is over.
+    async fn ask(&self, command: &Command) -> Result<Asked, PortalError> {
+        let jws = command.sign(&self.key)?;
+        self.sent.remember(command)?;
+        let started = Instant::now();
+        let exp = started + self.clock.now().until(command.validity.exp);
+        let (mut taken, mut perhaps_taken) = (false, false);
+        let (mut pause, mut trace_id, mut last) = (FIRST_PAUSE, None, String::new());
+        while Instant::now() < exp + AFTER_EXP {
+            // No longer than the caller: one that returns at `exp` also tells what became of it.
+            let wait = (exp + AFTER_EXP).saturating_duration_since(Instant::now()).min(MAX_WAIT);
+            let expired = Instant::now() >= exp;
+            let viewed = if taken || expired {
+                self.relay.command(&command.tenant, command.jti, wait).await
+            } else {
+                self.relay.submit(&command.tenant, &jws, wait).await
+            };
+            match viewed {
+                Ok(view) => {
+                    taken = true;
+                    last.clear();
+                    trace_id = Some(view.trace_id.clone());
+                    match self.look(&view, command)? {
+                        Look::Waiting => pause = FIRST_PAUSE,
+                        // The agent may be a moment late: its word replaces this.
+                        Look::Unknown(Doubt::NoOutcome) => {}
+                        Look::Undeliverable(reason) => return Ok(Asked::Undeliverable { reason, trace_id }),
+                        Look::Concluded(outcome) => {
+                            return Ok(Asked::Answered(Answer::Concluded { outcome, trace_id: view.trace_id }));
+                        }
+                        Look::Unknown(doubt) => return Ok(Asked::Answered(unknown(command, doubt, trace_id))),
+                    }
+                }
+                Err(error) => {
+                    trace_id = error.trace_id().map(str::to_owned).or(trace_id);
+                    last = error.to_string();
+                    match judge(&error) {
+                        Failed::Undeliverable => {
+                            let reason = error.code().unwrap_or("undeliverable").to_owned();
+                            return Ok(Asked::Undeliverable { reason, trace_id });
+                        }
+                        Failed::Unknown => {
+                            taken = true;
+                            last.clear();
+                        }
+                        Failed::PerhapsTaken => perhaps_taken = true,
+                        // The relay has lost it: before `exp` it is given the same again.
+                        Failed::NotThere if taken && !expired => (taken, perhaps_taken) = (false, true),
+                        Failed::Again(after) => pause = after.unwrap_or(pause).clamp(pause, LONGEST_PAUSE),
+                        Failed::NotThere | Failed::Refused if taken || perhaps_taken => break,
+                        Failed::NotThere | Failed::Refused => return Err(error.into()),
+                    }
+                    let never_left = !taken && !perhaps_taken;
+                    if never_left && started.elapsed() > CONNECT_PATIENCE {
+                        return Err(error.into());
+                    }
+                }
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        let doubt = if last.is_empty() { Doubt::NoOutcome } else { Doubt::RelayLost { reason: last } };
+        Ok(Asked::Answered(unknown(command, doubt, trace_id)))
+    }
+}
+
+/// Why no agent can be asked, in one word.
+fn why_none(agents: &[Agent]) -> &'static str {
+    let trusted = |agent: &&Agent| matches!(agent.standing, Some(Standing::Trusted { .. }));
+    let failed = |agent: &Agent| agent.relay.as_ref().is_some_and(|view| view.online && preflight_failed(view));
+    let mut trusted = agents.iter().filter(trusted).peekable();
+    if trusted.peek().is_none() {
+        "no_trusted_agent"
+    } else if trusted.any(failed) {
+        "preflight_failed"
+    } else {
+        "no_agent"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::problem::{Problem, ProblemCode};
+
+    fn refused(code: ProblemCode) -> Failed {
+        let problem = Box::new(Problem::new(code, "", ""));
+        judge(&ClientError::Refused { relay: String::new(), status: code.status(), problem, retry_after: None })
+    }
+
+    #[test]
+    fn a_problem_that_may_have_been_taken_is_never_a_reason_for_a_new_command() {
+        for code in ProblemCode::ALL.iter().copied().filter(|code| !code.retry_safe()) {
+            assert!(!matches!(refused(code), Failed::Undeliverable | Failed::Again(_)), "{}", code.as_str());
+        }
+    }
+}
