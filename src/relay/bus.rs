@@ -67,6 +67,15 @@ pub enum Claim {
     Newer,
 }
 
+/// How a session went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// The agent said so: it is not on its way back.
+    Left,
+    /// The connection is gone, or the relay closed it: the agent comes back, most likely.
+    Lost,
+}
+
 /// What became of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
@@ -112,10 +121,10 @@ pub trait Bus: Send + Sync + 'static {
     /// Makes a session known, unless a newer process holds the agent.
     async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError>;
     /// Forgets a session. Only this very session: a newer one stays.
-    async fn release(&self, presence: &Presence) -> Result<(), StoreError>;
+    async fn release(&self, presence: &Presence, departure: Departure) -> Result<(), StoreError>;
     /// The agent's sessions, the best to deliver to first.
     async fn places(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Place>, StoreError>;
-    /// Whether the agent had a session within the last half minute, and so may be on its way back.
+    /// Whether the agent lost its last session within the last half minute, and so may be on its way back.
     async fn was_here(&self, tenant: &TenantId, agent: AgentId) -> Result<bool, StoreError>;
     /// How many sessions there are, on all nodes.
     async fn sessions(&self) -> Result<usize, StoreError>;

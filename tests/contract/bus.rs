@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex};
 
 use writeback_relay::clock::System;
 use writeback_relay::protocol::ids::{InstanceId, ObjectId};
-use writeback_relay::relay::bus::{Bus, Claim, Delivery, Inbox, NodeId, Notice, Presence, SessionId};
+use writeback_relay::relay::bus::{Bus, Claim, Delivery, Departure, Inbox, NodeId, Notice, Presence, SessionId};
 use writeback_relay::relay::embedded::EmbeddedBus;
 use writeback_relay::relay::ledger::Entry;
 
@@ -66,14 +66,17 @@ async fn a_release_removes_that_session_and_leaves_the_others() {
     let sessions =
         |places: Vec<writeback_relay::relay::bus::Place>| places.into_iter().map(|p| p.session).collect::<Vec<_>>();
     assert_eq!(sessions(bus.places(&one.tenant, one.agent).await.unwrap()), vec![two.session, one.session]);
-    bus.release(&two).await.unwrap();
-    bus.release(&two).await.unwrap();
+    bus.release(&two, Departure::Lost).await.unwrap();
+    bus.release(&two, Departure::Lost).await.unwrap();
     assert_eq!(sessions(bus.places(&one.tenant, one.agent).await.unwrap()), vec![one.session]);
-    bus.release(&one).await.unwrap();
+    bus.release(&one, Departure::Lost).await.unwrap();
     assert_eq!(bus.places(&one.tenant, one.agent).await.unwrap(), vec![]);
     assert!(bus.was_here(&one.tenant, one.agent).await.unwrap());
     clock.advance_ms(30_000);
     assert!(!bus.was_here(&one.tenant, one.agent).await.unwrap(), "it is gone for good");
+    bus.claim(&two).await.unwrap();
+    bus.release(&two, Departure::Left).await.unwrap();
+    assert!(!bus.was_here(&one.tenant, one.agent).await.unwrap(), "it said that it leaves");
     assert!(!bus.was_here(&tenant("b"), one.agent).await.unwrap(), "another tenant's agent never was");
 }
 

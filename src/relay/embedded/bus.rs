@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use async_trait::async_trait;
 
 use super::super::StoreError;
-use super::super::bus::{Bus, Claim, Delivery, Inbox, NodeId, Notice, Place, Presence, SessionId};
+use super::super::bus::{Bus, Claim, Delivery, Departure, Inbox, NodeId, Notice, Place, Presence, SessionId};
 use super::super::ledger::Entry;
 use crate::clock::Clock;
 use crate::protocol::ids::{AgentId, InstanceId, TenantId};
@@ -27,7 +27,8 @@ pub struct EmbeddedBus {
 struct Agent {
     /// Oldest first.
     sessions: Vec<(SessionId, InstanceId)>,
-    left_ms: u64,
+    /// When the last session was lost, in milliseconds.
+    lost_ms: Option<u64>,
 }
 
 impl EmbeddedBus {
@@ -67,10 +68,13 @@ impl Bus for EmbeddedBus {
         Ok(Claim::Held { displaced })
     }
 
-    async fn release(&self, presence: &Presence) -> Result<(), StoreError> {
+    async fn release(&self, presence: &Presence, departure: Departure) -> Result<(), StoreError> {
         if let Some(agent) = self.agents().get_mut(&(presence.tenant.clone(), presence.agent)) {
+            let before = agent.sessions.len();
             agent.sessions.retain(|(session, _)| *session != presence.session);
-            agent.left_ms = self.clock.now_ms();
+            if agent.sessions.len() < before {
+                agent.lost_ms = (departure == Departure::Lost).then(|| self.clock.now_ms());
+            }
         }
         Ok(())
     }
@@ -87,7 +91,7 @@ impl Bus for EmbeddedBus {
         Ok(self
             .agents()
             .get(&(tenant.clone(), agent))
-            .is_some_and(|agent| !agent.sessions.is_empty() || agent.left_ms + RETURN_WINDOW_MS > now_ms))
+            .is_some_and(|agent| agent.lost_ms.is_some_and(|lost_ms| lost_ms + RETURN_WINDOW_MS > now_ms)))
     }
 
     async fn sessions(&self) -> Result<usize, StoreError> {

@@ -11,7 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
 
-use super::bus::{Bus, Notice, Presence, SessionId};
+use super::bus::{Bus, Departure, Notice, Presence, SessionId};
 use super::ledger::{Entry, Ledger, Milestone, Undelivered};
 use super::registry::{AgentRecord, Registry};
 use super::sessions::{Mailbox, Order, Sessions};
@@ -131,7 +131,7 @@ pub async fn run<S: Socket>(services: &Arc<Services>, tenant: TenantId, agent: A
         Ok(()) => open.serve().await,
         Err(ended) => ended,
     };
-    if let Err(error) = services.bus.release(&open.presence).await {
+    if let Err(error) = services.bus.release(&open.presence, Departure::Lost).await {
         tracing::warn!(%error, "a session's presence could not be released; its lease will run out");
     }
     drop(registered);
@@ -222,7 +222,7 @@ impl<S: Socket> Session<'_, S> {
             }
             FromAgent::Leaving(_) => {
                 // Its outcomes are still taken, until it closes the socket.
-                if let Err(error) = self.services.bus.release(&self.presence).await {
+                if let Err(error) = self.services.bus.release(&self.presence, Departure::Left).await {
                     tracing::warn!(%error, "a session's presence could not be released");
                 }
                 Ok(())

@@ -1,0 +1,167 @@
+//! The stage: a relay, a portal, an agent with a directory in memory, in a folder that is removed at the end.
+
+use std::error::Error;
+use std::fs::{self, DirBuilder};
+use std::io::{Write, stdout};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::directory::demo::Demo;
+use crate::agent::{self, Agent, AgentError};
+use crate::clock::{Clock, Random, System};
+use crate::host;
+use crate::portal::{self, Portal};
+use crate::protocol::ids::{ObjectId, TenantId};
+use crate::relay::admin::client::AdminClient;
+use crate::relay::config::Config;
+use crate::relay::lifecycle::{Node, admin_token_file};
+use crate::relay::registry::PortalRecord;
+
+type Fallible<T> = Result<T, Box<dyn Error>>;
+
+/// The one account of the demo's directory.
+pub(super) const USER: &str = "jane@corp.example";
+/// Its forgotten password.
+pub(super) const OLD_PASSWORD: &str = "Forgotten-2019!";
+
+pub(super) struct World {
+    pub(super) tenant: TenantId,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) random: Arc<dyn Random>,
+    pub(super) directory: Demo,
+    pub(super) portal: Portal,
+    pub(super) portal_home: portal::Home,
+    folder: PathBuf,
+    public_url: String,
+    agent_home: agent::home::Home,
+    node: Node,
+    agent: Option<(CancellationToken, JoinHandle<Result<(), AgentError>>)>,
+    events_seen: usize,
+}
+
+/// One line of the story, at once.
+pub(super) fn say(line: &str) {
+    println!("{line}");
+    // A pipe is written in blocks otherwise.
+    let _ = stdout().flush();
+}
+
+impl World {
+    pub(super) async fn new() -> Fallible<Self> {
+        let (clock, random) = (System::clock(), System::random());
+        let folder = std::env::temp_dir().join(format!("writeback-demo-{}", ObjectId::new(&*clock, &*random)));
+        DirBuilder::new().mode(0o700).create(&folder)?;
+        let loopback = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        // The port stands in the public URL, which has to be known before the listener is there.
+        let port = std::net::TcpListener::bind(loopback(0))?.local_addr()?.port();
+        let public_url = format!("https://localhost:{port}");
+        let config = Config::development(public_url.clone(), loopback(port), loopback(0), folder.join("relay"));
+        let token_file = admin_token_file(&config);
+        let node = Node::start(config, true, Arc::clone(&clock), Arc::clone(&random)).await?;
+        say(&format!("relay      a node is up at {public_url}, with a self-signed certificate"));
+
+        let tenant: TenantId = "contoso".parse()?;
+        let operator = AdminClient::new(&format!("http://{}", node.ops_addr()), &token_file)?;
+        operator.add_tenant(tenant.clone()).await?;
+        say(&format!("operator   tenant {tenant} made"));
+
+        let portal_home = portal::Home::new(&folder.join("portal"));
+        let ca_file = folder.join("relay").join("dev-ca.pem");
+        let settings = portal::Config { id: "demo-portal".parse()?, relay: public_url.clone(), ca_file: Some(ca_file) };
+        let key = portal_home.init(&settings, &*random)?;
+        operator
+            .put_portal(&PortalRecord { portal: settings.id, keys: vec![key], tenants: vec![tenant.clone()] })
+            .await?;
+        say(&format!("operator   portal demo-portal registered and granted {tenant}"));
+        let portal = Portal::open(portal_home.folder(), Arc::clone(&clock), Arc::clone(&random))?;
+        let directory = Demo::new(Arc::clone(&clock), Arc::clone(&random)).with_account(USER, OLD_PASSWORD);
+        let agent_home = agent::home::Home::new(folder.join("agent"));
+        Ok(Self {
+            tenant,
+            clock,
+            random,
+            directory,
+            portal,
+            portal_home,
+            folder,
+            public_url,
+            agent_home,
+            node,
+            agent: None,
+            events_seen: 0,
+        })
+    }
+
+    fn ca_file(&self) -> PathBuf {
+        self.relay_files().join("dev-ca.pem")
+    }
+
+    /// Everything the relay keeps.
+    pub(super) fn relay_files(&self) -> PathBuf {
+        self.folder.join("relay")
+    }
+
+    pub(super) async fn enroll(&self, code: &crate::protocol::enrolment_code::EnrolmentCode) -> Fallible<agent::Enrolment> {
+        let (clock, random) = (Arc::clone(&self.clock), Arc::clone(&self.random));
+        Ok(agent::enroll(&self.agent_home, code, Some(&self.ca_file()), clock, random).await?)
+    }
+
+    /// Starts the agent; it connects on its own.
+    pub(super) fn start_agent(&mut self) -> Fallible<()> {
+        let options = agent::Options { ca_file: Some(self.ca_file()), ..agent::Options::default() };
+        let directory = Arc::new(self.directory.clone());
+        let (clock, random) = (Arc::clone(&self.clock), Arc::clone(&self.random));
+        let agent = Agent::open(&self.agent_home, directory, options, clock, random)?;
+        let stop = CancellationToken::new();
+        self.agent = Some((stop.clone(), tokio::spawn(agent.run(stop))));
+        Ok(())
+    }
+
+    pub(super) async fn stop_agent(&mut self) -> Fallible<()> {
+        if let Some((stop, running)) = self.agent.take() {
+            stop.cancel();
+            running.await??;
+        }
+        Ok(())
+    }
+
+    /// Shows what the agent's event log has got since the last call.
+    pub(super) fn show_events(&mut self) -> Fallible<()> {
+        let log = fs::read_to_string(self.agent_home.events())?;
+        for line in log.lines().skip(self.events_seen) {
+            self.events_seen += 1;
+            let event: serde_json::Value = serde_json::from_str(line)?;
+            let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
+            say(&format!("event log    {} {}: {}", event["event_id"], text("name"), text("message")));
+        }
+        Ok(())
+    }
+
+    /// Keeps relay and agent running until a signal.
+    pub(super) async fn serve(&self) -> Fallible<()> {
+        let portal = format!("cargo run -q --bin writeback-portal -- --home {}", self.portal_home.folder().display());
+        let token = self.relay_files().join("admin.token");
+        let admin = format!("--ops-url http://{} --admin-token-file {}", self.node.ops_addr(), token.display());
+        say("");
+        say("The relay and the agent keep running. From a second terminal, in this folder:");
+        say(&format!("  {portal} availability contoso"));
+        say(&format!("  {portal} agents contoso"));
+        say(&format!("  {portal} reset contoso {USER}"));
+        say(&format!("  cargo run -q -- sessions {admin}"));
+        say(&format!("The relay is {}, its certificate's CA {}.", self.public_url, self.ca_file().display()));
+        say("Ctrl-C ends it.");
+        host::stop_requested().await?;
+        Ok(())
+    }
+
+    pub(super) async fn end(mut self) -> Fallible<()> {
+        self.stop_agent().await?;
+        self.node.stop().await;
+        fs::remove_dir_all(&self.folder)?;
+        Ok(())
+    }
+}
