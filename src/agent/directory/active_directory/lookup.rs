@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::answer::refusal;
 use super::connection::Search;
-use super::controller::{Bound, Found};
+use super::controller::Bound;
 use crate::agent::directory::{Account, DirectoryError};
 use crate::protocol::command::Subject;
 use crate::protocol::outcome::Code;
@@ -48,21 +48,24 @@ fn escaped(guid: &Uuid) -> String {
     guid.to_bytes_le().iter().map(|byte| format!("\\{byte:02x}")).collect()
 }
 
-/// The one account that was found, and whether it is disabled.
-pub(super) fn only(found: &Found, controller: &str) -> Result<(Account, bool), DirectoryError> {
-    let refused = |code, detail: &str| DirectoryError::Refused { code, detail: format!("{controller}: {detail}") };
-    match (found.entries.as_slice(), &found.result) {
-        ([_, _, ..], _) | ([..], LdapResult { rc: SIZE_LIMIT, .. }) => {
-            Err(refused(Code::AmbiguousUser, "more than one account has this name"))
-        }
-        ([], LdapResult { rc: 0, .. }) => {
-            Err(refused(Code::UserNotFound, "there is no such account, or the service account may not see it"))
-        }
-        ([entry], LdapResult { rc: 0, .. }) => account(entry, controller).ok_or_else(|| {
-            let missing = "the service account may not read the account's pwdLastSet and userAccountControl";
-            refused(Code::InsufficientRights, missing)
-        }),
-        (_, result) => Err(refusal(result, controller, "find the account")),
+/// The one account in an answer, and whether it is disabled.
+pub(super) fn only(
+    entries: &[SearchEntry],
+    result: &LdapResult,
+    controller: &str,
+) -> Result<(Account, bool), DirectoryError> {
+    let refused = |code, detail: &str| Err(DirectoryError::Refused { code, detail: format!("{controller}: {detail}") });
+    match (entries, result.rc) {
+        ([_, _, ..], _) | (_, SIZE_LIMIT) => refused(Code::AmbiguousUser, "more than one account has this name"),
+        ([], 0) => refused(Code::UserNotFound, "there is no such account, or the service account may not see it"),
+        ([entry], 0) => account(entry, controller).map_or_else(
+            || {
+                let missing = "the service account may not read the account's pwdLastSet and userAccountControl";
+                refused(Code::InsufficientRights, missing)
+            },
+            Ok,
+        ),
+        _ => Err(refusal(result, controller, "find the account")),
     }
 }
 
@@ -96,20 +99,41 @@ mod tests {
         assert_eq!(escaped(&guid), r"\33\22\11\00\55\44\77\66\88\99\aa\bb\cc\dd\ee\ff");
     }
 
+    fn answer(rc: u32) -> LdapResult {
+        LdapResult { rc, matched: String::new(), text: String::new(), refs: vec![], ctrls: vec![] }
+    }
+
+    fn entry(attributes: &[(&str, &str)]) -> SearchEntry {
+        let attrs = attributes.iter().map(|(name, value)| ((*name).to_owned(), vec![(*value).to_owned()]));
+        SearchEntry { dn: "CN=a".to_owned(), attrs: attrs.collect(), bin_attrs: HashMap::new() }
+    }
+
+    fn disabled() -> SearchEntry {
+        entry(&[("objectGUID", "abcdefghijklmnop"), ("pwdLastSet", "0"), ("userAccountControl", "514")])
+    }
+
     #[test]
     fn a_guid_of_letters_is_read_too() {
-        let text = |value: &str| vec![value.to_owned()];
-        let entry = SearchEntry {
-            dn: "CN=a".to_owned(),
-            attrs: HashMap::from([
-                ("objectGUID".to_owned(), text("abcdefghijklmnop")),
-                ("pwdLastSet".to_owned(), text("0")),
-                ("userAccountControl".to_owned(), text("514")),
-            ]),
-            bin_attrs: HashMap::new(),
-        };
-        let (account, disabled) = account(&entry, "dc1").unwrap();
+        let (account, disabled) = only(&[disabled()], &answer(0), "dc1").unwrap();
         assert_eq!(account.object_guid.to_bytes_le(), *b"abcdefghijklmnop");
         assert!(disabled);
+    }
+
+    #[test]
+    fn none_several_and_unreadable_accounts_are_refused() {
+        let unreadable = entry(&[("objectGUID", "abcdefghijklmnop")]);
+        for (entries, rc, expected) in [
+            (vec![], 0, Code::UserNotFound),
+            (vec![disabled(), disabled()], 0, Code::AmbiguousUser),
+            (vec![disabled(), disabled()], SIZE_LIMIT, Code::AmbiguousUser),
+            (vec![unreadable], 0, Code::InsufficientRights),
+            (vec![], 32, Code::UserNotFound),
+            (vec![disabled()], 1, Code::Internal),
+        ] {
+            match only(&entries, &answer(rc), "dc1").unwrap_err() {
+                DirectoryError::Refused { code, .. } => assert_eq!(code, expected, "{rc}"),
+                other => panic!("{other}"),
+            }
+        }
     }
 }

@@ -84,7 +84,7 @@ impl ActiveDirectory {
     /// The account as its controller has it now, on a connection that is alive.
     async fn read(controller: &Controller, guid: Uuid) -> Result<(Arc<Bound>, Account), DirectoryError> {
         let found = controller.search(|_| lookup::by_guid(guid)).await?;
-        let (account, _disabled) = lookup::only(&found, controller.name())?;
+        let (account, _disabled) = lookup::only(&found.entries, &found.result, controller.name())?;
         Ok((found.bound, account))
     }
 }
@@ -101,7 +101,7 @@ impl Directory for ActiveDirectory {
                     return Err(DirectoryError::Unavailable(detail));
                 }
                 Ok(found) => {
-                    let (account, disabled) = lookup::only(&found, controller.name())?;
+                    let (account, disabled) = lookup::only(&found.entries, &found.result, controller.name())?;
                     if disabled {
                         let detail = format!("{}: the account is disabled", controller.name());
                         return Err(DirectoryError::Refused { code: Code::AccountDisabled, detail });
