@@ -1,5 +1,7 @@
 //! The directory an agent writes to.
 
+pub mod active_directory;
+
 use async_trait::async_trait;
 use uuid::Uuid;
 

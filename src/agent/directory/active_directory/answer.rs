@@ -1,0 +1,124 @@
+//! What a domain controller's answer means.
+//!
+//! Active Directory puts a Windows error code before the diagnostic message, as eight hex digits, and that code says
+//! more than the LDAP result: a weak password is `0000052D` with result 53 from Windows and with 19 from Samba. So the
+//! code is looked at first, and then the result. A modify is one transaction ([MS-ADTS] 3.1.1.5.3): whatever the
+//! refusal, nothing was changed.
+
+use ldap3::LdapResult;
+
+use crate::agent::directory::DirectoryError;
+use crate::protocol::outcome::Code;
+
+/// `ERROR_ACCESS_DENIED`: no right to reset the password.
+const ACCESS_DENIED: u32 = 0x5;
+/// `ERROR_INVALID_PASSWORD`: the current password is wrong.
+const INVALID_PASSWORD: u32 = 0x56;
+/// `ERROR_PASSWORD_RESTRICTION`: length, complexity, history, age, or a password filter.
+const PASSWORD_RESTRICTION: u32 = 0x52d;
+/// `ERROR_DS_INSUFF_ACCESS_RIGHTS`: no right to write an attribute.
+const INSUFFICIENT_ACCESS: u32 = 0x2098;
+
+/// How much of a diagnostic message is passed on, in characters.
+const DIAGNOSTIC_CHARS: usize = 300;
+
+/// The error for an answer that is not success. `doing` is what was asked: "reset the password".
+pub(super) fn refusal(result: &LdapResult, controller: &str, doing: &str) -> DirectoryError {
+    let code = code(result);
+    let said = diagnostic(result);
+    let detail = match code {
+        Code::PasswordPolicy => format!("{controller}: the password does not satisfy the domain's policy ({said})"),
+        Code::IncorrectPassword => format!("{controller}: the current password is wrong"),
+        Code::UserNotFound => format!("{controller}: the account is not there any more"),
+        Code::InsufficientRights => {
+            format!("{controller}: the agent's service account may not {doing} of this account ({said})")
+        }
+        Code::DirectoryUnavailable if result.rc == REFERRAL => {
+            format!("{controller}: it can't {doing} itself; name a writable domain controller of the account's domain")
+        }
+        _ => format!("{controller}: it did not {doing} ({said})"),
+    };
+    DirectoryError::Refused { code, detail }
+}
+
+const REFERRAL: u32 = 10;
+
+fn code(result: &LdapResult) -> Code {
+    match (windows_error(&result.text), result.rc) {
+        (Some(PASSWORD_RESTRICTION), _) => Code::PasswordPolicy,
+        (Some(INVALID_PASSWORD), _) => Code::IncorrectPassword,
+        (Some(ACCESS_DENIED | INSUFFICIENT_ACCESS), _) | (_, 50) => Code::InsufficientRights,
+        (_, 32) => Code::UserNotFound,
+        // The password is the only value we send that can violate anything.
+        (_, 19) => Code::PasswordPolicy,
+        // A read-only controller, another domain; time limit, busy, unavailable.
+        (_, REFERRAL | 3 | 51 | 52) => Code::DirectoryUnavailable,
+        _ => Code::Internal,
+    }
+}
+
+/// The Windows error code before the diagnostic message.
+fn windows_error(text: &str) -> Option<u32> {
+    let digits = text.get(..8).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))?;
+    text.get(8..)?.starts_with(':').then(|| u32::from_str_radix(digits, 16).ok())?
+}
+
+/// The result code and the message, fit for a log: one line, not too long.
+pub(super) fn diagnostic(result: &LdapResult) -> String {
+    let text: String = result.text.chars().filter(|c| !c.is_control()).take(DIAGNOSTIC_CHARS).collect();
+    format!("LDAP result {}: {}", result.rc, text.trim())
+}
+
+/// The `data` code of a refused bind, such as `52e`, in lower case:
+/// `80090308: LdapErr: DSID-0C09042A, comment: AcceptSecurityContext error, data 52e, v4563`.
+pub(super) fn bind_data(result: &LdapResult) -> Option<String> {
+    const INVALID_CREDENTIALS: u32 = 49;
+    let (_, rest) = result.text.split_once(", data ")?;
+    let digits = rest.split(',').next()?.trim();
+    (result.rc == INVALID_CREDENTIALS).then(|| digits.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(rc: u32, text: &str) -> LdapResult {
+        LdapResult { rc, matched: String::new(), text: text.to_owned(), refs: vec![], ctrls: vec![] }
+    }
+
+    #[test]
+    fn windows_and_samba_say_the_same_in_different_words() {
+        for (rc, text, expected) in [
+            (53, "0000052D: SvcErr: DSID-031A1254, problem 5003 (WILL_NOT_PERFORM), data 0\n\0", Code::PasswordPolicy),
+            (19, "0000052D: Constraint violation - check_password_restrictions: too short", Code::PasswordPolicy),
+            (19, "", Code::PasswordPolicy),
+            (19, "00000056: AtrErr: DSID-03190F80, #1:\n\t0: 00000056: DSID-03190F80", Code::IncorrectPassword),
+            (50, "00000005: SecErr: DSID-031A1190, problem 4003 (INSUFF_ACCESS_RIGHTS)", Code::InsufficientRights),
+            (50, "00002098: SecErr: DSID-03150E49, problem 4003", Code::InsufficientRights),
+            (50, "error in module acl: insufficient access rights during LDB_MODIFY (50)", Code::InsufficientRights),
+            (53, "00000005: SvcErr: DSID-031A1190", Code::InsufficientRights),
+            (32, "0000208D: NameErr: DSID-0310020A, problem 2001 (NO_OBJECT)", Code::UserNotFound),
+            (10, "0000202B: RefErr: DSID-03100742, data 0, 1 access points", Code::DirectoryUnavailable),
+            (51, "", Code::DirectoryUnavailable),
+            (52, "000020E1: SvcErr: DSID-00000000, problem 5002 (UNAVAILABLE)", Code::DirectoryUnavailable),
+            (53, "0000001F: SvcErr: DSID-031A12D2, problem 5003 (WILL_NOT_PERFORM)", Code::Internal),
+            (1, "000004DC: LdapErr: DSID-0C0909A2, comment: a successful bind must be completed", Code::Internal),
+            (80, "0000052Dx", Code::Internal),
+        ] {
+            let DirectoryError::Refused { code, detail } = refusal(&answer(rc, text), "dc1", "reset the password")
+            else {
+                panic!("{rc} {text}: it was answered, so it is a refusal");
+            };
+            assert_eq!(code, expected, "{rc} {text}");
+            assert!(detail.starts_with("dc1: ") && !detail.contains(['\n', '\0']), "{detail}");
+        }
+    }
+
+    #[test]
+    fn a_refused_bind_says_why() {
+        let text = "80090308: LdapErr: DSID-0C09042A, comment: AcceptSecurityContext error, data 52E, v4563\0";
+        assert_eq!(bind_data(&answer(49, text)).as_deref(), Some("52e"));
+        assert_eq!(bind_data(&answer(49, "no reason")), None);
+        assert_eq!(bind_data(&answer(50, text)), None);
+    }
+}

@@ -1,0 +1,247 @@
+//! What the administrator writes, and the checks that need no network.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::Uri;
+use serde::{Deserialize, Deserializer};
+
+use crate::net::NetError;
+use crate::storage::{FileError, PrivateFile};
+
+/// Timeouts longer than this only hide a fault.
+const LONGEST_TIMEOUT_SECONDS: u64 = 60;
+
+/// How an agent reaches its Active Directory.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The domain controllers: one URL or a list, tried in order. `ldaps://dc1.corp.example`, or
+    /// `ldap://dc1.corp.example` with `start_tls`. Each names one domain controller, not the domain: a reset is always
+    /// followed up at the controller that took it.
+    #[serde(deserialize_with = "one_or_many")]
+    pub url: Vec<String>,
+    /// Turn TLS on inside a plain connection (`StartTLS`, RFC 4511 §4.14). For `ldap://` URLs, which are refused
+    /// without it. Default: false.
+    #[serde(default)]
+    pub start_tls: bool,
+    /// PEM file with the CA that signed the domain controllers' certificates, beside the system's roots. Default: none.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// The agent's service account: `svc-reset@corp.example`, `CORP\svc-reset`, or its distinguished name.
+    pub bind_user: String,
+    /// File (mode 0600) with its password and nothing else; a newline at the end doesn't count. It is read again for
+    /// each connection, so a new password needs no restart.
+    pub bind_password_file: PathBuf,
+    /// Where accounts are looked for: `OU=Staff,DC=corp,DC=example`. Default: the whole domain.
+    #[serde(default)]
+    pub base_dn: Option<String>,
+    /// How long TCP and TLS may take, in seconds, 1 to 60. Default: 5.
+    #[serde(default = "default_connect_timeout")]
+    pub connect_timeout_seconds: u64,
+    /// How long a domain controller may take for one answer, in seconds, 1 to 60. Default: 10.
+    #[serde(default = "default_operation_timeout")]
+    pub operation_timeout_seconds: u64,
+}
+
+fn default_connect_timeout() -> u64 {
+    5
+}
+
+fn default_operation_timeout() -> u64 {
+    10
+}
+
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "url is one URL or a list of URLs")]
+    enum OneOrMany {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(url) => vec![url],
+        OneOrMany::Many(urls) => urls,
+    })
+}
+
+/// Why a configuration can't work.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// `url = []`.
+    #[error("url: name at least one domain controller, for example ldaps://dc1.corp.example")]
+    NoUrl,
+    /// Not an LDAP URL with a host and nothing else.
+    #[error("url: {url}: {detail}; write ldaps://dc1.corp.example")]
+    Url {
+        /// As it was written.
+        url: String,
+        /// What is wrong with it.
+        detail: &'static str,
+    },
+    /// The same controller twice.
+    #[error("url: {0} is named twice")]
+    Twice(String),
+    /// Passwords would travel in the clear.
+    #[error("url: {0} would send passwords without encryption; write ldaps://, or set start_tls = true")]
+    NoTls(String),
+    /// A name that Active Directory does not take in a simple bind.
+    #[error("bind_user: {0:?} is not svc@corp.example, CORP\\svc or a distinguished name")]
+    BindUser(String),
+    /// The password file is no use.
+    #[error("bind_password_file: {0}")]
+    BindPassword(#[from] FileError),
+    /// Nothing inside: that would be an anonymous bind.
+    #[error("bind_password_file: {0} is empty")]
+    EmptyPassword(PathBuf),
+    /// The CA file is no use, or there is no TLS at all.
+    #[error("ca_file: {0}")]
+    Tls(#[from] NetError),
+    /// Too short or too long.
+    #[error("{field}: {seconds} is not between 1 and {LONGEST_TIMEOUT_SECONDS}")]
+    Timeout {
+        /// Which one.
+        field: &'static str,
+        /// What was written.
+        seconds: u64,
+    },
+}
+
+/// One domain controller's address, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    /// For the LDAP library.
+    pub(super) url: String,
+    /// The host, with the port if it is not the usual one: how accounts, errors and reports name the controller.
+    pub(super) name: String,
+}
+
+impl Config {
+    /// The domain controllers, in order.
+    pub(super) fn endpoints(&self) -> Result<Vec<Endpoint>, ConfigError> {
+        let mut endpoints = Vec::with_capacity(self.url.len());
+        for url in &self.url {
+            let endpoint = self.endpoint(url)?;
+            if endpoints.contains(&endpoint) {
+                return Err(ConfigError::Twice(endpoint.name));
+            }
+            endpoints.push(endpoint);
+        }
+        if endpoints.is_empty() { Err(ConfigError::NoUrl) } else { Ok(endpoints) }
+    }
+
+    fn endpoint(&self, text: &str) -> Result<Endpoint, ConfigError> {
+        let refused = |detail| ConfigError::Url { url: text.to_owned(), detail };
+        let url: Uri = text.parse().map_err(|_| refused("this is not a URL"))?;
+        let (scheme, usual_port) = match url.scheme_str() {
+            Some("ldaps") if self.start_tls => return Err(refused("start_tls is for ldap:// URLs")),
+            Some("ldaps") => ("ldaps", 636),
+            Some("ldap") if !self.start_tls => return Err(ConfigError::NoTls(text.to_owned())),
+            Some("ldap") => ("ldap", 389),
+            _ => return Err(refused("the scheme is ldaps or ldap")),
+        };
+        let host = url.host().filter(|host| !host.is_empty()).ok_or(refused("there is no host"))?.to_ascii_lowercase();
+        if host.starts_with('[') {
+            return Err(refused("an IPv6 address can't be checked against a certificate; write the host's name"));
+        }
+        if url.authority().is_some_and(|a| a.as_str().contains('@')) || !matches!(url.path(), "" | "/") {
+            return Err(refused("only a host and a port may stand in it"));
+        }
+        let port = url.port_u16().unwrap_or(usual_port);
+        let name = if port == usual_port { host.clone() } else { format!("{host}:{port}") };
+        Ok(Endpoint { url: format!("{scheme}://{host}:{port}"), name })
+    }
+
+    /// The service account's name, and its password's file, which is read once to see that it is of use.
+    pub(super) fn service_account(&self) -> Result<(String, PrivateFile), ConfigError> {
+        if !self.bind_user.contains(['@', '\\', '=']) {
+            return Err(ConfigError::BindUser(self.bind_user.clone()));
+        }
+        let file = PrivateFile::new(&self.bind_password_file);
+        if file.read()?.trim_end_matches(['\r', '\n']).is_empty() {
+            return Err(ConfigError::EmptyPassword(self.bind_password_file.clone()));
+        }
+        Ok((self.bind_user.clone(), file))
+    }
+
+    pub(super) fn connect_timeout(&self) -> Result<Duration, ConfigError> {
+        seconds("connect_timeout_seconds", self.connect_timeout_seconds)
+    }
+
+    pub(super) fn operation_timeout(&self) -> Result<Duration, ConfigError> {
+        seconds("operation_timeout_seconds", self.operation_timeout_seconds)
+    }
+}
+
+fn seconds(field: &'static str, seconds: u64) -> Result<Duration, ConfigError> {
+    match seconds {
+        1..=LONGEST_TIMEOUT_SECONDS => Ok(Duration::from_secs(seconds)),
+        _ => Err(ConfigError::Timeout { field, seconds }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(lines: &str) -> Config {
+        toml::from_str(&format!("bind_user = 'svc@corp.example'\nbind_password_file = '/nowhere'\n{lines}")).unwrap()
+    }
+
+    fn names(lines: &str) -> Result<Vec<String>, String> {
+        let endpoints = config(lines).endpoints().map_err(|e| e.to_string())?;
+        Ok(endpoints.into_iter().map(|endpoint| endpoint.name).collect())
+    }
+
+    #[test]
+    fn one_url_or_a_list_names_the_controllers() {
+        assert_eq!(names("url = 'ldaps://DC1.corp.example'").unwrap(), ["dc1.corp.example"]);
+        assert_eq!(names("url = ['ldaps://dc1:636/', 'ldaps://dc1:3636']").unwrap(), ["dc1", "dc1:3636"]);
+        assert_eq!(names("url = 'ldap://dc1'\nstart_tls = true").unwrap(), ["dc1"]);
+    }
+
+    #[test]
+    fn plain_ldap_is_refused_with_a_sentence() {
+        let error = names("url = 'ldap://dc1'").unwrap_err();
+        assert!(error.contains("ldap://dc1") && error.contains("start_tls"), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_a_domain_controllers_url_is_refused() {
+        for lines in [
+            "url = []",
+            "url = 'https://dc1'",
+            "url = 'dc1'",
+            "url = 'ldaps://'",
+            "url = 'ldaps://[::1]'",
+            "url = 'ldaps://user@dc1'",
+            "url = 'ldaps://dc1/DC=corp'",
+            "url = 'ldaps://dc1'\nstart_tls = true",
+            "url = ['ldaps://dc1', 'ldaps://DC1:636']",
+        ] {
+            let error = names(lines).unwrap_err();
+            assert!(error.starts_with("url: "), "{lines}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_field_nobody_knows_and_a_timeout_of_nothing_are_refused() {
+        assert!(
+            toml::from_str::<Config>("url = 'ldaps://a'\nbind_user = 'a'\nbind_password_file = 'b'\nsure = 1").is_err()
+        );
+        let error = config("url = 'ldaps://a'\nconnect_timeout_seconds = 0").connect_timeout().unwrap_err().to_string();
+        assert!(error.contains("connect_timeout_seconds"), "{error}");
+    }
+
+    #[test]
+    fn a_bare_name_and_an_empty_password_file_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = PrivateFile::new(dir.path().join("password"));
+        file.replace("\n").unwrap();
+        let mut config = config("url = 'ldaps://a'");
+        config.bind_password_file = file.path().to_owned();
+        assert!(matches!(config.service_account(), Err(ConfigError::EmptyPassword(_))));
+        config.bind_user = "svc".to_owned();
+        assert!(matches!(config.service_account(), Err(ConfigError::BindUser(_))));
+    }
+}

@@ -1,0 +1,151 @@
+//! One LDAP connection. Every request on it has a deadline, and says whether it was sent.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use ldap3::{LdapConnAsync, LdapConnSettings, LdapError, LdapResult, Mod, Scope, SearchEntry, SearchOptions};
+use rustls::{CertificateError, ClientConfig};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use super::config::Endpoint;
+
+/// An open connection, with TLS, bound or not. It is closed when dropped.
+pub(super) struct Connection {
+    ldap: ldap3::Ldap,
+    /// The task that reads and writes the socket.
+    driver: AbortHandle,
+    limit: Duration,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// How connections are opened.
+pub(super) struct Dialer {
+    pub(super) tls: Arc<ClientConfig>,
+    pub(super) start_tls: bool,
+    pub(super) connect_timeout: Duration,
+    pub(super) operation_timeout: Duration,
+}
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RequestError {
+    /// The connection had ended before: not a byte was written.
+    #[error("the connection is closed")]
+    NotSent,
+    /// It ended before the answer came.
+    #[error("the connection broke before the answer came")]
+    Lost,
+    /// The answer is not LDAP.
+    #[error("the answer can't be read")]
+    Garbled,
+    /// No answer in time.
+    #[error("no answer within {} s", .0.as_secs())]
+    TimedOut(Duration),
+}
+
+/// What is looked for, and where.
+pub(super) struct Search {
+    pub(super) base: String,
+    pub(super) scope: Scope,
+    /// In the form of RFC 4515.
+    pub(super) filter: String,
+    pub(super) attributes: &'static [&'static str],
+}
+
+impl Dialer {
+    /// TCP and TLS; nobody is bound yet. The error is the cause, for people.
+    pub(super) async fn open(&self, endpoint: &Endpoint) -> Result<Connection, String> {
+        let settings = LdapConnSettings::new().set_config(Arc::clone(&self.tls)).set_starttls(self.start_tls);
+        match timeout(self.connect_timeout, LdapConnAsync::with_settings(settings, &endpoint.url)).await {
+            Err(_) => Err(format!("no connection within {} s", self.connect_timeout.as_secs())),
+            Ok(Err(error)) => Err(why_not_open(&error)),
+            Ok(Ok((driver, ldap))) => {
+                let driver = tokio::spawn(driver.drive()).abort_handle();
+                Ok(Connection { ldap, driver, limit: self.operation_timeout })
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// A simple bind (RFC 4513 §5.1). Never with an empty password, which would bind nobody and succeed.
+    pub(super) async fn bind(&self, name: &str, password: &str) -> Result<LdapResult, RequestError> {
+        let mut ldap = self.ldap.clone();
+        self.ask(async { ldap.simple_bind(name, password).await }).await
+    }
+
+    /// At most two entries, which is enough to see that there is more than one.
+    pub(super) async fn search(&self, search: &Search) -> Result<(Vec<SearchEntry>, LdapResult), RequestError> {
+        let mut ldap = self.ldap.clone();
+        ldap.with_search_options(SearchOptions::new().sizelimit(2));
+        self.ask(async {
+            let found = ldap.search(&search.base, search.scope, &search.filter, search.attributes).await?;
+            Ok((found.0.into_iter().map(SearchEntry::construct).collect(), found.1))
+        })
+        .await
+    }
+
+    /// Replaces each attribute's value, all of them or none (RFC 4511 §4.6).
+    pub(super) async fn replace(&self, dn: &str, values: &[(&str, &[u8])]) -> Result<LdapResult, RequestError> {
+        let mut ldap = self.ldap.clone();
+        let changes =
+            values.iter().map(|(name, value)| Mod::Replace(name.as_bytes(), HashSet::from([*value]))).collect();
+        self.ask(async { ldap.modify(dn, changes).await }).await
+    }
+
+    /// Whether the other side has not closed it, as far as this side knows.
+    pub(super) fn is_open(&self) -> bool {
+        !self.ldap.clone().is_closed()
+    }
+
+    /// The library panics on answers that are not LDAP; that must not take the agent's task with it.
+    async fn ask<T>(&self, request: impl Future<Output = ldap3::result::Result<T>>) -> Result<T, RequestError> {
+        match timeout(self.limit, AssertUnwindSafe(request).catch_unwind()).await {
+            Err(_) => Err(RequestError::TimedOut(self.limit)),
+            Ok(Err(_)) => Err(RequestError::Garbled),
+            Ok(Ok(Err(LdapError::OpSend { .. }))) => Err(RequestError::NotSent),
+            Ok(Ok(Err(_))) => Err(RequestError::Lost),
+            Ok(Ok(Ok(answer))) => Ok(answer),
+        }
+    }
+}
+
+fn why_not_open(error: &LdapError) -> String {
+    let LdapError::Io { source } = error else {
+        return match error {
+            LdapError::LdapResult { result } => format!("it refuses StartTLS (result {})", result.rc),
+            LdapError::DNSName { .. } => "its name can't stand in a certificate".to_owned(),
+            LdapError::ResultRecv { .. } => "it closed the connection".to_owned(),
+            other => other.to_string(),
+        };
+    };
+    match source.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(fault)) => why_not_trusted(fault),
+        Some(other) => format!("TLS failed: {other}"),
+        None => source.to_string(),
+    }
+}
+
+fn why_not_trusted(fault: &CertificateError) -> String {
+    match fault {
+        CertificateError::UnknownIssuer => {
+            "its certificate is not from a CA that this host trusts; give that CA's certificate in ca_file".to_owned()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "its certificate is not for this host name; write the name that stands in the certificate into url"
+                .to_owned()
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its certificate has expired".to_owned(),
+        other => format!("its certificate is refused: {other}"),
+    }
+}

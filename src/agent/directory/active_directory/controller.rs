@@ -1,0 +1,183 @@
+//! One domain controller, and the connection kept to it.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use ldap3::{LdapResult, Scope, SearchEntry};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use super::config::Endpoint;
+use super::connection::{Connection, Dialer, RequestError, Search};
+use super::service_account::{BindError, ServiceAccount};
+use crate::agent::directory::DirectoryError;
+
+/// A domain controller.
+pub(super) struct Controller {
+    endpoint: Endpoint,
+    dialer: Arc<Dialer>,
+    service_account: Arc<ServiceAccount>,
+    /// Where accounts are looked for; without it, in the whole domain.
+    base_dn: Option<String>,
+    kept: ArcSwapOption<Bound>,
+    /// Many callers open one connection.
+    connecting: Mutex<()>,
+}
+
+/// A connection on which the service account is bound.
+pub(super) struct Bound {
+    pub(super) connection: Connection,
+    /// Where accounts are looked for.
+    pub(super) base_dn: String,
+}
+
+/// Why a controller was not asked, or did not answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ControllerError {
+    /// It can't be reached: it was not asked, and another may be.
+    #[error("{controller}: {why}")]
+    Unreachable { controller: String, why: String },
+    /// It does not let the service account in, and nor would another.
+    #[error("{controller}: {why}")]
+    NotBound { controller: String, why: String },
+    /// It was asked, and did not answer.
+    #[error("{controller}: {error}")]
+    NoAnswer { controller: String, error: RequestError },
+}
+
+impl From<ControllerError> for DirectoryError {
+    /// For questions: without an answer, nothing was done.
+    fn from(error: ControllerError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+/// What a controller says about itself (RFC 4512 §5.1).
+pub(super) struct RootDse {
+    pub(super) default_naming_context: Option<String>,
+    pub(super) dns_host_name: Option<String>,
+}
+
+/// What was found, and the connection it was found on.
+pub(super) struct Found {
+    pub(super) bound: Arc<Bound>,
+    pub(super) entries: Vec<SearchEntry>,
+    pub(super) result: LdapResult,
+}
+
+impl Controller {
+    pub(super) fn new(
+        endpoint: Endpoint,
+        dialer: Arc<Dialer>,
+        service_account: Arc<ServiceAccount>,
+        base_dn: Option<String>,
+    ) -> Self {
+        let (kept, connecting) = (ArcSwapOption::empty(), Mutex::new(()));
+        Self { endpoint, dialer, service_account, base_dn, kept, connecting }
+    }
+
+    /// How accounts, errors and reports name it.
+    pub(super) fn name(&self) -> &str {
+        &self.endpoint.name
+    }
+
+    /// The configured base DN, if there is one.
+    pub(super) fn base_dn(&self) -> Option<&str> {
+        self.base_dn.as_deref()
+    }
+
+    /// Whether a connection is kept.
+    pub(super) fn is_connected(&self) -> bool {
+        self.kept().is_some()
+    }
+
+    /// Asks, on the kept connection or a new one. If the kept one turns out to be closed, it asks once more on a new
+    /// one: so the connection that comes back was alive a moment ago.
+    pub(super) async fn search(&self, search: impl Fn(&Bound) -> Search) -> Result<Found, ControllerError> {
+        if let Some(bound) = self.kept() {
+            match self.search_on(bound, &search).await {
+                Err(RequestError::NotSent | RequestError::Lost) => {}
+                answered => return answered.map_err(|error| self.no_answer(error)),
+            }
+        }
+        let bound = self.connect().await?;
+        self.search_on(bound, &search).await.map_err(|error| self.no_answer(error))
+    }
+
+    async fn search_on(&self, bound: Arc<Bound>, search: impl Fn(&Bound) -> Search) -> Result<Found, RequestError> {
+        match bound.connection.search(&search(&bound)).await {
+            Ok((entries, result)) => Ok(Found { bound, entries, result }),
+            Err(error) => {
+                self.discard(&bound);
+                Err(error)
+            }
+        }
+    }
+
+    /// Keeps this connection no longer.
+    pub(super) fn discard(&self, doubtful: &Arc<Bound>) {
+        self.kept.compare_and_swap(doubtful, None);
+    }
+
+    /// TCP and TLS; nobody is bound.
+    pub(super) async fn open(&self) -> Result<Connection, ControllerError> {
+        self.dialer.open(&self.endpoint).await.map_err(|why| self.unreachable(why))
+    }
+
+    /// Binds the service account.
+    pub(super) async fn bind(&self, connection: &Connection) -> Result<(), ControllerError> {
+        self.service_account.bind(connection).await.map_err(|error| match error {
+            BindError::Refused(why) => ControllerError::NotBound { controller: self.name().to_owned(), why },
+            BindError::NoAnswer(error) => self.unreachable(format!("logging on: {error}")),
+        })
+    }
+
+    /// What it says about itself.
+    pub(super) async fn root_dse(&self, connection: &Connection) -> Result<RootDse, ControllerError> {
+        let search = Search {
+            base: String::new(),
+            scope: Scope::Base,
+            filter: "(objectClass=*)".to_owned(),
+            attributes: &["defaultNamingContext", "dnsHostName"],
+        };
+        let (entries, _) = connection.search(&search).await.map_err(|e| self.unreachable(e.to_string()))?;
+        let root = entries.into_iter().next();
+        let value = |name| root.as_ref()?.attrs.get(name)?.first().cloned();
+        Ok(RootDse { default_naming_context: value("defaultNamingContext"), dns_host_name: value("dnsHostName") })
+    }
+
+    fn kept(&self) -> Option<Arc<Bound>> {
+        self.kept.load_full().filter(|bound| bound.connection.is_open())
+    }
+
+    /// A connection that is kept from now on. Whoever waits for another caller's attempt waits no longer than for one.
+    async fn connect(&self) -> Result<Arc<Bound>, ControllerError> {
+        let limit = self.dialer.connect_timeout + self.dialer.operation_timeout;
+        let attempt = timeout(limit, async {
+            let _one = self.connecting.lock().await;
+            if let Some(bound) = self.kept() {
+                return Ok(bound);
+            }
+            let connection = self.open().await?;
+            self.bind(&connection).await?;
+            let base_dn = match &self.base_dn {
+                Some(base_dn) => base_dn.clone(),
+                None => self.root_dse(&connection).await?.default_naming_context.ok_or_else(|| {
+                    self.unreachable("it names no defaultNamingContext; is it a domain controller?".to_owned())
+                })?,
+            };
+            let bound = Arc::new(Bound { connection, base_dn });
+            self.kept.store(Some(Arc::clone(&bound)));
+            Ok(bound)
+        });
+        attempt.await.unwrap_or_else(|_| Err(self.unreachable(format!("not ready within {} s", limit.as_secs()))))
+    }
+
+    fn unreachable(&self, why: String) -> ControllerError {
+        ControllerError::Unreachable { controller: self.name().to_owned(), why }
+    }
+
+    fn no_answer(&self, error: RequestError) -> ControllerError {
+        ControllerError::NoAnswer { controller: self.name().to_owned(), error }
+    }
+}

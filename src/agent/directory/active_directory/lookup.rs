@@ -1,0 +1,139 @@
+//! Finding the one account.
+
+use ldap3::{LdapResult, Scope, SearchEntry, ldap_escape};
+use uuid::Uuid;
+
+use super::answer::refusal;
+use super::connection::Search;
+use super::controller::Bound;
+use crate::agent::directory::{Account, DirectoryError};
+use crate::protocol::command::Subject;
+use crate::protocol::outcome::Code;
+
+/// `ADS_UF_ACCOUNTDISABLE` in `userAccountControl`.
+const ACCOUNT_DISABLED: u32 = 0x2;
+
+const ATTRIBUTES: &[&str] = &["objectGUID", "pwdLastSet", "userAccountControl"];
+
+/// `sizeLimitExceeded`: there are more than the two that were asked for.
+const SIZE_LIMIT: u32 = 4;
+
+/// The search for a subject. Only people: a computer's or a group's GUID finds nothing.
+pub(super) fn by_subject(subject: &Subject, bound: &Bound) -> Search {
+    let (attribute, value) = match subject {
+        Subject::Upn(upn) => ("userPrincipalName", ldap_escape(upn.as_str()).into_owned()),
+        Subject::ObjectGuid(guid) => ("objectGUID", escaped(guid)),
+    };
+    Search {
+        base: bound.base_dn.clone(),
+        scope: Scope::Subtree,
+        filter: format!("(&(objectCategory=person)(objectClass=user)({attribute}={value}))"),
+        attributes: ATTRIBUTES,
+    }
+}
+
+/// The search for an account that was found before, wherever it stands now: outside the base DN, too.
+pub(super) fn by_guid(guid: Uuid) -> Search {
+    Search {
+        // An alternative form of a DN: [MS-ADTS] 3.1.1.3.1.2.4.
+        base: format!("<GUID={}>", guid.hyphenated()),
+        scope: Scope::Base,
+        filter: "(objectClass=user)".to_owned(),
+        attributes: ATTRIBUTES,
+    }
+}
+
+/// A GUID in a filter: each byte escaped (RFC 4515 §3), the first three groups in little-endian order.
+fn escaped(guid: &Uuid) -> String {
+    guid.to_bytes_le().iter().map(|byte| format!("\\{byte:02x}")).collect()
+}
+
+/// The one account in an answer, and whether it is disabled.
+pub(super) fn only(
+    entries: &[SearchEntry],
+    result: &LdapResult,
+    controller: &str,
+) -> Result<(Account, bool), DirectoryError> {
+    let refused = |code, detail: &str| Err(DirectoryError::Refused { code, detail: format!("{controller}: {detail}") });
+    match (entries, result.rc) {
+        ([_, _, ..], _) | (_, SIZE_LIMIT) => refused(Code::AmbiguousUser, "more than one account has this name"),
+        ([], 0) => refused(Code::UserNotFound, "there is no such account, or the service account may not see it"),
+        ([entry], 0) => account(entry, controller).map_or_else(
+            || {
+                let missing = "the service account may not read the account's pwdLastSet and userAccountControl";
+                refused(Code::InsufficientRights, missing)
+            },
+            Ok,
+        ),
+        _ => Err(refusal(result, controller, "find the account")),
+    }
+}
+
+fn account(entry: &SearchEntry, controller: &str) -> Option<(Account, bool)> {
+    let text = |name| entry.attrs.get(name)?.first();
+    // A GUID whose bytes happen to be UTF-8 is handed out as text.
+    let guid = match entry.bin_attrs.get("objectGUID").and_then(|values| values.first()) {
+        Some(bytes) => bytes.as_slice(),
+        None => text("objectGUID")?.as_bytes(),
+    };
+    let account = Account {
+        object_guid: Uuid::from_bytes_le(guid.try_into().ok()?),
+        dn: entry.dn.clone(),
+        controller: controller.to_owned(),
+        pwd_last_set: text("pwdLastSet")?.parse().ok()?,
+    };
+    // Written as a signed number; the flags are its bits.
+    let flags = text("userAccountControl")?.parse::<i32>().ok()?.cast_unsigned();
+    Some((account, flags & ACCOUNT_DISABLED != 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn a_guid_is_written_in_the_order_of_active_directory() {
+        let guid = Uuid::parse_str("00112233-4455-6677-8899-aabbccddeeff").unwrap();
+        assert_eq!(escaped(&guid), r"\33\22\11\00\55\44\77\66\88\99\aa\bb\cc\dd\ee\ff");
+    }
+
+    fn answer(rc: u32) -> LdapResult {
+        LdapResult { rc, matched: String::new(), text: String::new(), refs: vec![], ctrls: vec![] }
+    }
+
+    fn entry(attributes: &[(&str, &str)]) -> SearchEntry {
+        let attrs = attributes.iter().map(|(name, value)| ((*name).to_owned(), vec![(*value).to_owned()]));
+        SearchEntry { dn: "CN=a".to_owned(), attrs: attrs.collect(), bin_attrs: HashMap::new() }
+    }
+
+    fn disabled() -> SearchEntry {
+        entry(&[("objectGUID", "abcdefghijklmnop"), ("pwdLastSet", "0"), ("userAccountControl", "514")])
+    }
+
+    #[test]
+    fn a_guid_of_letters_is_read_too() {
+        let (account, disabled) = only(&[disabled()], &answer(0), "dc1").unwrap();
+        assert_eq!(account.object_guid.to_bytes_le(), *b"abcdefghijklmnop");
+        assert!(disabled);
+    }
+
+    #[test]
+    fn none_several_and_unreadable_accounts_are_refused() {
+        let unreadable = entry(&[("objectGUID", "abcdefghijklmnop")]);
+        for (entries, rc, expected) in [
+            (vec![], 0, Code::UserNotFound),
+            (vec![disabled(), disabled()], 0, Code::AmbiguousUser),
+            (vec![disabled(), disabled()], SIZE_LIMIT, Code::AmbiguousUser),
+            (vec![unreadable], 0, Code::InsufficientRights),
+            (vec![], 32, Code::UserNotFound),
+            (vec![disabled()], 1, Code::Internal),
+        ] {
+            match only(&entries, &answer(rc), "dc1").unwrap_err() {
+                DirectoryError::Refused { code, .. } => assert_eq!(code, expected, "{rc}"),
+                other => panic!("{other}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! When the domain controller is away, hangs, or breaks off: nothing hangs, and nobody says more than is known.
+
+use tokio::net::TcpListener;
+use writeback_relay::agent::directory::active_directory::{ActiveDirectory, Config};
+use writeback_relay::agent::directory::{Directory, PasswordCheck};
+use writeback_relay::protocol::api::PreflightState::{Failed, Ok as Green, Warning};
+use writeback_relay::protocol::command::Options;
+use writeback_relay::storage::PrivateFile;
+
+use super::{NEW, OLD, config, directory, password, unavailable, uncertain, upn};
+use crate::support::proxy::{Mode, Proxy};
+use crate::support::samba::{Ou, dc};
+
+const PLAIN: Options = Options { unlock: false, force_change_at_next_logon: false, enforce_history: false };
+
+/// One question before the write: the account, as it is now.
+const UP_TO_THE_WRITE: usize = 1;
+
+/// Short patience, and a proxy on the way.
+async fn behind_a_proxy() -> (Proxy, Config) {
+    let proxy = Proxy::start(dc().ldaps_address()).await;
+    let mut config = config();
+    config.url = vec![format!("ldaps://localhost:{}", proxy.port())];
+    config.operation_timeout_seconds = 1;
+    (proxy, config)
+}
+
+#[tokio::test]
+async fn no_answer_to_the_write_is_uncertain_and_the_truth_can_be_found_out() {
+    for trouble in [Mode::HoldAfter(UP_TO_THE_WRITE), Mode::CutAfter(UP_TO_THE_WRITE)] {
+        let (proxy, config) = behind_a_proxy().await;
+        let directory = ActiveDirectory::new(&config).unwrap();
+        let user = dc().create_user("una", Ou::Staff, OLD).await;
+        let account = directory.find(&upn(&user.upn)).await.unwrap();
+        proxy.set(trouble);
+        let error = uncertain(directory.reset_password(&account, &password(NEW), PLAIN).await);
+        assert!(error.contains(&account.controller) && !error.contains(NEW), "{trouble:?}: {error}");
+        proxy.all_closed().await; // the doubtful connection is not used again
+        proxy.set(Mode::Pass);
+        assert!(directory.pwd_last_set(&account).await.unwrap() > account.pwd_last_set, "{trouble:?}");
+        assert_eq!(directory.try_password(&account, &password(NEW)).await.unwrap(), PasswordCheck::Right);
+    }
+}
+
+#[tokio::test]
+async fn trouble_before_the_write_leaves_the_old_password_and_says_so() {
+    for trouble in [Mode::HoldAfter(0), Mode::CutAfter(0), Mode::Cut] {
+        let (proxy, config) = behind_a_proxy().await;
+        let directory = ActiveDirectory::new(&config).unwrap();
+        let user = dc().create_user("uma", Ou::Staff, OLD).await;
+        let account = directory.find(&upn(&user.upn)).await.unwrap();
+        proxy.set(trouble);
+        let error = unavailable(directory.reset_password(&account, &password(NEW), PLAIN).await);
+        assert!(error.contains(&account.controller), "{trouble:?}: {error}");
+        assert_eq!(dc().bind(&user.upn, OLD).await, Ok(()), "{trouble:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_write_never_goes_to_another_controller_than_the_accounts_own() {
+    let (proxy, mut config) = behind_a_proxy().await;
+    config.url.push(dc().ldaps_url());
+    let directory = ActiveDirectory::new(&config).unwrap();
+    let user = dc().create_user("ida", Ou::Staff, OLD).await;
+    let account = directory.find(&upn(&user.upn)).await.unwrap();
+    assert!(account.controller.starts_with("localhost"), "{}", account.controller);
+    proxy.set(Mode::Cut);
+    unavailable(directory.reset_password(&account, &password(NEW), PLAIN).await);
+    unavailable(directory.pwd_last_set(&account).await);
+    unavailable(directory.try_password(&account, &password(OLD)).await);
+    assert_eq!(dc().bind(&user.upn, OLD).await, Ok(()));
+    // A question about an account may go to the next one.
+    assert!(directory.find(&upn(&user.upn)).await.unwrap().controller.starts_with("127."));
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_while_idle_is_replaced() {
+    let (proxy, config) = behind_a_proxy().await;
+    let directory = ActiveDirectory::new(&config).unwrap();
+    let user = dc().create_user("ines", Ou::Staff, OLD).await;
+    let account = directory.find(&upn(&user.upn)).await.unwrap();
+    proxy.set(Mode::Cut);
+    proxy.all_closed().await;
+    proxy.set(Mode::Pass);
+    directory.reset_password(&account, &password(NEW), PLAIN).await.unwrap();
+    assert_eq!(dc().bind(&user.upn, NEW).await, Ok(()));
+}
+
+#[tokio::test]
+async fn one_connection_serves_many_questions() {
+    let (proxy, config) = behind_a_proxy().await;
+    let directory = ActiveDirectory::new(&config).unwrap();
+    let user = dc().create_user("olga", Ou::Staff, OLD).await;
+    let subject = upn(&user.upn);
+    futures_util::future::join_all((0..8).map(|_| directory.find(&subject))).await;
+    assert_eq!(proxy.open(), 1);
+    drop(directory);
+    proxy.all_closed().await;
+}
+
+#[tokio::test]
+async fn a_host_that_accepts_and_never_speaks_costs_no_more_than_the_timeout() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut config = config();
+    config.url = vec![format!("ldaps://{}", silent.local_addr().unwrap())];
+    config.connect_timeout_seconds = 1;
+    let error = unavailable(ActiveDirectory::new(&config).unwrap().find(&upn("a@example.test")).await);
+    assert!(error.contains(&silent.local_addr().unwrap().to_string()) && error.contains("1 s"), "{error}");
+}
+
+#[tokio::test]
+async fn an_account_of_a_controller_that_is_not_configured_any_more_is_left_alone() {
+    let user = dc().create_user("olaf", Ou::Staff, OLD).await;
+    let mut account = directory().find(&upn(&user.upn)).await.unwrap();
+    account.controller = "dc9.example.test".to_owned();
+    let error = unavailable(directory().reset_password(&account, &password(NEW), PLAIN).await);
+    assert!(error.contains("dc9.example.test"), "{error}");
+}
+
+#[tokio::test]
+async fn a_wrong_service_password_does_not_lock_the_service_account() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = PrivateFile::new(dir.path().join("password"));
+    file.replace("Wrong-Passw0rd-1\n").unwrap();
+    let service = dc().create_user("svc-two", Ou::Other, OLD).await;
+    let mut config = config();
+    (config.bind_user, config.bind_password_file) = (service.upn.clone(), file.path().to_owned());
+    let directory = ActiveDirectory::new(&config).unwrap();
+    for _ in 0..5 {
+        let error = unavailable(directory.find(&upn(&service.upn)).await);
+        assert!(error.contains(&service.upn) && error.contains("password"), "{error}");
+        assert!(!error.contains("Wrong-Passw0rd-1"), "{error}");
+    }
+    // Not locked: a new password in the file is tried at once, and is right.
+    file.replace(&format!("{OLD}\r\n")).unwrap();
+    directory.find(&upn(&service.upn)).await.unwrap();
+}
+
+#[tokio::test]
+async fn preflight_is_green_and_names_what_it_looked_at() {
+    let rows = directory().preflight().await;
+    let checks: Vec<_> = rows.iter().map(|row| (row.check.as_str(), row.state)).collect();
+    assert_eq!(checks, [("connect", Green), ("bind", Green), ("root_dse", Green), ("base_dn", Green)]);
+}
+
+#[tokio::test]
+async fn preflight_fails_when_no_controller_works_and_warns_when_one_does() {
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let mut config = config();
+    config.url = vec![format!("ldaps://{nobody}")];
+    let rows = ActiveDirectory::new(&config).unwrap().preflight().await;
+    assert_eq!((rows[0].check.as_str(), rows[0].state, rows.len()), ("connect", Failed, 1));
+    assert_eq!(rows[0].target, nobody.to_string());
+    config.url.push(dc().ldaps_url());
+    let rows = ActiveDirectory::new(&config).unwrap().preflight().await;
+    assert_eq!((rows[0].state, rows.len()), (Warning, 5));
+}
+
+#[tokio::test]
+async fn preflight_names_a_base_dn_that_is_not_there_and_a_locked_service_account() {
+    let mut wrong_base = config();
+    wrong_base.base_dn = Some("OU=Nowhere,DC=example,DC=test".to_owned());
+    let row = ActiveDirectory::new(&wrong_base).unwrap().preflight().await.pop().unwrap();
+    assert_eq!((row.check.as_str(), row.state), ("base_dn", Failed));
+    assert!(row.detail.contains("OU=Nowhere"), "{}", row.detail);
+
+    let dir = tempfile::tempdir().unwrap();
+    let file = PrivateFile::new(dir.path().join("password"));
+    file.replace(OLD).unwrap();
+    let service = dc().create_user("svc-three", Ou::Other, OLD).await;
+    dc().lock(&service).await;
+    let mut locked = config();
+    (locked.bind_user, locked.bind_password_file) = (service.upn, file.path().to_owned());
+    let row = ActiveDirectory::new(&locked).unwrap().preflight().await.pop().unwrap();
+    assert_eq!((row.check.as_str(), row.state), ("bind", Failed));
+    assert!(row.detail.contains("locked"), "{}", row.detail);
+}

@@ -1,0 +1,4 @@
+//! What the tests share.
+
+pub(crate) mod proxy;
+pub(crate) mod samba;

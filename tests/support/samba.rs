@@ -1,0 +1,246 @@
+//! A real Active Directory: one Samba domain controller for the whole test run, started by the first test that asks.
+//!
+//! It listens on a loopback address that no other test run has, and goes away with this process, however that ends.
+
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::Duration;
+
+use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, Mod, Scope, SearchEntry, dn_escape};
+use uuid::Uuid;
+use writeback_relay::net::tls_client;
+use writeback_relay::storage::PrivateFile;
+
+const BASE_DN: &str = "DC=example,DC=test";
+const ADMIN_PASSWORD: &str = "Adm1n-Passw0rd!x";
+const SERVICE_PASSWORD: &str = "Service-Passw0rd1";
+const START_LIMIT: Duration = Duration::from_secs(120);
+
+/// Programs without which there is no domain controller.
+const PROGRAMS: [&str; 5] =
+    ["/usr/sbin/samba", "/usr/bin/samba-tool", "/usr/bin/kinit", "/usr/bin/ldapmodify", "/usr/bin/openssl"];
+
+/// The domain controller.
+pub(crate) struct Dc {
+    folder: PathBuf,
+    address: Ipv4Addr,
+    /// Closed when this process ends; then the domain controller stops itself.
+    _alive: ChildStdin,
+    users: AtomicU32,
+}
+
+/// Where an account stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ou {
+    /// The service account may reset those below.
+    Staff,
+    /// It may not.
+    Other,
+}
+
+/// An account.
+#[derive(Clone, Debug)]
+pub(crate) struct User {
+    pub(crate) upn: String,
+    pub(crate) dn: String,
+    pub(crate) guid: Uuid,
+}
+
+/// The domain controller of this test run.
+pub(crate) fn dc() -> &'static Dc {
+    static DC: OnceLock<Result<Dc, String>> = OnceLock::new();
+    DC.get_or_init(start).as_ref().unwrap_or_else(|why| panic!("the Samba domain controller did not start: {why}"))
+}
+
+fn start() -> Result<Dc, String> {
+    if let Some(missing) = PROGRAMS.into_iter().find(|program| !Path::new(program).exists()) {
+        return Err(format!("{missing} is missing; run tests/setup"));
+    }
+    let address = free_address()?;
+    let folder = tempfile::Builder::new().prefix("writeback-dc-").tempdir().map_err(|e| e.to_string())?.keep();
+    let mut script = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/samba-dc.sh"))
+        .arg(&folder)
+        .arg(address.to_string())
+        .env("ADMIN_PASSWORD", ADMIN_PASSWORD)
+        .env("SERVICE_PASSWORD", SERVICE_PASSWORD)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0) // Ctrl-C is for this process; the script cleans up after it
+        .spawn()
+        .map_err(|e| format!("tests/support/samba-dc.sh: {e}"))?;
+    let alive = script.stdin.take().ok_or("no standard input")?;
+    let (stdout, stderr) = (script.stdout.take().ok_or("no output")?, script.stderr.take().ok_or("no output")?);
+    let (tell, ready) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let outcome = match BufReader::new(stdout).read_line(&mut line) {
+            Ok(_) if line.trim() == "ready" => Ok(()),
+            _ => {
+                let mut why = String::new();
+                let _ = BufReader::new(stderr).read_to_string(&mut why);
+                Err(format!("{why} (it needs root, and the ports 88, 389 and 636 of {address})"))
+            }
+        };
+        let _ = tell.send(outcome);
+    });
+    ready.recv_timeout(START_LIMIT).map_err(|_| format!("not ready within {START_LIMIT:?}"))??;
+    let dc = Dc { folder, address, _alive: alive, users: AtomicU32::new(0) };
+    PrivateFile::new(dc.folder.join("service-password")).replace(SERVICE_PASSWORD).map_err(|e| e.to_string())?;
+    Ok(dc)
+}
+
+/// Made of this process's id, so that two test runs side by side have two.
+fn free_address() -> Result<Ipv4Addr, String> {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let address = Ipv4Addr::new(127, 64 | (high & 0x3f), middle, low);
+    TcpListener::bind((address, 636)).map(|_| address).map_err(|e| format!("{address}:636: {e}"))
+}
+
+impl Dc {
+    /// Its own address stands in its certificate.
+    pub(crate) fn ldaps_url(&self) -> String {
+        format!("ldaps://{}", self.address)
+    }
+
+    /// For StartTLS.
+    pub(crate) fn ldap_url(&self) -> String {
+        format!("ldap://{}", self.address)
+    }
+
+    /// `host:port` of LDAPS, for a proxy between. Its certificate is for `localhost` too.
+    pub(crate) fn ldaps_address(&self) -> String {
+        format!("{}:636", self.address)
+    }
+
+    /// The CA of its certificate, as PEM.
+    pub(crate) fn ca_file(&self) -> PathBuf {
+        self.folder.join("tls/ca.pem")
+    }
+
+    /// The domain.
+    pub(crate) fn base_dn(&self) -> &'static str {
+        BASE_DN
+    }
+
+    /// The account with the four rights on OU=Staff, and the file with its password.
+    pub(crate) fn service_account(&self) -> (String, PathBuf) {
+        ("svc-reset@example.test".to_owned(), self.folder.join("service-password"))
+    }
+
+    /// A new account whose UPN begins with `name`; each test makes its own, so none locks out another.
+    pub(crate) async fn create_user(&self, name: &str, ou: Ou, password: &str) -> User {
+        let number = self.users.fetch_add(1, Ordering::Relaxed);
+        let upn = format!("{name}.{number}@example.test");
+        let dn = format!("CN={},OU={ou:?},{BASE_DN}", dn_escape(format!("{name} {number}")));
+        let account_name = format!("user{number}");
+        let attributes = [
+            ("objectClass", b"user".to_vec()),
+            ("sAMAccountName", account_name.into_bytes()),
+            ("userPrincipalName", upn.clone().into_bytes()),
+            ("unicodePwd", unicode_pwd(password)),
+            ("userAccountControl", b"512".to_vec()),
+        ];
+        let attributes = attributes.map(|(name, value)| (name.as_bytes().to_vec(), HashSet::from([value])));
+        let mut admin = self.administrator().await;
+        admin.add(&dn, attributes.to_vec()).await.unwrap().success().unwrap();
+        let guid = Self::read(&mut admin, &dn, "objectGUID").await;
+        User { upn, dn, guid: Uuid::from_bytes_le(guid.try_into().unwrap()) }
+    }
+
+    /// Locks the account by wrong passwords.
+    pub(crate) async fn lock(&self, user: &User) {
+        for _ in 0..3 {
+            assert_eq!(self.bind(&user.upn, "Wrong-Passw0rd-1").await, Err("52e".to_owned()));
+        }
+        assert_eq!(self.bind(&user.upn, "Wrong-Passw0rd-1").await, Err("775".to_owned()));
+    }
+
+    /// Lets the account log on again.
+    pub(crate) async fn enable(&self, user: &User) {
+        self.replace(user, "userAccountControl", "512").await;
+    }
+
+    /// Lets the account log on no longer.
+    pub(crate) async fn disable(&self, user: &User) {
+        self.replace(user, "userAccountControl", "514").await;
+    }
+
+    /// Sets an attribute as the domain's administrator.
+    pub(crate) async fn replace(&self, user: &User, attribute: &str, value: &str) {
+        let change = Mod::Replace(attribute, HashSet::from([value]));
+        self.administrator().await.modify(&user.dn, vec![change]).await.unwrap().success().unwrap();
+    }
+
+    /// An attribute's value, as the domain's administrator sees it.
+    pub(crate) async fn attribute(&self, user: &User, attribute: &str) -> String {
+        String::from_utf8(Self::read(&mut self.administrator().await, &user.dn, attribute).await).unwrap()
+    }
+
+    /// Moves the account to another unit.
+    pub(crate) async fn move_to(&self, user: &User, ou: Ou) {
+        let (rdn, _) = user.dn.split_once(",OU=").unwrap();
+        let superior = format!("OU={ou:?},{BASE_DN}");
+        let moved = self.administrator().await.modifydn(&user.dn, rdn, true, Some(&superior)).await;
+        moved.unwrap().success().unwrap();
+    }
+
+    /// Logs on over LDAPS; the error is the `data` code of the refusal, such as `52e`.
+    pub(crate) async fn bind(&self, name: &str, password: &str) -> Result<(), String> {
+        let result = self.connect().await.simple_bind(name, password).await.unwrap();
+        if result.rc == 0 {
+            return Ok(());
+        }
+        let data = result.text.split_once(", data ").and_then(|(_, rest)| rest.split(',').next());
+        Err(data.unwrap_or_else(|| panic!("{result}")).to_owned())
+    }
+
+    /// Logs on with Kerberos.
+    pub(crate) fn kinit(&self, upn: &str, password: &str) -> bool {
+        let cache = tempfile::NamedTempFile::new().unwrap();
+        let mut kinit = Command::new("/usr/bin/kinit")
+            .arg("-c")
+            .arg(cache.path())
+            .args(["-E", upn])
+            .env("KRB5_CONFIG", self.folder.join("krb5.conf"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        writeln!(kinit.stdin.take().unwrap(), "{password}").unwrap();
+        kinit.wait().unwrap().success()
+    }
+
+    async fn administrator(&self) -> Ldap {
+        let mut ldap = self.connect().await;
+        ldap.simple_bind("Administrator@example.test", ADMIN_PASSWORD).await.unwrap().success().unwrap();
+        ldap
+    }
+
+    async fn connect(&self) -> Ldap {
+        let tls = Arc::new(tls_client(Some(&self.ca_file())).unwrap());
+        let settings = LdapConnSettings::new().set_conn_timeout(Duration::from_secs(10)).set_config(tls);
+        let (connection, ldap) = LdapConnAsync::with_settings(settings, &self.ldaps_url()).await.unwrap();
+        tokio::spawn(connection.drive());
+        ldap
+    }
+
+    async fn read(ldap: &mut Ldap, dn: &str, attribute: &str) -> Vec<u8> {
+        let found = ldap.search(dn, Scope::Base, "(objectClass=*)", vec![attribute]).await.unwrap();
+        let entry = SearchEntry::construct(found.success().unwrap().0.pop().unwrap());
+        let text = entry.attrs.get(attribute).and_then(|values| Some(values.first()?.clone().into_bytes()));
+        let bytes = entry.bin_attrs.get(attribute).and_then(|values| values.first().cloned());
+        text.or(bytes).unwrap_or_else(|| panic!("{dn} has no {attribute}"))
+    }
+}
+
+fn unicode_pwd(password: &str) -> Vec<u8> {
+    format!("\"{password}\"").encode_utf16().flat_map(u16::to_le_bytes).collect()
+}
