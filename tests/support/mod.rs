@@ -1,4 +1,22 @@
 //! What the tests share.
 
 pub(crate) mod proxy;
+pub(crate) mod raw_agent;
+pub(crate) mod relay;
 pub(crate) mod samba;
+
+use std::time::Duration;
+
+/// How long anything may take before a test counts as failed: far more than it ever takes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for `condition`, and fails the test with `what` if it does not come true in time.
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let waiting = async {
+        while !condition().await {
+            // Between two looks, not instead of one.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("it did not happen in time: {what}"));
+}

@@ -1,0 +1,238 @@
+//! An agent whose every frame the test writes itself.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{self, Message};
+use writeback_relay::clock::{Clock, System};
+use writeback_relay::net::tls_client;
+use writeback_relay::protocol::api::{Enrolled, Enrollment};
+use writeback_relay::protocol::assertion::AgentAssertion;
+use writeback_relay::protocol::command::Command;
+use writeback_relay::protocol::enrollment::{AgentKeys, Attestation, Proof};
+use writeback_relay::protocol::enrolment_code::EnrolmentCode;
+use writeback_relay::protocol::frame::{FromAgent, FromRelay, SUBPROTOCOL, v1};
+use writeback_relay::protocol::ids::{AgentId, InstanceId, JournalId, ObjectId};
+use writeback_relay::protocol::jose::{SealingKey, SigningKey, Validity};
+use writeback_relay::protocol::outcome::{Code, Outcome};
+
+use super::PATIENCE;
+use super::relay::{Answered, Relay, TestPortal, tenant};
+
+pub(crate) struct RawAgent {
+    pub(crate) agent: AgentId,
+    pub(crate) signing: SigningKey,
+    pub(crate) sealing: SealingKey,
+    pub(crate) journal: JournalId,
+    pub(crate) url: String,
+    ca: std::path::PathBuf,
+    address: std::net::SocketAddr,
+}
+
+/// An open socket to the relay.
+pub(crate) struct RawSession(pub(crate) WebSocketStream<TlsStream<TcpStream>>);
+
+impl RawAgent {
+    /// Keys and ids, not enrolled.
+    pub(crate) fn new(relay: &Relay) -> Self {
+        Self {
+            agent: AgentId::new(&System, &System),
+            signing: SigningKey::generate(&System).unwrap(),
+            sealing: SealingKey::generate().unwrap(),
+            journal: JournalId::new(&System, &System),
+            url: relay.url(),
+            ca: relay.ca_file(),
+            address: relay.public_addr(),
+        }
+    }
+
+    /// Enrolled and approved.
+    pub(crate) async fn enrolled(relay: &Relay, portal: &TestPortal) -> Self {
+        let agent = Self::pending(relay, portal).await;
+        let fingerprint = agent.keys().fingerprint(agent.agent);
+        let told = portal.portal.approve(&tenant(), agent.agent, &fingerprint).await.unwrap();
+        assert!(matches!(told, writeback_relay::portal::Told::Yes));
+        agent
+    }
+
+    /// Enrolled, not approved.
+    pub(crate) async fn pending(relay: &Relay, portal: &TestPortal) -> Self {
+        let agent = Self::new(relay);
+        let code = portal.portal.invite(&tenant(), false).await.unwrap();
+        let answered = agent.redeem(portal, &agent.enrollment(&code)).await;
+        let enrolled: Enrolled = answered.json();
+        assert_eq!(enrolled.agent, agent.agent);
+        agent
+    }
+
+    pub(crate) fn keys(&self) -> AgentKeys {
+        AgentKeys { signing: self.signing.public().clone(), sealing: self.sealing.public().clone() }
+    }
+
+    /// A good enrolment with this code.
+    pub(crate) fn enrollment(&self, code: &EnrolmentCode) -> Enrollment {
+        let keys = self.keys();
+        let proof = Proof {
+            iss: self.agent,
+            sub: self.agent,
+            aud: code.relay.clone(),
+            jti: ObjectId::new(&System, &System),
+            validity: Validity::starting(System.now(), Duration::from_secs(60)),
+            tenant: code.tenant.clone(),
+            invitation: code.invitation,
+            journal: self.journal,
+            signing_key: keys.signing.thumbprint(),
+            sealing_key: keys.sealing.thumbprint(),
+        };
+        let attestation = Attestation::new(code.tenant.clone(), self.agent, &keys);
+        Enrollment {
+            tenant: code.tenant.clone(),
+            invitation: code.invitation,
+            token: code.token.clone(),
+            agent: self.agent,
+            journal: self.journal,
+            name: "raw".into(),
+            proof: proof.sign(&self.signing).unwrap(),
+            attestation: attestation.sign(code.invitation, code.secret.expose()).unwrap(),
+            signing_key: keys.signing,
+            sealing_key: keys.sealing,
+        }
+    }
+
+    /// Sends an enrolment (any portal's connection will do: the call needs no assertion).
+    pub(crate) async fn redeem(&self, through: &TestPortal, enrollment: &Enrollment) -> Answered {
+        through.raw.send(|http, relay| http.post(format!("{relay}/v1/enrollments")).json(enrollment)).await
+    }
+
+    /// The claims of a good assertion.
+    pub(crate) fn assertion(&self) -> AgentAssertion {
+        AgentAssertion {
+            iss: self.agent,
+            sub: self.agent,
+            aud: self.url.clone(),
+            tenant: tenant(),
+            jti: ObjectId::new(&System, &System),
+            validity: Validity::starting(System.now(), Duration::from_secs(60)),
+        }
+    }
+
+    /// The upgrade, with this bearer token and subprotocol. An error holds the HTTP answer.
+    pub(crate) async fn upgrade(&self, bearer: &str, subprotocol: &str) -> Result<RawSession, tungstenite::Error> {
+        let mut config = tls_client(Some(&self.ca)).unwrap();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let tcp = TcpStream::connect(self.address).await.unwrap();
+        let name = rustls::pki_types::ServerName::from(self.address.ip());
+        let tls = TlsConnector::from(std::sync::Arc::new(config)).connect(name, tcp).await.unwrap();
+        let url = format!("{}/v1/agent/session", self.url.replace("https", "wss"));
+        let mut request = url.into_client_request().unwrap();
+        let headers = request.headers_mut();
+        headers.insert("authorization", format!("Bearer {bearer}").parse().unwrap());
+        headers.insert("sec-websocket-protocol", subprotocol.parse().unwrap());
+        let upgrading = tokio_tungstenite::client_async(request, tls);
+        timeout(PATIENCE, upgrading).await.unwrap().map(|(socket, _)| RawSession(socket))
+    }
+
+    /// A socket, before `Hello`.
+    pub(crate) async fn connect(&self) -> RawSession {
+        let bearer = self.assertion().sign(&self.signing).unwrap();
+        self.upgrade(&bearer, SUBPROTOCOL).await.unwrap()
+    }
+
+    /// A good `Hello` of this process.
+    pub(crate) fn hello(&self, instance: InstanceId) -> FromAgent {
+        FromAgent::Hello(v1::Hello {
+            version: "0.0.0-raw".into(),
+            instance: instance.to_string(),
+            journal: self.journal.to_string(),
+            unfinished: vec![],
+            capacity: 1,
+        })
+    }
+
+    /// An open session of a new process.
+    pub(crate) async fn open(&self) -> RawSession {
+        self.open_as(InstanceId::new(&System, &System)).await
+    }
+
+    /// An open session of this process.
+    pub(crate) async fn open_as(&self, instance: InstanceId) -> RawSession {
+        let mut session = self.connect().await;
+        session.send(self.hello(instance)).await;
+        let welcome = session.next().await;
+        assert!(matches!(welcome, FromRelay::Welcome(_)), "{welcome:?}");
+        session
+    }
+
+    /// A signed outcome of `command`.
+    pub(crate) fn outcome(&self, command: &Command, code: Code) -> Outcome {
+        Outcome {
+            iss: self.agent,
+            aud: command.iss.clone(),
+            tenant: command.tenant.clone(),
+            jti: ObjectId::new(&System, &System),
+            command: command.jti,
+            iat: System.now(),
+            status: code.status(),
+            code: code.as_str().into(),
+            event_id: code.event().id(),
+            detail: "said by a test".into(),
+            retry_safe: false,
+            directory_ms: 1,
+        }
+    }
+
+    /// The same, as a frame.
+    pub(crate) fn outcome_frame(&self, command: &Command, code: Code) -> FromAgent {
+        let jws = self.outcome(command, code).sign(&self.signing).unwrap();
+        FromAgent::Outcome(v1::Outcome { command: command.jti.to_string(), jws })
+    }
+}
+
+impl RawSession {
+    pub(crate) async fn send(&mut self, frame: FromAgent) {
+        self.send_bytes(frame.encode_frame()).await;
+    }
+
+    pub(crate) async fn send_bytes(&mut self, bytes: Vec<u8>) {
+        timeout(PATIENCE, self.0.send(Message::Binary(bytes.into()))).await.unwrap().unwrap();
+    }
+
+    /// The next frame that is no heartbeat.
+    pub(crate) async fn next(&mut self) -> FromRelay {
+        loop {
+            match timeout(PATIENCE, self.0.next()).await.expect("a frame in time").expect("a frame").unwrap() {
+                Message::Binary(bytes) => match FromRelay::decode(&bytes).unwrap() {
+                    FromRelay::Heartbeat(_) => {}
+                    frame => return frame,
+                },
+                Message::Close(frame) => panic!("closed: {frame:?}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// The next frame, which has to be a command.
+    pub(crate) async fn delivery(&mut self) -> v1::Deliver {
+        match self.next().await {
+            FromRelay::Deliver(deliver) => deliver,
+            other => panic!("a delivery was expected: {other:?}"),
+        }
+    }
+
+    /// Reads until the relay closes; its close code and reason.
+    pub(crate) async fn closed(&mut self) -> (u16, String) {
+        loop {
+            match timeout(PATIENCE, self.0.next()).await.expect("a close in time") {
+                Some(Ok(Message::Close(Some(frame)))) => return (frame.code.into(), frame.reason.to_string()),
+                Some(Ok(_)) => {}
+                other => panic!("a close frame was expected: {other:?}"),
+            }
+        }
+    }
+}

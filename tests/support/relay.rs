@@ -1,0 +1,323 @@
+//! A relay as its users meet it: a process of its own, on a loopback address of its own, that can be killed.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use writeback_relay::clock::{Clock, System, UnixTime};
+use writeback_relay::net::https_client;
+use writeback_relay::portal::{Config, Home, Portal};
+use writeback_relay::protocol::assertion::PortalAssertion;
+use writeback_relay::protocol::command::{Command as Claims, Operation, Options, Subject};
+use writeback_relay::protocol::ids::{AgentId, CommandId, ObjectId, PortalId, TenantId};
+use writeback_relay::protocol::jose::{PublicKey, SigningKey, Validity};
+use writeback_relay::protocol::password::Password;
+use writeback_relay::protocol::problem::Problem;
+use writeback_relay::protocol::sealed::{Secrets, seal_for};
+use writeback_relay::relay::admin::client::AdminClient;
+use writeback_relay::relay::registry::PortalRecord;
+
+use super::eventually;
+
+const RELAY: &str = env!("CARGO_BIN_EXE_writeback-relay");
+
+/// The one tenant of most tests.
+pub(crate) const TENANT: &str = "contoso";
+
+/// An address of the loopback network that no other test, of this run or one beside it, uses.
+fn own_address() -> Ipv4Addr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let (pid, n) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let octet = |value: u32| u8::try_from(value & 0xff).unwrap();
+    // 127.64.0.0/10: 14 bits of the process id, 8 of the counter.
+    Ipv4Addr::new(127, octet(64 + ((pid >> 8) & 0x3f)), octet(pid), octet(n))
+}
+
+/// A running relay. Dropped, it is killed and its folder removed.
+pub(crate) struct Relay {
+    folder: TempDir,
+    address: Ipv4Addr,
+    process: Child,
+    settings: String,
+}
+
+impl Relay {
+    /// A relay with one tenant.
+    pub(crate) async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// The same, with more lines in its configuration.
+    pub(crate) async fn start_with(settings: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let address = own_address();
+        let process = spawn(folder.path(), address, settings);
+        let relay = Self { folder, address, process, settings: settings.to_owned() };
+        relay.ready().await;
+        relay.admin().add_tenant(TENANT.parse().unwrap()).await.unwrap();
+        relay
+    }
+
+    async fn ready(&self) {
+        let (http, url) = (https_client(None).unwrap(), format!("{}/readyz", self.ops_url()));
+        eventually("the relay is ready", || async {
+            http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success())
+        })
+        .await;
+    }
+
+    /// What agents and portals use.
+    pub(crate) fn url(&self) -> String {
+        format!("https://{}:8443", self.address)
+    }
+
+    pub(crate) fn public_addr(&self) -> SocketAddr {
+        (self.address, 8443).into()
+    }
+
+    pub(crate) fn ops_url(&self) -> String {
+        format!("http://{}:9443", self.address)
+    }
+
+    /// Where the relay keeps everything.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub(crate) fn ca_file(&self) -> PathBuf {
+        self.data_dir().join("dev-ca.pem")
+    }
+
+    /// All that the relay has logged, over restarts.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub(crate) fn admin(&self) -> AdminClient {
+        AdminClient::new(&self.ops_url(), &self.data_dir().join("admin.token")).unwrap()
+    }
+
+    /// SIGKILL: nothing is finished.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// SIGTERM; returns the exit status when it has ended.
+    pub(crate) async fn terminate(&mut self) -> std::process::ExitStatus {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let mut status = None;
+        eventually("the relay stops", || {
+            status = self.process.try_wait().unwrap();
+            std::future::ready(status.is_some())
+        })
+        .await;
+        status.unwrap()
+    }
+
+    /// Starts it again on the same files and the same address, after [`Self::kill`] or [`Self::terminate`].
+    pub(crate) async fn start_again(&mut self) {
+        self.process = spawn(self.folder.path(), self.address, &self.settings);
+        self.ready().await;
+    }
+
+    /// Registers a portal that serves `tenants`.
+    pub(crate) async fn grant(&self, portal: &PortalId, key: &PublicKey, tenants: &[&str]) {
+        let tenants = tenants.iter().map(|tenant| tenant.parse().unwrap()).collect();
+        let record = PortalRecord { portal: portal.clone(), keys: vec![key.clone()], tenants };
+        self.admin().put_portal(&record).await.unwrap();
+    }
+
+    /// A portal with a folder of its own, registered and granted [`TENANT`].
+    pub(crate) async fn portal(&self, name: &str) -> TestPortal {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::new(&folder.path().join("portal"));
+        let config = Config { id: name.parse().unwrap(), relay: self.url(), ca_file: Some(self.ca_file()) };
+        let key = home.init(&config, &System).unwrap();
+        self.grant(&config.id, &key, &[TENANT]).await;
+        let portal = Portal::open(home.folder(), System::clock(), System::random()).unwrap();
+        let raw = RawPortal { id: config.id, key: home.signing_key().unwrap(), relay: self.url(), ca: self.ca_file() };
+        TestPortal { portal, raw, home, _folder: folder }
+    }
+
+    /// The metrics, in Prometheus' text format.
+    pub(crate) async fn metrics(&self) -> String {
+        let url = format!("{}/metrics", self.ops_url());
+        https_client(None).unwrap().get(url).send().await.unwrap().text().await.unwrap()
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn spawn(folder: &Path, address: Ipv4Addr, settings: &str) -> Child {
+    let config = folder.join("relay.toml");
+    let text = format!(
+        "public_url = \"https://{address}:8443\"\nlisten = \"{address}:8443\"\nops_listen = \"{address}:9443\"\n\
+         data_dir = \"{}\"\nnode_name = \"test\"\n{settings}\n",
+        folder.join("data").display()
+    );
+    std::fs::write(&config, text).unwrap();
+    let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    Command::new(RELAY)
+        .args(["run", "--dev-tls", "--config"])
+        .arg(config)
+        .env("RUST_LOG", "debug")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
+
+/// A portal: the client as people use it, and its bare hands.
+pub(crate) struct TestPortal {
+    pub(crate) portal: Portal,
+    pub(crate) raw: RawPortal,
+    pub(crate) home: Home,
+    _folder: TempDir,
+}
+
+/// A portal that can send anything.
+#[derive(Clone)]
+pub(crate) struct RawPortal {
+    pub(crate) id: PortalId,
+    pub(crate) key: SigningKey,
+    pub(crate) relay: String,
+    pub(crate) ca: PathBuf,
+}
+
+/// What the relay answered.
+pub(crate) struct Answered {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answered {
+    /// The problem's code; fails the test if the answer is not a complete problem.
+    pub(crate) fn problem(&self) -> String {
+        assert_eq!(self.headers["content-type"], "application/problem+json", "{}", self.text());
+        let problem: Problem = serde_json::from_slice(&self.body).unwrap();
+        assert_eq!((problem.status, problem.trace_id.len()), (self.status, 32));
+        assert!(!problem.detail.is_empty());
+        assert_eq!(problem.kind, format!("urn:writeback:problem:{}", problem.code));
+        problem.code
+    }
+
+    pub(crate) fn json<T: serde::de::DeserializeOwned>(&self) -> T {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {} {}", self.status, self.text()))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+impl RawPortal {
+    /// The claims of a good assertion.
+    pub(crate) fn assertion(&self) -> PortalAssertion {
+        PortalAssertion {
+            iss: self.id.clone(),
+            sub: self.id.clone(),
+            aud: self.relay.clone(),
+            jti: ObjectId::new(&System, &System),
+            validity: Validity::starting(System.now(), Duration::from_secs(60)),
+        }
+    }
+
+    /// The claims of a good reset, not sealed yet.
+    pub(crate) fn command(&self, agent: AgentId, user: &str) -> Claims {
+        Claims {
+            iss: self.id.clone(),
+            aud: agent,
+            tenant: TENANT.parse().unwrap(),
+            jti: CommandId::new(&System, &System),
+            validity: Validity::starting(System.now(), Duration::from_secs(60)),
+            sub_id: Subject::upn(user).unwrap(),
+            operation: Operation::ResetPassword,
+            options: Options::default(),
+            sealed: None,
+        }
+    }
+
+    /// A complete reset: sealed and signed.
+    pub(crate) fn reset(
+        &self,
+        agent: AgentId,
+        sealing_key: &PublicKey,
+        user: &str,
+        password: &str,
+    ) -> (Claims, String) {
+        self.sealed(self.command(agent, user), sealing_key, password)
+    }
+
+    /// Seals a password into `command`, and signs it.
+    pub(crate) fn sealed(&self, mut command: Claims, sealing_key: &PublicKey, password: &str) -> (Claims, String) {
+        let secrets = Secrets { new_password: Password::new(password.to_owned()).unwrap(), current_password: None };
+        command.sealed = Some(seal_for(&command, &secrets, sealing_key, &System).unwrap());
+        let jws = command.sign(&self.key).unwrap();
+        (command, jws)
+    }
+
+    pub(crate) async fn send(
+        &self,
+        request: impl FnOnce(&reqwest::Client, &str) -> reqwest::RequestBuilder,
+    ) -> Answered {
+        let http = https_client(Some(&self.ca)).unwrap();
+        let answer = request(&http, &self.relay).timeout(super::PATIENCE).send().await.unwrap();
+        Answered {
+            status: answer.status().as_u16(),
+            headers: answer.headers().clone(),
+            body: answer.bytes().await.unwrap().to_vec(),
+        }
+    }
+
+    /// Submits these bytes to the tenant, waiting `wait` seconds.
+    pub(crate) async fn submit(&self, jws: &str, wait: u64) -> Answered {
+        let bearer = self.assertion().sign(&self.key).unwrap();
+        self.send(|http, relay| {
+            http.post(format!("{relay}/v1/tenants/{TENANT}/commands"))
+                .bearer_auth(bearer)
+                .header("content-type", "application/jose")
+                .header("prefer", format!("wait={wait}"))
+                .body(jws.to_owned())
+        })
+        .await
+    }
+
+    /// Asks what became of a command.
+    pub(crate) async fn follow(&self, command: CommandId, wait: u64) -> Answered {
+        let bearer = self.assertion().sign(&self.key).unwrap();
+        self.send(|http, relay| {
+            http.get(format!("{relay}/v1/tenants/{TENANT}/commands/{command}"))
+                .bearer_auth(bearer)
+                .header("prefer", format!("wait={wait}"))
+        })
+        .await
+    }
+}
+
+/// The tenant of most tests.
+pub(crate) fn tenant() -> TenantId {
+    TENANT.parse().unwrap()
+}
+
+/// Now, for claims.
+pub(crate) fn now() -> UnixTime {
+    System.now()
+}
