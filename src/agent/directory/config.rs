@@ -1,0 +1,36 @@
+//! `[directory]` in `agent.toml`: which directory the agent writes to.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::{Directory, demo};
+use crate::clock::{Clock, Random};
+
+/// Which directory, by its `kind`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Config {
+    /// Accounts in memory, for trying things out.
+    Demo(demo::Config),
+}
+
+/// Why the directory can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The demo directory's state file or accounts are no use.
+    #[error(transparent)]
+    Demo(#[from] demo::DemoError),
+}
+
+impl Config {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// If what is configured can't be used.
+    pub fn open(&self, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Arc<dyn Directory>, OpenError> {
+        match self {
+            Self::Demo(config) => Ok(Arc::new(demo::Demo::configured(config, clock, random)?)),
+        }
+    }
+}
