@@ -178,6 +178,14 @@ impl Journal {
         self.db.path().display().to_string()
     }
 
+    /// Whether there is an entry for this command.
+    ///
+    /// # Errors
+    /// If the file can't be read.
+    pub fn knows(&self, id: CommandId) -> Result<bool, JournalError> {
+        Ok(self.db.read(|t| Ok(t.open_table(ENTRIES)?.get(id.as_bytes())?.is_some()))?)
+    }
+
     /// Takes a command in. When this returns [`Receipt::New`], it is on disk.
     ///
     /// # Errors

@@ -1,7 +1,27 @@
 //! The agent: on the company's host, between the relay and the directory.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`home`], [`config`], [`options`] | the agent's folder, and what people decide |
+//! | `executor`, `execution`, `answer`, `lanes` | commands in, each executed once, answers out |
+//! | [`journal`], `recovery` | what survives a crash, and what is found out after one |
+//! | [`directory`] | where passwords are written |
+//! | [`events`] | the event log |
 
+mod answer;
+mod backoff;
 pub mod config;
 pub mod directory;
+mod error;
 pub mod events;
+mod execution;
+mod executor;
 pub mod home;
 pub mod journal;
+mod lanes;
+pub mod options;
+mod recovery;
+#[cfg(test)]
+mod testing;
+
+pub use error::AgentError;
