@@ -6,11 +6,13 @@
 //! | `executor`, `execution`, `answer`, `lanes` | commands in, each executed once, answers out |
 //! | [`journal`], `recovery` | what survives a crash, and what is found out after one |
 //! | [`directory`] | where passwords are written |
-//! | [`events`] | the event log |
+//! | `service`, `reconnect`, `connection`, `session` | the running agent and its session with the relay |
+//! | [`events`], `preflight` | what people are told |
 
 mod answer;
 mod backoff;
 pub mod config;
+mod connection;
 pub mod directory;
 mod error;
 pub mod events;
@@ -20,8 +22,14 @@ pub mod home;
 pub mod journal;
 mod lanes;
 pub mod options;
+mod preflight;
+mod reconnect;
 mod recovery;
+mod service;
+mod session;
 #[cfg(test)]
 mod testing;
 
 pub use error::AgentError;
+pub use options::Options;
+pub use service::Agent;
