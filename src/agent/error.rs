@@ -63,3 +63,11 @@ pub enum AgentError {
         reason: String,
     },
 }
+
+impl AgentError {
+    /// Whether the relay said that this agent must not come back: starting it again changes nothing.
+    #[must_use]
+    pub fn is_for_good(&self) -> bool {
+        matches!(self, Self::Revoked | Self::Displaced | Self::ForeignJournal | Self::Refused { .. })
+    }
+}

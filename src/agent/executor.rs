@@ -306,3 +306,7 @@ fn trace_id(traceparent: &str) -> Option<String> {
     let valid = id.len() == 32 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     valid.then(|| id.to_owned())
 }
+
+#[cfg(test)]
+#[path = "executor_tests.rs"]
+mod tests;

@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`home`], [`config`], [`options`] | the agent's folder, and what people decide |
+//! | [`enroll()`] | how the agent comes in |
 //! | `executor`, `execution`, `answer`, `lanes` | commands in, each executed once, answers out |
 //! | [`journal`], `recovery` | what survives a crash, and what is found out after one |
 //! | [`directory`] | where passwords are written |
@@ -14,6 +15,7 @@ mod backoff;
 pub mod config;
 mod connection;
 pub mod directory;
+mod enroll;
 mod error;
 pub mod events;
 mod execution;
@@ -27,9 +29,12 @@ mod reconnect;
 mod recovery;
 mod service;
 mod session;
+mod status;
 #[cfg(test)]
 mod testing;
 
+pub use enroll::{EnrollError, Enrolment, enroll};
 pub use error::AgentError;
 pub use options::Options;
 pub use service::Agent;
+pub use status::status;
