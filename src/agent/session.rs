@@ -261,3 +261,7 @@ async fn send(frames: &mut Frames, frame: FromAgent) -> Result<(), Lost> {
 fn ended() -> Lost {
     Lost::Broken("it ended without a word".to_owned())
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;
