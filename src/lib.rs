@@ -8,9 +8,11 @@
 //! | [`protocol`] | the objects on the wire, pure |
 //! | [`storage`], [`net`], [`host`], [`telemetry`] | files that survive, outbound HTTPS, the operating system, logs |
 //! | [`relay`], [`agent`], [`portal`] | the three programs |
+//! | [`demo`] | all three in one process |
 
 pub mod agent;
 pub mod clock;
+pub mod demo;
 pub mod host;
 pub mod net;
 pub mod portal;

@@ -1,6 +1,7 @@
 //! Every test from outside the library, in one binary: one link, one Samba domain controller for all.
 
 mod active_directory;
+mod agent;
 mod contract;
 mod house;
 mod interop;

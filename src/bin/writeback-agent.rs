@@ -1,1 +1,114 @@
-fn main() {}
+//! The agent: arguments, configuration, signals; nothing else.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
+use writeback_relay::agent::config::Config;
+use writeback_relay::agent::home::{DEFAULT_HOME, Home};
+use writeback_relay::agent::{Agent, AgentError, Options, enroll, status};
+use writeback_relay::clock::System;
+use writeback_relay::protocol::api::AgentStatus;
+use writeback_relay::protocol::enrolment_code::EnrolmentCode;
+use writeback_relay::{host, telemetry};
+use zeroize::Zeroizing;
+
+/// For a service manager: starting again is no use.
+const STOPPED_FOR_GOOD: u8 = 3;
+
+/// Takes password resets from the relay to the directory.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// The agent's folder.
+    #[arg(long, default_value = DEFAULT_HOME, env = "WRITEBACK_AGENT_HOME", global = true)]
+    home: PathBuf,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Redeem an enrolment code that the portal printed.
+    Enroll {
+        /// The code, or "-" to read it from standard input, where no other user of this host sees it.
+        code: String,
+    },
+    /// Run until SIGTERM or SIGINT.
+    Run,
+    /// Show who the agent is and what it did last.
+    Status,
+}
+
+type Failure = Box<dyn std::error::Error>;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Arguments { home, action } = Arguments::parse();
+    telemetry::log_to_stderr(if matches!(action, Action::Run) { "info" } else { "error" });
+    let home = Home::new(home);
+    match act(&home, action).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("writeback-agent: {error}");
+            match error.downcast_ref::<AgentError>() {
+                Some(error) if error.is_for_good() => ExitCode::from(STOPPED_FOR_GOOD),
+                _ => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+async fn act(home: &Home, action: Action) -> Result<(), Failure> {
+    host::forbid_core_dumps()?;
+    match action {
+        Action::Enroll { code } => enrol(home, code).await,
+        Action::Run => run(home).await,
+        Action::Status => {
+            print!("{}", status(home)?);
+            Ok(())
+        }
+    }
+}
+
+async fn enrol(home: &Home, code: String) -> Result<(), Failure> {
+    let mut text = Zeroizing::new(code);
+    if text.as_str() == "-" {
+        text.clear();
+        std::io::stdin().read_to_string(&mut text)?;
+    }
+    let code: EnrolmentCode = text.parse()?;
+    let config = Config::load(&home.config())?;
+    let enrolled = enroll(home, &code, config.relay.ca_file.as_deref(), System::clock(), System::random()).await?;
+    println!("enrolled as agent {}\nfingerprint       {}", enrolled.agent, enrolled.fingerprint);
+    if enrolled.status == AgentStatus::Pending {
+        println!(
+            "\nBefore it gets commands, somebody at the portal compares the fingerprint and approves the agent:\n  \
+             writeback-portal approve {}",
+            enrolled.agent
+        );
+    }
+    println!("\nThen start it:\n  writeback-agent --home {} run", home.folder().display());
+    Ok(())
+}
+
+async fn run(home: &Home) -> Result<(), Failure> {
+    let path = home.config();
+    let config = Config::load(&path)?;
+    let directory = config.directory(&path)?.open(System::clock(), System::random())?;
+    let options =
+        Options { ca_file: config.relay.ca_file.clone(), parallel: config.execution.parallel, ..Options::default() };
+    let agent = Agent::open(home, directory, options, System::clock(), System::random())?;
+    let stop = CancellationToken::new();
+    let asked = stop.clone();
+    let signals = host::stop_requested();
+    tokio::spawn(async move {
+        if let Err(error) = signals.await {
+            tracing::error!(%error, "signals can't be listened to");
+        }
+        asked.cancel();
+    });
+    Ok(agent.run(stop).await?)
+}

@@ -28,6 +28,12 @@ struct Cli {
 enum Command {
     /// Run a node.
     Run(Run),
+    /// Show a reset from end to end: relay, agent and portal in one process, over real TLS on loopback.
+    Demo {
+        /// Keep relay and agent running afterwards, and print what to try from a second terminal.
+        #[arg(long)]
+        serve: bool,
+    },
     /// Manage tenants.
     #[command(subcommand)]
     Tenant(Tenant),
@@ -180,6 +186,10 @@ async fn main() -> ExitCode {
 async fn execute(command: Command) -> Outcome {
     match command {
         Command::Run(run) => serve(run).await,
+        Command::Demo { serve } => {
+            telemetry::log_to_stderr("error");
+            writeback_relay::demo::run(serve).await
+        }
         Command::Tenant(command) => tenant(command).await,
         Command::Portal(command) => portal(command).await,
         Command::Agent(command) => agent(command).await,

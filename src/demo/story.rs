@@ -163,7 +163,10 @@ fn seen_by_the_relay(world: &World) -> Fallible<()> {
         }
     }
     expect(bytes > 0 && Path::exists(&world.relay_files().join("ledger.redb")), "the relay has files")?;
-    say(&format!("relay      its {files} files ({} KiB) hold neither password, as text, UTF-16 or base64", bytes / 1024));
+    say(&format!(
+        "relay      its {files} files ({} KiB) hold neither password, as text, UTF-16 or base64",
+        bytes / 1024
+    ));
     say("relay      it saw who, when and how it ended; the password was sealed to the agent's key");
     Ok(())
 }
@@ -179,7 +182,10 @@ async fn gone_away(world: &mut World) -> Fallible<()> {
     let Answer::Undeliverable { reason, .. } = &answer else {
         return Err(format!("the demo did not go as it should: {answer:?}").into());
     };
-    say(&format!("portal     undeliverable ({reason}), said after {} ms: nothing was sent, safe to repeat", took.as_millis()));
+    say(&format!(
+        "portal     undeliverable ({reason}), said after {} ms: nothing was sent, safe to repeat",
+        took.as_millis()
+    ));
     expect(took < Duration::from_secs(2), "it is refused at once")?;
     world.start_agent()?;
     available(world, true).await?;

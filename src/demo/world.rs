@@ -105,7 +105,10 @@ impl World {
         self.folder.join("relay")
     }
 
-    pub(super) async fn enroll(&self, code: &crate::protocol::enrolment_code::EnrolmentCode) -> Fallible<agent::Enrolment> {
+    pub(super) async fn enroll(
+        &self,
+        code: &crate::protocol::enrolment_code::EnrolmentCode,
+    ) -> Fallible<agent::Enrolment> {
         let (clock, random) = (Arc::clone(&self.clock), Arc::clone(&self.random));
         Ok(agent::enroll(&self.agent_home, code, Some(&self.ca_file()), clock, random).await?)
     }

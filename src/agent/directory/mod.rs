@@ -1,8 +1,11 @@
 //! The directory an agent writes to.
 
 pub mod active_directory;
+pub mod config;
+pub mod demo;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::protocol::api::PreflightRow;
@@ -11,7 +14,7 @@ use crate::protocol::outcome::Code;
 use crate::protocol::password::Password;
 
 /// An account, as one domain controller knew it a moment ago.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// What never changes about it.
     pub object_guid: Uuid,

@@ -1,0 +1,63 @@
+//! Pauses that double, with full jitter: after an outage, agents don't all come back at the same moment.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Random;
+
+/// The pauses of one thing that is tried again.
+pub(super) struct Backoff {
+    base: Duration,
+    max: Duration,
+    tried: u32,
+    random: Arc<dyn Random>,
+}
+
+impl Backoff {
+    pub(super) fn new(base: Duration, max: Duration, random: Arc<dyn Random>) -> Self {
+        Self { base, max, tried: 0, random }
+    }
+
+    /// Anything from nothing to twice the last upper bound.
+    pub(super) fn pause(&mut self) -> Duration {
+        let bound = self.base.saturating_mul(1_u32.checked_shl(self.tried).unwrap_or(u32::MAX)).min(self.max);
+        self.tried = self.tried.saturating_add(1);
+        jitter(bound, &*self.random)
+    }
+
+    /// It went well: begin with the shortest again.
+    pub(super) fn reset(&mut self) {
+        self.tried = 0;
+    }
+}
+
+/// Evenly between nothing and `bound`.
+pub(super) fn jitter(bound: Duration, random: &dyn Random) -> Duration {
+    let mut bytes = [0; 4];
+    random.fill(&mut bytes);
+    bound.mul_f64(f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Fixed(u8);
+    impl Random for Fixed {
+        fn fill(&self, buffer: &mut [u8]) {
+            buffer.fill(self.0);
+        }
+    }
+
+    #[test]
+    fn the_bound_doubles_up_to_the_limit_and_the_pause_is_anywhere_below() {
+        let seconds = Duration::from_secs;
+        let mut longest = Backoff::new(seconds(1), seconds(60), Arc::new(Fixed(0xff)));
+        let bounds: Vec<_> = (0..40).map(|_| longest.pause()).collect();
+        assert_eq!(bounds[..7], [1, 2, 4, 8, 16, 32, 60].map(seconds));
+        assert!(bounds[7..].iter().all(|b| *b == seconds(60)));
+        longest.reset();
+        assert_eq!(longest.pause(), seconds(1));
+        assert_eq!(Backoff::new(seconds(1), seconds(60), Arc::new(Fixed(0))).pause(), Duration::ZERO);
+    }
+}

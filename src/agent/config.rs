@@ -1,0 +1,152 @@
+//! `agent.toml`: what people decide about an agent.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::directory::config as directory;
+
+/// How many accounts are written at the same time, if nobody says otherwise: a domain controller serves that easily.
+pub const DEFAULT_PARALLEL: usize = 8;
+
+/// The configuration.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// `[relay]`.
+    #[serde(default)]
+    pub relay: Relay,
+    /// `[directory]`. Needed to run, not to enrol.
+    #[serde(default)]
+    pub directory: Option<directory::Config>,
+    /// `[execution]`.
+    #[serde(default)]
+    pub execution: Execution,
+}
+
+/// How the relay is reached.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Relay {
+    /// A PEM file with a private CA that is trusted beside the system's; relative to `agent.toml`.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// How commands are executed.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Execution {
+    /// How many accounts are written at the same time: 1 to 64.
+    pub parallel: usize,
+}
+
+impl Default for Execution {
+    fn default() -> Self {
+        Self { parallel: DEFAULT_PARALLEL }
+    }
+}
+
+/// Why the configuration is no use.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It can't be read.
+    #[error("{path}: the configuration can't be read: {error}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Something in it is wrong.
+    #[error("{path}: {detail}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Where, and what.
+        detail: String,
+    },
+}
+
+impl Config {
+    /// Reads it. A file that is missing is the same as an empty one.
+    ///
+    /// # Errors
+    /// If it can't be read, or holds something that is unknown or not of its form.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = match fs::read_to_string(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            text => text.map_err(|error| ConfigError::Read { path: path.to_owned(), error })?,
+        };
+        let mut config = Self::parse(&text).map_err(|detail| ConfigError::Invalid { path: path.to_owned(), detail })?;
+        config.relay.ca_file = config.relay.ca_file.map(|file| path.with_file_name("").join(file));
+        Ok(config)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let config: Self = toml::from_str(text).map_err(|error| {
+            // The library's own display shows the line, in which a secret may stand.
+            let span = error.span().unwrap_or_default();
+            let before = text.get(..span.start).unwrap_or_default();
+            let line = text.lines().nth(before.matches('\n').count()).unwrap_or_default();
+            let field = line.split('=').next().unwrap_or_default().trim();
+            format!("line {}, {field}: {}", before.matches('\n').count() + 1, error.message())
+        })?;
+        if !(1..=64).contains(&config.execution.parallel) {
+            return Err("[execution] parallel: a number from 1 to 64 is expected".to_owned());
+        }
+        Ok(config)
+    }
+
+    /// The directory.
+    ///
+    /// # Errors
+    /// If there is none in the file.
+    pub fn directory(&self, path: &Path) -> Result<&directory::Config, ConfigError> {
+        let detail = "[directory] is missing: it says which directory the agent writes to";
+        let missing = || ConfigError::Invalid { path: path.to_owned(), detail: detail.to_owned() };
+        self.directory.as_ref().ok_or_else(missing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.toml");
+        fs::write(&path, text).unwrap();
+        Config::load(&path).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn an_empty_file_has_the_defaults_and_a_full_one_is_read() {
+        assert_eq!(load("").unwrap().execution.parallel, DEFAULT_PARALLEL);
+        let config = load(
+            "[relay]\nca_file = \"ca.pem\"\n[directory]\nkind = \"demo\"\naccounts = [\"a@b\"]\n\
+             initial_password = \"x\"\n[execution]\nparallel = 2",
+        )
+        .unwrap();
+        assert!(config.relay.ca_file.unwrap().is_absolute());
+        assert_eq!(config.execution.parallel, 2);
+        assert!(matches!(config.directory, Some(directory::Config::Demo(_))));
+    }
+
+    #[test]
+    fn an_error_names_the_file_and_the_field_and_repeats_no_secret() {
+        for (text, field) in [
+            ("[relay]\nca = \"x\"", "ca"),
+            ("[execution]\nparallel = \"many\"", "parallel"),
+            ("[execution]\nparallel = 0", "parallel"),
+            ("[directory]\nkind = \"demo\"\naccounts = []", "initial_password"),
+            ("[directory]\nkind = \"other\"", "other"),
+            ("[directory]\nkind = \"demo\"\naccounts = []\ninitial_password = \"hunter2\"\nx = 1", "x"),
+            ("nothing", "nothing"),
+        ] {
+            let error = load(text).unwrap_err();
+            assert!(error.contains("agent.toml") && error.contains(field), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Comes in: makes keys, redeems an enrolment code, pins the portal's key.
+//!
+//! What is made is on disk before the relay is asked, so an enrolment that broke off in the middle is repeated with the
+//! same code, as the same agent. `identity.json` is written last: an agent is enrolled when it is there.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::events::{About, EventLog, EventLogError};
+use super::home::{Home, Identity, Keys, read_json, write_json};
+use super::journal::{Journal, JournalError};
+use crate::clock::{Clock, Random};
+use crate::net::{self, NetError};
+use crate::protocol::api::{AgentStatus, Enrolled, Enrollment};
+use crate::protocol::enrollment::{Attestation, Proof};
+use crate::protocol::enrolment_code::EnrolmentCode;
+use crate::protocol::event::Event;
+use crate::protocol::ids::{AgentId, InvitationId, JournalId, ObjectId, PortalId};
+use crate::protocol::jose::{JoseError, SealingKey, SigningKey, Validity};
+use crate::protocol::limits::MAX_ASSERTION_LIFETIME;
+use crate::protocol::problem::Problem;
+use crate::storage::FileError;
+
+/// How long the relay may take to answer.
+const ANSWER: Duration = Duration::from_secs(30);
+
+/// An enrolled agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enrolment {
+    /// The agent.
+    pub agent: AgentId,
+    /// What people compare with what the portal shows before they approve the agent.
+    pub fingerprint: String,
+    /// The portal whose commands it takes.
+    pub portal: PortalId,
+    /// Whether it still has to be approved.
+    pub status: AgentStatus,
+}
+
+/// Why the agent is not enrolled. The same code can be used again, unless the error says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrollError {
+    /// There is an identity in the folder.
+    #[error("{folder}: agent {agent} is enrolled here already; to enrol another one, use an empty folder")]
+    Already {
+        /// The folder.
+        folder: String,
+        /// The agent.
+        agent: AgentId,
+    },
+    /// Keys or a journal without an identity: perhaps a damaged agent.
+    #[error("{file}: this file is left from another agent; move it away, or use an empty folder")]
+    Leftover {
+        /// The file.
+        file: String,
+    },
+    /// A file can't be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The folder can't be made, or a file in it not be removed.
+    #[error("{path}: {error}")]
+    Folder {
+        /// The folder or file.
+        path: String,
+        /// What the operating system said.
+        error: std::io::Error,
+    },
+    /// The event log can't be opened.
+    #[error(transparent)]
+    EventLog(#[from] EventLogError),
+    /// The journal can't be made.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// No connection can be prepared.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// The cryptographic library refused.
+    #[error("no keys can be made, or nothing signed: {0}")]
+    Jose(#[from] JoseError),
+    /// The relay did not answer; it may have enrolled the agent.
+    #[error("{relay}: no answer from the relay: {detail}; repeat this with the same code")]
+    NoAnswer {
+        /// The relay.
+        relay: String,
+        /// Why.
+        detail: String,
+    },
+    /// The relay said no.
+    #[error("{title} ({code}): {detail}")]
+    Refused {
+        /// What is wrong.
+        title: String,
+        /// For programs.
+        code: String,
+        /// What was wrong this time.
+        detail: String,
+    },
+    /// The relay answered with another portal's key, or for another agent. Nothing was kept.
+    #[error(
+        "the relay's answer does not fit the enrolment code ({0}): somebody may be in between. Nothing was kept; \
+         ask the portal for a new code, and tell whoever runs the relay"
+    )]
+    Untrusted(&'static str),
+}
+
+/// What has begun. It is made once for each invitation, so that the relay sees one agent, however often it is asked.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Begun {
+    invitation: InvitationId,
+    agent: AgentId,
+    journal: JournalId,
+}
+
+/// Enrols an agent in `home`, or goes on with an enrolment that began with the same code.
+///
+/// # Errors
+/// If the folder is taken, a file can't be written, or the relay does not answer, refuses, or can't be trusted.
+pub async fn enroll(
+    home: &Home,
+    code: &EnrolmentCode,
+    ca_file: Option<&Path>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+) -> Result<Enrolment, EnrollError> {
+    if let Some(identity) = home.identity()? {
+        let folder = home.folder().display().to_string();
+        return Err(EnrollError::Already { folder, agent: identity.agent });
+    }
+    make_private_folder(home.folder())?;
+    let events = EventLog::open(&home.events(), clock.clone())?;
+    let about = About { portal: Some(code.portal.clone()), ..About::default() };
+    events.record(Event::OnboardingEventStart, &format!("enrolment begins at {}", code.relay), &about);
+    let enrolled = attempt(home, code, ca_file, &events, &*clock, &*random).await;
+    match &enrolled {
+        Ok(done) => {
+            let message = format!("agent {} is enrolled; its fingerprint is {}", done.agent, done.fingerprint);
+            events.record(Event::OnboardingEventSuccess, &message, &about);
+        }
+        Err(error) => events.record(Event::ServiceError, &error.to_string(), &about),
+    }
+    enrolled
+}
+
+async fn attempt(
+    home: &Home,
+    code: &EnrolmentCode,
+    ca_file: Option<&Path>,
+    events: &EventLog,
+    clock: &dyn Clock,
+    random: &dyn Random,
+) -> Result<Enrolment, EnrollError> {
+    let http = net::https_client(ca_file)?;
+    let begun = begin(home, code, clock, random)?;
+    let keys = make_keys(home, events, random)?;
+    drop(Journal::create(&home.journal(), begun.journal).await?);
+    let enrolled = redeem(&http, code, &request(code, &begun, &keys, clock, random)?).await?;
+    let pinned = enrolled.portal_keys.into_iter().find(|key| key.thumbprint() == code.portal_key);
+    let (Some(pinned), true, true) = (pinned, enrolled.agent == begun.agent, enrolled.portal == code.portal) else {
+        forget(home)?;
+        return Err(EnrollError::Untrusted("the portal's key, the portal, or the agent is another one"));
+    };
+    let identity = Identity {
+        agent: begun.agent,
+        tenant: code.tenant.clone(),
+        relay: code.relay.clone(),
+        journal: begun.journal,
+        portals: [(code.portal.clone(), vec![pinned])].into(),
+    };
+    write_json(&home.identity_file(), &identity)?;
+    remove(home.enrolment_file().path())?;
+    let fingerprint = keys.public().fingerprint(begun.agent);
+    Ok(Enrolment { agent: begun.agent, fingerprint, portal: code.portal.clone(), status: enrolled.status })
+}
+
+/// What this invitation began with, or a new beginning.
+fn begin(home: &Home, code: &EnrolmentCode, clock: &dyn Clock, random: &dyn Random) -> Result<Begun, EnrollError> {
+    let file = home.enrolment_file();
+    match read_json::<Begun>(&file)? {
+        Some(begun) if begun.invitation == code.invitation => return Ok(begun),
+        // A new code: what began with the old one came to nothing.
+        Some(_) => forget(home)?,
+        None => {}
+    }
+    // Whatever is there now was not made here.
+    let (signing, sealing, journal) = (home.signing_key_file(), home.sealing_key_file(), home.journal());
+    if let Some(left) = [signing.path(), sealing.path(), &journal].into_iter().find(|path| path.exists()) {
+        return Err(EnrollError::Leftover { file: left.display().to_string() });
+    }
+    let (agent, journal) = (AgentId::new(clock, random), JournalId::new(clock, random));
+    let begun = Begun { invitation: code.invitation, agent, journal };
+    write_json(&file, &begun)?;
+    Ok(begun)
+}
+
+fn make_keys(home: &Home, events: &EventLog, random: &dyn Random) -> Result<Keys, EnrollError> {
+    let (signing, sealing) = (home.signing_key_file(), home.sealing_key_file());
+    if signing.exists() && sealing.exists() {
+        return Ok(home.keys()?);
+    }
+    // Nothing was sent to the relay before both were there.
+    let keys = Keys { signing: SigningKey::generate(random)?, sealing: SealingKey::generate()? };
+    signing.replace(&keys.signing.to_jwk())?;
+    sealing.replace(&keys.sealing.to_jwk()?)?;
+    events.record(Event::KeyPairCreationSuccess, "the agent has made its keys", &About::default());
+    Ok(keys)
+}
+
+fn request(
+    code: &EnrolmentCode,
+    begun: &Begun,
+    keys: &Keys,
+    clock: &dyn Clock,
+    random: &dyn Random,
+) -> Result<Enrollment, EnrollError> {
+    let public = keys.public();
+    let proof = Proof {
+        iss: begun.agent,
+        sub: begun.agent,
+        aud: code.relay.clone(),
+        jti: ObjectId::new(clock, random),
+        validity: Validity::starting(clock.now(), MAX_ASSERTION_LIFETIME),
+        tenant: code.tenant.clone(),
+        invitation: code.invitation,
+        journal: begun.journal,
+        signing_key: public.signing.thumbprint(),
+        sealing_key: public.sealing.thumbprint(),
+    };
+    let attestation = Attestation::new(code.tenant.clone(), begun.agent, &public);
+    Ok(Enrollment {
+        tenant: code.tenant.clone(),
+        invitation: code.invitation,
+        token: code.token.clone(),
+        agent: begun.agent,
+        journal: begun.journal,
+        name: crate::host::name(),
+        proof: proof.sign(&keys.signing)?,
+        attestation: attestation.sign(code.invitation, code.secret.expose())?,
+        signing_key: public.signing,
+        sealing_key: public.sealing,
+    })
+}
+
+async fn redeem(http: &reqwest::Client, code: &EnrolmentCode, body: &Enrollment) -> Result<Enrolled, EnrollError> {
+    let no_answer =
+        |e: reqwest::Error| EnrollError::NoAnswer { relay: code.relay.clone(), detail: net::causes(&e.without_url()) };
+    let request = http.post(format!("{}/v1/enrollments", code.relay)).timeout(ANSWER).json(body);
+    let answer = request.send().await.map_err(no_answer)?;
+    let status = answer.status();
+    if status.is_success() {
+        return answer.json().await.map_err(no_answer);
+    }
+    Err(match answer.json::<Problem>().await {
+        Ok(Problem { title, code, detail, .. }) => EnrollError::Refused { title, code, detail },
+        Err(_) => EnrollError::Refused {
+            title: "The relay refused the enrolment".to_owned(),
+            code: status.as_u16().to_string(),
+            detail: format!("it did not say why; is {} the relay's address?", code.relay),
+        },
+    })
+}
+
+/// Removes what was made for an enrolment that came to nothing; the note that it began goes last.
+fn forget(home: &Home) -> Result<(), EnrollError> {
+    let (signing, sealing, begun) = (home.signing_key_file(), home.sealing_key_file(), home.enrolment_file());
+    [signing.path(), sealing.path(), &home.journal(), begun.path()].into_iter().try_for_each(remove)
+}
+
+fn remove(path: &Path) -> Result<(), EnrollError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(EnrollError::Folder { path: path.display().to_string(), error })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes the folder, for its owner only; one that exists is left as it is.
+fn make_private_folder(folder: &Path) -> Result<(), EnrollError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| EnrollError::Folder { path: folder.display().to_string(), error })
+}

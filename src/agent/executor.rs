@@ -1,0 +1,312 @@
+//! Takes commands in, executes each once, and answers.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use tokio::sync::{Notify, OwnedMutexGuard, Semaphore, broadcast, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::answer::Answer;
+use super::directory::{Account, Directory};
+use super::error::AgentError;
+use super::events::{About, EventLog};
+use super::home::{Identity, Keys};
+use super::journal::{Entry, Journal, JournalError, Receipt, Stage};
+use super::lanes::{AccountLocks, Lanes};
+use super::options::Options;
+use super::recovery::Patience;
+use crate::clock::{Clock, Random};
+use crate::protocol::command::Command;
+use crate::protocol::event::Event;
+use crate::protocol::frame::{FromAgent, v1};
+use crate::protocol::ids::CommandId;
+use crate::protocol::jose::JoseError;
+use crate::protocol::limits::{JOURNAL_RETENTION, MAX_CLOCK_AHEAD};
+use crate::protocol::outcome::Code;
+
+/// How many outcomes may wait for a slow session before it reads the journal instead.
+const OUTCOMES: usize = 256;
+
+/// A signed outcome, on its way to the relay.
+pub(super) type Concluded = (CommandId, String);
+
+/// A command on its way through a lane.
+pub(super) struct Job {
+    pub(super) command: Command,
+    pub(super) trace_id: Option<String>,
+    pub(super) work: Work,
+}
+
+/// What is left to do.
+pub(super) enum Work {
+    /// All of it.
+    Execute,
+    /// It was started before a crash: find out what became of it. The account's lock is held since before anything
+    /// else could have taken it.
+    FindOut(Account, Option<OwnedMutexGuard<()>>),
+    /// Only to say this.
+    Say(Answer),
+}
+
+impl Job {
+    pub(super) fn about(&self) -> About {
+        About {
+            command: Some(self.command.jti),
+            account: Some(self.command.sub_id.to_string()),
+            portal: Some(self.command.iss.clone()),
+            code: None,
+            trace_id: self.trace_id.clone(),
+        }
+    }
+
+    /// Commands of one lane run one after another. Active Directory ignores case in names.
+    fn lane(&self) -> String {
+        self.command.sub_id.to_string().to_lowercase()
+    }
+}
+
+/// The executor. Clones share it.
+#[derive(Clone)]
+pub(super) struct Executor {
+    pub(super) core: Arc<Core>,
+}
+
+pub(super) struct Core {
+    pub(super) identity: Arc<Identity>,
+    pub(super) keys: Arc<Keys>,
+    pub(super) directory: Arc<dyn Directory>,
+    pub(super) journal: Journal,
+    pub(super) events: EventLog,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) random: Arc<dyn Random>,
+    pub(super) patience: Patience,
+    pub(super) permits: Semaphore,
+    pub(super) accounts: AccountLocks,
+    pub(super) stop: CancellationToken,
+    pub(super) concluded: broadcast::Sender<Concluded>,
+    lanes: Lanes<Job>,
+    running: TaskTracker,
+    stored: Notify,
+    failures: mpsc::Sender<AgentError>,
+}
+
+impl Executor {
+    /// With nothing to do yet. From `stop` on, it starts nothing more. What makes it unable to go on comes out of the
+    /// receiver: the process has to end then, and the next one finds out from the journal where things stand.
+    #[expect(clippy::too_many_arguments, reason = "each is a different thing it stands on")]
+    pub(super) fn new(
+        identity: Arc<Identity>,
+        keys: Arc<Keys>,
+        directory: Arc<dyn Directory>,
+        journal: Journal,
+        events: EventLog,
+        options: &Options,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> (Self, mpsc::Receiver<AgentError>) {
+        let (failures, failed) = mpsc::channel(1);
+        let patience = Patience {
+            interval: options.recovery_interval,
+            backoff_base: options.backoff_base,
+            backoff_max: options.backoff_max,
+        };
+        let core = Core {
+            identity,
+            keys,
+            directory,
+            journal,
+            events,
+            clock,
+            random,
+            patience,
+            permits: Semaphore::new(options.parallel.max(1)),
+            accounts: AccountLocks::default(),
+            stop: CancellationToken::new(),
+            concluded: broadcast::channel(OUTCOMES).0,
+            lanes: Lanes::new(),
+            running: TaskTracker::new(),
+            stored: Notify::new(),
+            failures,
+        };
+        (Self { core: Arc::new(core) }, failed)
+    }
+
+    /// Outcomes from now on, as they are signed.
+    pub(super) fn concluded(&self) -> broadcast::Receiver<Concluded> {
+        self.core.concluded.subscribe()
+    }
+
+    /// Goes on where the last process left off.
+    ///
+    /// # Errors
+    /// If the journal can't be read.
+    pub(super) fn resume(&self) -> Result<(), AgentError> {
+        for Entry { stage, trace_id, command: id, .. } in self.core.journal.unfinished()? {
+            let (jws, started) = match stage {
+                Stage::Received { jws } => (jws, None),
+                Stage::Started { jws, account } => (jws, Some(account)),
+                Stage::Concluded { .. } => continue,
+            };
+            let parsed = Command::parse(&jws).and_then(|parsed| parsed.unverified::<Command>());
+            let command = parsed.map_err(|error| AgentError::Entry { command: id, detail: error.to_string() })?;
+            let work = match started {
+                Some(account) => {
+                    let lock = self.core.accounts.of(account.object_guid).try_lock_owned().ok();
+                    Work::FindOut(account, lock)
+                }
+                None => match self.verify(&jws) {
+                    Ok(_) => Work::Execute,
+                    // The portal was trusted when it came, and is not any more.
+                    Err(error) => Work::Say(Answer::new(Code::Internal, format!("not executed: {error}"))),
+                },
+            };
+            self.enqueue(Job { command, trace_id, work });
+        }
+        Ok(())
+    }
+
+    /// Takes a delivery, and gives the frame that answers it now, if any. Outcomes that come later are
+    /// [`Self::concluded`].
+    ///
+    /// # Errors
+    /// If the journal can't be written: then nothing more may be executed.
+    pub(super) async fn deliver(&self, delivery: v1::Deliver) -> Result<Option<FromAgent>, AgentError> {
+        if self.core.stop.is_cancelled() {
+            return Ok(None);
+        }
+        let trace_id = trace_id(&delivery.traceparent);
+        let refuse = |about: About, why: &str| {
+            let message = format!("a command was refused and not answered: {why}");
+            self.core.events.record(Event::InPutValidationError, &message, &about);
+            Ok(None)
+        };
+        let command = match self.verify(&delivery.command_jws) {
+            Ok(command) => command,
+            Err(error) => return refuse(About { trace_id, ..About::default() }, &error.to_string()),
+        };
+        let (now, validity, id) = (self.core.clock.now(), command.validity, command.jti);
+        let job = Job { command, trace_id, work: Work::Execute };
+        if now >= validity.exp.plus(JOURNAL_RETENTION) && !self.core.journal.knows(id)? {
+            // Its entry may have been purged, so "never started" could be untrue.
+            return refuse(job.about(), "it expired more than a week ago");
+        }
+        let receipt = self.core.journal.receive(&job.command, &delivery.command_jws, job.trace_id.clone()).await?;
+        match receipt {
+            Receipt::Conflict => refuse(job.about(), "another command has the same id"),
+            Receipt::Known(entry) => Ok(Some(match entry.stage {
+                Stage::Concluded { outcome, .. } => outcome_frame((id, outcome)),
+                Stage::Received { .. } | Stage::Started { .. } => received_frame(id),
+            })),
+            Receipt::New if validity.iat > now.plus(MAX_CLOCK_AHEAD) => {
+                let skewed = "iat is more than 60 s ahead of the agent's clock: compare the clocks of both hosts";
+                self.finish(&job, Answer::new(Code::Internal, skewed)).await?;
+                Ok(None)
+            }
+            Receipt::New if now >= validity.exp => {
+                self.finish(&job, Answer::expired()).await?;
+                Ok(None)
+            }
+            Receipt::New => {
+                self.enqueue(job);
+                Ok(Some(received_frame(id)))
+            }
+        }
+    }
+
+    /// Everything about a command that does not change with time: a trusted portal signed it, for this agent.
+    fn verify(&self, jws: &str) -> Result<Command, JoseError> {
+        let identity = &self.core.identity;
+        let parsed = Command::parse(jws)?;
+        let claimed: Command = parsed.unverified()?;
+        let keys = identity.portals.get(&claimed.iss).ok_or(JoseError::Mismatch("iss"))?;
+        let command = Command::verify(&parsed, keys)?;
+        if command.aud != identity.agent {
+            return Err(JoseError::Audience { expected: identity.agent.to_string() });
+        }
+        if command.tenant != identity.tenant {
+            return Err(JoseError::Mismatch("tenant"));
+        }
+        Ok(command)
+    }
+
+    fn enqueue(&self, job: Job) {
+        let lane = job.lane();
+        let Some(first) = self.core.lanes.enter(&lane, job) else { return };
+        let executor = self.clone();
+        self.core.running.spawn(async move {
+            let mut next = Some(first);
+            while let Some(job) = next {
+                let ended = AssertUnwindSafe(executor.run(&job)).catch_unwind().await;
+                let failure = match ended {
+                    Ok(Ok(())) => None,
+                    Ok(Err(error)) => Some(error),
+                    Err(_) => Some(AgentError::Panicked { command: job.command.jti }),
+                };
+                if let Some(failure) = failure {
+                    executor.core.stop.cancel();
+                    // If there is one already, it is as good as this.
+                    let _ = executor.core.failures.try_send(failure);
+                }
+                drop(job);
+                next = executor.core.lanes.next(&lane);
+            }
+        });
+    }
+
+    /// The relay has an outcome.
+    ///
+    /// # Errors
+    /// If the journal can't be written.
+    pub(super) async fn stored(&self, id: CommandId) -> Result<(), JournalError> {
+        self.core.journal.stored(id).await?;
+        self.core.stored.notify_waiters();
+        Ok(())
+    }
+
+    /// Starts nothing more.
+    pub(super) fn stop(&self) {
+        self.core.stop.cancel();
+    }
+
+    /// Returns when nothing is running, after [`Self::stop`].
+    pub(super) async fn idle(&self) {
+        self.core.running.close();
+        self.core.running.wait().await;
+    }
+
+    /// Returns when nothing is running and the relay has every outcome.
+    pub(super) async fn settled(&self) {
+        self.idle().await;
+        loop {
+            let changed = self.core.stored.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            // A journal that can't be read has nothing more to wait for.
+            if self.core.journal.unstored().map_or(true, |outcomes| outcomes.is_empty()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+pub(super) fn received_frame(id: CommandId) -> FromAgent {
+    FromAgent::Received(v1::Received { command: id.to_string() })
+}
+
+pub(super) fn outcome_frame((id, jws): Concluded) -> FromAgent {
+    FromAgent::Outcome(v1::Outcome { command: id.to_string(), jws })
+}
+
+/// The trace id of a W3C `traceparent`: `version-trace_id-parent_id-flags`.
+fn trace_id(traceparent: &str) -> Option<String> {
+    let id = traceparent.split('-').nth(1)?;
+    let valid = id.len() == 32 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    valid.then(|| id.to_owned())
+}
+
+#[cfg(test)]
+#[path = "executor_tests.rs"]
+mod tests;

@@ -1,0 +1,383 @@
+//! What the executor promises: order, once, never too late, and an answer that says what is known.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, broadcast};
+
+use super::*;
+use crate::agent::directory::{DirectoryError, PasswordCheck};
+use crate::agent::testing::{Enrolled, JANE, NEW_PASSWORD, NOW, Scripted, deadline, quick};
+use crate::clock::{System, UnixTime};
+use crate::protocol::command::{Operation, Options as CommandOptions};
+use crate::protocol::ids::AgentId;
+use crate::protocol::jose::SigningKey;
+use crate::protocol::outcome::{Outcome, Status};
+
+type Listener = broadcast::Receiver<Concluded>;
+
+fn uncertain() -> DirectoryError {
+    DirectoryError::Uncertain("the connection broke".into())
+}
+
+fn resets(count: usize) -> Vec<Result<(), DirectoryError>> {
+    vec![Ok(()); count]
+}
+
+/// The outcome of a command that is delivered now.
+async fn outcome(agent: &Enrolled, executor: &Executor, command: &Command) -> Outcome {
+    let mut concluded = executor.concluded();
+    executor.deliver(agent.delivery(command)).await.unwrap();
+    next_outcome(agent, &mut concluded, command).await
+}
+
+async fn next_outcome(agent: &Enrolled, concluded: &mut Listener, command: &Command) -> Outcome {
+    deadline(async {
+        loop {
+            let (id, jws) = concluded.recv().await.unwrap();
+            if id == command.jti {
+                return agent.outcome(&jws, command);
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_reset_is_found_started_written_and_answered() {
+    let agent = Enrolled::new().await;
+    let directory = Arc::new(Scripted::default().resets(resets(1)));
+    let (executor, _failed) = agent.executor(directory.clone());
+    let command = agent.command(JANE);
+    let mut concluded = executor.concluded();
+    let answer = executor.deliver(agent.delivery(&command)).await.unwrap();
+    assert_eq!(answer, Some(received_frame(command.jti)));
+    let outcome = next_outcome(&agent, &mut concluded, &command).await;
+    assert_eq!((outcome.status, outcome.code.as_str()), (Status::Succeeded, "password_reset"));
+    assert_eq!((outcome.event_id, outcome.retry_safe), (31002, false));
+    let expected = [format!("find {JANE}"), format!("reset CN={JANE} {NEW_PASSWORD}"), format!("done CN={JANE}")];
+    assert_eq!(directory.calls(), expected);
+    assert_eq!(agent.event_ids(), [31001, 31002]);
+    let log = std::fs::read_to_string(agent.home().events()).unwrap();
+    assert!(log.contains("0af7651916cd43dd8448eb211c80319c") && !log.contains(NEW_PASSWORD));
+}
+
+#[tokio::test]
+async fn the_same_command_delivered_many_times_at_once_is_executed_once() {
+    let agent = Enrolled::new().await;
+    let directory = Arc::new(Scripted::default().resets(resets(1)));
+    let (executor, _failed) = agent.executor(directory.clone());
+    let command = agent.command(JANE);
+    let delivery = agent.delivery(&command);
+    let mut concluded = executor.concluded();
+    let deliveries = (0..20).map(|_| {
+        let (executor, delivery) = (executor.clone(), delivery.clone());
+        tokio::spawn(async move { executor.deliver(delivery).await.unwrap() })
+    });
+    for delivered in deliveries.collect::<Vec<_>>() {
+        assert!(delivered.await.unwrap().is_some());
+    }
+    next_outcome(&agent, &mut concluded, &command).await;
+    // And again, when it is over: the first outcome, byte for byte.
+    let stored = agent_outcome(&executor, &command);
+    assert_eq!(executor.deliver(delivery).await.unwrap(), Some(outcome_frame((command.jti, stored))));
+    assert_eq!(directory.calls().iter().filter(|call| call.starts_with("reset")).count(), 1);
+}
+
+fn agent_outcome(executor: &Executor, command: &Command) -> String {
+    let unstored = executor.core.journal.unstored().unwrap();
+    unstored.into_iter().find(|(id, _)| *id == command.jti).unwrap().1
+}
+
+#[tokio::test]
+async fn commands_for_one_account_run_one_after_another_in_order_of_arrival() {
+    let agent = Enrolled::new().await;
+    let directory = Arc::new(Scripted::default().resets(resets(5)));
+    let (executor, _failed) = agent.executor(directory.clone());
+    let mut concluded = executor.concluded();
+    let mut passwords = Vec::new();
+    let mut last = None;
+    for n in 0..5 {
+        // The case of a name makes no other account of it.
+        let mut command = agent.command(if n % 2 == 0 { JANE } else { "Jane@Corp.example" });
+        passwords.push(format!("Passw0rd-{n}"));
+        agent.seal(&mut command, &passwords[n]);
+        executor.deliver(agent.delivery(&command)).await.unwrap();
+        last = Some(command);
+    }
+    next_outcome(&agent, &mut concluded, &last.unwrap()).await;
+    let calls = directory.calls();
+    let written: Vec<_> = calls.iter().filter(|call| call.starts_with("reset") || call.starts_with("done")).collect();
+    for (n, pair) in written.chunks(2).enumerate() {
+        assert!(pair[0].starts_with("reset") && pair[0].ends_with(&passwords[n]), "{pair:?}");
+        assert!(pair[1].starts_with("done"), "{pair:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_and_an_object_guid_of_one_account_are_never_written_at_the_same_time() {
+    let agent = Enrolled::new().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let directory = Arc::new(Scripted::default().resets(resets(3)).gated(gate.clone()));
+    // Two at a time: whoever waits for an account keeps no third from its own.
+    let options = Options { parallel: 2, ..quick() };
+    let (executor, _failed) = agent.executor_with(directory.clone(), agent.journal(), options);
+    let by_name = agent.command(JANE);
+    let by_guid = agent.command("00000000-0000-0000-0000-000000000001");
+    let other = agent.command("joe@corp.example");
+    executor.deliver(agent.delivery(&by_name)).await.unwrap();
+    directory.called("reset", 1).await;
+    executor.deliver(agent.delivery(&by_guid)).await.unwrap();
+    directory.called("find 0000", 1).await;
+    executor.deliver(agent.delivery(&other)).await.unwrap();
+    directory.called("reset", 2).await;
+    let calls = directory.calls();
+    assert!(calls.iter().any(|call| call.starts_with("reset CN=joe")), "{calls:?}");
+    assert!(!calls.iter().any(|call| call.starts_with("reset CN=0000")), "{calls:?}");
+    gate.add_permits(3);
+    directory.called("done CN=0000", 1).await;
+}
+
+#[tokio::test]
+async fn no_more_accounts_are_written_at_once_than_allowed() {
+    let agent = Enrolled::new().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let directory = Arc::new(Scripted::default().resets(resets(4)).gated(gate.clone()));
+    let options = Options { parallel: 2, ..quick() };
+    let (executor, _failed) = agent.executor_with(directory.clone(), agent.journal(), options);
+    for name in ["a@x", "bb@x", "ccc@x", "dddd@x"] {
+        executor.deliver(agent.delivery(&agent.command(name))).await.unwrap();
+    }
+    directory.called("reset", 2).await;
+    gate.add_permits(1);
+    directory.called("reset", 3).await;
+    let calls = directory.calls();
+    let count = |prefix: &str| calls.iter().filter(|call| call.starts_with(prefix)).count();
+    assert!(count("reset") - count("done") <= 2, "{calls:?}");
+    gate.add_permits(3);
+    directory.called("done", 4).await;
+}
+
+#[tokio::test]
+async fn exp_has_no_leeway_on_arrival_and_none_after_waiting() {
+    let agent = Enrolled::new().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let directory = Arc::new(Scripted::default().resets(resets(2)).gated(gate.clone()));
+    let (executor, _failed) = agent.executor(directory.clone());
+    let mut concluded = executor.concluded();
+    // One second before exp it starts; what waits behind it does not.
+    agent.clock.set(NOW + 119);
+    let (first, behind, late) = (agent.command(JANE), agent.command(JANE), agent.command("joe@x"));
+    executor.deliver(agent.delivery(&first)).await.unwrap();
+    executor.deliver(agent.delivery(&behind)).await.unwrap();
+    directory.called("reset", 1).await;
+    agent.clock.set(NOW + 120);
+    gate.add_permits(2);
+    assert_eq!(next_outcome(&agent, &mut concluded, &first).await.status, Status::Succeeded);
+    assert_eq!(next_outcome(&agent, &mut concluded, &behind).await.status, Status::Expired);
+    let answer = outcome(&agent, &executor, &late).await;
+    assert_eq!((answer.status, answer.retry_safe), (Status::Expired, true));
+    assert_eq!(directory.calls().iter().filter(|call| call.starts_with("reset")).count(), 1);
+    assert!(!directory.calls().iter().any(|call| call.contains("joe")));
+}
+
+#[tokio::test]
+async fn what_may_have_been_purged_is_not_answered() {
+    let agent = Enrolled::new().await;
+    let (executor, _failed) = agent.executor(Arc::new(Scripted::default()));
+    agent.clock.set(NOW + 120 + 7 * 24 * 3600);
+    assert_eq!(executor.deliver(agent.delivery(&agent.command(JANE))).await.unwrap(), None);
+    assert_eq!(executor.core.journal.open_entries().unwrap().len(), 0);
+    assert_eq!(agent.event_ids(), [32003]);
+}
+
+#[tokio::test]
+async fn a_foreign_command_is_not_answered_not_journaled_and_not_executed() {
+    let agent = Enrolled::new().await;
+    let directory = Arc::new(Scripted::default());
+    let (executor, _failed) = agent.executor(directory.clone());
+    let stranger = SigningKey::generate(&System).unwrap();
+    let good = agent.command(JANE);
+    let mut jws: Vec<String> = vec!["nonsense".into(), String::new(), good.sign(&stranger).unwrap()];
+    let changes: [fn(&mut Command); 4] = [
+        |c| c.aud = AgentId::new(&System, &System),
+        |c| c.tenant = "fabrikam".parse().unwrap(),
+        |c| c.iss = "portal-2".parse().unwrap(),
+        |c| c.validity.exp = UnixTime(NOW + 301),
+    ];
+    for change in changes {
+        let mut command = good.clone();
+        change(&mut command);
+        jws.push(command.sign(&agent.portal).unwrap());
+    }
+    for (n, command_jws) in jws.iter().enumerate() {
+        let delivery = v1::Deliver { command_jws: command_jws.clone(), ..Default::default() };
+        assert_eq!(executor.deliver(delivery).await.unwrap(), None, "{n}");
+    }
+    assert_eq!(agent.event_ids(), vec![32003; jws.len()]);
+    assert_eq!(executor.core.journal.open_entries().unwrap().len(), 0);
+    assert_eq!(directory.calls(), [""; 0]);
+}
+
+#[tokio::test]
+async fn another_command_with_the_same_id_is_refused_and_the_first_goes_on() {
+    let agent = Enrolled::new().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let directory = Arc::new(Scripted::default().resets(resets(1)).gated(gate.clone()));
+    let (executor, _failed) = agent.executor(directory.clone());
+    let mut concluded = executor.concluded();
+    let first = agent.command(JANE);
+    executor.deliver(agent.delivery(&first)).await.unwrap();
+    let mut second = first.clone();
+    agent.seal(&mut second, "Other-Passw0rd");
+    assert_eq!(executor.deliver(agent.delivery(&second)).await.unwrap(), None);
+    gate.add_permits(1);
+    assert_eq!(next_outcome(&agent, &mut concluded, &first).await.status, Status::Succeeded);
+    assert!(agent.event_ids().contains(&32003));
+    assert!(!directory.calls().iter().any(|call| call.contains("Other")));
+}
+
+#[tokio::test]
+async fn what_is_not_done_yet_and_what_cannot_be_opened_is_said() {
+    let agent = Enrolled::new().await;
+    let directory = Arc::new(Scripted::default());
+    let (executor, _failed) = agent.executor(directory.clone());
+    let mut history = agent.command(JANE);
+    history.options = CommandOptions { enforce_history: true, ..CommandOptions::default() };
+    let mut change = agent.command(JANE);
+    change.operation = Operation::ChangePassword;
+    let mut unlock = agent.command(JANE);
+    (unlock.operation, unlock.sealed) = (Operation::UnlockAccount, None);
+    for command in [history, change, unlock] {
+        let answer = outcome(&agent, &executor, &command).await;
+        assert_eq!((answer.status, answer.code.as_str()), (Status::Rejected, "unsupported"));
+    }
+    let mut moved = agent.command(JANE);
+    moved.sealed = agent.command(JANE).sealed;
+    let answer = outcome(&agent, &executor, &moved).await;
+    assert_eq!((answer.status, answer.event_id), (Status::Failed, 32004));
+    assert_eq!(directory.calls(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_refusal_is_passed_on_with_its_code_and_both_events() {
+    let agent = Enrolled::new().await;
+    let weak = DirectoryError::Refused { code: Code::PasswordPolicy, detail: "too short".into() };
+    let down = DirectoryError::Unavailable("no answer".into());
+    let (executor, _failed) = agent.executor(Arc::new(Scripted::default().resets([Err(weak), Err(down)])));
+    let answer = outcome(&agent, &executor, &agent.command(JANE)).await;
+    assert_eq!((answer.code.as_str(), answer.detail.as_str()), ("password_policy", "too short"));
+    assert_eq!(agent.event_ids(), [31001, 33008, 31003]);
+    let answer = outcome(&agent, &executor, &agent.command(JANE)).await;
+    assert_eq!((answer.code.as_str(), answer.retry_safe), ("directory_unavailable", true));
+}
+
+#[tokio::test]
+async fn a_write_without_an_answer_is_looked_into() {
+    let agent = Enrolled::new().await;
+    let directory = Scripted::default()
+        .resets([Err(uncertain()), Err(uncertain())])
+        .pwd_last_set([Ok(8), Ok(7), Ok(7)])
+        .checks([Ok(PasswordCheck::Right)]);
+    let (executor, _failed) = agent.executor(Arc::new(directory));
+    assert_eq!(outcome(&agent, &executor, &agent.command(JANE)).await.status, Status::Succeeded);
+    let answer = outcome(&agent, &executor, &agent.command(JANE)).await;
+    assert_eq!((answer.code.as_str(), answer.retry_safe), ("directory_unavailable", true));
+}
+
+/// Leaves a journal as a crash leaves it.
+async fn crashed(agent: &Enrolled, command: &Command, started: bool) {
+    let journal = agent.journal();
+    journal.receive(command, &agent.delivery(command).command_jws, None).await.unwrap();
+    if started {
+        journal.start(command.jti, Scripted::account(7)).await.unwrap();
+    }
+}
+
+async fn after_crash(agent: &Enrolled, directory: Scripted, command: &Command) -> Outcome {
+    let (executor, _failed) = agent.executor(Arc::new(directory));
+    let mut concluded = executor.concluded();
+    executor.resume().unwrap();
+    next_outcome(agent, &mut concluded, command).await
+}
+
+#[tokio::test]
+async fn after_a_crash_what_was_started_is_looked_into_and_never_written_again() {
+    let cases = [
+        (vec![7, 7], None, "interrupted", true),
+        (vec![8], Some(PasswordCheck::Right), "password_reset", false),
+        (vec![8], Some(PasswordCheck::Wrong), "unknown", false),
+        (vec![8], Some(PasswordCheck::Unclear), "unknown", false),
+    ];
+    for (pwd_last_set, check, code, retry_safe) in cases {
+        let agent = Enrolled::new().await;
+        let command = agent.command(JANE);
+        crashed(&agent, &command, true).await;
+        let directory = Scripted::default().pwd_last_set(pwd_last_set.into_iter().map(Ok)).checks(check.map(Ok));
+        // Long after exp, too.
+        agent.clock.set(NOW + 1000);
+        let answer = after_crash(&agent, directory, &command).await;
+        assert_eq!((answer.code.as_str(), answer.retry_safe), (code, retry_safe));
+    }
+}
+
+#[tokio::test]
+async fn after_a_crash_what_was_only_received_is_executed_if_there_is_time() {
+    let agent = Enrolled::new().await;
+    let command = agent.command(JANE);
+    crashed(&agent, &command, false).await;
+    assert_eq!(after_crash(&agent, Scripted::default().resets(resets(1)), &command).await.status, Status::Succeeded);
+    let late = Enrolled::new().await;
+    let command = late.command(JANE);
+    crashed(&late, &command, false).await;
+    late.clock.set(NOW + 120);
+    assert_eq!(after_crash(&late, Scripted::default(), &command).await.status, Status::Expired);
+}
+
+#[tokio::test]
+async fn while_a_controller_is_silent_others_go_on_and_the_same_account_waits() {
+    let agent = Enrolled::new().await;
+    let command = agent.command(JANE);
+    crashed(&agent, &command, true).await;
+    let silent = (0..1000).map(|_| Err(DirectoryError::Unavailable("no answer".into())));
+    let directory = Arc::new(Scripted::default().pwd_last_set(silent).resets(resets(2)));
+    let options = Options { parallel: 1, backoff_base: Duration::from_millis(50), ..quick() };
+    let (executor, _failed) = agent.executor_with(directory.clone(), agent.journal(), options);
+    executor.resume().unwrap();
+    directory.called("pwd_last_set", 1).await;
+    // The same account by its other name, and then another account.
+    executor.deliver(agent.delivery(&agent.command("00000000-0000-0000-0000-000000000001"))).await.unwrap();
+    executor.deliver(agent.delivery(&agent.command(JANE))).await.unwrap();
+    directory.called("find 0000", 1).await;
+    let answer = outcome(&agent, &executor, &agent.command("joe@corp.example")).await;
+    assert_eq!(answer.status, Status::Succeeded);
+    directory.called("pwd_last_set", 3).await;
+    assert!(
+        !directory
+            .calls()
+            .iter()
+            .any(|call| call.starts_with("reset CN=0000") || call.contains(NEW_PASSWORD) && call.contains(JANE))
+    );
+    executor.stop();
+    deadline(executor.idle()).await;
+    assert_eq!(executor.core.journal.unfinished().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_stop_finishes_what_was_started_and_leaves_the_rest_to_the_next_process() {
+    let agent = Enrolled::new().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let directory = Arc::new(Scripted::default().resets(resets(1)).gated(gate.clone()));
+    let (executor, _failed) = agent.executor(directory.clone());
+    let (running, waiting) = (agent.command(JANE), agent.command(JANE));
+    executor.deliver(agent.delivery(&running)).await.unwrap();
+    executor.deliver(agent.delivery(&waiting)).await.unwrap();
+    directory.called("reset", 1).await;
+    executor.stop();
+    assert_eq!(executor.deliver(agent.delivery(&agent.command(JANE))).await.unwrap(), None);
+    gate.add_permits(1);
+    deadline(executor.idle()).await;
+    assert_eq!(agent.outcome(&agent_outcome(&executor, &running), &running).status, Status::Succeeded);
+    let left: Vec<_> = executor.core.journal.unfinished().unwrap().iter().map(|entry| entry.command).collect();
+    assert_eq!(left, [waiting.jti]);
+}

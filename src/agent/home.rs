@@ -1,0 +1,172 @@
+//! The agent's folder on its host.
+//!
+//! | file | what |
+//! |---|---|
+//! | `agent.toml` | the configuration, written by people |
+//! | `identity.json` | who the agent is, and whose commands it takes; there once it is enrolled |
+//! | `enrolment.json` | an enrolment that has begun |
+//! | `signing-key.jwk`, `sealing-key.jwk` | the private keys: made here, never leave |
+//! | `journal.redb` | every command and its outcome |
+//! | `events.jsonl` | the event log |
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::enrollment::AgentKeys;
+use crate::protocol::ids::{AgentId, JournalId, PortalId, TenantId};
+use crate::protocol::jose::{PublicKey, SealingKey, SigningKey};
+use crate::storage::{FileError, PrivateFile};
+
+/// Where an agent keeps everything, unless it is told otherwise.
+pub const DEFAULT_HOME: &str = "/var/lib/writeback-agent";
+
+/// The folder. Nothing in it is touched before a method says so.
+#[derive(Clone, Debug)]
+pub struct Home {
+    folder: PathBuf,
+}
+
+/// Who the agent is, and whose commands it takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// The agent.
+    pub agent: AgentId,
+    /// The organisation it serves.
+    pub tenant: TenantId,
+    /// The relay's public URL.
+    pub relay: String,
+    /// The journal it was enrolled with.
+    pub journal: JournalId,
+    /// The portals whose commands it takes, each with its pinned keys.
+    pub portals: BTreeMap<PortalId, Vec<PublicKey>>,
+}
+
+/// The agent's private keys.
+#[derive(Debug)]
+pub struct Keys {
+    /// Signs outcomes and assertions.
+    pub signing: SigningKey,
+    /// Opens sealed passwords.
+    pub sealing: SealingKey,
+}
+
+impl Keys {
+    /// Their public halves.
+    #[must_use]
+    pub fn public(&self) -> AgentKeys {
+        AgentKeys { signing: self.signing.public().clone(), sealing: self.sealing.public().clone() }
+    }
+}
+
+impl Home {
+    /// In this folder.
+    #[must_use]
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { folder: folder.into() }
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.folder.join("agent.toml")
+    }
+
+    /// The journal.
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.folder.join("journal.redb")
+    }
+
+    /// The event log.
+    #[must_use]
+    pub fn events(&self) -> PathBuf {
+        self.folder.join("events.jsonl")
+    }
+
+    pub(super) fn identity_file(&self) -> PrivateFile {
+        PrivateFile::new(self.folder.join("identity.json"))
+    }
+
+    pub(super) fn enrolment_file(&self) -> PrivateFile {
+        PrivateFile::new(self.folder.join("enrolment.json"))
+    }
+
+    pub(super) fn signing_key_file(&self) -> PrivateFile {
+        PrivateFile::new(self.folder.join("signing-key.jwk"))
+    }
+
+    pub(super) fn sealing_key_file(&self) -> PrivateFile {
+        PrivateFile::new(self.folder.join("sealing-key.jwk"))
+    }
+
+    /// Who the agent is; nothing if it is not enrolled.
+    ///
+    /// # Errors
+    /// If the file is unreadable, damaged, or open to others.
+    pub fn identity(&self) -> Result<Option<Identity>, FileError> {
+        read_json(&self.identity_file())
+    }
+
+    /// The private keys.
+    ///
+    /// # Errors
+    /// If a file is missing, unreadable, damaged, or open to others.
+    pub fn keys(&self) -> Result<Keys, FileError> {
+        let (signing, sealing) = (self.signing_key_file(), self.sealing_key_file());
+        Ok(Keys {
+            signing: SigningKey::from_jwk(&signing.read()?).map_err(|e| signing.contents(e))?,
+            sealing: SealingKey::from_jwk(&sealing.read()?).map_err(|e| sealing.contents(e))?,
+        })
+    }
+}
+
+/// What stands in `file`; nothing if there is no such file.
+pub(super) fn read_json<T: DeserializeOwned>(file: &PrivateFile) -> Result<Option<T>, FileError> {
+    if !file.exists() {
+        return Ok(None);
+    }
+    serde_json::from_str(&file.read()?).map(Some).map_err(|e| file.contents(e))
+}
+
+pub(super) fn write_json(file: &PrivateFile, value: &impl Serialize) -> Result<(), FileError> {
+    file.replace(&serde_json::to_string_pretty(value).map_err(|e| file.contents(e))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::clock::System;
+
+    #[test]
+    fn a_key_that_others_may_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::new(dir.path());
+        home.signing_key_file().replace(&SigningKey::generate(&System).unwrap().to_jwk()).unwrap();
+        home.sealing_key_file().replace(&SealingKey::generate().unwrap().to_jwk().unwrap()).unwrap();
+        home.keys().unwrap();
+        set_permissions(home.sealing_key_file().path(), Permissions::from_mode(0o604)).unwrap();
+        assert!(matches!(home.keys(), Err(FileError::Mode { .. })));
+    }
+
+    #[test]
+    fn a_damaged_identity_is_an_error_and_names_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::new(dir.path());
+        assert_eq!(home.identity().unwrap(), None);
+        home.identity_file().replace(r#"{"agent":"#).unwrap();
+        assert!(home.identity().unwrap_err().to_string().contains("identity.json"));
+    }
+}

@@ -1,0 +1,45 @@
+//! What can be set when an agent is opened, each with its reason.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::config::DEFAULT_PARALLEL;
+
+/// How an agent works. The defaults are right for a service; tests shorten the times.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// A PEM file with a private CA, trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// How many accounts are written at the same time.
+    pub parallel: usize,
+    /// Between the two questions to a domain controller after a crash: a write that was under way has arrived by then.
+    pub recovery_interval: Duration,
+    /// The first pause before connecting, or asking a silent controller, again; it doubles each time, with full jitter.
+    pub backoff_base: Duration,
+    /// The longest such pause.
+    pub backoff_max: Duration,
+    /// A session that has lived this long was healthy: the next pause is the first again.
+    pub healthy_after: Duration,
+    /// The shortest pause when the relay does not know the agent: only people can mend that.
+    pub unknown_agent_pause: Duration,
+    /// How often the directory is checked while a session is open.
+    pub preflight_interval: Duration,
+    /// How long a stop waits for what is running and for the relay to store the last outcomes.
+    pub stop_deadline: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            ca_file: None,
+            parallel: DEFAULT_PARALLEL,
+            recovery_interval: Duration::from_secs(5),
+            backoff_base: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(60),
+            healthy_after: Duration::from_secs(30),
+            unknown_agent_pause: Duration::from_secs(60),
+            preflight_interval: Duration::from_secs(15 * 60),
+            stop_deadline: Duration::from_secs(30),
+        }
+    }
+}

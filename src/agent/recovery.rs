@@ -1,0 +1,160 @@
+//! Was it done? The question after a crash between "started" and an outcome, and after a write that nobody answered.
+//! Only the domain controller that was asked to write knows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::backoff::Backoff;
+use super::directory::{Account, Directory, DirectoryError, PasswordCheck};
+use crate::clock::Random;
+use crate::protocol::command::Options;
+use crate::protocol::password::Password;
+
+/// What the domain controller's answers mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// The account has the new password.
+    Done,
+    /// The account has not been written.
+    NotDone,
+    /// Somebody has written the account, and it can't be said who.
+    Unknown,
+}
+
+/// How patiently it asks.
+#[derive(Clone)]
+pub(super) struct Patience {
+    /// Between the two questions.
+    pub(super) interval: Duration,
+    /// The first pause after a question that was not answered.
+    pub(super) backoff_base: Duration,
+    /// The longest such pause.
+    pub(super) backoff_max: Duration,
+}
+
+/// Asks the account's controller until it answers, however long that takes. `before` is the account as it was before
+/// the write; `new_password` is absent if it can't be opened any more. It writes nothing, so it can be dropped.
+pub(super) async fn find_out(
+    directory: &dyn Directory,
+    before: &Account,
+    new_password: Option<&Password>,
+    options: Options,
+    patience: &Patience,
+    random: Arc<dyn Random>,
+) -> Finding {
+    let mut backoff = Backoff::new(patience.backoff_base, patience.backoff_max, random);
+    loop {
+        match ask(directory, before, new_password, options, patience.interval).await {
+            Ok(finding) => return finding,
+            // The account is gone, or may not be read any more.
+            Err(DirectoryError::Refused { .. }) => return Finding::Unknown,
+            Err(DirectoryError::Unavailable(_) | DirectoryError::Uncertain(_)) => sleep(backoff.pause()).await,
+        }
+    }
+}
+
+async fn ask(
+    directory: &dyn Directory,
+    before: &Account,
+    new_password: Option<&Password>,
+    options: Options,
+    interval: Duration,
+) -> Result<Finding, DirectoryError> {
+    let changed = directory.pwd_last_set(before).await? != before.pwd_last_set || {
+        // The write may still have been under way at the first question.
+        sleep(interval).await;
+        directory.pwd_last_set(before).await? != before.pwd_last_set
+    };
+    // It was 0, and the write would have left it at 0.
+    let proves_nothing = options.force_change_at_next_logon && before.pwd_last_set == 0;
+    if !changed && !proves_nothing {
+        return Ok(Finding::NotDone);
+    }
+    let Some(password) = new_password else { return Ok(Finding::Unknown) };
+    Ok(match directory.try_password(before, password).await? {
+        PasswordCheck::Right => Finding::Done,
+        PasswordCheck::Wrong if !changed => Finding::NotDone,
+        PasswordCheck::Wrong | PasswordCheck::Unclear => Finding::Unknown,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::testing::{Scripted, deadline};
+    use crate::clock::System;
+
+    const PATIENCE: Patience = Patience {
+        interval: Duration::from_millis(5),
+        backoff_base: Duration::from_millis(1),
+        backoff_max: Duration::from_millis(5),
+    };
+    const FORCED: Options = Options { unlock: false, force_change_at_next_logon: true, enforce_history: false };
+
+    fn down() -> DirectoryError {
+        DirectoryError::Unavailable("no answer".into())
+    }
+
+    async fn finding(directory: &Scripted, before: i64, options: Options) -> Finding {
+        let password = Password::new("New-Passw0rd".into()).unwrap();
+        let before = Scripted::account(before);
+        let asked = find_out(directory, &before, Some(&password), options, &PATIENCE, System::random());
+        deadline(asked).await
+    }
+
+    #[tokio::test]
+    async fn unchanged_twice_is_not_done_and_no_password_is_tried() {
+        let directory = Scripted::default().pwd_last_set([Ok(7), Ok(7)]);
+        assert_eq!(finding(&directory, 7, Options::default()).await, Finding::NotDone);
+        assert_eq!(directory.calls(), ["pwd_last_set", "pwd_last_set"]);
+    }
+
+    #[tokio::test]
+    async fn a_write_that_arrives_between_the_questions_is_found() {
+        let directory = Scripted::default().pwd_last_set([Ok(7), Ok(8)]).checks([Ok(PasswordCheck::Right)]);
+        assert_eq!(finding(&directory, 7, Options::default()).await, Finding::Done);
+    }
+
+    #[tokio::test]
+    async fn changed_is_done_only_if_the_new_password_is_right() {
+        for (check, expected) in [
+            (PasswordCheck::Right, Finding::Done),
+            (PasswordCheck::Wrong, Finding::Unknown),
+            (PasswordCheck::Unclear, Finding::Unknown),
+        ] {
+            let directory = Scripted::default().pwd_last_set([Ok(8)]).checks([Ok(check)]);
+            assert_eq!(finding(&directory, 7, Options::default()).await, expected, "{check:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn where_unchanged_proves_nothing_the_password_decides() {
+        for (check, expected) in [
+            (PasswordCheck::Right, Finding::Done),
+            (PasswordCheck::Wrong, Finding::NotDone),
+            (PasswordCheck::Unclear, Finding::Unknown),
+        ] {
+            let directory = Scripted::default().pwd_last_set([Ok(0), Ok(0)]).checks([Ok(check)]);
+            assert_eq!(finding(&directory, 0, FORCED).await, expected, "{check:?}");
+        }
+        let directory = Scripted::default().pwd_last_set([Ok(9)]).checks([Ok(PasswordCheck::Wrong)]);
+        assert_eq!(finding(&directory, 0, FORCED).await, Finding::Unknown);
+    }
+
+    #[tokio::test]
+    async fn a_silent_controller_is_asked_until_it_answers() {
+        let directory = Scripted::default()
+            .pwd_last_set([Err(down()), Ok(8), Ok(8)])
+            .checks([Err(down()), Ok(PasswordCheck::Right)]);
+        assert_eq!(finding(&directory, 7, Options::default()).await, Finding::Done);
+    }
+
+    #[tokio::test]
+    async fn an_account_that_is_gone_is_for_people() {
+        let gone = DirectoryError::Refused { code: crate::protocol::outcome::Code::UserNotFound, detail: "".into() };
+        let directory = Scripted::default().pwd_last_set([Err(gone)]);
+        assert_eq!(finding(&directory, 7, Options::default()).await, Finding::Unknown);
+    }
+}

@@ -1,0 +1,136 @@
+//! The running agent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::connection::Dialer;
+use super::directory::Directory;
+use super::error::AgentError;
+use super::events::{About, EventLog};
+use super::executor::Executor;
+use super::home::{Home, Identity};
+use super::journal::{Journal, JournalError};
+use super::options::Options;
+use super::preflight::Preflight;
+use super::reconnect::Link;
+use crate::clock::{Clock, Random};
+use crate::protocol::event::Event;
+use crate::protocol::ids::InstanceId;
+
+/// How often the journal forgets what is old enough.
+const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// An enrolled agent, opened and not yet connected.
+pub struct Agent {
+    identity: Arc<Identity>,
+    link: Link,
+    failed: mpsc::Receiver<AgentError>,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Agent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Agent({})", self.identity.agent)
+    }
+}
+
+impl Agent {
+    /// Opens the agent of a folder: identity, keys and journal are read and checked. Nothing is executed yet.
+    ///
+    /// # Errors
+    /// If it is not enrolled, or a file is missing, damaged, open to others, or of another enrolment.
+    pub fn open(
+        home: &Home,
+        directory: Arc<dyn Directory>,
+        options: Options,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, AgentError> {
+        let events = EventLog::open(&home.events(), clock.clone());
+        let opened = events.map_err(AgentError::from).and_then(|events| {
+            Self::assemble(home, directory, options, clock, random, events.clone()).inspect_err(|error| {
+                events.record(Event::ConfigurationError, &error.to_string(), &About::default());
+            })
+        })?;
+        Ok(opened)
+    }
+
+    fn assemble(
+        home: &Home,
+        directory: Arc<dyn Directory>,
+        options: Options,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        events: EventLog,
+    ) -> Result<Self, AgentError> {
+        let not_enrolled = || AgentError::NotEnrolled { folder: home.folder().display().to_string() };
+        let identity = Arc::new(home.identity()?.ok_or_else(not_enrolled)?);
+        let keys = Arc::new(home.keys()?);
+        let journal = Journal::open(&home.journal(), identity.journal)?;
+        let dialer = Dialer::new(&options, identity.clone(), keys.clone(), clock.clone(), random.clone())?;
+        let preflight = Preflight::new(directory.clone(), events.clone(), clock.clone());
+        let (executor, failed) = Executor::new(
+            identity.clone(),
+            keys,
+            directory,
+            journal,
+            events.clone(),
+            &options,
+            clock.clone(),
+            random.clone(),
+        );
+        let instance = InstanceId::new(&*clock, &*random);
+        let link = Link { dialer, executor, preflight, events, options, instance, random };
+        Ok(Self { identity, link, failed, clock })
+    }
+
+    /// Who the agent is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Runs until `stop`, then finishes what it has begun.
+    ///
+    /// # Errors
+    /// If the relay says that this agent must not come back, or the journal fails. Whatever was going on, the journal
+    /// knows where the next process has to go on.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), AgentError> {
+        let (events, executor) = (self.link.events.clone(), self.link.executor.clone());
+        let message = format!("the agent {} has started", self.identity.agent);
+        events.record(Event::WriteBackServiceStarted, &message, &About::default());
+        executor.resume()?;
+        let ended = tokio::select! {
+            biased;
+            Some(failure) = self.failed.recv() => Err(failure),
+            error = purge(&executor, &*self.clock) => Err(error.into()),
+            ended = self.link.keep(&stop) => ended,
+        };
+        executor.stop();
+        if timeout(self.link.options.stop_deadline, executor.idle()).await.is_err() {
+            tracing::warn!("stopping before everything has ended; the journal knows where to go on");
+        }
+        if let Err(error @ (AgentError::Journal(_) | AgentError::Panicked { .. })) = &ended {
+            events.record(Event::ConfigurationError, &error.to_string(), &About::default());
+        }
+        events.record(Event::WriteBackServiceStopped, "the agent has stopped", &About::default());
+        ended
+    }
+}
+
+/// Now and then, until the journal fails.
+async fn purge(executor: &Executor, clock: &dyn Clock) -> JournalError {
+    let mut often = interval(PURGE_INTERVAL);
+    loop {
+        often.tick().await;
+        match executor.core.journal.purge(clock.now()).await {
+            Ok(0) => {}
+            Ok(purged) => tracing::info!(purged, "the journal has forgotten old commands"),
+            Err(error) => return error,
+        }
+    }
+}

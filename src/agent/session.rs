@@ -1,0 +1,267 @@
+//! One session: from `Hello` to its end. It sees a stream and a sink of frames, never a socket.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
+
+use super::error::AgentError;
+use super::executor::{Concluded, Executor, outcome_frame};
+use super::preflight::Preflight;
+use crate::protocol::frame::{CloseReason, FrameError, FromAgent, FromRelay, v1};
+use crate::protocol::ids::{CommandId, InstanceId};
+
+/// For each step that opens a session, and for each frame to be written.
+pub(super) const STEP: Duration = Duration::from_secs(10);
+/// How long the relay may take to answer a close.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// As many ids as fit into a frame with the rest of `Hello`. The relay asks about the others by delivering them.
+const MAX_UNFINISHED: usize = 400;
+/// A heartbeat interval below this is a mistake.
+const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(20);
+
+/// Frames, both ways.
+pub(super) struct Frames {
+    pub(super) incoming: Pin<Box<dyn Stream<Item = Result<FromRelay, Lost>> + Send>>,
+    pub(super) outgoing: Pin<Box<dyn Sink<FromAgent, Error = Lost> + Send>>,
+}
+
+/// Why there is no session any more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Lost {
+    /// The relay closed it and said why.
+    #[error("the relay closed the session ({code} {reason})")]
+    Closed { code: u16, reason: String },
+    /// The connection is gone.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    /// Nothing came for two and a half heartbeat intervals.
+    #[error("the relay has gone silent")]
+    Silent,
+    /// A frame was not taken off our hands in time.
+    #[error("the relay takes no more frames")]
+    Stuck,
+    /// No `Welcome` in time.
+    #[error("the relay did not answer the hello")]
+    NoWelcome,
+    /// What came is not what was expected.
+    #[error("the relay sent {0}")]
+    Frame(#[from] FrameError),
+}
+
+impl Lost {
+    /// The error behind it, if the agent must not come back.
+    pub(super) fn for_good(&self) -> Option<AgentError> {
+        match self {
+            Self::Closed { code, reason } if !CloseReason::may_come_back(*code) => {
+                Some(match CloseReason::from_code(*code) {
+                    Some(CloseReason::Revoked) => AgentError::Revoked,
+                    Some(CloseReason::Displaced) => AgentError::Displaced,
+                    Some(CloseReason::ForeignJournal) => AgentError::ForeignJournal,
+                    _ => AgentError::Refused { code: *code, reason: reason.clone() },
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Why a session stopped working.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SessionError {
+    /// The session alone.
+    #[error(transparent)]
+    Lost(#[from] Lost),
+    /// The whole agent.
+    #[error(transparent)]
+    Agent(#[from] AgentError),
+}
+
+/// How [`Session::serve`] ended, with the session still open.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// What it was to serve until has happened.
+    Until,
+    /// The relay asks for another session in place of this one, after a pause.
+    GoAway { reason: String, reconnect_after: Duration },
+}
+
+/// An open session.
+pub(super) struct Session {
+    frames: Frames,
+    executor: Executor,
+    preflight: Preflight,
+    preflight_interval: Duration,
+    next_preflight: Instant,
+    concluded: broadcast::Receiver<Concluded>,
+    heartbeat: Duration,
+    /// The relay node's name.
+    pub(super) node: String,
+    /// Whether a portal has approved the agent.
+    pub(super) approved: bool,
+}
+
+impl Session {
+    /// Says `Hello`, waits for `Welcome`, and sends every outcome the relay has not stored.
+    pub(super) async fn open(
+        mut frames: Frames,
+        instance: InstanceId,
+        capacity: u32,
+        executor: Executor,
+        preflight: Preflight,
+        preflight_interval: Duration,
+    ) -> Result<Self, SessionError> {
+        let journal = &executor.core.journal;
+        let unfinished = journal.unfinished().map_err(AgentError::from)?;
+        let hello = v1::Hello {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            instance: instance.to_string(),
+            journal: executor.core.identity.journal.to_string(),
+            unfinished: unfinished.iter().take(MAX_UNFINISHED).map(|entry| entry.command.to_string()).collect(),
+            capacity,
+        };
+        send(&mut frames, FromAgent::Hello(hello)).await?;
+        let first = timeout(STEP, frames.incoming.next()).await.map_err(|_| Lost::NoWelcome)?;
+        let FromRelay::Welcome(welcome) = first.ok_or_else(ended)?? else {
+            return Err(Lost::Frame(FrameError::UnknownKind).into());
+        };
+        // Listening before reading the journal, so that no outcome falls in between.
+        let concluded = executor.concluded();
+        let heartbeat = Duration::from_millis(welcome.heartbeat_interval_ms.into()).max(SHORTEST_HEARTBEAT);
+        let (next_preflight, node, approved) = (Instant::now(), welcome.node, welcome.approved);
+        let mut session = Self {
+            frames,
+            executor,
+            preflight,
+            preflight_interval,
+            next_preflight,
+            concluded,
+            heartbeat,
+            node,
+            approved,
+        };
+        session.send_unstored().await?;
+        Ok(session)
+    }
+
+    /// Serves until something happens. It may be called again on a session that is still open.
+    pub(super) async fn serve(&mut self, until: impl Future<Output = ()> + Send) -> Result<End, SessionError> {
+        let mut until = pin!(until);
+        // Earlier than promised, for the way takes time.
+        let often = self.heartbeat.mul_f64(0.75);
+        let mut beat = interval_at(Instant::now() + often, often);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let silence = self.heartbeat.mul_f64(2.5);
+        let mut silent = pin!(sleep_until(Instant::now() + silence));
+        let check = |preflight: Preflight, at: Instant| {
+            Box::pin(async move {
+                sleep_until(at).await;
+                preflight.report().await
+            })
+        };
+        let mut report = check(self.preflight.clone(), self.next_preflight);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut until => return Ok(End::Until),
+                () = &mut silent => return Err(Lost::Silent.into()),
+                _ = beat.tick() => self.send(FromAgent::Heartbeat(v1::Heartbeat {})).await?,
+                outcome = self.concluded.recv() => match outcome {
+                    Ok(concluded) => self.send(outcome_frame(concluded)).await?,
+                    Err(RecvError::Lagged(_) | RecvError::Closed) => self.send_unstored().await?,
+                },
+                frame = self.frames.incoming.next() => {
+                    let frame = frame.ok_or_else(ended)??;
+                    silent.as_mut().reset(Instant::now() + silence);
+                    if let Some(end) = self.take(frame).await? {
+                        return Ok(end);
+                    }
+                }
+                found = &mut report => {
+                    self.send(FromAgent::Preflight(found)).await?;
+                    self.next_preflight = Instant::now() + self.preflight_interval;
+                    report = check(self.preflight.clone(), self.next_preflight);
+                }
+            }
+        }
+    }
+
+    async fn take(&mut self, frame: FromRelay) -> Result<Option<End>, SessionError> {
+        match frame {
+            FromRelay::Deliver(delivery) => {
+                if let Some(answer) = self.executor.deliver(delivery).await? {
+                    self.send(answer).await?;
+                }
+            }
+            FromRelay::OutcomeStored(stored) => {
+                let id: CommandId = stored.command.parse().map_err(|_| Lost::Frame(FrameError::Malformed))?;
+                self.executor.stored(id).await.map_err(AgentError::from)?;
+            }
+            FromRelay::Heartbeat(_) => {}
+            FromRelay::GoAway(advice) => {
+                let reconnect_after = Duration::from_millis(advice.reconnect_after_ms.into());
+                return Ok(Some(End::GoAway { reason: advice.reason, reconnect_after }));
+            }
+            FromRelay::Welcome(_) => return Err(Lost::Frame(FrameError::UnknownKind).into()),
+        }
+        Ok(None)
+    }
+
+    /// Lets what runs finish and the relay store the outcomes, within `deadline`; takes no new command.
+    pub(super) async fn leave(mut self, deadline: Duration) {
+        self.executor.stop();
+        let leaving = v1::Leaving { reason: "the agent stops".to_owned() };
+        let settled = async {
+            self.send(FromAgent::Leaving(leaving)).await?;
+            let executor = self.executor.clone();
+            // The relay may say GoAway meanwhile; that changes nothing.
+            while self.serve(executor.settled()).await? != End::Until {}
+            Ok::<_, SessionError>(())
+        };
+        match timeout(deadline, settled).await {
+            Ok(Ok(())) => self.close().await,
+            Ok(Err(error)) => tracing::warn!(%error, "the session ended before the agent could leave it"),
+            Err(_) => {
+                tracing::warn!("stopping before everything is answered; the journal knows where to go on");
+                self.close().await;
+            }
+        }
+    }
+
+    /// Closes it, and waits a moment for the relay to see that.
+    pub(super) async fn close(mut self) {
+        let closed = async {
+            self.frames.outgoing.close().await?;
+            while self.frames.incoming.next().await.transpose()?.is_some() {}
+            Ok::<_, Lost>(())
+        };
+        // It is over, one way or the other.
+        let _ = timeout(FAREWELL, closed).await;
+    }
+
+    async fn send_unstored(&mut self) -> Result<(), SessionError> {
+        for concluded in self.executor.core.journal.unstored().map_err(AgentError::from)? {
+            self.send(outcome_frame(concluded)).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, frame: FromAgent) -> Result<(), Lost> {
+        send(&mut self.frames, frame).await
+    }
+}
+
+async fn send(frames: &mut Frames, frame: FromAgent) -> Result<(), Lost> {
+    timeout(STEP, frames.outgoing.send(frame)).await.map_err(|_| Lost::Stuck)?
+}
+
+fn ended() -> Lost {
+    Lost::Broken("it ended without a word".to_owned())
+}
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

@@ -1,0 +1,225 @@
+//! A session, fed with frames by hand.
+
+use std::sync::Arc;
+
+use futures_util::{sink, stream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::agent::directory::Directory;
+use crate::agent::events::EventLog;
+use crate::agent::testing::{Enrolled, JANE, Scripted, deadline};
+use crate::clock::System;
+use crate::protocol::command::Command;
+
+const LONG: u32 = 60_000;
+
+/// The relay's end.
+struct Relay {
+    to_agent: mpsc::UnboundedSender<Result<FromRelay, Lost>>,
+    from_agent: mpsc::UnboundedReceiver<FromAgent>,
+}
+
+fn wired() -> (Relay, Frames) {
+    let (to_agent, incoming) = mpsc::unbounded_channel();
+    let (outgoing, from_agent) = mpsc::unbounded_channel();
+    let incoming = stream::unfold(incoming, |mut rx| async { rx.recv().await.map(|frame| (frame, rx)) });
+    let outgoing = sink::unfold(outgoing, |tx: mpsc::UnboundedSender<FromAgent>, frame| async {
+        tx.send(frame).map_err(|_| Lost::Broken("hung up".into()))?;
+        Ok(tx)
+    });
+    (Relay { to_agent, from_agent }, Frames { incoming: Box::pin(incoming), outgoing: Box::pin(outgoing) })
+}
+
+impl Relay {
+    fn say(&self, frame: FromRelay) {
+        self.to_agent.send(Ok(frame)).unwrap();
+    }
+
+    fn welcome(&self, heartbeat_interval_ms: u32) {
+        let node = "node-1".to_owned();
+        self.say(FromRelay::Welcome(v1::Welcome { node, heartbeat_interval_ms, ..Default::default() }));
+    }
+
+    fn stored(&self, command: &Command) {
+        self.say(FromRelay::OutcomeStored(v1::OutcomeStored { command: command.jti.to_string() }));
+    }
+
+    async fn hear(&mut self) -> FromAgent {
+        deadline(self.from_agent.recv()).await.expect("the agent hung up")
+    }
+
+    /// The next outcome; other frames are passed over.
+    async fn outcome(&mut self) -> v1::Outcome {
+        loop {
+            if let FromAgent::Outcome(outcome) = self.hear().await {
+                return outcome;
+            }
+        }
+    }
+}
+
+struct Serving {
+    relay: Relay,
+    executor: Executor,
+    ended: JoinHandle<Result<End, SessionError>>,
+}
+
+async fn open(agent: &Enrolled, executor: &Executor, heartbeat: u32) -> (Relay, Result<Session, SessionError>) {
+    let (relay, frames) = wired();
+    relay.welcome(heartbeat);
+    (relay, open_with(agent, executor, frames).await)
+}
+
+async fn open_with(agent: &Enrolled, executor: &Executor, frames: Frames) -> Result<Session, SessionError> {
+    let events = EventLog::open(&agent.home().events(), agent.clock.clone()).unwrap();
+    let preflight = Preflight::new(executor.core.directory.clone(), events, agent.clock.clone());
+    let instance = InstanceId::new(&System, &System);
+    Session::open(frames, instance, 8, executor.clone(), preflight, Duration::from_secs(60)).await
+}
+
+async fn serving(agent: &Enrolled, directory: Arc<dyn Directory>, heartbeat: u32) -> Serving {
+    let (executor, _) = agent.executor(directory);
+    let (relay, session) = open(agent, &executor, heartbeat).await;
+    let mut session = session.unwrap();
+    let ended = tokio::spawn(async move { session.serve(std::future::pending()).await });
+    Serving { relay, executor, ended }
+}
+
+#[tokio::test]
+async fn hello_says_who_and_what_is_unfinished_and_a_preflight_follows_the_welcome() {
+    let agent = Enrolled::new().await;
+    let command = agent.command(JANE);
+    let journal = agent.journal();
+    journal.receive(&command, &agent.delivery(&command).command_jws, None).await.unwrap();
+    drop(journal);
+    let mut serving = serving(&agent, Arc::new(Scripted::default()), LONG).await;
+    let FromAgent::Hello(hello) = serving.relay.hear().await else { panic!("hello comes first") };
+    assert_eq!(hello.journal, agent.identity.journal.to_string());
+    assert_eq!((hello.unfinished, hello.capacity), (vec![command.jti.to_string()], 8));
+    assert!(matches!(serving.relay.hear().await, FromAgent::Preflight(_)));
+}
+
+#[tokio::test]
+async fn a_delivery_is_answered_with_received_and_then_the_outcome() {
+    let agent = Enrolled::new().await;
+    let mut serving = serving(&agent, Arc::new(Scripted::default().resets([Ok(())])), LONG).await;
+    let command = agent.command(JANE);
+    serving.relay.say(FromRelay::Deliver(agent.delivery(&command)));
+    let id = command.jti.to_string();
+    let mut order = Vec::new();
+    while order.len() < 2 {
+        match serving.relay.hear().await {
+            FromAgent::Received(received) if received.command == id => order.push("received"),
+            FromAgent::Outcome(outcome) if outcome.command == id => order.push("outcome"),
+            _ => {}
+        }
+    }
+    order.sort_unstable();
+    assert_eq!(order, ["outcome", "received"]);
+}
+
+#[tokio::test]
+async fn an_outcome_is_sent_on_every_session_until_the_relay_has_stored_it() {
+    let agent = Enrolled::new().await;
+    let command = agent.command(JANE);
+    let mut serving = serving(&agent, Arc::new(Scripted::default().resets([Ok(())])), LONG).await;
+    serving.relay.say(FromRelay::Deliver(agent.delivery(&command)));
+    let first = serving.relay.outcome().await;
+    drop(serving.relay);
+    deadline(serving.ended).await.unwrap().unwrap_err();
+
+    let (mut relay, session) = open(&agent, &serving.executor, LONG).await;
+    assert_eq!(relay.outcome().await, first);
+    let mut session = session.unwrap();
+    let ended = tokio::spawn(async move { session.serve(std::future::pending()).await });
+    relay.stored(&command);
+    // Taken in after it: when this is answered, the other has been, too.
+    relay.say(FromRelay::Deliver(agent.delivery(&command)));
+    assert_eq!(relay.outcome().await, first);
+    drop(relay);
+    deadline(ended).await.unwrap().unwrap_err();
+
+    let (mut relay, _session) = open(&agent, &serving.executor, LONG).await;
+    assert!(matches!(relay.hear().await, FromAgent::Hello(_)));
+    assert!(relay.from_agent.try_recv().is_err(), "it was sent again after it was stored");
+}
+
+#[tokio::test]
+async fn heartbeats_come_and_a_silent_relay_is_dropped() {
+    let agent = Enrolled::new().await;
+    let mut serving = serving(&agent, Arc::new(Scripted::default()), 40).await;
+    while !matches!(serving.relay.hear().await, FromAgent::Heartbeat(_)) {}
+    let error = deadline(serving.ended).await.unwrap().unwrap_err();
+    assert!(matches!(error, SessionError::Lost(Lost::Silent)), "{error}");
+}
+
+#[tokio::test]
+async fn go_away_ends_serving_and_leaves_the_session_open() {
+    let agent = Enrolled::new().await;
+    let (executor, _) = agent.executor(Arc::new(Scripted::default().resets([Ok(())])));
+    let (mut relay, session) = open(&agent, &executor, LONG).await;
+    let mut session = session.unwrap();
+    relay.say(FromRelay::GoAway(v1::GoAway { reason: "drain".into(), reconnect_after_ms: 7, close_after_ms: 9 }));
+    let end = deadline(session.serve(std::future::pending())).await.unwrap();
+    assert_eq!(end, End::GoAway { reason: "drain".into(), reconnect_after: Duration::from_millis(7) });
+    let _still = tokio::spawn(async move { session.serve(std::future::pending()).await });
+    relay.say(FromRelay::Deliver(agent.delivery(&agent.command(JANE))));
+    relay.outcome().await;
+}
+
+#[tokio::test]
+async fn leaving_says_so_and_waits_for_what_runs_and_for_the_relay_to_store_it() {
+    let agent = Enrolled::new().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let directory = Arc::new(Scripted::default().resets([Ok(())]).gated(gate.clone()));
+    let (executor, _) = agent.executor(directory.clone());
+    let (mut relay, session) = open(&agent, &executor, LONG).await;
+    let mut session = session.unwrap();
+    let stop = CancellationToken::new();
+    let asked = stop.clone();
+    let left = tokio::spawn(async move {
+        session.serve(asked.cancelled()).await.unwrap();
+        session.leave(Duration::from_secs(15)).await;
+    });
+    let command = agent.command(JANE);
+    relay.say(FromRelay::Deliver(agent.delivery(&command)));
+    directory.called("reset", 1).await;
+    stop.cancel();
+    while !matches!(relay.hear().await, FromAgent::Leaving(_)) {}
+    gate.add_permits(1);
+    relay.outcome().await;
+    assert!(!left.is_finished(), "it did not wait for the relay");
+    relay.stored(&command);
+    drop(relay.to_agent);
+    deadline(left).await.unwrap();
+    assert!(executor.core.journal.open_entries().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn anything_but_a_welcome_opens_no_session() {
+    let agent = Enrolled::new().await;
+    let (executor, _) = agent.executor(Arc::new(Scripted::default()));
+    let (relay, frames) = wired();
+    relay.say(FromRelay::Heartbeat(v1::Heartbeat {}));
+    assert!(deadline(open_with(&agent, &executor, frames)).await.is_err());
+    let (relay, frames) = wired();
+    drop(relay.to_agent);
+    assert!(deadline(open_with(&agent, &executor, frames)).await.is_err());
+}
+
+#[test]
+fn a_close_code_says_whether_to_come_back() {
+    let closed = |code| Lost::Closed { code, reason: String::new() }.for_good();
+    assert!(matches!(closed(CloseReason::Revoked.code()), Some(AgentError::Revoked)));
+    assert!(matches!(closed(CloseReason::Displaced.code()), Some(AgentError::Displaced)));
+    assert!(matches!(closed(CloseReason::ForeignJournal.code()), Some(AgentError::ForeignJournal)));
+    assert!(matches!(closed(CloseReason::ProtocolError.code()), Some(AgentError::Refused { code: 4500, .. })));
+    assert!(matches!(closed(4999), Some(AgentError::Refused { .. })));
+    for reason in [CloseReason::Drain, CloseReason::Overload, CloseReason::Silent, CloseReason::Internal] {
+        assert!(closed(reason.code()).is_none(), "{reason:?}");
+    }
+    assert!(closed(1006).is_none() && Lost::Silent.for_good().is_none());
+}

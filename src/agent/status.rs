@@ -1,0 +1,54 @@
+//! What `writeback-agent status` prints.
+
+use std::fmt::Write;
+
+use super::error::AgentError;
+use super::events::last_lines;
+use super::home::Home;
+use super::journal::{Journal, JournalError};
+use crate::storage::DatabaseError;
+
+const EVENTS: usize = 10;
+
+/// Everything that can be said about the agent in a folder, for people. It changes nothing.
+///
+/// # Errors
+/// If it is not enrolled, or its identity or keys can't be read.
+pub fn status(home: &Home) -> Result<String, AgentError> {
+    let folder = home.folder().display().to_string();
+    let identity = home.identity()?.ok_or_else(|| AgentError::NotEnrolled { folder: folder.clone() })?;
+    let fingerprint = home.keys()?.public().fingerprint(identity.agent);
+    let mut text = format!(
+        "folder       {folder}\nagent        {}\ntenant       {}\nrelay        {}\nfingerprint  {fingerprint}\n",
+        identity.agent, identity.tenant, identity.relay
+    );
+    for (portal, keys) in &identity.portals {
+        let keys: Vec<_> = keys.iter().map(|key| key.thumbprint().to_string()).collect();
+        line(&mut text, "portal", &format!("{portal} (key {})", keys.join(", ")));
+    }
+    line(&mut text, "commands", &commands(Journal::open(&home.journal(), identity.journal)));
+    match last_lines(&home.events(), EVENTS) {
+        Ok(events) if events.is_empty() => line(&mut text, "events", "none yet"),
+        Ok(events) => line(&mut text, "events", &events.join("\n             ")),
+        Err(error) => line(&mut text, "events", &format!("{}: can't be read: {error}", home.events().display())),
+    }
+    Ok(text)
+}
+
+fn line(text: &mut String, name: &str, value: &str) {
+    // Writing to a text does not fail.
+    let _ = writeln!(text, "{name:<12} {value}");
+}
+
+fn commands(journal: Result<Journal, JournalError>) -> String {
+    let counted = journal.and_then(|journal| Ok((journal.unfinished()?.len(), journal.unstored()?.len())));
+    match counted {
+        Ok((unfinished, unstored)) => {
+            format!("{unfinished} without an outcome, {unstored} outcomes that the relay has not stored")
+        }
+        Err(JournalError::Database(DatabaseError::InUse { .. })) => {
+            "the agent is running and has its journal open, so they can't be counted now".to_owned()
+        }
+        Err(error) => error.to_string(),
+    }
+}
