@@ -2,6 +2,7 @@
 
 mod active_directory;
 mod agent;
+mod bad_input;
 mod contract;
 mod house;
 mod interop;

@@ -101,6 +101,9 @@ fn server_config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
     let chain = CertificateDer::pem_file_iter(&files.cert_file)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|e| file(&files.cert_file, format!("no PEM certificate can be read: {e}")))?;
+    if chain.is_empty() {
+        return Err(file(&files.cert_file, "it holds no PEM certificate".to_owned()));
+    }
     let key = PrivateKeyDer::from_pem_file(&files.key_file)
         .map_err(|e| file(&files.key_file, format!("no PEM private key can be read: {e}")))?;
     let pair = |e: rustls::Error| TlsError::Pair {

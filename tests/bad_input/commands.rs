@@ -1,0 +1,209 @@
+use std::time::Duration;
+
+use serde_json::json;
+use writeback_relay::clock::{System, UnixTime};
+use writeback_relay::protocol::assertion::PortalAssertion;
+use writeback_relay::protocol::ids::{AgentId, CommandId};
+use writeback_relay::protocol::jose::{SigningKey, Validity, base64url, from_base64url};
+
+use super::{audited, counted};
+use crate::support::raw_agent::RawAgent;
+use crate::support::relay::{Answered, RawPortal, Relay, TENANT, TestPortal, now};
+
+struct Stage {
+    relay: Relay,
+    portal: TestPortal,
+    agent: RawAgent,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let relay = Relay::start().await;
+        let portal = relay.portal("portal-1").await;
+        let agent = RawAgent::enrolled(&relay, &portal).await;
+        Self { relay, portal, agent }
+    }
+
+    fn reset(&self) -> String {
+        self.portal.raw.reset(self.agent.agent, self.agent.sealing.public(), "jane@corp.example", "Pass-Word-2026").1
+    }
+
+    /// The relay refuses `jws` with this status and code, and stores nothing.
+    async fn refused(&self, jws: &str, status: u16, code: &str) {
+        let answered = self.portal.raw.submit(jws, 0).await;
+        assert_eq!((answered.status, answered.problem().as_str()), (status, code), "{}", answered.text());
+        counted(&self.relay, code).await;
+    }
+}
+
+/// The same JWS under another header; its signature no longer fits, which is found last.
+fn with_header(jws: &str, change: impl FnOnce(&mut serde_json::Value)) -> String {
+    let (header, rest) = jws.split_once('.').unwrap();
+    let mut header = serde_json::from_slice(&from_base64url(header).unwrap()).unwrap();
+    change(&mut header);
+    format!("{}.{rest}", base64url(header.to_string().as_bytes()))
+}
+
+#[tokio::test]
+async fn a_command_that_is_no_good_jws_is_refused() {
+    let stage = Stage::new().await;
+    let good = stage.reset();
+    for malformed in ["", "x", "a.b", "a.b.c", "....", &good[1..], &good.replace('.', "")] {
+        stage.refused(malformed, 400, "malformed").await;
+    }
+    stage.refused(&with_header(&good, |h| h["typ"] = json!("JWT")), 400, "malformed").await;
+    stage.refused(&with_header(&good, |h| h["crit"] = json!(["exp"])), 400, "malformed").await;
+    stage.refused(&with_header(&good, |h| h["alg"] = json!("none")), 401, "wrong_algorithm").await;
+    stage.refused(&with_header(&good, |h| h["alg"] = json!("ES256")), 401, "wrong_algorithm").await;
+    stage.refused(&with_header(&good, |h| h["alg"] = json!("HS256")), 401, "wrong_algorithm").await;
+    stage.refused(&with_header(&good, |h| h["kid"] = json!("nobody")), 401, "unknown_key").await;
+    stage.refused(&with_header(&good, |h| h["more"] = json!(1)), 401, "bad_signature").await;
+    let (_, other) = stage.portal.raw.reset(stage.agent.agent, stage.agent.sealing.public(), "joe@corp.example", "x");
+    let mixed = format!("{}.{}", good.rsplit_once('.').unwrap().0, other.rsplit_once('.').unwrap().1);
+    stage.refused(&mixed, 401, "bad_signature").await;
+    audited(&stage.relay, "command_refused", "the signature does not fit");
+    audited(&stage.relay, "command_refused", "the kid header names no known key");
+}
+
+#[tokio::test]
+async fn a_command_out_of_its_time_is_refused() {
+    let stage = Stage::new().await;
+    let (raw, agent) = (&stage.portal.raw, &stage.agent);
+    let timed = |iat: i64, exp: i64| {
+        let mut command = raw.command(agent.agent, "jane@corp.example");
+        command.validity = Validity { iat: UnixTime(now().0 + iat), exp: UnixTime(now().0 + exp) };
+        raw.sealed(command, agent.sealing.public(), "Pass-Word-2026").1
+    };
+    stage.refused(&timed(-60, -1), 422, "expired").await;
+    stage.refused(&timed(-60, 0), 422, "expired").await;
+    stage.refused(&timed(0, 301), 422, "unprocessable").await;
+    stage.refused(&timed(10, 5), 422, "unprocessable").await;
+    stage.refused(&timed(90, 120), 422, "unprocessable").await;
+}
+
+#[tokio::test]
+async fn a_command_for_an_agent_that_is_not_in_service_is_refused() {
+    let stage = Stage::new().await;
+    let raw = &stage.portal.raw;
+    let for_agent =
+        |agent: AgentId| raw.reset(agent, stage.agent.sealing.public(), "jane@corp.example", "Pass-Word-2026").1;
+    stage.refused(&for_agent(AgentId::new(&System, &System)), 404, "unknown_agent").await;
+    let pending = RawAgent::pending(&stage.relay, &stage.portal).await;
+    stage.refused(&for_agent(pending.agent), 409, "agent_pending").await;
+    stage.relay.admin().revoke_agent(&TENANT.parse().unwrap(), pending.agent).await.unwrap();
+    stage.refused(&for_agent(pending.agent), 403, "agent_revoked").await;
+    let answered = raw.submit(&stage.reset(), 0).await;
+    assert_eq!((answered.status, answered.problem().as_str()), (503, "no_agent"), "{}", answered.text());
+    assert_eq!(answered.headers["retry-after"], "2");
+}
+
+#[tokio::test]
+async fn a_command_of_another_tenant_portal_or_kind_is_refused() {
+    let stage = Stage::new().await;
+    let raw = &stage.portal.raw;
+    stage.relay.admin().add_tenant("fabrikam".parse().unwrap()).await.unwrap();
+    let key = stage.agent.sealing.public();
+
+    let mut other_tenant = raw.command(stage.agent.agent, "jane@corp.example");
+    other_tenant.tenant = "fabrikam".parse().unwrap();
+    stage.refused(&raw.sealed(other_tenant, key, "Pass-Word-2026").1, 422, "unprocessable").await;
+    let mut unsealed = raw.command(stage.agent.agent, "jane@corp.example");
+    stage.refused(&unsealed.sign(&raw.key).unwrap(), 422, "unprocessable").await;
+    unsealed.iss = "portal-2".parse().unwrap();
+    stage.refused(&raw.sealed(unsealed, key, "Pass-Word-2026").1, 422, "unprocessable").await;
+
+    let second = stage.relay.portal("portal-2").await;
+    let stolen = second.raw.submit(&stage.reset(), 0).await;
+    assert_eq!((stolen.status, stolen.problem().as_str()), (401, "unknown_key"), "another portal's command");
+
+    let bearer = raw.assertion().sign(&raw.key).unwrap();
+    let elsewhere =
+        raw.send(|http, relay| http.get(format!("{relay}/v1/tenants/fabrikam/agents")).bearer_auth(bearer)).await;
+    assert_eq!((elsewhere.status, elsewhere.problem().as_str()), (403, "tenant_not_granted"));
+    counted(&stage.relay, "tenant_not_granted").await;
+}
+
+#[tokio::test]
+async fn a_jti_is_never_used_again_with_another_body() {
+    let stage = Stage::new().await;
+    let (raw, key) = (&stage.portal.raw, stage.agent.sealing.public());
+    let (command, first) = raw.reset(stage.agent.agent, key, "jane@corp.example", "Pass-Word-2026");
+    let (_, second) = raw.sealed(command.clone(), key, "Pass-Word-2027");
+    assert_eq!(raw.submit(&first, 0).await.problem(), "no_agent");
+    stage.refused(&second, 409, "command_conflict").await;
+    assert_eq!(raw.submit(&first, 0).await.problem(), "no_agent", "the same is answered the same");
+    let view: serde_json::Value = raw.follow(command.jti, 0).await.json();
+    assert_eq!((&view["state"], &view["reason"]), (&json!("undeliverable"), &json!("no_agent")));
+}
+
+#[tokio::test]
+async fn bodies_that_are_too_large_or_of_another_kind_are_refused() {
+    let stage = Stage::new().await;
+    let raw = &stage.portal.raw;
+    stage.refused(&"a".repeat(8193), 413, "too_large").await;
+    stage.refused(&"a".repeat(8192), 400, "malformed").await;
+    let post = |content_type: &'static str, path: &'static str, body: &'static str| async move {
+        let bearer = raw.assertion().sign(&raw.key).unwrap();
+        raw.send(|http, relay| {
+            http.post(format!("{relay}{path}")).bearer_auth(bearer).header("content-type", content_type).body(body)
+        })
+        .await
+    };
+    let problem = |answered: &Answered| (answered.status, answered.problem());
+    let commands = "/v1/tenants/contoso/commands";
+    assert_eq!(problem(&post("application/json", commands, "{}").await), (415, "unsupported_media_type".into()));
+    let invitations = "/v1/tenants/contoso/invitations";
+    assert_eq!(problem(&post("text/plain", invitations, "{}").await), (415, "unsupported_media_type".into()));
+    assert_eq!(problem(&post("application/json", invitations, "{").await), (400, "malformed".into()));
+    assert_eq!(problem(&post("application/json", invitations, "{\"colour\":1}").await), (400, "malformed".into()));
+    assert_eq!(
+        problem(&post("application/json", "/v1/tenants/Contoso!/invitations", "{}").await),
+        (400, "malformed".into())
+    );
+    assert_eq!(problem(&post("application/json", "/v1/nowhere", "{}").await), (404, "not_found".into()));
+    assert_eq!(problem(&post("application/json", "/v1/agent/session", "{}").await), (405, "method_not_allowed".into()));
+    let unknown = raw.follow(CommandId::new(&System, &System), 0).await;
+    assert_eq!(problem(&unknown), (404, "not_found".into()));
+}
+
+#[tokio::test]
+async fn a_portal_assertion_that_does_not_hold_is_refused() {
+    let stage = Stage::new().await;
+    let raw = &stage.portal.raw;
+    let call = |bearer: Option<String>| async move {
+        raw.send(|http, relay| {
+            let call = http.get(format!("{relay}/v1/tenants/{TENANT}/agents"));
+            match bearer {
+                Some(bearer) => call.bearer_auth(bearer),
+                None => call,
+            }
+        })
+        .await
+    };
+    let good = raw.assertion();
+    assert_eq!(call(Some(good.sign(&raw.key).unwrap())).await.status, 200);
+    let changed = |change: fn(&mut PortalAssertion, &RawPortal)| {
+        let mut assertion = raw.assertion();
+        change(&mut assertion, raw);
+        assertion.sign(&raw.key).unwrap()
+    };
+    let stranger = SigningKey::generate(&System).unwrap();
+    for bad in [
+        None,
+        Some("nonsense".to_owned()),
+        Some(good.sign(&stranger).unwrap()),
+        Some(with_header(&good.sign(&raw.key).unwrap(), |h| h["alg"] = json!("none"))),
+        Some(changed(|a, _| a.aud.push('/'))),
+        Some(changed(|a, _| a.sub = "somebody".parse().unwrap())),
+        Some(changed(|a, _| (a.iss, a.sub) = ("nobody".parse().unwrap(), "nobody".parse().unwrap()))),
+        Some(changed(|a, _| a.validity.exp = now())),
+        Some(changed(|a, _| a.validity = Validity::starting(now(), Duration::from_secs(301)))),
+        Some(changed(|a, _| a.validity = Validity::starting(UnixTime(now().0 + 90), Duration::from_secs(60)))),
+        // A command is no assertion, although the same key signed it.
+        Some(stage.reset()),
+    ] {
+        let answered = call(bad).await;
+        assert_eq!((answered.status, answered.problem().as_str()), (401, "invalid_assertion"), "{}", answered.text());
+    }
+    counted(&stage.relay, "invalid_assertion").await;
+}

@@ -1,0 +1,219 @@
+use std::time::Duration;
+
+use futures_util::SinkExt;
+use serde_json::json;
+use tokio_tungstenite::tungstenite::{self, Message};
+use writeback_relay::clock::{System, UnixTime};
+use writeback_relay::protocol::assertion::AgentAssertion;
+use writeback_relay::protocol::frame::{FromAgent, FromRelay, SUBPROTOCOL, v1};
+use writeback_relay::protocol::ids::{AgentId, InstanceId, JournalId};
+use writeback_relay::protocol::jose::{SigningKey, Validity, base64url, from_base64url};
+use writeback_relay::protocol::outcome::Code;
+use writeback_relay::protocol::problem::Problem;
+
+use super::{audited, counted};
+use crate::support::eventually;
+use crate::support::raw_agent::{RawAgent, RawSession};
+use crate::support::relay::{Relay, TestPortal, now, tenant};
+
+async fn stage() -> (Relay, TestPortal, RawAgent) {
+    let relay = Relay::start_with("[session]\nhello_timeout_seconds = 1\nheartbeat_seconds = 1").await;
+    let portal = relay.portal("portal-1").await;
+    let agent = RawAgent::enrolled(&relay, &portal).await;
+    (relay, portal, agent)
+}
+
+/// The upgrade is refused with this problem.
+async fn refused(relay: &Relay, agent: &RawAgent, bearer: &str, subprotocol: &str, code: &str) {
+    let Err(tungstenite::Error::Http(answer)) = agent.upgrade(bearer, subprotocol).await else {
+        panic!("it was not refused: {code}")
+    };
+    let problem: Problem = serde_json::from_slice(answer.body().as_ref().unwrap()).unwrap();
+    assert_eq!(problem.code, code);
+    counted(relay, code).await;
+    assert!(relay.metrics().await.contains(&format!("writeback_handshakes_total{{result=\"{code}\"}}")));
+}
+
+async fn closed_with(mut session: RawSession, relay: &Relay, code: u16, reason: &str) {
+    assert_eq!(session.closed().await, (code, reason.to_owned()));
+    let counted = format!("writeback_session_ends_total{{reason=\"{reason}\"}}");
+    eventually(reason, || async { relay.metrics().await.contains(&counted) }).await;
+}
+
+#[tokio::test]
+async fn an_agent_assertion_that_does_not_hold_or_was_used_opens_nothing() {
+    let (relay, _portal, agent) = stage().await;
+    let changed = |change: fn(&mut AgentAssertion)| {
+        let mut assertion = agent.assertion();
+        change(&mut assertion);
+        assertion.sign(&agent.signing).unwrap()
+    };
+    let good = agent.assertion().sign(&agent.signing).unwrap();
+    let stranger = SigningKey::generate(&System).unwrap();
+    for bad in [
+        "nonsense".to_owned(),
+        agent.assertion().sign(&stranger).unwrap(),
+        changed(|a| a.aud = "https://other.example".into()),
+        changed(|a| a.sub = AgentId::new(&System, &System)),
+        changed(|a| a.validity.exp = now()),
+        changed(|a| a.validity = Validity::starting(now(), Duration::from_secs(301))),
+        changed(|a| a.validity = Validity::starting(UnixTime(now().0 + 90), Duration::from_secs(60))),
+    ] {
+        refused(&relay, &agent, &bad, SUBPROTOCOL, "invalid_assertion").await;
+    }
+    refused(&relay, &agent, &changed(|a| a.tenant = "fabrikam".parse().unwrap()), SUBPROTOCOL, "unknown_agent").await;
+    let nobody = RawAgent::new(&relay);
+    let unknown = nobody.assertion().sign(&nobody.signing).unwrap();
+    refused(&relay, &nobody, &unknown, SUBPROTOCOL, "unknown_agent").await;
+
+    refused(&relay, &agent, &good, "chat.v1", "upgrade_required").await;
+    agent.upgrade(&good, SUBPROTOCOL).await.unwrap();
+    refused(&relay, &agent, &good, SUBPROTOCOL, "assertion_used").await;
+    audited(&relay, "session_refused", "an assertion opens one session");
+}
+
+#[tokio::test]
+async fn an_assertion_stays_used_when_the_relay_starts_again() {
+    let (mut relay, _portal, agent) = stage().await;
+    let good = agent.assertion().sign(&agent.signing).unwrap();
+    agent.upgrade(&good, SUBPROTOCOL).await.unwrap();
+    relay.kill();
+    relay.start_again().await;
+    refused(&relay, &agent, &good, SUBPROTOCOL, "assertion_used").await;
+}
+
+#[tokio::test]
+async fn what_is_no_frame_closes_the_session() {
+    let (relay, _portal, agent) = stage().await;
+    let mut text = agent.open().await;
+    text.0.send(Message::text("hello")).await.unwrap();
+    closed_with(text, &relay, 1003, "text_message").await;
+
+    let mut unknown = agent.open().await;
+    unknown.send_bytes(vec![0xfa, 0x01, 0x00]).await;
+    closed_with(unknown, &relay, 4500, "protocol_error").await;
+
+    let mut garbage = agent.open().await;
+    garbage.send_bytes(vec![0xff; 9]).await;
+    closed_with(garbage, &relay, 4500, "protocol_error").await;
+
+    let mut large = agent.open().await;
+    let padding = FromAgent::Leaving(v1::Leaving { reason: "x".repeat(16 * 1024) });
+    large.send(padding).await;
+    closed_with(large, &relay, 1009, "frame_too_large").await;
+
+    let mut twice = agent.open().await;
+    twice.send(agent.hello(InstanceId::new(&System, &System))).await;
+    closed_with(twice, &relay, 4500, "protocol_error").await;
+}
+
+#[tokio::test]
+async fn an_agent_that_says_nothing_is_left() {
+    let (relay, _portal, agent) = stage().await;
+    closed_with(agent.connect().await, &relay, 4001, "hello_timeout").await;
+    let mut early = agent.connect().await;
+    early.send(FromAgent::Heartbeat(v1::Heartbeat {})).await;
+    closed_with(early, &relay, 4500, "protocol_error").await;
+    closed_with(agent.open().await, &relay, 4000, "silent").await;
+}
+
+#[tokio::test]
+async fn a_foreign_journal_is_refused() {
+    let (relay, _portal, agent) = stage().await;
+    let mut session = agent.connect().await;
+    let FromAgent::Hello(hello) = agent.hello(InstanceId::new(&System, &System)) else { unreachable!() };
+    let journal = JournalId::new(&System, &System).to_string();
+    session.send(FromAgent::Hello(v1::Hello { journal, ..hello })).await;
+    closed_with(session, &relay, 4503, "foreign_journal").await;
+    audited(&relay, "session_refused", "foreign_journal");
+}
+
+#[tokio::test]
+async fn a_newer_process_with_the_same_identity_takes_over_and_an_older_one_does_not() {
+    let (relay, _portal, agent) = stage().await;
+    let older = InstanceId::new(&System, &System);
+    let first = agent.open_as(older).await;
+    let mut sibling = agent.open_as(older).await;
+    sibling.send(FromAgent::Heartbeat(v1::Heartbeat {})).await;
+    // UUIDv7: a later millisecond sorts behind.
+    eventually("the clock moves on", || std::future::ready(InstanceId::new(&System, &System) > older)).await;
+    let newer = agent.open().await;
+    closed_with(first, &relay, 4502, "displaced").await;
+    closed_with(sibling, &relay, 4502, "displaced").await;
+    let mut again = agent.connect().await;
+    again.send(agent.hello(older)).await;
+    closed_with(again, &relay, 4502, "displaced").await;
+    audited(&relay, "session_displaced", &agent.agent.to_string());
+    assert_eq!(relay.admin().sessions().await.unwrap().len(), 1);
+    drop(newer);
+}
+
+#[tokio::test]
+async fn an_outcome_is_taken_only_from_the_agent_that_the_command_names() {
+    let (relay, portal, agent) = stage().await;
+    let other = RawAgent::enrolled(&relay, &portal).await;
+    let (command, jws) = portal.raw.reset(agent.agent, agent.sealing.public(), "jane@corp.example", "Pass-Word-2026");
+    let mut session = agent.open().await;
+    assert_eq!(portal.raw.submit(&jws, 0).await.status, 202);
+    assert_eq!(session.delivery().await.command_jws, jws);
+
+    // In its own name, for a command that names another.
+    let mut thief = other.open().await;
+    thief.send(other.outcome_frame(&command, Code::PasswordReset)).await;
+    closed_with(thief, &relay, 1008, "foreign_outcome").await;
+    // In the other's name.
+    let mut thief = other.open().await;
+    let jws = agent.outcome(&command, Code::PasswordReset).sign(&other.signing).unwrap();
+    thief.send(FromAgent::Outcome(v1::Outcome { command: command.jti.to_string(), jws })).await;
+    closed_with(thief, &relay, 1008, "foreign_outcome").await;
+    // In another tenant's.
+    let mut thief = other.open().await;
+    let mut outcome = other.outcome(&command, Code::PasswordReset);
+    outcome.tenant = "fabrikam".parse().unwrap();
+    let jws = outcome.sign(&other.signing).unwrap();
+    thief.send(FromAgent::Outcome(v1::Outcome { command: command.jti.to_string(), jws })).await;
+    closed_with(thief, &relay, 1008, "foreign_outcome").await;
+    audited(&relay, "outcome_refused", &other.agent.to_string());
+
+    let view: serde_json::Value = portal.raw.follow(command.jti, 0).await.json();
+    assert_eq!(view["state"], json!("delivering"), "nothing of that was stored");
+    session.send(agent.outcome_frame(&command, Code::PasswordReset)).await;
+    assert!(matches!(session.next().await, FromRelay::OutcomeStored(_)));
+}
+
+#[tokio::test]
+async fn an_outcome_with_a_wrong_signature_is_found_by_the_portal() {
+    let (_relay, portal, agent) = stage().await;
+    let mut session = agent.open().await;
+    let subject = writeback_relay::protocol::command::Subject::upn("jane@corp.example").unwrap();
+    let password = writeback_relay::protocol::password::Password::new("Pass-Word-2026".into()).unwrap();
+    let tenant = tenant();
+    let asking = portal.portal.reset(&tenant, &subject, password, Default::default(), Duration::from_secs(30));
+    let answering = async {
+        let delivery = session.delivery().await;
+        let parsed = writeback_relay::protocol::command::Command::parse(&delivery.command_jws).unwrap();
+        let command: writeback_relay::protocol::command::Command = parsed.unverified().unwrap();
+        let jws = agent.outcome(&command, Code::PasswordReset).sign(&agent.signing).unwrap();
+        let (signed, signature) = jws.rsplit_once('.').unwrap();
+        let mut bytes = from_base64url(signature).unwrap();
+        bytes[7] ^= 1;
+        let jws = format!("{signed}.{}", base64url(&bytes));
+        session.send(FromAgent::Outcome(v1::Outcome { command: command.jti.to_string(), jws })).await;
+    };
+    let (answer, ()) = tokio::join!(asking, answering);
+    let answer = answer.unwrap();
+    let writeback_relay::portal::Answer::Unknown { doubt, .. } = answer else { panic!("believed: {answer:?}") };
+    assert!(matches!(doubt, writeback_relay::portal::Doubt::Forged { .. }), "{doubt}");
+}
+
+#[tokio::test]
+async fn a_revoked_agent_is_dropped_at_once_and_does_not_come_back() {
+    let (relay, portal, agent) = stage().await;
+    let session = agent.open().await;
+    let told = portal.portal.revoke(&tenant(), agent.agent).await.unwrap();
+    assert!(matches!(told, writeback_relay::portal::Told::Yes));
+    closed_with(session, &relay, 4501, "revoked").await;
+    let bearer = agent.assertion().sign(&agent.signing).unwrap();
+    refused(&relay, &agent, &bearer, SUBPROTOCOL, "agent_revoked").await;
+    audited(&relay, "agent_revoked", &agent.agent.to_string());
+}
