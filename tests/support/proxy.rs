@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,6 +32,7 @@ pub(crate) struct Proxy {
     address: SocketAddr,
     mode: watch::Sender<Mode>,
     open: watch::Receiver<usize>,
+    accepted: Arc<AtomicUsize>,
     task: AbortHandle,
 }
 
@@ -42,10 +44,12 @@ impl Proxy {
         let (mode, _) = watch::channel(Mode::Pass);
         let (open, open_now) = watch::channel(0);
         let open = Arc::new(open);
-        let modes = mode.clone();
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let (modes, count) = (mode.clone(), Arc::clone(&accepted));
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
                 let (server, mode, open) = (server.clone(), modes.subscribe(), Arc::clone(&open));
                 connections.spawn(async move {
                     open.send_modify(|open| *open += 1);
@@ -54,7 +58,7 @@ impl Proxy {
                 });
             }
         });
-        Self { address, mode, open: open_now, task: task.abort_handle() }
+        Self { address, mode, open: open_now, accepted, task: task.abort_handle() }
     }
 
     /// Where it listens, at 127.0.0.1.
@@ -67,9 +71,9 @@ impl Proxy {
         self.mode.send_replace(mode);
     }
 
-    /// How many connections are open now.
-    pub(crate) fn open(&self) -> usize {
-        *self.open.borrow()
+    /// How many connections there have been.
+    pub(crate) fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::Relaxed)
     }
 
     /// Waits until no connection is open any more.
