@@ -21,7 +21,7 @@ async fn behind_a_proxy() -> (Proxy, Config) {
     let proxy = Proxy::start(dc().ldaps_address()).await;
     let mut config = config();
     config.url = vec![format!("ldaps://localhost:{}", proxy.port())];
-    config.operation_timeout_seconds = 1;
+    config.operation_timeout_seconds = 2;
     (proxy, config)
 }
 
@@ -83,6 +83,17 @@ async fn a_connection_that_was_closed_while_idle_is_replaced() {
     proxy.set(Mode::Cut);
     proxy.all_closed().await;
     proxy.set(Mode::Pass);
+    directory.reset_password(&account, &password(NEW), PLAIN).await.unwrap();
+    assert_eq!(dc().bind(&user.upn, NEW).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_connection_that_a_firewall_forgot_is_replaced() {
+    let (proxy, config) = behind_a_proxy().await;
+    let directory = ActiveDirectory::new(&config).unwrap();
+    let user = dc().create_user("fiona", Ou::Staff, OLD).await;
+    let account = directory.find(&upn(&user.upn)).await.unwrap();
+    proxy.set(Mode::HoldOpen);
     directory.reset_password(&account, &password(NEW), PLAIN).await.unwrap();
     assert_eq!(dc().bind(&user.upn, NEW).await, Ok(()));
 }

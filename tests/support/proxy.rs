@@ -23,6 +23,8 @@ pub(crate) enum Mode {
     HoldAfter(usize),
     /// So many requests from now on are answered; the next reaches the server, and the connection is cut at the answer.
     CutAfter(usize),
+    /// On the connections that are open now answers are held back for ever; on new ones they pass.
+    HoldOpen,
     /// All connections are cut, and new ones too.
     Cut,
 }
@@ -118,15 +120,18 @@ async fn requests(
     mut mode: watch::Receiver<Mode>,
     fate: watch::Sender<Fate>,
 ) -> std::io::Result<()> {
-    let (mut buffer, mut since_set) = ([0; 16 * 1024], 0);
+    let (mut buffer, mut since_set, mut set_while_open) = ([0; 16 * 1024], 0, false);
     loop {
         let length = client.read(&mut buffer).await?;
         if length == 0 {
             return Ok(());
         }
-        since_set = if mode.has_changed().unwrap_or(false) { 1 } else { since_set + 1 };
+        let set = mode.has_changed().unwrap_or(false);
+        since_set = if set { 1 } else { since_set + 1 };
+        set_while_open |= set;
         match *mode.borrow_and_update() {
             Mode::HoldAfter(answered) if since_set > answered => fate.send_replace(Fate::Hold),
+            Mode::HoldOpen if set_while_open => fate.send_replace(Fate::Hold),
             Mode::CutAfter(answered) if since_set > answered => fate.send_replace(Fate::Cut),
             _ => fate.send_replace(Fate::Pass),
         };
