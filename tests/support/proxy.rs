@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,6 +23,8 @@ pub(crate) enum Mode {
     HoldAfter(usize),
     /// So many requests from now on are answered; the next reaches the server, and the connection is cut at the answer.
     CutAfter(usize),
+    /// On the connections that are open now answers are held back for ever; on new ones they pass.
+    HoldOpen,
     /// All connections are cut, and new ones too.
     Cut,
 }
@@ -31,6 +34,7 @@ pub(crate) struct Proxy {
     address: SocketAddr,
     mode: watch::Sender<Mode>,
     open: watch::Receiver<usize>,
+    accepted: Arc<AtomicUsize>,
     task: AbortHandle,
 }
 
@@ -42,10 +46,12 @@ impl Proxy {
         let (mode, _) = watch::channel(Mode::Pass);
         let (open, open_now) = watch::channel(0);
         let open = Arc::new(open);
-        let modes = mode.clone();
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let (modes, count) = (mode.clone(), Arc::clone(&accepted));
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::Relaxed);
                 let (server, mode, open) = (server.clone(), modes.subscribe(), Arc::clone(&open));
                 connections.spawn(async move {
                     open.send_modify(|open| *open += 1);
@@ -54,7 +60,7 @@ impl Proxy {
                 });
             }
         });
-        Self { address, mode, open: open_now, task: task.abort_handle() }
+        Self { address, mode, open: open_now, accepted, task: task.abort_handle() }
     }
 
     /// Where it listens, at 127.0.0.1.
@@ -67,9 +73,9 @@ impl Proxy {
         self.mode.send_replace(mode);
     }
 
-    /// How many connections are open now.
-    pub(crate) fn open(&self) -> usize {
-        *self.open.borrow()
+    /// How many connections there have been.
+    pub(crate) fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::Relaxed)
     }
 
     /// Waits until no connection is open any more.
@@ -114,15 +120,18 @@ async fn requests(
     mut mode: watch::Receiver<Mode>,
     fate: watch::Sender<Fate>,
 ) -> std::io::Result<()> {
-    let (mut buffer, mut since_set) = ([0; 16 * 1024], 0);
+    let (mut buffer, mut since_set, mut set_while_open) = ([0; 16 * 1024], 0, false);
     loop {
         let length = client.read(&mut buffer).await?;
         if length == 0 {
             return Ok(());
         }
-        since_set = if mode.has_changed().unwrap_or(false) { 1 } else { since_set + 1 };
+        let set = mode.has_changed().unwrap_or(false);
+        since_set = if set { 1 } else { since_set + 1 };
+        set_while_open |= set;
         match *mode.borrow_and_update() {
             Mode::HoldAfter(answered) if since_set > answered => fate.send_replace(Fate::Hold),
+            Mode::HoldOpen if set_while_open => fate.send_replace(Fate::Hold),
             Mode::CutAfter(answered) if since_set > answered => fate.send_replace(Fate::Cut),
             _ => fate.send_replace(Fate::Pass),
         };

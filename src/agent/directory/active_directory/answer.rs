@@ -3,7 +3,7 @@
 //! Active Directory puts a Windows error code before the diagnostic message, as eight hex digits, and that code says
 //! more than the LDAP result: a weak password is `0000052D` with result 53 from Windows and with 19 from Samba. So the
 //! code is looked at first, and then the result. A modify is one transaction ([MS-ADTS] 3.1.1.5.3): whatever the
-//! refusal, nothing was changed.
+//! refusal, nothing was changed, and what is not known is `internal`: not done, may be tried again.
 
 use ldap3::LdapResult;
 
@@ -18,6 +18,9 @@ const INVALID_PASSWORD: u32 = 0x56;
 const PASSWORD_RESTRICTION: u32 = 0x52d;
 /// `ERROR_DS_INSUFF_ACCESS_RIGHTS`: no right to write an attribute.
 const INSUFFICIENT_ACCESS: u32 = 0x2098;
+
+/// The LDAP result `referral`.
+const REFERRAL: u32 = 10;
 
 /// How much of a diagnostic message is passed on, in characters.
 const DIAGNOSTIC_CHARS: usize = 300;
@@ -40,8 +43,6 @@ pub(super) fn refusal(result: &LdapResult, controller: &str, doing: &str) -> Dir
     };
     DirectoryError::Refused { code, detail }
 }
-
-const REFERRAL: u32 = 10;
 
 fn code(result: &LdapResult) -> Code {
     match (windows_error(&result.text), result.rc) {

@@ -91,17 +91,17 @@ impl Controller {
         self.kept().is_some()
     }
 
-    /// Asks, on the kept connection or a new one. If the kept one turns out to be closed, it asks once more on a new
-    /// one: so the connection that comes back was alive a moment ago.
+    /// Asks, on the kept connection or a new one. A kept one may have been closed while idle, or a firewall may have
+    /// forgotten it; then this asks once more on a new one. So the connection that comes back was alive a moment ago.
     pub(super) async fn search(&self, search: impl Fn(&Bound) -> Search) -> Result<Found, ControllerError> {
-        if let Some(bound) = self.kept() {
-            match self.search_on(bound, &search).await {
-                Err(RequestError::NotSent | RequestError::Lost) => {}
-                answered => return answered.map_err(|error| self.no_answer(error)),
-            }
+        if let Some(bound) = self.kept()
+            && let Ok(found) = self.search_on(bound, &search).await
+        {
+            return Ok(found);
         }
         let bound = self.connect().await?;
-        self.search_on(bound, &search).await.map_err(|error| self.no_answer(error))
+        let controller = self.name().to_owned();
+        self.search_on(bound, &search).await.map_err(|error| ControllerError::NoAnswer { controller, error })
     }
 
     async fn search_on(&self, bound: Arc<Bound>, search: impl Fn(&Bound) -> Search) -> Result<Found, RequestError> {
@@ -175,9 +175,5 @@ impl Controller {
 
     fn unreachable(&self, why: String) -> ControllerError {
         ControllerError::Unreachable { controller: self.name().to_owned(), why }
-    }
-
-    fn no_answer(&self, error: RequestError) -> ControllerError {
-        ControllerError::NoAnswer { controller: self.name().to_owned(), error }
     }
 }

@@ -1,5 +1,7 @@
 //! The write.
 
+use std::sync::Arc;
+
 use zeroize::Zeroizing;
 
 use super::answer::refusal;
@@ -9,7 +11,6 @@ use crate::agent::directory::DirectoryError;
 use crate::protocol::command::Options;
 use crate::protocol::outcome::Code;
 use crate::protocol::password::Password;
-use std::sync::Arc;
 
 /// Sets the password, and what `options` ask for, in one modify.
 pub(super) async fn reset(
