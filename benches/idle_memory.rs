@@ -1,1 +1,3 @@
+//! What one idle agent costs.
+
 fn main() {}
