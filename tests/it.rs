@@ -3,4 +3,5 @@
 mod interop;
 mod never_panics;
 mod portal;
+mod protocol_doc;
 mod vectors;
