@@ -1,5 +1,6 @@
 //! A portal against a relay that is honest, broken, or taken over.
 
+mod command_line;
 mod fake_relay;
 
 use std::sync::Arc;

@@ -243,10 +243,12 @@ fn read_password() -> Outcome<Password> {
     // byte, since whoever writes may keep the pipe open after the line.
     const LONGEST: usize = 4 * 256 + 2;
     let mut line = Zeroizing::new(Vec::with_capacity(LONGEST));
-    for byte in File::from(stdin().as_fd().try_clone_to_owned()?).bytes().take(LONGEST) {
-        match byte? {
-            b'\n' => break,
-            byte => line.push(byte),
+    let mut input = File::from(stdin().as_fd().try_clone_to_owned()?);
+    let mut one = Zeroizing::new([0]);
+    while line.len() < LONGEST && input.read(&mut one[..])? == 1 {
+        match *one {
+            [b'\n'] => break,
+            [byte] => line.push(byte),
         }
     }
     let line = line.as_slice();
