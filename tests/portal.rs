@@ -171,6 +171,11 @@ async fn a_wrong_fingerprint_and_an_unattested_agent_are_not_approved() {
     let spelled = agent.fingerprint().to_lowercase().replace('-', " ");
     assert!(matches!(world.portal.approve(&tenant(), agent.id, &spelled).await.unwrap(), Told::Yes));
 
+    // Keys that came later are not approved with the fingerprint of the first.
+    world.relay.change(agent.id, |view| view.sealing_key = intruder.keys().sealing);
+    let refused = world.portal.approve(&tenant(), agent.id, &agent.fingerprint()).await;
+    assert!(matches!(refused, Err(PortalError::NotAttested { .. })), "{refused:?}");
+
     // An invitation is for one agent.
     world.relay.list(intruder.enrolled(&code));
     let agents = world.portal.agents(&tenant()).await.unwrap();
