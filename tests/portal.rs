@@ -316,11 +316,24 @@ async fn a_refusal_after_a_lost_answer_is_unknown_and_not_an_error() {
     world.trusted_agent().await;
     world.relay.then(|_| Reply::Lost);
     world.relay.then(|_| Reply::Problem(ProblemCode::UnknownKey));
-    assert!(matches!(doubt(world.reset(LONG).await.unwrap()), Doubt::RelayLost { .. }));
+    assert!(matches!(doubt(world.reset(LONG).await.unwrap()), Doubt::Lost { .. }));
     // Without the loss nothing was done, and the error says so.
     world.relay.then(|_| Reply::Problem(ProblemCode::UnknownKey));
     let error = world.reset(LONG).await.unwrap_err();
     assert!(matches!(&error, PortalError::Relay(e) if e.retry_safe()), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_breaks_while_a_command_is_on_its_way_makes_its_outcome_unknown() {
+    let world = World::new().await;
+    let agent = world.trusted_agent().await;
+    let trust = world.dir.path().join("portal/trust.json");
+    world.relay.then(move |command| {
+        std::fs::write(trust, "damaged").unwrap();
+        succeeds(&agent)(command)
+    });
+    let doubt = doubt(world.reset(LONG).await.unwrap());
+    assert!(matches!(&doubt, Doubt::Lost { reason } if reason.contains("trust.json")), "{doubt:?}");
 }
 
 #[tokio::test]

@@ -133,8 +133,8 @@ async fn run(cli: Cli) -> Outcome<u8> {
         let public = Home::new(&home).init(&Config { id: id.clone(), relay, ca_file }, &System)?;
         let jwk = serde_json::to_string(&public)?;
         say(&format!(
-            "The portal's public key:\n\n{jwk}\n\nThe relay's operator registers it, for each tenant it serves, \
-             with:\n\nwriteback-relay portal add {id} --key - --tenant TENANT <<'END'\n{jwk}\nEND\n"
+            "The portal's public key:\n\n{jwk}\n\nThe relay's operator registers it, with a --tenant for each \
+             tenant it serves:\n\nwriteback-relay portal add {id} --key - --tenant TENANT <<'END'\n{jwk}\nEND\n"
         ))?;
         return Ok(exit::SUCCEEDED);
     }
@@ -144,7 +144,9 @@ async fn run(cli: Cli) -> Outcome<u8> {
         Command::Invite { tenant, auto_approve } => {
             let code = portal.invite(&tenant, auto_approve).await?.to_text()?;
             say(&format!("{}\n", &*code))?;
-            eprintln!("This is a secret. On the agent's host, within 24 hours: writeback-agent enroll");
+            eprintln!(
+                "This is a secret. On the agent's host, within 24 hours, run `writeback-agent enroll -` and paste it."
+            );
         }
         Command::Agents { tenant, json } => {
             let agents = portal.agents(&tenant).await?;
