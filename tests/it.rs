@@ -15,5 +15,6 @@ mod house;
 mod interop;
 mod never_panics;
 mod portal;
+mod protocol_doc;
 mod support;
 mod vectors;

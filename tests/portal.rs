@@ -1,5 +1,6 @@
 //! A portal against a relay that is honest, broken, or taken over.
 
+mod command_line;
 mod fake_relay;
 
 use std::sync::Arc;
@@ -170,6 +171,11 @@ async fn a_wrong_fingerprint_and_an_unattested_agent_are_not_approved() {
     let spelled = agent.fingerprint().to_lowercase().replace('-', " ");
     assert!(matches!(world.portal.approve(&tenant(), agent.id, &spelled).await.unwrap(), Told::Yes));
 
+    // Keys that came later are not approved with the fingerprint of the first.
+    world.relay.change(agent.id, |view| view.sealing_key = intruder.keys().sealing);
+    let refused = world.portal.approve(&tenant(), agent.id, &agent.fingerprint()).await;
+    assert!(matches!(refused, Err(PortalError::NotAttested { .. })), "{refused:?}");
+
     // An invitation is for one agent.
     world.relay.list(intruder.enrolled(&code));
     let agents = world.portal.agents(&tenant()).await.unwrap();
@@ -310,11 +316,24 @@ async fn a_refusal_after_a_lost_answer_is_unknown_and_not_an_error() {
     world.trusted_agent().await;
     world.relay.then(|_| Reply::Lost);
     world.relay.then(|_| Reply::Problem(ProblemCode::UnknownKey));
-    assert!(matches!(doubt(world.reset(LONG).await.unwrap()), Doubt::RelayLost { .. }));
+    assert!(matches!(doubt(world.reset(LONG).await.unwrap()), Doubt::Lost { .. }));
     // Without the loss nothing was done, and the error says so.
     world.relay.then(|_| Reply::Problem(ProblemCode::UnknownKey));
     let error = world.reset(LONG).await.unwrap_err();
     assert!(matches!(&error, PortalError::Relay(e) if e.retry_safe()), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_breaks_while_a_command_is_on_its_way_makes_its_outcome_unknown() {
+    let world = World::new().await;
+    let agent = world.trusted_agent().await;
+    let trust = world.dir.path().join("portal/trust.json");
+    world.relay.then(move |command| {
+        std::fs::write(trust, "damaged").unwrap();
+        succeeds(&agent)(command)
+    });
+    let doubt = doubt(world.reset(LONG).await.unwrap());
+    assert!(matches!(&doubt, Doubt::Lost { reason } if reason.contains("trust.json")), "{doubt:?}");
 }
 
 #[tokio::test]

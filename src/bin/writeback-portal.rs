@@ -133,8 +133,8 @@ async fn run(cli: Cli) -> Outcome<u8> {
         let public = Home::new(&home).init(&Config { id: id.clone(), relay, ca_file }, &System)?;
         let jwk = serde_json::to_string(&public)?;
         say(&format!(
-            "The portal's public key:\n\n{jwk}\n\nThe relay's operator registers it, for each tenant it serves, \
-             with:\n\nwriteback-relay portal add {id} --key - --tenant TENANT <<'END'\n{jwk}\nEND\n"
+            "The portal's public key:\n\n{jwk}\n\nThe relay's operator registers it, with a --tenant for each \
+             tenant it serves:\n\nwriteback-relay portal add {id} --key - --tenant TENANT <<'END'\n{jwk}\nEND\n"
         ))?;
         return Ok(exit::SUCCEEDED);
     }
@@ -144,7 +144,9 @@ async fn run(cli: Cli) -> Outcome<u8> {
         Command::Invite { tenant, auto_approve } => {
             let code = portal.invite(&tenant, auto_approve).await?.to_text()?;
             say(&format!("{}\n", &*code))?;
-            eprintln!("This is a secret. On the agent's host, within 24 hours: writeback-agent enroll");
+            eprintln!(
+                "This is a secret. On the agent's host, within 24 hours, run `writeback-agent enroll -` and paste it."
+            );
         }
         Command::Agents { tenant, json } => {
             let agents = portal.agents(&tenant).await?;
@@ -243,10 +245,12 @@ fn read_password() -> Outcome<Password> {
     // byte, since whoever writes may keep the pipe open after the line.
     const LONGEST: usize = 4 * 256 + 2;
     let mut line = Zeroizing::new(Vec::with_capacity(LONGEST));
-    for byte in File::from(stdin().as_fd().try_clone_to_owned()?).bytes().take(LONGEST) {
-        match byte? {
-            b'\n' => break,
-            byte => line.push(byte),
+    let mut input = File::from(stdin().as_fd().try_clone_to_owned()?);
+    let mut one = Zeroizing::new([0]);
+    while line.len() < LONGEST && input.read(&mut one[..])? == 1 {
+        match *one {
+            [b'\n'] => break,
+            [byte] => line.push(byte),
         }
     }
     let line = line.as_slice();

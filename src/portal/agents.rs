@@ -267,3 +267,49 @@ fn verify(
     let keys = keys.clone();
     Ok(if trusted { Standing::Trusted { keys, since: now } } else { Standing::Attested { keys, since: now } })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, System};
+    use crate::portal::trust_store::{Invitation, TrustStore};
+    use crate::protocol::enrolment_code::Secret;
+    use crate::protocol::ids::InvitationId;
+    use crate::protocol::jose::{SealingKey, SigningKey};
+
+    #[test]
+    fn auto_approval_ends_with_the_invitation() {
+        let dir = tempfile::tempdir().unwrap();
+        TrustStore::create(dir.path()).unwrap();
+        let mut store = TrustStore::open(dir.path(), System::clock()).unwrap().read().unwrap();
+        let tenant: TenantId = "contoso".parse().unwrap();
+        let expires_at = UnixTime(1000);
+        let mut enrolled_and_judged_at = |now| {
+            let (id, invitation) = (AgentId::new(&System, &System), InvitationId::new(&System, &System));
+            let open = Invitation { secret: Secret::new([3; 32]), expires_at, auto_approve: true };
+            store.tenant(&tenant).invitations.insert(invitation, open);
+            let signing_key = SigningKey::generate(&System).unwrap().public().clone();
+            let sealing_key = SealingKey::generate().unwrap().public().clone();
+            let keys = AgentKeys { signing: signing_key.clone(), sealing: sealing_key.clone() };
+            let view = AgentView {
+                agent: id,
+                name: String::new(),
+                status: AgentStatus::Pending,
+                online: true,
+                version: None,
+                enrolled_at: System.now(),
+                invitation,
+                signing_key,
+                sealing_key,
+                attestation: Attestation::new(tenant.clone(), id, &keys).sign(invitation, &[3; 32]).unwrap(),
+                preflight: None,
+            };
+            let agent = judge(&mut store, &tenant, view, now);
+            assert!(store.tenant(&tenant).invitations.is_empty(), "the secret was not destroyed");
+            agent.standing
+        };
+        assert!(matches!(enrolled_and_judged_at(UnixTime(999)), Some(Standing::Trusted { .. })));
+        // Somebody who found the code later, and a relay that redeems it, still meet a person.
+        assert!(matches!(enrolled_and_judged_at(expires_at), Some(Standing::Attested { .. })));
+    }
+}

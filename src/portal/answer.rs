@@ -63,9 +63,9 @@ pub enum Doubt {
     /// Its keys are no longer pinned here.
     #[error("the agent was revoked here meanwhile, so its word is no longer taken")]
     AgentRevoked,
-    /// The relay can't be asked.
-    #[error("the command may have been sent, and the relay can't be asked: {reason}")]
-    RelayLost {
+    /// The relay can't be asked, or its answer can't be verified.
+    #[error("the command may have been sent, and what came of it can't be found out now: {reason}")]
+    Lost {
         /// Why.
         reason: String,
     },

@@ -8,7 +8,8 @@ use crate::protocol::ids::{AgentId, CommandId, TenantId};
 use crate::protocol::jose::JoseError;
 use crate::storage::FileError;
 
-/// Why a portal can't do what it was asked. No command was sent, unless it is [`Self::Relay`] about one.
+/// Why a portal can't do what it was asked. Nothing was done that asking again could do twice: what may have been done is
+/// never an error but an [`Answer::Unknown`](super::Answer::Unknown).
 #[derive(Debug, thiserror::Error)]
 pub enum PortalError {
     /// A file in the portal's folder can't be used.

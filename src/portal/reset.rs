@@ -167,7 +167,9 @@ impl Portal {
                     taken = true;
                     last.clear();
                     trace_id = Some(view.trace_id.clone());
-                    match self.look(&view, command)? {
+                    // From here on a file that can't be read is no error but a doubt: the command is on its way.
+                    let look = self.look(&view, command);
+                    match look.unwrap_or_else(|e| Look::Unknown(Doubt::Lost { reason: e.to_string() })) {
                         Look::Waiting => pause = FIRST_PAUSE,
                         // The agent may be a moment late: its word replaces this.
                         Look::Unknown(Doubt::NoOutcome) => {}
@@ -206,7 +208,7 @@ impl Portal {
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        let doubt = if last.is_empty() { Doubt::NoOutcome } else { Doubt::RelayLost { reason: last } };
+        let doubt = if last.is_empty() { Doubt::NoOutcome } else { Doubt::Lost { reason: last } };
         Ok(Asked::Answered(unknown(command, doubt, trace_id)))
     }
 }
