@@ -3,14 +3,13 @@
 //! What is made is on disk before the relay is asked, so an enrolment that broke off in the middle is repeated with the
 //! same code, as the same agent. `identity.json` is written last: an agent is enrolled when it is there.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::events::{About, EventLog, EventLogError};
+use super::events::{About, EventLog};
 use super::home::{Home, Identity, Keys, read_json, write_json};
 use super::journal::{Journal, JournalError};
 use crate::clock::{Clock, Random};
@@ -23,7 +22,7 @@ use crate::protocol::ids::{AgentId, InvitationId, JournalId, ObjectId, PortalId}
 use crate::protocol::jose::{JoseError, SealingKey, SigningKey, Validity};
 use crate::protocol::limits::MAX_ASSERTION_LIFETIME;
 use crate::protocol::problem::Problem;
-use crate::storage::FileError;
+use crate::storage::{FileError, PrivateFile, make_private_folder};
 
 /// How long the relay may take to answer.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -58,20 +57,9 @@ pub enum EnrollError {
         /// The file.
         file: String,
     },
-    /// A file can't be read or written.
+    /// The folder or a file in it can't be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The folder can't be made, or a file in it not be removed.
-    #[error("{path}: {error}")]
-    Folder {
-        /// The folder or file.
-        path: String,
-        /// What the operating system said.
-        error: std::io::Error,
-    },
-    /// The event log can't be opened.
-    #[error(transparent)]
-    EventLog(#[from] EventLogError),
     /// The journal can't be made.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -172,7 +160,7 @@ async fn attempt(
         portals: [(code.portal.clone(), vec![pinned])].into(),
     };
     write_json(&home.identity_file(), &identity)?;
-    remove(home.enrolment_file().path())?;
+    home.enrolment_file().remove()?;
     let fingerprint = keys.public().fingerprint(begun.agent);
     Ok(Enrolment { agent: begun.agent, fingerprint, portal: code.portal.clone(), status: enrolled.status })
 }
@@ -265,23 +253,8 @@ async fn redeem(http: &reqwest::Client, code: &EnrolmentCode, body: &Enrollment)
 }
 
 /// Removes what was made for an enrolment that came to nothing; the note that it began goes last.
-fn forget(home: &Home) -> Result<(), EnrollError> {
-    let (signing, sealing, begun) = (home.signing_key_file(), home.sealing_key_file(), home.enrolment_file());
-    [signing.path(), sealing.path(), &home.journal(), begun.path()].into_iter().try_for_each(remove)
-}
-
-fn remove(path: &Path) -> Result<(), EnrollError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(EnrollError::Folder { path: path.display().to_string(), error })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Makes the folder, for its owner only; one that exists is left as it is.
-fn make_private_folder(folder: &Path) -> Result<(), EnrollError> {
-    use std::os::unix::fs::DirBuilderExt;
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|error| EnrollError::Folder { path: folder.display().to_string(), error })
+fn forget(home: &Home) -> Result<(), FileError> {
+    let journal = PrivateFile::new(home.journal());
+    let made = [home.signing_key_file(), home.sealing_key_file(), journal, home.enrolment_file()];
+    made.iter().try_for_each(PrivateFile::remove)
 }

@@ -1,6 +1,5 @@
 //! Why an agent can't start, or has to end.
 
-use super::events::EventLogError;
 use super::journal::JournalError;
 use crate::net::NetError;
 use crate::protocol::ids::CommandId;
@@ -16,12 +15,9 @@ pub enum AgentError {
         /// The folder.
         folder: String,
     },
-    /// A key or identity file is no use.
+    /// A key or identity file, or the event log, is no use.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The event log can't be opened.
-    #[error(transparent)]
-    EventLog(#[from] EventLogError),
     /// The journal can't be opened, read or written.
     #[error(transparent)]
     Journal(#[from] JournalError),

@@ -2,10 +2,9 @@
 //!
 //! The file is opened for appending, so it can be rotated by copying and truncating it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
@@ -15,6 +14,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::clock::Clock;
 use crate::protocol::event::Event;
 use crate::protocol::ids::{CommandId, PortalId};
+use crate::storage::{FileError, PrivateFile};
 
 /// What an event is about.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -47,14 +47,6 @@ struct Line<'a> {
     about: &'a About,
 }
 
-/// Why the event log can't be opened.
-#[derive(Debug, thiserror::Error)]
-#[error("{path}: the event log can't be opened: {error}")]
-pub struct EventLogError {
-    path: PathBuf,
-    error: std::io::Error,
-}
-
 /// The open event log. Clones share it.
 #[derive(Clone)]
 pub struct EventLog {
@@ -67,10 +59,8 @@ impl EventLog {
     ///
     /// # Errors
     /// If the operating system refuses.
-    pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, EventLogError> {
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-        let file = file.map_err(|error| EventLogError { path: path.to_owned(), error })?;
-        Ok(Self { file: Arc::new(Mutex::new(file)), clock })
+    pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, FileError> {
+        Ok(Self { file: Arc::new(Mutex::new(PrivateFile::new(path).append()?)), clock })
     }
 
     /// Records an event. A log that can't be written never stops the work: the process's log says so instead.

@@ -73,10 +73,11 @@ impl Executor {
         if core.stop.is_cancelled() {
             return Ok(None);
         }
+        core.journal.start(command.jti, account.clone()).await?;
+        // The last moment: finding the account, waiting for it, and the disk may each have taken long.
         if expired() {
             return Ok(Some(timed(Answer::expired())));
         }
-        core.journal.start(command.jti, account.clone()).await?;
         let written = core.directory.reset_password(&account, &password, command.options).await;
         // Finding out may take long; others need not wait for it.
         drop(permit);

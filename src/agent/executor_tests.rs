@@ -167,18 +167,18 @@ async fn exp_has_no_leeway_on_arrival_and_none_after_waiting() {
     let mut concluded = executor.concluded();
     // One second before exp it starts; what waits behind it does not.
     agent.clock.set(NOW + 119);
-    let (first, behind, late) = (agent.command(JANE), agent.command(JANE), agent.command("joe@x"));
+    let (first, behind, late) = (agent.command(JANE), agent.command(JANE), agent.command(JANE));
     executor.deliver(agent.delivery(&first)).await.unwrap();
     executor.deliver(agent.delivery(&behind)).await.unwrap();
     directory.called("reset", 1).await;
     agent.clock.set(NOW + 120);
+    // What comes too late need not wait to hear that.
+    let answer = outcome(&agent, &executor, &late).await;
+    assert_eq!((answer.status, answer.retry_safe), (Status::Expired, true));
     gate.add_permits(2);
     assert_eq!(next_outcome(&agent, &mut concluded, &first).await.status, Status::Succeeded);
     assert_eq!(next_outcome(&agent, &mut concluded, &behind).await.status, Status::Expired);
-    let answer = outcome(&agent, &executor, &late).await;
-    assert_eq!((answer.status, answer.retry_safe), (Status::Expired, true));
     assert_eq!(directory.calls().iter().filter(|call| call.starts_with("reset")).count(), 1);
-    assert!(!directory.calls().iter().any(|call| call.contains("joe")));
 }
 
 #[tokio::test]
@@ -380,4 +380,39 @@ async fn a_stop_finishes_what_was_started_and_leaves_the_rest_to_the_next_proces
     assert_eq!(agent.outcome(&agent_outcome(&executor, &running), &running).status, Status::Succeeded);
     let left: Vec<_> = executor.core.journal.unfinished().unwrap().iter().map(|entry| entry.command).collect();
     assert_eq!(left, [waiting.jti]);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_too_far_ahead_is_named_and_nothing_is_executed() {
+    let agent = Enrolled::new().await;
+    let directory = Arc::new(Scripted::default().resets(resets(1)));
+    let (executor, _failed) = agent.executor(directory.clone());
+    agent.clock.set(NOW - 61);
+    let answer = outcome(&agent, &executor, &agent.command(JANE)).await;
+    assert_eq!((answer.code.as_str(), answer.retry_safe), ("internal", true));
+    assert!(answer.detail.contains("clock") && directory.calls().is_empty());
+    agent.clock.set(NOW - 60);
+    assert_eq!(outcome(&agent, &executor, &agent.command(JANE)).await.status, Status::Succeeded);
+}
+
+#[tokio::test]
+async fn time_that_runs_out_while_the_account_is_found_is_noticed() {
+    let agent = Enrolled::new().await;
+    let clock = agent.clock.clone();
+    let directory = Arc::new(Scripted::default().on_find(move || clock.set(NOW + 120)));
+    let (executor, _failed) = agent.executor(directory.clone());
+    assert_eq!(outcome(&agent, &executor, &agent.command(JANE)).await.status, Status::Expired);
+    assert_eq!(directory.calls(), [format!("find {JANE}")]);
+}
+
+#[tokio::test]
+async fn a_fault_in_the_middle_ends_the_agent_and_leaves_the_answer_to_the_next_process() {
+    let agent = Enrolled::new().await;
+    // Its script is empty: it panics.
+    let (executor, mut failed) = agent.executor(Arc::new(Scripted::default()));
+    let command = agent.command(JANE);
+    executor.deliver(agent.delivery(&command)).await.unwrap();
+    assert!(matches!(deadline(failed.recv()).await, Some(AgentError::Panicked { command: id }) if id == command.jti));
+    deadline(executor.idle()).await;
+    assert!(matches!(executor.core.journal.unfinished().unwrap()[0].stage, Stage::Started { .. }));
 }

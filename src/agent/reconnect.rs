@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::{Backoff, jitter};
@@ -102,12 +102,20 @@ impl Link {
                 Err(error) => self.judge(NoSession::Session(error), &mut patience)?,
             }
         }
-        self.executor.stop();
-        if let Some(old) = old {
-            // It leaves by itself, within its own deadline; it fails only if it panicked.
-            let _ = old.serving.await;
+        match old {
+            // It leaves by itself, within the same deadline; it fails only if it panicked.
+            Some(old) => drop(old.serving.await),
+            None => self.finish().await,
         }
         Ok(())
+    }
+
+    /// Lets what runs finish, without a session to tell.
+    pub(super) async fn finish(&self) {
+        self.executor.stop();
+        if timeout(self.options.stop_deadline, self.executor.idle()).await.is_err() {
+            tracing::warn!("stopping before everything has ended; the journal knows where to go on");
+        }
     }
 
     async fn open(&self) -> Result<Session, NoSession> {

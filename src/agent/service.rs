@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{interval, timeout};
+use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::Dialer;
@@ -50,13 +50,12 @@ impl Agent {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<Self, AgentError> {
-        let events = EventLog::open(&home.events(), clock.clone());
-        let opened = events.map_err(AgentError::from).and_then(|events| {
-            Self::assemble(home, directory, options, clock, random, events.clone()).inspect_err(|error| {
-                events.record(Event::ConfigurationError, &error.to_string(), &About::default());
-            })
-        })?;
-        Ok(opened)
+        if !home.identity_file().exists() {
+            return Err(not_enrolled(home));
+        }
+        let events = EventLog::open(&home.events(), clock.clone())?;
+        let opened = Self::assemble(home, directory, options, clock, random, events.clone());
+        opened.inspect_err(|error| events.record(Event::ConfigurationError, &error.to_string(), &About::default()))
     }
 
     fn assemble(
@@ -67,8 +66,7 @@ impl Agent {
         random: Arc<dyn Random>,
         events: EventLog,
     ) -> Result<Self, AgentError> {
-        let not_enrolled = || AgentError::NotEnrolled { folder: home.folder().display().to_string() };
-        let identity = Arc::new(home.identity()?.ok_or_else(not_enrolled)?);
+        let identity = Arc::new(home.identity()?.ok_or_else(|| not_enrolled(home))?);
         let keys = Arc::new(home.keys()?);
         let journal = Journal::open(&home.journal(), identity.journal)?;
         let dialer = Dialer::new(&options, identity.clone(), keys.clone(), clock.clone(), random.clone())?;
@@ -110,16 +108,24 @@ impl Agent {
             error = purge(&executor, &*self.clock) => Err(error.into()),
             ended = self.link.keep(&stop) => ended,
         };
-        executor.stop();
-        if timeout(self.link.options.stop_deadline, executor.idle()).await.is_err() {
-            tracing::warn!("stopping before everything has ended; the journal knows where to go on");
-        }
-        if let Err(error @ (AgentError::Journal(_) | AgentError::Panicked { .. })) = &ended {
-            events.record(Event::ConfigurationError, &error.to_string(), &About::default());
+        if let Err(error) = &ended {
+            match error {
+                // It was recorded when the relay said so.
+                error if error.is_for_good() => {}
+                AgentError::Journal(_) => {
+                    events.record(Event::ConfigurationError, &error.to_string(), &About::default())
+                }
+                _ => events.record(Event::UnknownError, &error.to_string(), &About::default()),
+            }
+            self.link.finish().await;
         }
         events.record(Event::WriteBackServiceStopped, "the agent has stopped", &About::default());
         ended
     }
+}
+
+fn not_enrolled(home: &Home) -> AgentError {
+    AgentError::NotEnrolled { folder: home.folder().display().to_string() }
 }
 
 /// Now and then, until the journal fails.

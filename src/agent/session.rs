@@ -214,21 +214,23 @@ impl Session {
     pub(super) async fn leave(mut self, deadline: Duration) {
         self.executor.stop();
         let leaving = v1::Leaving { reason: "the agent stops".to_owned() };
+        let executor = self.executor.clone();
         let settled = async {
             self.send(FromAgent::Leaving(leaving)).await?;
-            let executor = self.executor.clone();
             // The relay may say GoAway meanwhile; that changes nothing.
             while self.serve(executor.settled()).await? != End::Until {}
             Ok::<_, SessionError>(())
         };
-        match timeout(deadline, settled).await {
-            Ok(Ok(())) => self.close().await,
-            Ok(Err(error)) => tracing::warn!(%error, "the session ended before the agent could leave it"),
-            Err(_) => {
-                tracing::warn!("stopping before everything is answered; the journal knows where to go on");
-                self.close().await;
+        let left = async {
+            if let Err(error) = settled.await {
+                tracing::warn!(%error, "the session ended before the agent could leave it");
+                executor.idle().await;
             }
+        };
+        if timeout(deadline, left).await.is_err() {
+            tracing::warn!("stopping before everything is answered; the journal knows where to go on");
         }
+        self.close().await;
     }
 
     /// Closes it, and waits a moment for the relay to see that.

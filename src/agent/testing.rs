@@ -175,6 +175,7 @@ pub(super) struct Scripted {
     checks: Script<PasswordCheck>,
     calls: Mutex<Vec<String>>,
     called: Notify,
+    on_find: Option<Box<dyn Fn() + Send + Sync>>,
     /// While it is set, resets wait for it.
     gate: Option<Arc<tokio::sync::Semaphore>>,
 }
@@ -198,6 +199,10 @@ impl Scripted {
 
     pub(super) fn checks(self, script: impl IntoIterator<Item = Result<PasswordCheck, DirectoryError>>) -> Self {
         Self { checks: Mutex::new(script.into_iter().collect()), ..self }
+    }
+
+    pub(super) fn on_find(self, f: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { on_find: Some(Box::new(f)), ..self }
     }
 
     pub(super) fn gated(self, gate: Arc<tokio::sync::Semaphore>) -> Self {
@@ -234,7 +239,9 @@ impl Scripted {
 impl Directory for Scripted {
     async fn find(&self, subject: &Subject) -> Result<Account, DirectoryError> {
         self.call(format!("find {subject}"));
-        // A UPN that begins with an objectGUID's first digit names that account.
+        if let Some(f) = &self.on_find {
+            f();
+        }
         let guid = match subject {
             Subject::ObjectGuid(guid) => *guid,
             Subject::Upn(upn) if upn == JANE => Uuid::from_u128(1),

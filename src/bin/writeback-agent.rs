@@ -103,12 +103,15 @@ async fn run(home: &Home) -> Result<(), Failure> {
     let agent = Agent::open(home, directory, options, System::clock(), System::random())?;
     let stop = CancellationToken::new();
     let asked = stop.clone();
-    let signals = host::stop_requested();
     tokio::spawn(async move {
-        if let Err(error) = signals.await {
+        if let Err(error) = host::stop_requested().await {
             tracing::error!(%error, "signals can't be listened to");
         }
         asked.cancel();
+        // Whoever asks twice does not want to wait; the journal knows where to go on.
+        if host::stop_requested().await.is_ok() {
+            std::process::exit(1);
+        }
     });
     Ok(agent.run(stop).await?)
 }

@@ -4,7 +4,7 @@ mod database;
 mod private_file;
 
 pub use database::{Database, DatabaseError};
-pub use private_file::{FileError, PrivateFile};
+pub use private_file::{FileError, PrivateFile, make_private_folder};
 
 /// The tables and transactions of [`Database`].
 pub use redb;

@@ -1,8 +1,8 @@
 //! Small files that only their owner reads (mode 0600), replaced in one step, so that a crash leaves the old or the new.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -83,6 +83,26 @@ impl PrivateFile {
         fs::read_to_string(&self.path).map(Zeroizing::new).map_err(|e| self.io(e))
     }
 
+    /// Opens it for appending, and makes it if it is missing.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    pub fn append(&self) -> Result<File, FileError> {
+        let open = OpenOptions::new().append(true).create(true).mode(0o600).open(&self.path);
+        open.map_err(|e| self.io(e))
+    }
+
+    /// Removes it, durably, if it is there.
+    ///
+    /// # Errors
+    /// If it can't be removed.
+    pub fn remove(&self) -> Result<(), FileError> {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.and_then(|()| sync_folder_of(&self.path)).map_err(|e| self.io(e)),
+        }
+    }
+
     /// Writes all of it, durably: after this returns, a crash leaves the new contents; before, the old.
     ///
     /// # Errors
@@ -110,8 +130,21 @@ pub(super) fn make_private(path: &Path) -> io::Result<()> {
 /// Renames, and makes the new name durable.
 pub(super) fn move_into_place(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;
-    let folder = to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    sync_folder_of(to)
+}
+
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
+}
+
+/// Makes a folder that only its owner enters; one that exists is left as it is.
+///
+/// # Errors
+/// If the operating system refuses.
+pub fn make_private_folder(path: &Path) -> Result<(), FileError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error| FileError::Io { path: path.to_owned(), error })
 }
 
 #[cfg(test)]
