@@ -138,8 +138,9 @@ impl World {
         for line in log.lines().skip(self.events_seen) {
             self.events_seen += 1;
             let event: serde_json::Value = serde_json::from_str(line)?;
-            let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
-            say(&format!("event log    {} {}: {}", event["event_id"], text("name"), text("message")));
+            let text = |name| event.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
+            let id = event.get("event_id").and_then(serde_json::Value::as_u64).unwrap_or_default();
+            say(&format!("event log    {id} {}: {}", text("name"), text("message")));
         }
         Ok(())
     }

@@ -32,8 +32,8 @@ pub enum Order {
 /// The receiving ends of a session, owned by its task alone.
 #[derive(Debug)]
 pub struct Mailbox {
-    /// Commands to deliver.
-    pub deliveries: mpsc::Receiver<Entry>,
+    /// Commands to deliver. Boxed: a channel keeps room for 32 items, and most sessions are idle.
+    pub deliveries: mpsc::Receiver<Box<Entry>>,
     /// What else to do.
     pub orders: mpsc::Receiver<Order>,
 }
@@ -41,7 +41,7 @@ pub struct Mailbox {
 struct Handle {
     tenant: TenantId,
     agent: AgentId,
-    deliveries: mpsc::Sender<Entry>,
+    deliveries: mpsc::Sender<Box<Entry>>,
     orders: mpsc::Sender<Order>,
 }
 
@@ -135,7 +135,7 @@ impl Sessions {
 
 impl Inbox for Sessions {
     fn deliver(&self, session: SessionId, entry: Entry) -> Delivery {
-        match lock(&self.open).get(&session).map(|handle| handle.deliveries.try_send(entry)) {
+        match lock(&self.open).get(&session).map(|handle| handle.deliveries.try_send(Box::new(entry))) {
             Some(Ok(())) => Delivery::Queued,
             Some(Err(mpsc::error::TrySendError::Full(_))) => Delivery::Busy,
             Some(Err(mpsc::error::TrySendError::Closed(_))) | None => Delivery::Gone,

@@ -97,10 +97,6 @@ impl Relay {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.process.id()
-    }
-
     pub(crate) fn admin(&self) -> AdminClient {
         AdminClient::new(&self.ops_url(), &self.data_dir().join("admin.token")).unwrap()
     }

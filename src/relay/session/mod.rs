@@ -161,7 +161,7 @@ impl<S: Socket> Session<'_, S> {
                     Err(Ended::Closed(CloseReason::Drain))
                 }
                 Some(stored) = self.storing.next(), if !self.storing.is_empty() => self.stored(stored).await,
-                Some(entry) = self.mailbox.deliveries.recv() => self.deliver(entry).await,
+                Some(entry) = self.mailbox.deliveries.recv() => self.deliver(*entry).await,
                 frame = timeout_at(silent_at, self.socket.next()) => {
                     silent_at = Instant::now() + heartbeat * 5 / 2;
                     match frame {
