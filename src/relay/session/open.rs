@@ -21,6 +21,8 @@ const MAX_VERSION_CHARS: usize = 32;
 pub(super) struct Greeting {
     pub(super) instance: InstanceId,
     version: String,
+    /// Commands it has in its journal, without an outcome.
+    unfinished: Vec<String>,
 }
 
 /// Waits for the agent's `Hello`.
@@ -43,7 +45,7 @@ pub(super) async fn hello<S: Socket>(
         return Err(Ended::Closed(CloseReason::ForeignJournal));
     }
     let version = hello.version.chars().filter(|c| !c.is_control()).take(MAX_VERSION_CHARS).collect();
-    Ok(Greeting { instance: hello.instance.parse().map_err(malformed)?, version })
+    Ok(Greeting { instance: hello.instance.parse().map_err(malformed)?, version, unfinished: hello.unfinished })
 }
 
 impl<S: Socket> Session<'_, S> {
@@ -84,7 +86,13 @@ impl<S: Socket> Session<'_, S> {
         .await?;
         services.bus.tell(Notice::Arrived(tenant.clone(), id)).await.map_err(away)?;
         for entry in services.ledger.take_over(&tenant, id, self.presence.session).await.map_err(away)? {
-            self.deliver(entry).await?;
+            // What is in its journal needs no second delivery: its outcome comes by itself.
+            let command = entry.key.command.to_string();
+            if hello.unfinished.contains(&command) {
+                self.received(&v1::Received { command }).await?;
+            } else {
+                self.deliver(entry).await?;
+            }
         }
         Ok(())
     }
