@@ -18,7 +18,7 @@ const FLOORS: &[&[&str]] = &[
 
 /// The same inside the relay.
 const RELAY_FLOORS: &[&[&str]] = &[
-    &["config", "tls"],
+    &["config", "tls", "ids"],
     &["registry", "ledger", "bus"],
     &["embedded", "keys", "sessions"],
     &["session"],

@@ -1,37 +1,13 @@
 //! Which node holds which agent, and a way to ask that node.
 
-use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 
 use super::StoreError;
+use super::ids::{NodeId, SessionId};
 use super::ledger::{CommandKey, Entry};
-use crate::clock::{Clock, Random};
-use crate::protocol::ids::{AgentId, InstanceId, ObjectId, TenantId};
-
-/// One socket of an agent. It exists before the agent has said who it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct SessionId(pub ObjectId);
-
-/// One start of a node's process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct NodeId(pub ObjectId);
-
-impl SessionId {
-    /// A new one.
-    #[must_use]
-    pub fn new(clock: &dyn Clock, random: &dyn Random) -> Self {
-        Self(ObjectId::new(clock, random))
-    }
-}
-
-impl fmt::Display for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+use crate::protocol::ids::{AgentId, InstanceId, TenantId};
 
 /// A session, and where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

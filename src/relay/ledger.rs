@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use super::bus::SessionId;
+use super::ids::SessionId;
 use crate::clock::UnixTime;
 use crate::protocol::api::{CommandState, CommandView, Milestones};
 use crate::protocol::ids::{AgentId, CommandId, PortalId, TenantId};

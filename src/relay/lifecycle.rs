@@ -14,11 +14,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::admin::{self, AdminToken, Ops};
-use super::bus::{Bus, NodeId};
+use super::bus::Bus;
 use super::config::{Config, ConfigError, Store};
 use super::dispatch::Dispatcher;
 use super::embedded::{EmbeddedBus, EmbeddedLedger, EmbeddedRegistry};
 use super::http::{self, Public, listener};
+use super::ids::NodeId;
 use super::keys::Keys;
 use super::ledger::Ledger;
 use super::registry::Registry;

@@ -4,6 +4,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`ids`] | nodes and sessions |
 //! | [`registry`], [`ledger`], [`bus`] | what is stored and who is where: three contracts |
 //! | [`embedded`] | the three, for one node: two tables of files and a map |
 //! | [`keys`] | who signed this, and may he |
@@ -18,6 +19,7 @@ pub mod config;
 pub mod dispatch;
 pub mod embedded;
 pub mod http;
+pub mod ids;
 pub mod keys;
 pub mod ledger;
 pub mod lifecycle;

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, mpsc};
 
-use super::bus::{Delivery, Inbox, Notice, SessionId};
+use super::bus::{Delivery, Inbox, Notice};
+use super::ids::SessionId;
 use super::ledger::{CommandKey, Entry};
 use crate::protocol::frame::CloseReason;
 use crate::protocol::ids::{AgentId, TenantId};

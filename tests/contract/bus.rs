@@ -2,8 +2,9 @@ use std::sync::{Arc, Mutex};
 
 use writeback_relay::clock::System;
 use writeback_relay::protocol::ids::{InstanceId, ObjectId};
-use writeback_relay::relay::bus::{Bus, Claim, Delivery, Departure, Inbox, NodeId, Notice, Presence, SessionId};
+use writeback_relay::relay::bus::{Bus, Claim, Delivery, Departure, Inbox, Notice, Presence};
 use writeback_relay::relay::embedded::EmbeddedBus;
+use writeback_relay::relay::ids::{NodeId, SessionId};
 use writeback_relay::relay::ledger::Entry;
 
 use super::{StandingClock, agent, tenant};

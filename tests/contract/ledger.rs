@@ -5,8 +5,8 @@ use writeback_relay::clock::{System, UnixTime};
 use writeback_relay::protocol::api::CommandState;
 use writeback_relay::protocol::ids::{AgentId, CommandId, TenantId};
 use writeback_relay::protocol::limits::OUTCOME_RETENTION;
-use writeback_relay::relay::bus::SessionId;
 use writeback_relay::relay::embedded::EmbeddedLedger;
+use writeback_relay::relay::ids::SessionId;
 use writeback_relay::relay::ledger::{
     Accepted, CommandKey, Concluded, End, Entry, Intent, Ledger, Milestone, NewCommand, Undelivered,
 };

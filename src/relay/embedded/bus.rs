@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use async_trait::async_trait;
 
 use super::super::StoreError;
-use super::super::bus::{Bus, Claim, Delivery, Departure, Inbox, NodeId, Notice, Place, Presence, SessionId};
+use super::super::bus::{Bus, Claim, Delivery, Departure, Inbox, Notice, Place, Presence};
+use super::super::ids::{NodeId, SessionId};
 use super::super::ledger::Entry;
 use crate::clock::Clock;
 use crate::protocol::ids::{AgentId, InstanceId, TenantId};

@@ -5,7 +5,7 @@ use std::path::Path;
 use async_trait::async_trait;
 
 use super::super::StoreError;
-use super::super::bus::SessionId;
+use super::super::ids::SessionId;
 use super::super::ledger::{
     Accepted, CommandKey, Concluded, End, Entry, Intent, Ledger, Milestone, NewCommand, Undelivered,
 };

@@ -11,7 +11,8 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
 
-use super::bus::{Bus, Departure, Notice, Presence, SessionId};
+use super::bus::{Bus, Departure, Notice, Presence};
+use super::ids::SessionId;
 use super::ledger::{Entry, Ledger, Milestone, Undelivered};
 use super::registry::{AgentRecord, Registry};
 use super::sessions::{Mailbox, Order, Sessions};

@@ -1,84 +1,19 @@
-//! The relay's command line: runs a node, and manages a running one.
+//! The operator's commands: calls to a running node.
 
 use std::error::Error;
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
-use tokio::task::JoinHandle;
-use writeback_relay::clock::System;
+use clap::{Args, Subcommand};
 use writeback_relay::protocol::ids::{AgentId, PortalId, TenantId};
 use writeback_relay::protocol::jose::PublicKey;
 use writeback_relay::relay::admin::client::AdminClient;
-use writeback_relay::relay::config::Config;
-use writeback_relay::relay::lifecycle::Node;
 use writeback_relay::relay::registry::PortalRecord;
-use writeback_relay::{host, telemetry};
 
-/// Carries password resets from cloud portals to on-premises agents.
-#[derive(Parser)]
-#[command(version, about)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Run a node.
-    Run(Run),
-    /// Show a reset from end to end: relay, agent and portal in one process, over real TLS on loopback.
-    Demo {
-        /// Keep relay and agent running afterwards, and print what to try from a second terminal.
-        #[arg(long)]
-        serve: bool,
-    },
-    /// Manage tenants.
-    #[command(subcommand)]
-    Tenant(Tenant),
-    /// Manage portals.
-    #[command(subcommand)]
-    Portal(Portal),
-    /// Manage agents.
-    #[command(subcommand)]
-    Agent(Agent),
-    /// List this node's agent sessions.
-    Sessions(Admin),
-    /// Ask a node to finish what is in flight and stop.
-    Drain(Admin),
-    /// Save or restore the registry.
-    #[command(subcommand)]
-    Registry(Registry),
-    /// Print the public API as OpenAPI 3.1.
-    Openapi,
-}
-
-#[derive(Args)]
-struct Run {
-    /// The configuration file.
-    #[arg(long, conflicts_with = "data_dir", required_unless_present = "data_dir")]
-    config: Option<PathBuf>,
-    /// Make a self-signed certificate in the data directory; clients trust its dev-ca.pem. To try it out.
-    #[arg(long)]
-    dev_tls: bool,
-    /// Without a configuration file: where the store is kept.
-    #[arg(long, requires = "dev_tls")]
-    data_dir: Option<PathBuf>,
-    /// Without a configuration file: where agents and portals connect.
-    #[arg(long, default_value = "127.0.0.1:8443")]
-    listen: SocketAddr,
-    /// Without a configuration file: where the operator connects.
-    #[arg(long, default_value = "127.0.0.1:9443")]
-    ops_listen: SocketAddr,
-    /// Without a configuration file: the URL agents and portals use; https://localhost and the port if absent.
-    #[arg(long)]
-    public_url: Option<String>,
-}
+use super::Outcome;
 
 /// How to reach a running node.
 #[derive(Args)]
-struct Admin {
+pub(super) struct Admin {
     /// The node's ops_listen, as a URL.
     #[arg(long, env = "WRITEBACK_OPS_URL", default_value = "http://127.0.0.1:9443")]
     ops_url: String,
@@ -88,7 +23,7 @@ struct Admin {
 }
 
 #[derive(Subcommand)]
-enum Tenant {
+pub(super) enum Tenant {
     /// Add a tenant.
     Add {
         tenant: TenantId,
@@ -100,7 +35,7 @@ enum Tenant {
 }
 
 #[derive(Subcommand)]
-enum Portal {
+pub(super) enum Portal {
     /// Register a portal and grant it tenants; replaces what was registered by this name.
     Add {
         portal: PortalId,
@@ -138,7 +73,7 @@ enum Portal {
 }
 
 #[derive(Subcommand)]
-enum Agent {
+pub(super) enum Agent {
     /// List a tenant's agents.
     List {
         tenant: TenantId,
@@ -155,7 +90,7 @@ enum Agent {
 }
 
 #[derive(Subcommand)]
-enum Registry {
+pub(super) enum Registry {
     /// Write the registry to a file: public keys and hashes, no secrets.
     Export {
         file: PathBuf,
@@ -170,73 +105,11 @@ enum Registry {
     },
 }
 
-type Outcome = Result<(), Box<dyn Error>>;
-
-#[tokio::main]
-async fn main() -> ExitCode {
-    match execute(Cli::parse().command).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("writeback-relay: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn execute(command: Command) -> Outcome {
-    match command {
-        Command::Run(run) => serve(run).await,
-        Command::Demo { serve } => {
-            telemetry::log_to_stderr("error");
-            writeback_relay::demo::run(serve).await
-        }
-        Command::Tenant(command) => tenant(command).await,
-        Command::Portal(command) => portal(command).await,
-        Command::Agent(command) => agent(command).await,
-        Command::Sessions(admin) => {
-            for session in connect(&admin)?.sessions().await? {
-                println!("{}  {}  {}", session.session, session.tenant, session.agent);
-            }
-            Ok(())
-        }
-        Command::Drain(admin) => Ok(connect(&admin)?.drain().await?),
-        Command::Registry(command) => registry(command).await,
-        Command::Openapi => {
-            print!("{}", writeback_relay::relay::http::openapi()?);
-            Ok(())
-        }
-    }
-}
-
-async fn serve(run: Run) -> Outcome {
-    host::forbid_core_dumps()?;
-    telemetry::log_to_stderr("info");
-    let config = match (&run.config, run.data_dir) {
-        (Some(file), _) => Config::read(file)?,
-        (None, Some(data_dir)) => {
-            let url = run.public_url.unwrap_or_else(|| format!("https://localhost:{}", run.listen.port()));
-            Config::development(url, run.listen, run.ops_listen, data_dir)
-        }
-        (None, None) => return Err("--config FILE, or --dev-tls --data-dir FOLDER, is expected".into()),
-    };
-    let node = Node::start(config, run.dev_tls, System::clock(), System::random()).await?;
-    tokio::select! {
-        stop = host::stop_requested() => stop?,
-        () = node.drain_requested() => {}
-    }
-    // A second signal does not wait.
-    let impatient: JoinHandle<std::io::Result<()>> = tokio::spawn(host::stop_requested());
-    tokio::select! {
-        () = node.stop() => Ok(()),
-        _ = impatient => Err("stopped at once, at the second signal".into()),
-    }
-}
-
 fn connect(admin: &Admin) -> Result<AdminClient, Box<dyn Error>> {
     Ok(AdminClient::new(&admin.ops_url, &admin.admin_token_file)?)
 }
 
-async fn tenant(command: Tenant) -> Outcome {
+pub(super) async fn tenant(command: Tenant) -> Outcome {
     match command {
         Tenant::Add { tenant, admin } => connect(&admin)?.add_tenant(tenant).await?,
         Tenant::List(admin) => {
@@ -248,7 +121,7 @@ async fn tenant(command: Tenant) -> Outcome {
     Ok(())
 }
 
-async fn portal(command: Portal) -> Outcome {
+pub(super) async fn portal(command: Portal) -> Outcome {
     match command {
         Portal::Add { portal, key, tenant, admin } => {
             let keys = key.iter().map(read_key).collect::<Result<_, _>>()?;
@@ -294,7 +167,7 @@ fn read_key(file: &PathBuf) -> Result<PublicKey, Box<dyn Error>> {
     serde_json::from_str(&text).map_err(|e| format!("{}: no public key as JWK: {e}", file.display()).into())
 }
 
-async fn agent(command: Agent) -> Outcome {
+pub(super) async fn agent(command: Agent) -> Outcome {
     match command {
         Agent::List { tenant, admin } => {
             for agent in connect(&admin)?.agents(&tenant).await? {
@@ -308,7 +181,7 @@ async fn agent(command: Agent) -> Outcome {
     Ok(())
 }
 
-async fn registry(command: Registry) -> Outcome {
+pub(super) async fn registry(command: Registry) -> Outcome {
     match command {
         Registry::Export { file, admin } => {
             let snapshot = connect(&admin)?.export().await?;
@@ -323,4 +196,15 @@ async fn registry(command: Registry) -> Outcome {
         }
     }
     Ok(())
+}
+
+pub(super) async fn sessions(admin: &Admin) -> Outcome {
+    for session in connect(admin)?.sessions().await? {
+        println!("{}  {}  {}", session.session, session.tenant, session.agent);
+    }
+    Ok(())
+}
+
+pub(super) async fn drain(admin: &Admin) -> Outcome {
+    Ok(connect(admin)?.drain().await?)
 }

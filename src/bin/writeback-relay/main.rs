@@ -1,0 +1,132 @@
+//! The relay's command line: runs a node, and manages a running one.
+
+mod operator;
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tokio::task::JoinHandle;
+use writeback_relay::clock::System;
+use writeback_relay::relay::config::Config;
+use writeback_relay::relay::lifecycle::Node;
+use writeback_relay::{host, telemetry};
+
+/// Carries password resets from cloud portals to on-premises agents.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a node.
+    Run(Run),
+    /// Show a reset from end to end: relay, agent and portal in one process, over real TLS on loopback.
+    Demo {
+        /// Keep relay and agent running afterwards, and print what to try from a second terminal.
+        #[arg(long)]
+        serve: bool,
+    },
+    /// Manage tenants.
+    #[command(subcommand)]
+    Tenant(operator::Tenant),
+    /// Manage portals.
+    #[command(subcommand)]
+    Portal(operator::Portal),
+    /// Manage agents.
+    #[command(subcommand)]
+    Agent(operator::Agent),
+    /// List this node's agent sessions.
+    Sessions(operator::Admin),
+    /// Ask a node to finish what is in flight and stop.
+    Drain(operator::Admin),
+    /// Save or restore the registry.
+    #[command(subcommand)]
+    Registry(operator::Registry),
+    /// Print the public API as OpenAPI 3.1.
+    Openapi,
+}
+
+#[derive(Args)]
+struct Run {
+    /// The configuration file.
+    #[arg(long, conflicts_with = "data_dir", required_unless_present = "data_dir")]
+    config: Option<PathBuf>,
+    /// Make a self-signed certificate in the data directory; clients trust its dev-ca.pem. To try it out.
+    #[arg(long)]
+    dev_tls: bool,
+    /// Without a configuration file: where the store is kept.
+    #[arg(long, requires = "dev_tls")]
+    data_dir: Option<PathBuf>,
+    /// Without a configuration file: where agents and portals connect.
+    #[arg(long, default_value = "127.0.0.1:8443")]
+    listen: SocketAddr,
+    /// Without a configuration file: where the operator connects.
+    #[arg(long, default_value = "127.0.0.1:9443")]
+    ops_listen: SocketAddr,
+    /// Without a configuration file: the URL agents and portals use; https://localhost and the port if absent.
+    #[arg(long)]
+    public_url: Option<String>,
+}
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match execute(Cli::parse().command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("writeback-relay: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn execute(command: Command) -> Outcome {
+    match command {
+        Command::Run(run) => serve(run).await,
+        Command::Demo { serve } => {
+            telemetry::log_to_stderr("error");
+            writeback_relay::demo::run(serve).await
+        }
+        Command::Tenant(command) => operator::tenant(command).await,
+        Command::Portal(command) => operator::portal(command).await,
+        Command::Agent(command) => operator::agent(command).await,
+        Command::Sessions(admin) => operator::sessions(&admin).await,
+        Command::Drain(admin) => operator::drain(&admin).await,
+        Command::Registry(command) => operator::registry(command).await,
+        Command::Openapi => {
+            print!("{}", writeback_relay::relay::http::openapi()?);
+            Ok(())
+        }
+    }
+}
+
+async fn serve(run: Run) -> Outcome {
+    host::forbid_core_dumps()?;
+    telemetry::log_to_stderr("info");
+    let config = match (&run.config, run.data_dir) {
+        (Some(file), _) => Config::read(file)?,
+        (None, Some(data_dir)) => {
+            let url = run.public_url.unwrap_or_else(|| format!("https://localhost:{}", run.listen.port()));
+            Config::development(url, run.listen, run.ops_listen, data_dir)
+        }
+        (None, None) => return Err("--config FILE, or --dev-tls --data-dir FOLDER, is expected".into()),
+    };
+    let node = Node::start(config, run.dev_tls, System::clock(), System::random()).await?;
+    tokio::select! {
+        stop = host::stop_requested() => stop?,
+        () = node.drain_requested() => {}
+    }
+    // A second signal does not wait.
+    let impatient: JoinHandle<std::io::Result<()>> = tokio::spawn(host::stop_requested());
+    tokio::select! {
+        () = node.stop() => Ok(()),
+        _ = impatient => Err("stopped at once, at the second signal".into()),
+    }
+}
