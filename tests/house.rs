@@ -36,7 +36,10 @@ const FENCES: &[(&str, &[&str])] = &[
     ("tokio_tungstenite", &["src/relay/http/", "src/agent/connection"]),
     ("ldap3", &["src/agent/directory/active_directory/"]),
     ("redb", &["src/storage/", "src/relay/embedded/", "src/agent/journal"]),
-    ("reqwest", &["src/net.rs", "src/portal/", "src/agent/enroll.rs", "src/relay/admin/client.rs"]),
+    (
+        "reqwest",
+        &["src/net.rs", "src/portal/", "src/agent/enroll.rs", "src/agent/connection.rs", "src/relay/admin/client.rs"],
+    ),
     ("jsonwebtoken", &["src/protocol/jose/"]),
     ("prost", &["src/protocol/frame.rs"]),
     ("rcgen", &["src/relay/tls.rs"]),
