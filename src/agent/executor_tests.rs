@@ -92,26 +92,26 @@ fn agent_outcome(executor: &Executor, command: &Command) -> String {
 #[tokio::test]
 async fn commands_for_one_account_run_one_after_another_in_order_of_arrival() {
     let agent = Enrolled::new().await;
-    let directory = Arc::new(Scripted::default().resets(resets(5)));
+    let gate = Arc::new(Semaphore::new(0));
+    let directory = Arc::new(Scripted::default().resets(resets(6)).gated(gate.clone()));
     let (executor, _failed) = agent.executor(directory.clone());
-    let mut concluded = executor.concluded();
-    let mut passwords = Vec::new();
-    let mut last = None;
+    let mut expected = Vec::new();
     for n in 0..5 {
         // The case of a name makes no other account of it.
-        let mut command = agent.command(if n % 2 == 0 { JANE } else { "Jane@Corp.example" });
-        passwords.push(format!("Passw0rd-{n}"));
-        agent.seal(&mut command, &passwords[n]);
+        let name = if n % 2 == 0 { JANE } else { "Jane@Corp.example" };
+        let password = format!("Passw0rd-{n}");
+        let mut command = agent.command(name);
+        agent.seal(&mut command, &password);
         executor.deliver(agent.delivery(&command)).await.unwrap();
-        last = Some(command);
+        expected.extend([format!("find {name}"), format!("reset CN={name} {password}"), format!("done CN={name}")]);
     }
-    next_outcome(&agent, &mut concluded, &last.unwrap()).await;
-    let calls = directory.calls();
-    let written: Vec<_> = calls.iter().filter(|call| call.starts_with("reset") || call.starts_with("done")).collect();
-    for (n, pair) in written.chunks(2).enumerate() {
-        assert!(pair[0].starts_with("reset") && pair[0].ends_with(&passwords[n]), "{pair:?}");
-        assert!(pair[1].starts_with("done"), "{pair:?}");
-    }
+    // When another account that came later is being written, all of them have had their chance to begin.
+    executor.deliver(agent.delivery(&agent.command("joe@x"))).await.unwrap();
+    directory.called("reset CN=joe", 1).await;
+    gate.add_permits(6);
+    directory.called("done", 6).await;
+    let calls: Vec<_> = directory.calls().into_iter().filter(|call| !call.contains("joe")).collect();
+    assert_eq!(calls, expected);
 }
 
 #[tokio::test]
@@ -415,4 +415,16 @@ async fn a_fault_in_the_middle_ends_the_agent_and_leaves_the_answer_to_the_next_
     assert!(matches!(deadline(failed.recv()).await, Some(AgentError::Panicked { command: id }) if id == command.jti));
     deadline(executor.idle()).await;
     assert!(matches!(executor.core.journal.unfinished().unwrap()[0].stage, Stage::Started { .. }));
+}
+
+#[tokio::test]
+async fn a_silent_controller_after_a_write_keeps_nobody_else_from_the_directory() {
+    let agent = Enrolled::new().await;
+    let silent = (0..1000).map(|_| Err(DirectoryError::Unavailable("no answer".into())));
+    let directory = Arc::new(Scripted::default().resets([Err(uncertain()), Ok(())]).pwd_last_set(silent));
+    let options = Options { parallel: 1, backoff_base: Duration::from_millis(50), ..quick() };
+    let (executor, _failed) = agent.executor_with(directory.clone(), agent.journal(), options);
+    executor.deliver(agent.delivery(&agent.command(JANE))).await.unwrap();
+    directory.called("pwd_last_set", 1).await;
+    assert_eq!(outcome(&agent, &executor, &agent.command("joe@x")).await.status, Status::Succeeded);
 }

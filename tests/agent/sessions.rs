@@ -106,7 +106,7 @@ async fn on_go_away_it_opens_a_new_session_before_it_closes_the_old_one() {
     old.outcome().await;
     assert!(matches!(new.hear().await, FromAgent::Hello(_)));
     new.say(FromRelay::Welcome(v1::Welcome { heartbeat_interval_ms: 30_000, ..Default::default() })).await;
-    while old.next().await.is_some() {}
+    deadline("the old session's end", async { while old.next().await.is_some() {} }).await;
     let command = relay.command(JANE, "Newer-Passw0rd");
     new.say(relay.deliver(&command)).await;
     while new.outcome().await.command != command.jti.to_string() {}
