@@ -1,7 +1,7 @@
 //! What a process asks of its operating system. Everything that only Unix has stands here and in `storage`.
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Lets no core of this process be written, and no other process of the same user read its memory: passwords and keys
 /// are in it.
@@ -14,17 +14,29 @@ pub fn forbid_core_dumps() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Resolves at the first SIGTERM or SIGINT.
-///
-/// # Errors
-/// If the signals can't be listened to.
-pub async fn stop_requested() -> std::io::Result<()> {
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+/// SIGTERM and SIGINT, caught from the moment this is made.
+#[derive(Debug)]
+pub struct StopSignals {
+    term: Signal,
+    int: Signal,
+}
+
+impl StopSignals {
+    /// Begins to catch them: before the process says that it is ready.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    pub fn catch() -> std::io::Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    /// Resolves at the next one.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.int.recv() => {}
+        }
+    }
 }
 
 /// This host's name, for people.

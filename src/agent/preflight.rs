@@ -2,18 +2,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prost::Message;
-
 use super::directory::Directory;
 use super::events::{About, EventLog};
 use crate::clock::Clock;
 use crate::protocol::api::{PreflightReport, PreflightRow, PreflightState};
 use crate::protocol::event::Event;
-use crate::protocol::frame::v1;
+use crate::protocol::frame::{FromAgent, v1};
 use crate::protocol::limits::MAX_FRAME_BYTES;
-
-/// Room for the rest of a frame around the rows.
-const MAX_REPORT_BYTES: usize = MAX_FRAME_BYTES - 64;
 
 /// The check. Clones share what it found last.
 #[derive(Clone)]
@@ -50,7 +45,7 @@ impl Preflight {
 fn fitting(mut report: PreflightReport) -> v1::Preflight {
     report.rows.sort_by_key(|row| std::cmp::Reverse(row.state));
     let mut frame = v1::Preflight::from(report);
-    while frame.encoded_len() > MAX_REPORT_BYTES {
+    while FromAgent::Preflight(frame.clone()).encode_frame().len() > MAX_FRAME_BYTES {
         frame.rows.pop();
     }
     frame
@@ -60,7 +55,6 @@ fn fitting(mut report: PreflightReport) -> v1::Preflight {
 mod tests {
     use super::*;
     use crate::clock::UnixTime;
-    use crate::protocol::frame::FromAgent;
 
     #[test]
     fn a_report_of_any_size_is_a_frame_and_keeps_the_worst_rows() {

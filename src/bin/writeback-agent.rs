@@ -10,9 +10,10 @@ use writeback_relay::agent::config::Config;
 use writeback_relay::agent::home::{DEFAULT_HOME, Home};
 use writeback_relay::agent::{Agent, AgentError, Options, enroll, status};
 use writeback_relay::clock::System;
+use writeback_relay::host::{self, StopSignals};
 use writeback_relay::protocol::api::AgentStatus;
 use writeback_relay::protocol::enrolment_code::EnrolmentCode;
-use writeback_relay::{host, telemetry};
+use writeback_relay::telemetry;
 use zeroize::Zeroizing;
 
 /// For a service manager: starting again is no use.
@@ -100,18 +101,16 @@ async fn run(home: &Home) -> Result<(), Failure> {
     let directory = config.directory(&path)?.open(System::clock(), System::random())?;
     let options =
         Options { ca_file: config.relay.ca_file.clone(), parallel: config.execution.parallel, ..Options::default() };
+    let mut signals = StopSignals::catch()?;
     let agent = Agent::open(home, directory, options, System::clock(), System::random())?;
     let stop = CancellationToken::new();
     let asked = stop.clone();
     tokio::spawn(async move {
-        if let Err(error) = host::stop_requested().await {
-            tracing::error!(%error, "signals can't be listened to");
-        }
+        signals.next().await;
         asked.cancel();
         // Whoever asks twice does not want to wait; the journal knows where to go on.
-        if host::stop_requested().await.is_ok() {
-            std::process::exit(1);
-        }
+        signals.next().await;
+        std::process::exit(1);
     });
     Ok(agent.run(stop).await?)
 }

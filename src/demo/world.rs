@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::directory::demo::Demo;
 use crate::agent::{self, Agent, AgentError};
 use crate::clock::{Clock, Random, System};
-use crate::host;
+use crate::host::StopSignals;
 use crate::portal::{self, Portal};
 use crate::protocol::ids::{ObjectId, TenantId};
 use crate::relay::admin::client::AdminClient;
@@ -147,6 +147,7 @@ impl World {
 
     /// Keeps relay and agent running until a signal.
     pub(super) async fn serve(&self) -> Fallible<()> {
+        let mut signals = StopSignals::catch()?;
         let portal = format!("cargo run -q --bin writeback-portal -- --home {}", self.portal_home.folder().display());
         let token = self.relay_files().join("admin.token");
         let admin = format!("--ops-url http://{} --admin-token-file {}", self.node.ops_addr(), token.display());
@@ -158,7 +159,7 @@ impl World {
         say(&format!("  cargo run -q -- sessions {admin}"));
         say(&format!("The relay is {}, its certificate's CA {}.", self.public_url, self.ca_file().display()));
         say("Ctrl-C ends it.");
-        host::stop_requested().await?;
+        signals.next().await;
         Ok(())
     }
 

@@ -111,6 +111,11 @@ impl Relay {
     pub(crate) async fn terminate(&mut self) -> std::process::ExitStatus {
         let pid = self.process.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.ended().await
+    }
+
+    /// Returns when it has ended by itself; its exit status.
+    pub(crate) async fn ended(&mut self) -> std::process::ExitStatus {
         let mut status = None;
         eventually("the relay stops", || {
             status = self.process.try_wait().unwrap();

@@ -36,7 +36,7 @@ use super::deadline;
 
 /// How the relay answers an enrolment.
 #[derive(Clone)]
-pub enum Redeem {
+pub(crate) enum Redeem {
     /// With these portal keys.
     Keys(Vec<PublicKey>),
     /// With a problem.
@@ -54,7 +54,7 @@ struct Script {
 }
 
 /// A portal and a relay in one hand.
-pub struct ScriptedRelay {
+pub(crate) struct ScriptedRelay {
     pub url: String,
     pub ca_file: PathBuf,
     pub portal: SigningKey,
@@ -94,7 +94,7 @@ impl axum::serve::Listener for Tls {
 }
 
 impl ScriptedRelay {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let ca_file = dir.path().join("ca.pem");
@@ -124,7 +124,7 @@ impl ScriptedRelay {
         Self { url, ca_file, portal, script, sockets: tokio::sync::Mutex::new(sockets), _dir: dir }
     }
 
-    pub fn code(&self) -> EnrolmentCode {
+    pub(crate) fn code(&self) -> EnrolmentCode {
         EnrolmentCode {
             relay: self.url.clone(),
             tenant: "contoso".parse().unwrap(),
@@ -137,37 +137,37 @@ impl ScriptedRelay {
     }
 
     /// From now on, enrolments are answered like this.
-    pub fn redeem(&self, how: Redeem) {
+    pub(crate) fn redeem(&self, how: Redeem) {
         self.script.lock().unwrap().redeem = how;
     }
 
     /// The next upgrade, not refused before, is refused like this.
-    pub fn refuse_upgrade(&self, code: ProblemCode, retry_after: Option<u32>) {
+    pub(crate) fn refuse_upgrade(&self, code: ProblemCode, retry_after: Option<u32>) {
         self.script.lock().unwrap().refusals.push((code, retry_after));
     }
 
-    pub fn enrollments(&self) -> Vec<Enrollment> {
+    pub(crate) fn enrollments(&self) -> Vec<Enrollment> {
         self.script.lock().unwrap().enrollments.clone()
     }
 
     /// How often an agent has asked for a session.
-    pub fn upgrades(&self) -> usize {
+    pub(crate) fn upgrades(&self) -> usize {
         self.script.lock().unwrap().upgrades
     }
 
     /// The keys of the agent that enrolled last.
-    pub fn agent(&self) -> Enrollment {
+    pub(crate) fn agent(&self) -> Enrollment {
         self.enrollments().pop().expect("no agent has enrolled")
     }
 
     /// The next session, before `Hello`.
-    pub async fn session(&self) -> Socket {
+    pub(crate) async fn session(&self) -> Socket {
         let next = async { self.sockets.lock().await.recv().await.unwrap() };
         Socket(deadline("a session", next).await)
     }
 
     /// The next session, welcomed.
-    pub async fn welcome(&self) -> Socket {
+    pub(crate) async fn welcome(&self) -> Socket {
         let mut socket = self.session().await;
         assert!(matches!(socket.hear().await, FromAgent::Hello(_)));
         let node = "node-1".to_owned();
@@ -177,7 +177,7 @@ impl ScriptedRelay {
     }
 
     /// A reset as the portal makes it, for the agent that enrolled last.
-    pub fn command(&self, upn: &str, password: &str) -> Command {
+    pub(crate) fn command(&self, upn: &str, password: &str) -> Command {
         let agent = self.agent();
         let mut command = Command {
             iss: "portal-1".parse().unwrap(),
@@ -195,13 +195,13 @@ impl ScriptedRelay {
         command
     }
 
-    pub fn deliver(&self, command: &Command) -> FromRelay {
+    pub(crate) fn deliver(&self, command: &Command) -> FromRelay {
         let command_jws = command.sign(&self.portal).unwrap();
         FromRelay::Deliver(v1::Deliver { command_jws, traceparent: String::new(), attempt: 1 })
     }
 
     /// The outcome, as the portal reads it.
-    pub fn read(&self, jws: &str, command: &Command) -> Outcome {
+    pub(crate) fn read(&self, jws: &str, command: &Command) -> Outcome {
         Outcome::verify(jws, &self.agent().signing_key, command).unwrap()
     }
 }
@@ -261,15 +261,15 @@ fn problem(code: ProblemCode, retry_after: Option<u32>) -> Response {
 }
 
 /// One session, the relay's end.
-pub struct Socket(WebSocket);
+pub(crate) struct Socket(WebSocket);
 
 impl Socket {
-    pub async fn say(&mut self, frame: FromRelay) {
+    pub(crate) async fn say(&mut self, frame: FromRelay) {
         self.0.send(Message::Binary(frame.encode_frame().into())).await.unwrap();
     }
 
     /// The next frame; nothing when the agent has closed.
-    pub async fn next(&mut self) -> Option<FromAgent> {
+    pub(crate) async fn next(&mut self) -> Option<FromAgent> {
         loop {
             match deadline("a frame", self.0.recv()).await? {
                 Ok(Message::Binary(bytes)) => return Some(FromAgent::decode(&bytes).unwrap()),
@@ -279,12 +279,12 @@ impl Socket {
         }
     }
 
-    pub async fn hear(&mut self) -> FromAgent {
+    pub(crate) async fn hear(&mut self) -> FromAgent {
         self.next().await.expect("the agent has hung up")
     }
 
     /// The next outcome; other frames are passed over.
-    pub async fn outcome(&mut self) -> v1::Outcome {
+    pub(crate) async fn outcome(&mut self) -> v1::Outcome {
         loop {
             if let FromAgent::Outcome(outcome) = self.hear().await {
                 return outcome;
@@ -292,12 +292,12 @@ impl Socket {
         }
     }
 
-    pub async fn stored(&mut self, command: &Command) {
+    pub(crate) async fn stored(&mut self, command: &Command) {
         let command = command.jti.to_string();
         self.say(FromRelay::OutcomeStored(v1::OutcomeStored { command })).await;
     }
 
-    pub async fn close(mut self, code: u16) {
+    pub(crate) async fn close(mut self, code: u16) {
         let close = CloseFrame { code, reason: "as the test asked".into() };
         self.0.send(Message::Close(Some(close))).await.unwrap();
         while let Some(Ok(_)) = deadline("the answer to a close", self.0.recv()).await {}
@@ -305,7 +305,7 @@ impl Socket {
 }
 
 /// The numbers in an agent's event log, in order.
-pub fn event_ids(home: &Path) -> Vec<u64> {
+pub(crate) fn event_ids(home: &Path) -> Vec<u64> {
     let text = std::fs::read_to_string(home.join("events.jsonl")).unwrap_or_default();
     let id = |line| serde_json::from_str::<serde_json::Value>(line).unwrap()["event_id"].as_u64().unwrap();
     text.lines().map(id).collect()

@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use tokio::task::JoinHandle;
 use writeback_relay::clock::System;
+use writeback_relay::host::{self, StopSignals};
 use writeback_relay::relay::config::Config;
 use writeback_relay::relay::lifecycle::Node;
-use writeback_relay::{host, telemetry};
+use writeback_relay::telemetry;
 
 /// Carries password resets from cloud portals to on-premises agents.
 #[derive(Parser)]
@@ -118,15 +118,15 @@ async fn serve(run: Run) -> Outcome {
         }
         (None, None) => return Err("--config FILE, or --dev-tls --data-dir FOLDER, is expected".into()),
     };
+    let mut signals = StopSignals::catch()?;
     let node = Node::start(config, run.dev_tls, System::clock(), System::random()).await?;
     tokio::select! {
-        stop = host::stop_requested() => stop?,
+        () = signals.next() => {}
         () = node.drain_requested() => {}
     }
-    // A second signal does not wait.
-    let impatient: JoinHandle<std::io::Result<()>> = tokio::spawn(host::stop_requested());
     tokio::select! {
         () = node.stop() => Ok(()),
-        _ = impatient => Err("stopped at once, at the second signal".into()),
+        // Who asks twice does not want to wait.
+        () = signals.next() => Err("stopped at once, at the second signal".into()),
     }
 }

@@ -1,0 +1,57 @@
+//! The demo, as a newcomer runs it.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+fn demo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_writeback-relay"));
+    command.arg("demo").args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn it_tells_the_whole_story_and_ends_by_itself_in_ten_seconds() {
+    let begun = Instant::now();
+    let output = demo(&[]).output().unwrap();
+    let took = begun.elapsed();
+    let story = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{story}{}", String::from_utf8_lossy(&output.stderr));
+    let mut rest = story.as_str();
+    for told in [
+        "tenant contoso made",
+        "invitation",
+        "31005 OnboardingEventSuccess",
+        "fingerprints are the same: approved",
+        "availability: a reset is possible now",
+        "31001 PasswordResetStart",
+        "31002 PasswordResetSuccess",
+        "the old password is refused, the new one is taken",
+        "33008 ADPasswordPolicyError",
+        "bad_signature",
+        "hold neither password",
+        "undeliverable (no_agent)",
+        "a reset is possible again",
+    ] {
+        let at = rest.find(told).unwrap_or_else(|| panic!("{told:?} is not told, or not in its place, in: {story}"));
+        rest = &rest[at..];
+    }
+    assert!(took < Duration::from_secs(10), "it took {took:?}");
+}
+
+#[test]
+fn with_serve_it_waits_prints_what_to_try_and_leaves_nothing_behind() {
+    let mut child = demo(&["--serve"]).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let reset = lines.by_ref().find(|line| line.contains("reset contoso")).expect("a command to try");
+    let home = reset.split_whitespace().skip_while(|word| *word != "--home").nth(1).expect("--home FOLDER").to_owned();
+    let portal = Command::new(env!("CARGO_BIN_EXE_writeback-portal"))
+        .args(["--home", &home, "availability", "contoso"])
+        .output()
+        .unwrap();
+    assert!(portal.status.success(), "{}", String::from_utf8_lossy(&portal.stderr));
+    lines.find(|line| line.contains("Ctrl-C")).expect("how to end it");
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert!(child.wait().unwrap().success());
+    assert!(!std::path::Path::new(&home).exists(), "{home} is still there");
+}

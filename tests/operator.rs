@@ -1,0 +1,115 @@
+//! The operator's commands, as an operator types them.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use writeback_relay::clock::System;
+use writeback_relay::protocol::jose::SigningKey;
+
+use crate::support::raw_agent::RawAgent;
+use crate::support::relay::{Relay, TENANT};
+
+fn run(relay: &Relay, input: &str, arguments: &[&str]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_writeback-relay"))
+        .args(arguments)
+        .env("WRITEBACK_OPS_URL", relay.ops_url())
+        .env("WRITEBACK_ADMIN_TOKEN_FILE", relay.data_dir().join("admin.token"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn done(relay: &Relay, arguments: &[&str]) -> String {
+    let output = run(relay, "", arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn refused(relay: &Relay, input: &str, arguments: &[&str]) -> String {
+    let output = run(relay, input, arguments);
+    assert!(!output.status.success(), "{arguments:?} succeeded");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[tokio::test]
+async fn portals_are_registered_granted_withdrawn_and_removed() {
+    let relay = Relay::start().await;
+    let key = SigningKey::generate(&System).unwrap();
+    let jwk = serde_json::to_string(key.public()).unwrap();
+    done(&relay, &["tenant", "add", "fabrikam"]);
+    done(&relay, &["tenant", "add", "fabrikam"]);
+    assert_eq!(done(&relay, &["tenant", "list"]), format!("{TENANT}\nfabrikam\n"));
+
+    let add = ["portal", "add", "portal-1", "--key", "-", "--tenant", TENANT];
+    let output = run(&relay, &jwk, &add);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let registered = |tenants: &str| format!("portal-1  keys {}  tenants {tenants}\n", key.kid());
+    assert_eq!(done(&relay, &["portal", "list"]), registered(TENANT));
+    done(&relay, &["portal", "grant", "portal-1", "fabrikam"]);
+    assert_eq!(done(&relay, &["portal", "list"]), registered("contoso fabrikam"));
+    done(&relay, &["portal", "withdraw", "portal-1", TENANT]);
+    assert_eq!(done(&relay, &["portal", "list"]), registered("fabrikam"));
+    done(&relay, &["portal", "remove", "portal-1"]);
+    assert_eq!(done(&relay, &["portal", "list"]), "");
+
+    assert!(refused(&relay, "", &["portal", "remove", "portal-1"]).contains("there is no portal portal-1"));
+    assert!(refused(&relay, "{}", &add).contains("no public key as JWK"));
+    assert!(refused(&relay, &key.to_jwk(), &add).contains("private key"), "a private key is not sent anywhere");
+    let nowhere = refused(&relay, &jwk, &["portal", "add", "p", "--key", "-", "--tenant", "nowhere"]);
+    assert!(nowhere.contains("writeback-relay tenant add nowhere"), "{nowhere}");
+    assert!(refused(&relay, "", &["tenant", "add", "No!"]).contains("a-z"));
+}
+
+#[tokio::test]
+async fn an_agent_is_listed_and_revoked_and_an_exported_registry_restores_an_empty_relay() {
+    let relay = Relay::start().await;
+    let portal = relay.portal("portal-1").await;
+    let (kept, revoked) = (RawAgent::enrolled(&relay, &portal).await, RawAgent::enrolled(&relay, &portal).await);
+    let mut session = revoked.open().await;
+    assert!(done(&relay, &["sessions"]).contains(&revoked.agent.to_string()));
+    done(&relay, &["agent", "revoke", TENANT, &revoked.agent.to_string()]);
+    assert_eq!(session.closed().await, (4501, "revoked".to_owned()));
+    let listed = done(&relay, &["agent", "list", TENANT]);
+    let line = |agent: &RawAgent, status: &str| {
+        format!("{}  {status}  raw  {}", agent.agent, agent.keys().fingerprint(agent.agent))
+    };
+    assert!(listed.contains(&line(&kept, "approved")) && listed.contains(&line(&revoked, "revoked")), "{listed}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("registry.json").display().to_string();
+    done(&relay, &["registry", "export", &file]);
+    let other = Relay::start().await;
+    done(&other, &["registry", "import", &file]);
+    assert_eq!(done(&other, &["agent", "list", TENANT]), listed);
+    assert_eq!(done(&other, &["portal", "list"]), done(&relay, &["portal", "list"]));
+    std::fs::write(&file, "{}").unwrap();
+    assert!(refused(&other, "", &["registry", "import", &file]).contains("no exported registry"));
+}
+
+#[tokio::test]
+async fn who_is_not_the_operator_is_told_so() {
+    let relay = Relay::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    writeback_relay::storage::PrivateFile::new(&token).replace(&"x".repeat(43)).unwrap();
+    let token = token.display().to_string();
+    let said = refused(&relay, "", &["tenant", "list", "--admin-token-file", &token]);
+    assert!(said.contains("not the admin token"), "{said}");
+    let said = refused(&relay, "", &["tenant", "list", "--admin-token-file", "/nowhere/token"]);
+    assert!(said.contains("/nowhere/token"), "{said}");
+    let said = refused(&relay, "", &["tenant", "list", "--ops-url", "http://127.0.0.1:1"]);
+    assert!(said.contains("http://127.0.0.1:1") && said.contains("ops_listen"), "{said}");
+}
+
+#[tokio::test]
+async fn a_drain_by_the_operator_and_one_by_sigterm_end_with_status_zero() {
+    let mut relay = Relay::start().await;
+    done(&relay, &["drain"]);
+    assert!(relay.ended().await.success());
+    relay.start_again().await;
+    assert!(relay.terminate().await.success());
+}
