@@ -7,10 +7,9 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 
-use super::error::PortalError;
-use super::home::Config;
+use super::config::Config;
 use crate::clock::{Clock, Random};
-use crate::net::https_client;
+use crate::net::{NetError, https_client};
 use crate::protocol::api::{AgentList, Availability, CommandView, NewInvitation};
 use crate::protocol::assertion::PortalAssertion;
 use crate::protocol::ids::{AgentId, CommandId, ObjectId, TenantId};
@@ -124,7 +123,7 @@ impl RelayClient {
         key: SigningKey,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
-    ) -> Result<Self, PortalError> {
+    ) -> Result<Self, NetError> {
         Ok(Self { http: https_client(config.ca_file.as_deref())?, config: config.clone(), key, clock, random })
     }
 

@@ -4,51 +4,16 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
+use super::config::Config;
 use super::error::PortalError;
 use super::trust_store::TrustStore;
 use crate::clock::Random;
 use crate::net::read_ca;
-use crate::protocol::ids::PortalId;
 use crate::protocol::jose::{PublicKey, SigningKey};
 use crate::storage::{FileError, PrivateFile};
 
 const CONFIG_FILE: &str = "portal.toml";
 const KEY_FILE: &str = "signing-key.jwk";
-
-/// `portal.toml`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Config {
-    /// The portal's id, as registered at the relay.
-    pub id: PortalId,
-    /// The relay's public URL, byte for byte as the relay knows it: `https://`, no trailing slash.
-    pub relay: String,
-    /// PEM certificates of a private CA that is trusted beside the system's.
-    #[serde(default)]
-    pub ca_file: Option<PathBuf>,
-}
-
-impl Config {
-    fn check(&self) -> Result<(), &'static str> {
-        const RULE: &str = "relay: the relay's public URL is expected, https://HOST or https://HOST:PORT, without a \
-                            trailing slash";
-        let url = reqwest::Url::parse(&self.relay).map_err(|_| RULE)?;
-        let plain = url.username().is_empty() && url.password().is_none() && url.query().or(url.fragment()).is_none();
-        if url.scheme() == "https" && plain && !self.relay.ends_with('/') { Ok(()) } else { Err(RULE) }
-    }
-
-    fn to_toml(&self) -> String {
-        // A JSON string is a TOML basic string, and serde_json never fails on one.
-        let quoted = |text: &str| serde_json::Value::from(text).to_string();
-        let mut toml = format!("id = {}\nrelay = {}\n", quoted(self.id.as_str()), quoted(&self.relay));
-        if let Some(ca) = &self.ca_file {
-            toml.push_str(&format!("ca_file = {}\n", quoted(&ca.to_string_lossy())));
-        }
-        toml
-    }
-}
 
 /// The folder. It is its owner's alone.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`home`] | the folder: configuration and signing key |
+//! | [`home`], [`config`] | the folder: configuration and signing key |
 //! | [`trust_store`] | which agents this portal trusts, whatever the relay says |
 //! | [`sent`] | which commands went out, so that a late outcome can still be verified |
 //! | [`client`] | the calls over HTTPS |
@@ -14,6 +14,7 @@
 pub mod agents;
 pub mod answer;
 pub mod client;
+pub mod config;
 pub mod error;
 pub mod home;
 pub mod report;
@@ -35,8 +36,9 @@ use crate::protocol::limits::INVITATION_LIFETIME;
 pub use agents::{Agent, Told, Warning};
 pub use answer::{Answer, Doubt};
 pub use client::{ClientError, RelayClient};
+pub use config::Config;
 pub use error::PortalError;
-pub use home::{Config, Home};
+pub use home::Home;
 pub use trust_store::{Invitation, Standing, TrustStore};
 
 use sent::SentCommands;

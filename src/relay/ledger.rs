@@ -68,6 +68,16 @@ pub enum End {
     },
 }
 
+impl End {
+    /// When, in milliseconds.
+    #[must_use]
+    pub fn at_ms(&self) -> u64 {
+        match self {
+            Self::Outcome { at_ms, .. } | Self::Undelivered { at_ms, .. } => *at_ms,
+        }
+    }
+}
+
 /// A command that comes in.
 #[derive(Clone, Debug)]
 pub struct NewCommand {

@@ -52,3 +52,30 @@ pub enum JoseError {
     #[error("the claim {0:?} does not fit what the object is for")]
     Mismatch(&'static str),
 }
+
+impl JoseError {
+    /// Claims that are not of their form. serde's message names a member that is missing, unknown or twice; other
+    /// messages may repeat a value, so they are not passed on.
+    pub(super) fn claims(error: &serde_json::Error) -> Self {
+        let text = error.to_string();
+        let names = ["missing field", "unknown field", "duplicate field"].iter().any(|start| text.starts_with(start));
+        Self::Claims(if names { text } else { format!("a value of the wrong form, near character {}", error.column()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claims_error_names_what_is_missing_and_repeats_no_value() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Claims {
+            #[expect(dead_code, reason = "only its form matters")]
+            exp: i64,
+        }
+        let error = |json| JoseError::claims(&serde_json::from_str::<Claims>(json).unwrap_err()).to_string();
+        assert!(error("{}").contains("`exp`"));
+        assert!(!error(r#"{"exp":"hunter2"}"#).contains("hunter2"));
+    }
+}

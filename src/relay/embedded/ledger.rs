@@ -55,9 +55,12 @@ fn put(t: &WriteTransaction, key: &str, entry: &Entry) -> Result<(), redb::Error
     Ok(())
 }
 
-fn keep(t: &WriteTransaction, key: &str, now_ms: u64) -> Result<(), redb::Error> {
-    let now = UnixTime(i64::try_from(now_ms / 1000).unwrap_or(i64::MAX));
-    t.open_table(KEPT_UNTIL)?.insert((now.plus(OUTCOME_RETENTION).0, key), ())?;
+fn keep_until(from_ms: u64) -> UnixTime {
+    UnixTime(i64::try_from(from_ms / 1000).unwrap_or(i64::MAX)).plus(OUTCOME_RETENTION)
+}
+
+fn keep(t: &WriteTransaction, key: &str, from_ms: u64) -> Result<(), redb::Error> {
+    t.open_table(KEPT_UNTIL)?.insert((keep_until(from_ms).0, key), ())?;
     Ok(())
 }
 
@@ -256,15 +259,22 @@ impl Ledger for EmbeddedLedger {
                 let (until, key) = row_key.value();
                 due.push((until, key.to_owned()));
             }
+            let mut forgotten = 0;
             for (until, key) in &due {
-                if let Some(entry) = get(t, key)? {
-                    let open_key = open_key(&entry.key.tenant, entry.agent, entry.key.command);
-                    t.open_table(OPEN)?.remove(open_key.as_str())?;
-                }
-                t.open_table(ENTRIES)?.remove(key.as_str())?;
                 t.open_table(KEPT_UNTIL)?.remove((*until, key.as_str()))?;
+                let Some(entry) = get(t, key)? else { continue };
+                // An outcome may have come late: it is kept as long as one that came at once.
+                let ended_ms = entry.end.as_ref().map_or(entry.accepted_ms, End::at_ms);
+                if keep_until(ended_ms) >= now {
+                    keep(t, key, ended_ms)?;
+                    continue;
+                }
+                let open_key = open_key(&entry.key.tenant, entry.agent, entry.key.command);
+                t.open_table(OPEN)?.remove(open_key.as_str())?;
+                t.open_table(ENTRIES)?.remove(key.as_str())?;
+                forgotten += 1;
             }
-            Ok(due.len())
+            Ok(forgotten)
         })
         .await
     }

@@ -24,6 +24,9 @@ use crate::telemetry::metrics::Metrics;
 /// How long one frame may take to be written: a half-open socket must not hold its queue for long.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Outcomes of one agent that may be on their way to the ledger; more are left in the socket.
+const MAX_STORING: usize = 64;
+
 /// What goes wrong on a socket.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SocketError {
@@ -163,7 +166,7 @@ impl<S: Socket> Session<'_, S> {
                 }
                 Some(stored) = self.storing.next(), if !self.storing.is_empty() => self.stored(stored).await,
                 Some(entry) = self.mailbox.deliveries.recv() => self.deliver(*entry).await,
-                frame = timeout_at(silent_at, self.socket.next()) => {
+                frame = timeout_at(silent_at, self.socket.next()), if self.storing.len() < MAX_STORING => {
                     silent_at = Instant::now() + heartbeat * 5 / 2;
                     match frame {
                         Ok(Some(Ok(frame))) => self.take(frame).await,
