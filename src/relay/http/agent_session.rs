@@ -86,7 +86,7 @@ async fn upgrade(public: Public, request: Request) -> Result<Response, Refusal> 
             services.metrics.sessions(-1);
             services.metrics.session_ended(ended.as_str());
             audit!("session_closed", agent = %id, reason = ended.as_str());
-            socket.close(ended).await;
+            Box::pin(socket.close(ended)).await;
         })
     }))
 }

@@ -123,15 +123,17 @@ struct Session<'a, S> {
 
 /// Runs the session of an agent that has proved who it is, until it ends.
 pub async fn run<S: Socket>(services: &Arc<Services>, tenant: TenantId, agent: AgentRecord, mut socket: S) -> Ended {
-    let hello = match open::hello(services, &agent, &mut socket).await {
+    // What opens a session is boxed, and gone when it is open: an idle session keeps only what it needs.
+    let hello = match Box::pin(open::hello(services, &agent, &mut socket)).await {
         Ok(hello) => hello,
         Err(ended) => return ended,
     };
     let session = SessionId::new(&*services.clock, &*services.random);
     let presence = Presence { tenant, agent: agent.agent, session, instance: hello.instance };
+    drop(agent);
     let (registered, mailbox) = services.sessions.register(session, &presence.tenant, presence.agent);
     let mut open = Session { services, presence, socket, mailbox, storing: FuturesUnordered::new(), closes_at: None };
-    let ended = match open.begin(&agent, hello).await {
+    let ended = match Box::pin(open.begin(hello)).await {
         Ok(()) => open.serve().await,
         Err(ended) => ended,
     };
@@ -139,7 +141,7 @@ pub async fn run<S: Socket>(services: &Arc<Services>, tenant: TenantId, agent: A
         tracing::warn!(%error, "a session's presence could not be released; its lease will run out");
     }
     drop(registered);
-    open.give_back(ended).await;
+    Box::pin(open.give_back(ended)).await;
     ended
 }
 
@@ -165,11 +167,11 @@ impl<S: Socket> Session<'_, S> {
                     Err(Ended::Closed(CloseReason::Drain))
                 }
                 Some(stored) = self.storing.next(), if !self.storing.is_empty() => self.stored(stored).await,
-                Some(entry) = self.mailbox.deliveries.recv() => self.deliver(*entry).await,
+                Some(entry) = self.mailbox.deliveries.recv() => Box::pin(self.deliver(*entry)).await,
                 frame = timeout_at(silent_at, self.socket.next()), if self.storing.len() < MAX_STORING => {
                     silent_at = Instant::now() + heartbeat * 5 / 2;
                     match frame {
-                        Ok(Some(Ok(frame))) => self.take(frame).await,
+                        Ok(Some(Ok(frame))) => Box::pin(self.take(frame)).await,
                         Ok(Some(Err(error))) => Err(error.into()),
                         Ok(None) => Err(Ended::Lost),
                         Err(_) => Err(Ended::Closed(CloseReason::Silent)),

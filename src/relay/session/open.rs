@@ -50,7 +50,7 @@ pub(super) async fn hello<S: Socket>(
 
 impl<S: Socket> Session<'_, S> {
     /// Makes the session known, welcomes the agent, and delivers what nobody has an answer to.
-    pub(super) async fn begin(&mut self, agent: &AgentRecord, hello: Greeting) -> Result<(), Ended> {
+    pub(super) async fn begin(&mut self, hello: Greeting) -> Result<(), Ended> {
         let away = |error: super::super::StoreError| {
             tracing::warn!(%error, "a session can't open");
             Ended::Closed(CloseReason::Internal)
@@ -58,12 +58,12 @@ impl<S: Socket> Session<'_, S> {
         let services = self.services;
         match services.bus.claim(&self.presence).await.map_err(away)? {
             Claim::Newer => {
-                audit!("session_refused", agent = %agent.agent, reason = CloseReason::Displaced.as_str());
+                audit!("session_refused", agent = %self.presence.agent, reason = CloseReason::Displaced.as_str());
                 return Err(Ended::Closed(CloseReason::Displaced));
             }
             Claim::Held { displaced } => {
                 for place in displaced {
-                    audit!("session_displaced", agent = %agent.agent, session = %place.session);
+                    audit!("session_displaced", agent = %self.presence.agent, session = %place.session);
                     services.bus.tell(Notice::Displaced(place.session)).await.map_err(away)?;
                 }
             }
