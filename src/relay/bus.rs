@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::StoreError;
 use super::ids::{NodeId, SessionId};
-use super::ledger::{CommandKey, Entry};
+use super::ledger::Entry;
 use crate::protocol::ids::{AgentId, InstanceId, TenantId};
 
 /// A session, and where it is.
@@ -69,7 +69,7 @@ pub enum Delivery {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// The command has an end.
-    Ended(CommandKey),
+    Ended(Box<Entry>),
     /// The agent was revoked: close its sessions.
     Revoked(TenantId, AgentId),
     /// A newer process has taken over: close this session.

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::StoreError;
 use super::bus::{Bus, Delivery, Notice, Place};
 use super::ledger::{Accepted, CommandKey, Entry, Intent, Ledger, NewCommand, Undelivered};
-use super::sessions::Sessions;
+use super::sessions::{Ending, Sessions};
 use crate::clock::Clock;
 use crate::protocol::ids::{AgentId, TenantId};
 use crate::telemetry::metrics::Metrics;
@@ -81,6 +81,8 @@ impl Dispatcher {
             }
             place = self.return_of(&command.key.tenant, command.agent, until).await?;
         }
+        // Before it is accepted, so that no end is missed.
+        let ending = self.sessions.ending(&command.key);
         // A task of its own: a caller that hangs up must not leave a command stored that nobody delivers.
         let accepting = tokio::spawn({
             let (dispatcher, command) = (self.clone(), command.clone());
@@ -90,7 +92,7 @@ impl Dispatcher {
         match accepted {
             Accepted::Conflict => self.conflict(),
             Accepted::Known(entry) => self.repeated(entry, &command, until).await,
-            Accepted::New(entry) => Ok(self.end_of(&entry.key, until).await?.unwrap_or(entry)),
+            Accepted::New(entry) => Ok(self.wait(entry, ending, until).await?),
         }
     }
 
@@ -174,26 +176,30 @@ impl Dispatcher {
             Delivery::Gone => Undelivered::NoAgent,
         };
         // The session never had it, so this node may speak for it.
-        if self.ledger.take_back(&key, place.session, reason, self.clock.now_ms()).await? {
+        if let Some(ended) = self.ledger.take_back(&key, place.session, reason, self.clock.now_ms()).await? {
             self.metrics.ended(reason.as_str());
-            self.bus.tell(Notice::Ended(key)).await?;
+            self.bus.tell(Notice::Ended(Box::new(ended))).await?;
         }
         Ok(())
     }
 
+    /// The command as it is stored, or with the end that it gets before `until`.
     async fn end_of(&self, key: &CommandKey, until: Instant) -> Result<Option<Entry>, StoreError> {
         let ending = self.sessions.ending(key);
-        loop {
-            let notified = ending.notified();
-            let entry = self.ledger.get(key).await?;
-            match &entry {
-                Some(entry) if entry.end.is_none() => {
-                    if timeout_at(until, notified).await.is_err() {
-                        return self.ledger.get(key).await;
-                    }
-                }
-                _ => return Ok(entry),
-            }
+        match self.ledger.get(key).await? {
+            Some(entry) => self.wait(entry, ending, until).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn wait(&self, entry: Entry, mut ending: Ending, until: Instant) -> Result<Entry, StoreError> {
+        if entry.end.is_some() {
+            return Ok(entry);
+        }
+        match timeout_at(until, ending.ended()).await {
+            Ok(ended) => Ok(ended),
+            // Word of its end may have been lost; the ledger has it.
+            Err(_) => Ok(self.ledger.get(&entry.key).await?.unwrap_or(entry)),
         }
     }
 }

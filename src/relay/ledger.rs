@@ -190,8 +190,8 @@ pub enum Accepted {
 /// What became of a signed outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Concluded {
-    /// It is stored now.
-    Stored,
+    /// It is stored now, as the command's end.
+    Stored(Box<Entry>),
     /// There was a signed outcome before; that one stays.
     Already,
     /// The command names another agent; nothing was stored.
@@ -220,15 +220,15 @@ pub trait Ledger: Send + Sync + 'static {
     /// may have been written before, so nobody can take them back any more.
     async fn take_over(&self, tenant: &TenantId, agent: AgentId, session: SessionId) -> Result<Vec<Entry>, StoreError>;
 
-    /// Says that nothing was written and nothing will be: only its owner may, and only at the first attempt. Whether
-    /// it was so.
+    /// Says that nothing was written and nothing will be: only its owner may, and only at the first attempt. The
+    /// command with that end, if it was so.
     async fn take_back(
         &self,
         key: &CommandKey,
         owner: SessionId,
         reason: Undelivered,
         now_ms: u64,
-    ) -> Result<bool, StoreError>;
+    ) -> Result<Option<Entry>, StoreError>;
 
     /// Notes a step on the way of this agent's command, if it has no end. May return before it is on disk.
     async fn note(

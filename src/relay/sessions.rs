@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::bus::{Delivery, Inbox, Notice};
 use super::ids::SessionId;
@@ -50,7 +50,7 @@ struct Handle {
 #[derive(Default)]
 pub struct Sessions {
     open: Mutex<HashMap<SessionId, Handle>>,
-    ended: Mutex<HashMap<CommandKey, Arc<Notify>>>,
+    ending: Mutex<HashMap<CommandKey, watch::Sender<Option<Entry>>>>,
     arrived: Notify,
 }
 
@@ -70,26 +70,33 @@ impl Drop for Registered {
     }
 }
 
-/// Told when a command ends. The subscription lasts as long as this.
+/// Told how a command ends. The subscription lasts as long as this.
 pub struct Ending {
     sessions: Arc<Sessions>,
     key: CommandKey,
-    notify: Arc<Notify>,
+    end: watch::Receiver<Option<Entry>>,
 }
 
 impl Ending {
-    /// Resolves when the command has ended, at some time after the future was made. May resolve without cause.
-    pub fn notified(&self) -> impl Future<Output = ()> + '_ {
-        self.notify.notified()
+    /// Resolves with the command as it ended, if this node hears of that after the subscription was made.
+    pub async fn ended(&mut self) -> Entry {
+        loop {
+            if let Some(entry) = self.end.borrow_and_update().clone() {
+                return entry;
+            }
+            if self.end.changed().await.is_err() {
+                // Its sender goes only after its last receiver.
+                std::future::pending::<()>().await;
+            }
+        }
     }
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        let mut ended = lock(&self.sessions.ended);
-        // This one and the map's: nobody else waits.
-        if Arc::strong_count(&self.notify) <= 2 {
-            ended.remove(&self.key);
+        let mut ending = lock(&self.sessions.ending);
+        if ending.get(&self.key).is_some_and(|end| end.receiver_count() <= 1) {
+            ending.remove(&self.key);
         }
     }
 }
@@ -109,8 +116,8 @@ impl Sessions {
     /// Subscribes to the end of a command: what ends after this call is not missed.
     #[must_use]
     pub fn ending(self: &Arc<Self>, key: &CommandKey) -> Ending {
-        let notify = Arc::clone(lock(&self.ended).entry(key.clone()).or_default());
-        Ending { sessions: Arc::clone(self), key: key.clone(), notify }
+        let end = lock(&self.ending).entry(key.clone()).or_insert_with(|| watch::Sender::new(None)).subscribe();
+        Ending { sessions: Arc::clone(self), key: key.clone(), end }
     }
 
     /// Resolves when some agent has opened a session, at some time after the future was made.
@@ -145,9 +152,9 @@ impl Inbox for Sessions {
 
     fn notice(&self, notice: Notice) {
         match notice {
-            Notice::Ended(key) => {
-                if let Some(notify) = lock(&self.ended).get(&key) {
-                    notify.notify_waiters();
+            Notice::Ended(entry) => {
+                if let Some(ending) = lock(&self.ending).get(&entry.key) {
+                    ending.send_replace(Some(*entry));
                 }
             }
             Notice::Revoked(tenant, agent) => {

@@ -71,9 +71,9 @@ async fn a_command_has_one_end_and_a_signed_outcome_is_the_last_word() {
     assert_eq!(get(&*ledger, &new.key).await.state(EXP), CommandState::Unknown, "no answer and exp has passed");
 
     assert_eq!(ledger.conclude(&new.key, agent(), "x".into(), T).await.unwrap(), Concluded::Foreign);
-    assert_eq!(ledger.conclude(&new.key, who, "first".into(), T + 5).await.unwrap(), Concluded::Stored);
+    assert!(matches!(ledger.conclude(&new.key, who, "first".into(), T + 5).await.unwrap(), Concluded::Stored(_)));
     assert_eq!(ledger.conclude(&new.key, who, "second".into(), T + 6).await.unwrap(), Concluded::Already);
-    assert!(!ledger.take_back(&new.key, owner, Undelivered::NoAgent, T + 7).await.unwrap());
+    assert_eq!(ledger.take_back(&new.key, owner, Undelivered::NoAgent, T + 7).await.unwrap(), None);
     let entry = get(&*ledger, &new.key).await;
     assert_eq!(entry.end, Some(End::Outcome { jws: "first".into(), at_ms: T + 5 }));
     assert_eq!(entry.jws, None, "the sealed password is erased");
@@ -89,18 +89,22 @@ async fn only_the_first_owner_can_say_that_nothing_was_written() {
     let (t, owner) = (tenant("a"), session());
     let new = command(&t, agent());
     ledger.accept(new.clone(), Intent::Deliver(owner), T).await.unwrap();
-    assert!(!ledger.take_back(&new.key, session(), Undelivered::NoAgent, T).await.unwrap(), "a stranger");
+    assert_eq!(ledger.take_back(&new.key, session(), Undelivered::NoAgent, T).await.unwrap(), None, "a stranger");
 
     let second = session();
     let taken = ledger.take_over(&t, new.agent, second).await.unwrap();
     assert_eq!(taken.iter().map(|e| (e.key.clone(), e.attempt)).collect::<Vec<_>>(), vec![(new.key.clone(), 2)]);
     assert_eq!(ledger.take_over(&t, new.agent, second).await.unwrap(), vec![], "it has it already");
-    assert!(!ledger.take_back(&new.key, owner, Undelivered::NoAgent, T).await.unwrap(), "no longer its owner");
-    assert!(!ledger.take_back(&new.key, second, Undelivered::NoAgent, T).await.unwrap(), "the first may have written");
+    assert_eq!(ledger.take_back(&new.key, owner, Undelivered::NoAgent, T).await.unwrap(), None, "no longer its owner");
+    assert_eq!(
+        ledger.take_back(&new.key, second, Undelivered::NoAgent, T).await.unwrap(),
+        None,
+        "the first may have written"
+    );
 
     let other = command(&t, agent());
     ledger.accept(other.clone(), Intent::Deliver(owner), T).await.unwrap();
-    assert!(ledger.take_back(&other.key, owner, Undelivered::AgentBusy, T + 1).await.unwrap());
+    assert!(ledger.take_back(&other.key, owner, Undelivered::AgentBusy, T + 1).await.unwrap().is_some());
     let entry = get(&*ledger, &other.key).await;
     assert_eq!((entry.state(EXP), entry.jws), (CommandState::Undeliverable, None));
     assert_eq!(ledger.take_over(&t, other.agent, second).await.unwrap(), vec![], "it has an end");
@@ -112,7 +116,7 @@ async fn a_signed_outcome_replaces_what_the_relay_said_on_its_own() {
     let new = command(&tenant("a"), agent());
     ledger.accept(new.clone(), Intent::GiveUp(Undelivered::NoAgent), T).await.unwrap();
     assert_eq!(get(&*ledger, &new.key).await.jws, None);
-    assert_eq!(ledger.conclude(&new.key, new.agent, "o".into(), T).await.unwrap(), Concluded::Stored);
+    assert!(matches!(ledger.conclude(&new.key, new.agent, "o".into(), T).await.unwrap(), Concluded::Stored(_)));
     assert_eq!(get(&*ledger, &new.key).await.state(EXP), CommandState::Concluded);
 }
 
@@ -120,7 +124,7 @@ async fn a_signed_outcome_replaces_what_the_relay_said_on_its_own() {
 async fn an_outcome_whose_command_was_forgotten_is_kept() {
     let (_dir, ledger) = embedded().await;
     let new = command(&tenant("a"), agent());
-    assert_eq!(ledger.conclude(&new.key, new.agent, "o".into(), T).await.unwrap(), Concluded::Stored);
+    assert!(matches!(ledger.conclude(&new.key, new.agent, "o".into(), T).await.unwrap(), Concluded::Stored(_)));
     assert!(matches!(
         ledger.accept(new.clone(), Intent::Deliver(session()), T).await.unwrap(),
         Accepted::Known(Entry { end: Some(End::Outcome { .. }), .. })

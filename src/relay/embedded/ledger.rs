@@ -171,17 +171,17 @@ impl Ledger for EmbeddedLedger {
         owner: SessionId,
         reason: Undelivered,
         now_ms: u64,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Entry>, StoreError> {
         let key = entry_key(key);
         self.write(move |t| {
-            let Some(mut entry) = get(t, &key)? else { return Ok(false) };
+            let Some(mut entry) = get(t, &key)? else { return Ok(None) };
             if entry.end.is_some() || entry.owner != Some(owner) || entry.attempt != 1 {
-                return Ok(false);
+                return Ok(None);
             }
             entry.end = Some(End::Undelivered { reason, at_ms: now_ms });
             entry.jws = None;
             put(t, &key, &entry)?;
-            Ok(true)
+            Ok(Some(entry))
         })
         .await
     }
@@ -246,7 +246,7 @@ impl Ledger for EmbeddedLedger {
                 }
             };
             put(t, &key, &entry)?;
-            Ok(Concluded::Stored)
+            Ok(Concluded::Stored(Box::new(entry)))
         })
         .await
     }

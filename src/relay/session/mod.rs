@@ -239,11 +239,11 @@ impl<S: Socket> Session<'_, S> {
     async fn take_back(&mut self, entry: &Entry, reason: Undelivered) {
         let (ledger, now_ms) = (&self.services.ledger, self.services.clock.now_ms());
         match ledger.take_back(&entry.key, self.presence.session, reason, now_ms).await {
-            Ok(true) => {
+            Ok(Some(ended)) => {
                 self.services.metrics.ended(reason.as_str());
-                let _ = self.services.bus.tell(Notice::Ended(entry.key.clone())).await;
+                let _ = self.services.bus.tell(Notice::Ended(Box::new(ended))).await;
             }
-            Ok(false) => {}
+            Ok(None) => {}
             Err(error) => tracing::warn!(%error, "a command that was not written could not be taken back"),
         }
     }

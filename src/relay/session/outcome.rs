@@ -60,10 +60,10 @@ impl<S: Socket> Session<'_, S> {
 async fn store(services: &Services, key: CommandKey, agent: AgentId, jws: String) -> Result<CommandId, CloseReason> {
     let now_ms = services.clock.now_ms();
     match services.ledger.conclude(&key, agent, jws, now_ms).await {
-        Ok(Concluded::Stored) => {
+        Ok(Concluded::Stored(entry)) => {
             audit!("command_concluded", tenant = %key.tenant, portal = %key.portal, %agent, command = %key.command);
             services.metrics.ended("concluded");
-            let _ = services.bus.tell(Notice::Ended(key.clone())).await;
+            let _ = services.bus.tell(Notice::Ended(entry)).await;
             Ok(key.command)
         }
         Ok(Concluded::Already) => Ok(key.command),
