@@ -4,31 +4,25 @@
 //! |---|---|
 //! | [`home`], [`config`], [`options`] | the agent's folder, and what people decide |
 //! | [`enroll()`] | how the agent comes in |
-//! | `executor`, `execution`, `answer`, `lanes` | commands in, each executed once, answers out |
-//! | [`journal`], `recovery` | what survives a crash, and what is found out after one |
+//! | `execution` | commands in, each executed once, answers out; what is found out after a crash |
+//! | [`journal`] | what survives one |
 //! | [`directory`] | where passwords are written |
-//! | `service`, `reconnect`, `connection`, `session` | the running agent and its session with the relay |
+//! | `service`, `link` | the running agent, and its session with the relay |
 //! | [`events`], `preflight` | what people are told |
 
-mod answer;
 mod backoff;
 pub mod config;
-mod connection;
 pub mod directory;
 mod enroll;
 mod error;
 pub mod events;
 mod execution;
-mod executor;
 pub mod home;
 pub mod journal;
-mod lanes;
+mod link;
 pub mod options;
 mod preflight;
-mod reconnect;
-mod recovery;
 mod service;
-mod session;
 mod status;
 #[cfg(test)]
 mod testing;

@@ -7,16 +7,15 @@ use tokio::sync::mpsc;
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::Dialer;
 use super::directory::Directory;
 use super::error::AgentError;
 use super::events::{About, EventLog};
-use super::executor::Executor;
+use super::execution::Executor;
 use super::home::{Home, Identity};
 use super::journal::{Journal, JournalError};
+use super::link::{Dialer, Link};
 use super::options::Options;
 use super::preflight::Preflight;
-use super::reconnect::Link;
 use crate::clock::{Clock, Random};
 use crate::protocol::event::Event;
 use crate::protocol::ids::InstanceId;

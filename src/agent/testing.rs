@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::directory::{Account, Directory, DirectoryError, PasswordCheck};
 use super::error::AgentError;
 use super::events::EventLog;
-use super::executor::Executor;
+use super::execution::Executor;
 use super::home::{Home, Identity, Keys};
 use super::journal::Journal;
 use super::options::Options;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::directory::DirectoryError;
-use super::recovery::Finding;
+use crate::agent::directory::DirectoryError;
+use crate::agent::execution::recovery::Finding;
 use crate::protocol::command::{Command, Operation};
 use crate::protocol::event::Event;
 use crate::protocol::outcome::{Code, Status};

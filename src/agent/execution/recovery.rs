@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::backoff::Backoff;
-use super::directory::{Account, Directory, DirectoryError, PasswordCheck};
+use crate::agent::backoff::Backoff;
+use crate::agent::directory::{Account, Directory, DirectoryError, PasswordCheck};
 use crate::clock::Random;
 use crate::protocol::command::Options;
 use crate::protocol::password::Password;

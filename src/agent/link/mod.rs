@@ -1,33 +1,37 @@
 //! Keeps a session open: dials, serves, and comes back after a while when a session ends.
 
+mod connection;
+mod session;
+
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::{Backoff, jitter};
-use super::connection::{DialError, Dialer};
-use super::error::AgentError;
-use super::events::{About, EventLog};
-use super::executor::Executor;
-use super::options::Options;
-use super::preflight::Preflight;
-use super::session::{End, Session, SessionError};
+use self::connection::DialError;
+pub(in crate::agent) use self::connection::Dialer;
+use self::session::{End, Session, SessionError};
+use crate::agent::backoff::{Backoff, jitter};
+use crate::agent::error::AgentError;
+use crate::agent::events::{About, EventLog};
+use crate::agent::execution::Executor;
+use crate::agent::options::Options;
+use crate::agent::preflight::Preflight;
 use crate::clock::Random;
 use crate::protocol::event::Event;
 use crate::protocol::ids::InstanceId;
 use crate::protocol::problem::ProblemCode;
 
 /// What sessions are made of.
-pub(super) struct Link {
-    pub(super) dialer: Dialer,
-    pub(super) executor: Executor,
-    pub(super) preflight: Preflight,
-    pub(super) events: EventLog,
-    pub(super) options: Options,
-    pub(super) instance: InstanceId,
-    pub(super) random: std::sync::Arc<dyn Random>,
+pub(in crate::agent) struct Link {
+    pub(in crate::agent) dialer: Dialer,
+    pub(in crate::agent) executor: Executor,
+    pub(in crate::agent) preflight: Preflight,
+    pub(in crate::agent) events: EventLog,
+    pub(in crate::agent) options: Options,
+    pub(in crate::agent) instance: InstanceId,
+    pub(in crate::agent) random: std::sync::Arc<dyn Random>,
 }
 
 /// Why there is no session.
@@ -54,7 +58,7 @@ impl Link {
     ///
     /// # Errors
     /// If the relay says that this agent must not come back, or the agent itself can't go on.
-    pub(super) async fn keep(&self, stop: &CancellationToken) -> Result<(), AgentError> {
+    pub(in crate::agent) async fn keep(&self, stop: &CancellationToken) -> Result<(), AgentError> {
         let backoff = Backoff::new(self.options.backoff_base, self.options.backoff_max, self.random.clone());
         let mut patience = Patience { backoff, pause: Duration::ZERO, reported: None };
         let mut old: Option<Retiring> = None;
@@ -111,7 +115,7 @@ impl Link {
     }
 
     /// Lets what runs finish, without a session to tell.
-    pub(super) async fn finish(&self) {
+    pub(in crate::agent) async fn finish(&self) {
         self.executor.stop();
         if timeout(self.options.stop_deadline, self.executor.idle()).await.is_err() {
             tracing::warn!("stopping before everything has ended; the journal knows where to go on");

@@ -1,5 +1,10 @@
 //! Takes commands in, executes each once, and answers.
 
+mod answer;
+mod lanes;
+mod recovery;
+mod run;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -8,15 +13,15 @@ use tokio::sync::{Notify, OwnedMutexGuard, Semaphore, broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::answer::Answer;
-use super::directory::{Account, Directory};
-use super::error::AgentError;
-use super::events::{About, EventLog};
-use super::home::{Identity, Keys};
-use super::journal::{Entry, Journal, JournalError, Receipt, Stage};
-use super::lanes::{AccountLocks, Lanes};
-use super::options::Options;
-use super::recovery::Patience;
+use self::answer::Answer;
+use self::lanes::{AccountLocks, Lanes};
+use self::recovery::Patience;
+use crate::agent::directory::{Account, Directory};
+use crate::agent::error::AgentError;
+use crate::agent::events::{About, EventLog};
+use crate::agent::home::{Identity, Keys};
+use crate::agent::journal::{Entry, Journal, JournalError, Receipt, Stage};
+use crate::agent::options::Options;
 use crate::clock::{Clock, Random};
 use crate::protocol::command::Command;
 use crate::protocol::event::Event;
@@ -30,17 +35,17 @@ use crate::protocol::outcome::Code;
 const OUTCOMES: usize = 256;
 
 /// A signed outcome, on its way to the relay.
-pub(super) type Concluded = (CommandId, String);
+pub(in crate::agent) type Concluded = (CommandId, String);
 
 /// A command on its way through a lane.
-pub(super) struct Job {
-    pub(super) command: Command,
-    pub(super) trace_id: Option<String>,
-    pub(super) work: Work,
+struct Job {
+    command: Command,
+    trace_id: Option<String>,
+    work: Work,
 }
 
 /// What is left to do.
-pub(super) enum Work {
+enum Work {
     /// All of it.
     Execute,
     /// It was started before a crash: find out what became of it. The account's lock is held since before anything
@@ -51,7 +56,7 @@ pub(super) enum Work {
 }
 
 impl Job {
-    pub(super) fn about(&self) -> About {
+    fn about(&self) -> About {
         About {
             command: Some(self.command.jti),
             account: Some(self.command.sub_id.to_string()),
@@ -69,23 +74,23 @@ impl Job {
 
 /// The executor. Clones share it.
 #[derive(Clone)]
-pub(super) struct Executor {
-    pub(super) core: Arc<Core>,
+pub(in crate::agent) struct Executor {
+    pub(in crate::agent) core: Arc<Core>,
 }
 
-pub(super) struct Core {
-    pub(super) identity: Arc<Identity>,
-    pub(super) keys: Arc<Keys>,
-    pub(super) directory: Arc<dyn Directory>,
-    pub(super) journal: Journal,
-    pub(super) events: EventLog,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) random: Arc<dyn Random>,
-    pub(super) patience: Patience,
-    pub(super) permits: Semaphore,
-    pub(super) accounts: AccountLocks,
-    pub(super) stop: CancellationToken,
-    pub(super) concluded: broadcast::Sender<Concluded>,
+pub(in crate::agent) struct Core {
+    pub(in crate::agent) identity: Arc<Identity>,
+    keys: Arc<Keys>,
+    pub(in crate::agent) directory: Arc<dyn Directory>,
+    pub(in crate::agent) journal: Journal,
+    events: EventLog,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    patience: Patience,
+    permits: Semaphore,
+    accounts: AccountLocks,
+    stop: CancellationToken,
+    concluded: broadcast::Sender<Concluded>,
     lanes: Lanes<Job>,
     running: TaskTracker,
     stored: Notify,
@@ -96,7 +101,7 @@ impl Executor {
     /// With nothing to do yet. From `stop` on, it starts nothing more. What makes it unable to go on comes out of the
     /// receiver: the process has to end then, and the next one finds out from the journal where things stand.
     #[expect(clippy::too_many_arguments, reason = "each is a different thing it stands on")]
-    pub(super) fn new(
+    pub(in crate::agent) fn new(
         identity: Arc<Identity>,
         keys: Arc<Keys>,
         directory: Arc<dyn Directory>,
@@ -134,7 +139,7 @@ impl Executor {
     }
 
     /// Outcomes from now on, as they are signed.
-    pub(super) fn concluded(&self) -> broadcast::Receiver<Concluded> {
+    pub(in crate::agent) fn concluded(&self) -> broadcast::Receiver<Concluded> {
         self.core.concluded.subscribe()
     }
 
@@ -142,7 +147,7 @@ impl Executor {
     ///
     /// # Errors
     /// If the journal can't be read.
-    pub(super) fn resume(&self) -> Result<(), AgentError> {
+    pub(in crate::agent) fn resume(&self) -> Result<(), AgentError> {
         for Entry { stage, trace_id, command: id, .. } in self.core.journal.unfinished()? {
             let (jws, started) = match stage {
                 Stage::Received { jws } => (jws, None),
@@ -172,7 +177,7 @@ impl Executor {
     ///
     /// # Errors
     /// If the journal can't be written: then nothing more may be executed.
-    pub(super) async fn deliver(&self, delivery: v1::Deliver) -> Result<Option<FromAgent>, AgentError> {
+    pub(in crate::agent) async fn deliver(&self, delivery: v1::Deliver) -> Result<Option<FromAgent>, AgentError> {
         if self.core.stop.is_cancelled() {
             return Ok(None);
         }
@@ -259,25 +264,25 @@ impl Executor {
     ///
     /// # Errors
     /// If the journal can't be written.
-    pub(super) async fn stored(&self, id: CommandId) -> Result<(), JournalError> {
+    pub(in crate::agent) async fn stored(&self, id: CommandId) -> Result<(), JournalError> {
         self.core.journal.stored(id).await?;
         self.core.stored.notify_waiters();
         Ok(())
     }
 
     /// Starts nothing more.
-    pub(super) fn stop(&self) {
+    pub(in crate::agent) fn stop(&self) {
         self.core.stop.cancel();
     }
 
     /// Returns when nothing is running, after [`Self::stop`].
-    pub(super) async fn idle(&self) {
+    pub(in crate::agent) async fn idle(&self) {
         self.core.running.close();
         self.core.running.wait().await;
     }
 
     /// Returns when nothing is running and the relay has every outcome.
-    pub(super) async fn settled(&self) {
+    pub(in crate::agent) async fn settled(&self) {
         self.idle().await;
         loop {
             let changed = self.core.stored.notified();
@@ -292,11 +297,11 @@ impl Executor {
     }
 }
 
-pub(super) fn received_frame(id: CommandId) -> FromAgent {
+fn received_frame(id: CommandId) -> FromAgent {
     FromAgent::Received(v1::Received { command: id.to_string() })
 }
 
-pub(super) fn outcome_frame((id, jws): Concluded) -> FromAgent {
+pub(in crate::agent) fn outcome_frame((id, jws): Concluded) -> FromAgent {
     FromAgent::Outcome(v1::Outcome { command: id.to_string(), jws })
 }
 
@@ -308,5 +313,4 @@ fn trace_id(traceparent: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "executor_tests.rs"]
 mod tests;

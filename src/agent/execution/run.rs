@@ -3,12 +3,12 @@
 use tokio::sync::{OwnedMutexGuard, SemaphorePermit};
 use tokio::time::Instant;
 
-use super::answer::{Answer, unsupported};
-use super::directory::{Account, DirectoryError};
-use super::error::AgentError;
-use super::events::About;
-use super::executor::{Executor, Job, Work};
-use super::recovery::find_out;
+use crate::agent::directory::{Account, DirectoryError};
+use crate::agent::error::AgentError;
+use crate::agent::events::About;
+use crate::agent::execution::answer::{Answer, unsupported};
+use crate::agent::execution::recovery::find_out;
+use crate::agent::execution::{Executor, Job, Work};
 use crate::protocol::command::{Operation, Subject};
 use crate::protocol::event::Event;
 use crate::protocol::ids::ObjectId;

@@ -8,9 +8,9 @@ use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 
-use super::error::AgentError;
-use super::executor::{Concluded, Executor, outcome_frame};
-use super::preflight::Preflight;
+use crate::agent::error::AgentError;
+use crate::agent::execution::{Concluded, Executor, outcome_frame};
+use crate::agent::preflight::Preflight;
 use crate::protocol::frame::{CloseReason, FrameError, FromAgent, FromRelay, v1};
 use crate::protocol::ids::{CommandId, InstanceId};
 

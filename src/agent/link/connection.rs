@@ -16,9 +16,9 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use super::home::{Identity, Keys};
-use super::options::Options;
-use super::session::{Frames, Lost, STEP};
+use crate::agent::home::{Identity, Keys};
+use crate::agent::link::session::{Frames, Lost, STEP};
+use crate::agent::options::Options;
 use crate::clock::{Clock, Random};
 use crate::net::{self, NetError};
 use crate::protocol::assertion::AgentAssertion;
@@ -48,7 +48,7 @@ pub(super) enum DialError {
 }
 
 /// Dials one relay as one agent.
-pub(super) struct Dialer {
+pub(in crate::agent) struct Dialer {
     http: reqwest::Client,
     identity: Arc<Identity>,
     keys: Arc<Keys>,
@@ -57,7 +57,7 @@ pub(super) struct Dialer {
 }
 
 impl Dialer {
-    pub(super) fn new(
+    pub(in crate::agent) fn new(
         options: &Options,
         identity: Arc<Identity>,
         keys: Arc<Keys>,
