@@ -1,5 +1,7 @@
 //! What a process asks of its operating system. Everything that only Unix has stands here and in `storage`.
 
+use std::io::Write;
+
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -36,6 +38,18 @@ impl StopSignals {
             _ = self.term.recv() => {}
             _ = self.int.recv() => {}
         }
+    }
+}
+
+/// Writes to standard output. Whoever reads it may have seen enough: a closed pipe is no error.
+///
+/// # Errors
+/// If it can't be written for another reason.
+pub fn print(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
     }
 }
 

@@ -69,13 +69,15 @@ pub fn tls_client(ca_file: Option<&Path>) -> Result<ClientConfig, NetError> {
 /// # Errors
 /// As [`tls_client`].
 pub fn https_client(ca_file: Option<&Path>) -> Result<reqwest::Client, NetError> {
+    builder(tls_client(ca_file)?).build().map_err(|e| NetError::Tls(e.to_string()))
+}
+
+fn builder(tls: ClientConfig) -> reqwest::ClientBuilder {
     reqwest::Client::builder()
-        .tls_backend_preconfigured(tls_client(ca_file)?)
+        .tls_backend_preconfigured(tls)
         .connect_timeout(CONNECT_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("writeback/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|e| NetError::Tls(e.to_string()))
 }
 
 /// An HTTPS client for WebSocket upgrades, which only HTTP/1.1 has (RFC 6455 §4). Otherwise as [`https_client`].
@@ -85,15 +87,7 @@ pub fn https_client(ca_file: Option<&Path>) -> Result<reqwest::Client, NetError>
 pub fn websocket_client(ca_file: Option<&Path>) -> Result<reqwest::Client, NetError> {
     let mut tls = tls_client(ca_file)?;
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .http1_only()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .redirect(reqwest::redirect::Policy::none())
-        .pool_max_idle_per_host(0)
-        .user_agent(concat!("writeback/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|e| NetError::Tls(e.to_string()))
+    builder(tls).http1_only().pool_max_idle_per_host(0).build().map_err(|e| NetError::Tls(e.to_string()))
 }
 
 /// An error with everything that caused it, in one line.

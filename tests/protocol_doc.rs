@@ -92,6 +92,7 @@ fn the_limits_are_the_codes() {
         format!("{} bytes", limits::MAX_COMMAND_BYTES),
         format!("{} bytes", limits::MAX_FRAME_BYTES),
         format!("{} Unicode characters", limits::MAX_PASSWORD_CHARS),
+        format!("{} characters; the rest is cut off", limits::MAX_NAME_CHARS),
         seconds(limits::DEFAULT_COMMAND_LIFETIME),
         seconds(limits::MAX_COMMAND_LIFETIME),
         seconds(limits::MAX_ASSERTION_LIFETIME),

@@ -70,7 +70,10 @@ pub enum EnrollError {
     #[error("no keys can be made, or nothing signed: {0}")]
     Jose(#[from] JoseError),
     /// The relay did not answer; it may have enrolled the agent.
-    #[error("{relay}: no answer from the relay: {detail}; repeat this with the same code")]
+    #[error(
+        "{relay}: no answer from the relay: {detail}; repeat this with the same code. A private CA of the relay's certificate \
+             belongs into agent.toml in the agent's folder: [relay] ca_file = \"FILE\""
+    )]
     NoAnswer {
         /// The relay.
         relay: String,

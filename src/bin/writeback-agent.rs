@@ -67,10 +67,7 @@ async fn act(home: &Home, action: Action) -> Result<(), Failure> {
     match action {
         Action::Enroll { code } => enrol(home, code).await,
         Action::Run => run(home).await,
-        Action::Status => {
-            print!("{}", status(home)?);
-            Ok(())
-        }
+        Action::Status => Ok(host::print(&status(home)?)?),
     }
 }
 
@@ -83,16 +80,16 @@ async fn enrol(home: &Home, code: String) -> Result<(), Failure> {
     let code: EnrolmentCode = text.parse()?;
     let config = Config::load(&home.config())?;
     let enrolled = enroll(home, &code, config.relay.ca_file.as_deref(), System::clock(), System::random()).await?;
-    println!("enrolled as agent {}\nfingerprint       {}", enrolled.agent, enrolled.fingerprint);
+    let mut said = format!("enrolled as agent {}\nfingerprint       {}\n", enrolled.agent, enrolled.fingerprint);
     if enrolled.status == AgentStatus::Pending {
-        println!(
+        said.push_str(&format!(
             "\nBefore it gets commands, somebody at the portal compares the fingerprint and approves the agent:\n  \
-             writeback-portal approve {} {}",
+             writeback-portal approve {} {}\n",
             code.tenant, enrolled.agent
-        );
+        ));
     }
-    println!("\nThen start it:\n  writeback-agent --home {} run", home.folder().display());
-    Ok(())
+    said.push_str(&format!("\nThen start it:\n  writeback-agent --home {} run\n", home.folder().display()));
+    Ok(host::print(&said)?)
 }
 
 async fn run(home: &Home) -> Result<(), Failure> {

@@ -52,7 +52,7 @@ impl Answer {
                 };
                 let again = if o.retry_safe { "yes" } else { "no" };
                 format!(
-                    "{headline}: {} (event {})\n  {}\n  safe to send again: {again}\n  signed by agent {} for command \
+                    "{headline}: {} (event {})\n  {}\n  the account is unchanged, a new command may be sent: {again}\n  signed by agent {} for command \
                      {}, {} ms in the directory\n  trace id {trace_id}\n",
                     o.code, o.event_id, o.detail, o.iss, o.command, o.directory_ms
                 )
@@ -60,7 +60,7 @@ impl Answer {
             Self::Undeliverable { reason, asked, trace_id } => {
                 let trace_id = trace_id.as_deref().map(|id| format!("  trace id {id}\n")).unwrap_or_default();
                 format!(
-                    "not done: {reason}\n  {}\n  agents asked: {}\n  safe to send again: yes\n{trace_id}",
+                    "not done: {reason}\n  {}\n  agents asked: {}\n  the account is unchanged, a new command may be sent: yes\n{trace_id}",
                     explain(reason),
                     asked.len()
                 )
@@ -68,7 +68,7 @@ impl Answer {
             Self::Unknown { command, agent, doubt, trace_id } => {
                 let trace_id = trace_id.as_deref().map(|id| format!("  trace id {id}\n")).unwrap_or_default();
                 format!(
-                    "not known: {doubt}\n  agent {agent}\n  safe to send again: no\n  ask again: writeback-portal status \
+                    "not known: {doubt}\n  agent {agent}\n  a new command may be sent: no\n  ask again: writeback-portal status \
                      {tenant} {command}\n{trace_id}"
                 )
             }

@@ -114,7 +114,8 @@ impl FromStr for EnrolmentCode {
     type Err = InvalidCode;
 
     fn from_str(text: &str) -> Result<Self, InvalidCode> {
-        let text = text.trim();
+        // A terminal or a mail may have broken the line.
+        let text = Zeroizing::new(text.split_whitespace().collect::<String>());
         let (body, given) = text.rsplit_once('.').ok_or(InvalidCode::Form)?;
         let (prefix, json) = body.split_once('.').ok_or(InvalidCode::Form)?;
         if prefix != PREFIX {

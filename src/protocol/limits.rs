@@ -11,6 +11,9 @@ pub const MAX_FRAME_BYTES: usize = 16 * 1024;
 /// A password, in Unicode characters: Active Directory stores 256.
 pub const MAX_PASSWORD_CHARS: usize = 256;
 
+/// An agent's host name, in characters; the rest is cut off. It is for people.
+pub const MAX_NAME_CHARS: usize = 64;
+
 /// How long a command lives when nobody says otherwise: a person is waiting before a screen.
 pub const DEFAULT_COMMAND_LIFETIME: Duration = Duration::from_secs(120);
 

@@ -81,7 +81,9 @@ pub fn open_for(command: &Command, key: &SealingKey) -> Result<Secrets, JoseErro
     let plaintext = key.open(command.sealed.as_deref().ok_or(JoseError::Mismatch("sealed"))?)?;
     let opened: Opened = serde_json::from_slice(&plaintext)
         // serde's message may quote the text, so it is not repeated.
-        .map_err(|_| JoseError::Malformed("what is sealed is not the JSON object of a password"))?;
+        .map_err(|_| {
+            JoseError::Malformed("what is sealed is not the JSON object of a password of 1 to 256 characters")
+        })?;
     let fits = (opened.jti, &opened.iss, opened.aud, &opened.sub_id, opened.operation)
         == (command.jti, &command.iss, command.aud, &command.sub_id, command.operation);
     let complete = opened.current_password.is_some() == (command.operation == Operation::ChangePassword);

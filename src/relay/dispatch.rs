@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::StoreError;
 use super::bus::{Bus, Delivery, Notice, Place};
@@ -33,21 +33,21 @@ pub struct Dispatcher {
     sessions: Arc<Sessions>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
-    /// Callers that wait for an end.
+    /// Commands that were submitted here and have no end.
     in_flight: watch::Sender<usize>,
 }
 
-/// One caller that waits.
-struct InFlight<'a>(&'a watch::Sender<usize>);
+/// One command that has no end yet, as far as this node looks.
+struct InFlight(watch::Sender<usize>);
 
-impl<'a> InFlight<'a> {
-    fn begin(count: &'a watch::Sender<usize>) -> Self {
+impl InFlight {
+    fn begin(count: &watch::Sender<usize>) -> Self {
         count.send_modify(|n| *n += 1);
-        Self(count)
+        Self(count.clone())
     }
 }
 
-impl Drop for InFlight<'_> {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.send_modify(|n| *n = n.saturating_sub(1));
     }
@@ -71,7 +71,7 @@ impl Dispatcher {
     /// # Errors
     /// If its id was used with another body, or the store does not answer.
     pub async fn submit(&self, command: NewCommand, wait: Duration) -> Result<Entry, DispatchError> {
-        let _in_flight = InFlight::begin(&self.in_flight);
+        let in_flight = InFlight::begin(&self.in_flight);
         let until = self.until(wait);
         let mut place = self.bus.places(&command.key.tenant, command.agent).await?.into_iter().next();
         if place.is_none() {
@@ -82,7 +82,7 @@ impl Dispatcher {
             place = self.return_of(&command.key.tenant, command.agent, until).await?;
         }
         // Before it is accepted, so that no end is missed.
-        let ending = self.sessions.ending(&command.key);
+        let mut ending = self.sessions.ending(&command.key);
         // A task of its own: a caller that hangs up must not leave a command stored that nobody delivers.
         let accepting = tokio::spawn({
             let (dispatcher, command) = (self.clone(), command.clone());
@@ -92,7 +92,18 @@ impl Dispatcher {
         match accepted {
             Accepted::Conflict => self.conflict(),
             Accepted::Known(entry) => self.repeated(entry, &command, until).await,
-            Accepted::New(entry) => Ok(self.wait(entry, ending, until).await?),
+            Accepted::New(entry) => {
+                let entry = self.wait(entry, &mut ending, until).await?;
+                if entry.end.is_none() {
+                    // Nobody waits for it any more, but a node that stops does.
+                    let left = self.clock.now().until(entry.exp);
+                    tokio::spawn(async move {
+                        let _in_flight = in_flight;
+                        let _ = timeout(left, ending.ended()).await;
+                    });
+                }
+                Ok(entry)
+            }
         }
     }
 
@@ -143,13 +154,13 @@ impl Dispatcher {
         Ok(self.end_of(&known.key, until).await?.unwrap_or(known))
     }
 
-    /// Resolves when the last caller that waits has its answer.
+    /// Resolves when every command that was submitted here has an end, or its time is over.
     pub async fn idle(&self) {
         // It fails only if there is no sender, and this is one.
         let _ = self.in_flight.subscribe().wait_for(|n| *n == 0).await;
     }
 
-    /// How many callers wait.
+    /// How many have none.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         *self.in_flight.borrow()
@@ -185,14 +196,14 @@ impl Dispatcher {
 
     /// The command as it is stored, or with the end that it gets before `until`.
     async fn end_of(&self, key: &CommandKey, until: Instant) -> Result<Option<Entry>, StoreError> {
-        let ending = self.sessions.ending(key);
+        let mut ending = self.sessions.ending(key);
         match self.ledger.get(key).await? {
-            Some(entry) => self.wait(entry, ending, until).await.map(Some),
+            Some(entry) => self.wait(entry, &mut ending, until).await.map(Some),
             None => Ok(None),
         }
     }
 
-    async fn wait(&self, entry: Entry, mut ending: Ending, until: Instant) -> Result<Entry, StoreError> {
+    async fn wait(&self, entry: Entry, ending: &mut Ending, until: Instant) -> Result<Entry, StoreError> {
         if entry.end.is_some() {
             return Ok(entry);
         }

@@ -126,8 +126,10 @@ pub enum Redeemed {
     Unknown,
     /// Its time is over.
     Expired,
-    /// Another agent has redeemed it, or this agent id is taken.
+    /// Another agent has redeemed it.
     Used,
+    /// The invitation is good, but there is an agent by this id already.
+    Taken,
 }
 
 /// Tenants, portals, invitations, agents.

@@ -147,7 +147,8 @@ pub fn development(folder: &Path, names: &[String]) -> Result<TlsFiles, TlsError
     let mut leaf = CertificateParams::new(names).map_err(failed)?;
     leaf.distinguished_name.push(DnType::CommonName, "writeback-relay development");
     let leaf = leaf.signed_by(&key, &ca).map_err(failed)?;
-    write(&folder.join("dev-ca.pem"), &ca.pem())?;
+    // Everybody may trust it.
+    std::fs::write(folder.join("dev-ca.pem"), ca.pem()).map_err(|e| TlsError::Development(e.to_string()))?;
     write(&files.key_file, &key.serialize_pem())?;
     write(&files.cert_file, &leaf.pem())?;
     Ok(files)

@@ -100,10 +100,7 @@ async fn execute(command: Command) -> Outcome {
         Command::Sessions(admin) => operator::sessions(&admin).await,
         Command::Drain(admin) => operator::drain(&admin).await,
         Command::Registry(command) => operator::registry(command).await,
-        Command::Openapi => {
-            print!("{}", writeback_relay::relay::http::openapi()?);
-            Ok(())
-        }
+        Command::Openapi => Ok(host::print(&writeback_relay::relay::http::openapi()?)?),
     }
 }
 

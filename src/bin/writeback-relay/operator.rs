@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use writeback_relay::host;
 use writeback_relay::protocol::ids::{AgentId, PortalId, TenantId};
 use writeback_relay::protocol::jose::PublicKey;
 use writeback_relay::relay::admin::client::AdminClient;
@@ -114,7 +115,7 @@ pub(super) async fn tenant(command: Tenant) -> Outcome {
         Tenant::Add { tenant, admin } => connect(&admin)?.add_tenant(tenant).await?,
         Tenant::List(admin) => {
             for tenant in connect(&admin)?.tenants().await? {
-                println!("{}", tenant.tenant);
+                host::print(&format!("{}\n", tenant.tenant))?;
             }
         }
     }
@@ -146,7 +147,7 @@ pub(super) async fn portal(command: Portal) -> Outcome {
             for portal in connect(&admin)?.portals().await? {
                 let keys: Vec<_> = portal.keys.iter().map(|key| key.thumbprint().to_string()).collect();
                 let tenants: Vec<_> = portal.tenants.iter().map(TenantId::as_str).collect();
-                println!("{}  keys {}  tenants {}", portal.portal, keys.join(" "), tenants.join(" "));
+                host::print(&format!("{}  keys {}  tenants {}\n", portal.portal, keys.join(" "), tenants.join(" ")))?;
             }
         }
     }
@@ -173,7 +174,12 @@ pub(super) async fn agent(command: Agent) -> Outcome {
             for agent in connect(&admin)?.agents(&tenant).await? {
                 let status = serde_json::to_value(agent.status)?;
                 let fingerprint = agent.keys.fingerprint(agent.agent);
-                println!("{}  {}  {}  {fingerprint}", agent.agent, status.as_str().unwrap_or_default(), agent.name);
+                host::print(&format!(
+                    "{}  {}  {}  {fingerprint}\n",
+                    agent.agent,
+                    status.as_str().unwrap_or_default(),
+                    agent.name
+                ))?;
             }
         }
         Agent::Revoke { tenant, agent, admin } => connect(&admin)?.revoke_agent(&tenant, agent).await?,
@@ -200,7 +206,7 @@ pub(super) async fn registry(command: Registry) -> Outcome {
 
 pub(super) async fn sessions(admin: &Admin) -> Outcome {
     for session in connect(admin)?.sessions().await? {
-        println!("{}  {}  {}", session.session, session.tenant, session.agent);
+        host::print(&format!("{}  {}  {}\n", session.session, session.tenant, session.agent))?;
     }
     Ok(())
 }

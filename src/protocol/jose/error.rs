@@ -15,8 +15,8 @@ pub enum JoseError {
         /// What it has to be.
         expected: &'static str,
     },
-    /// A `crit` header: it asks for something that is not understood (RFC 7515 §4.1.11).
-    #[error("the crit header names something that is not understood")]
+    /// A `crit` header (or `zip`, in a JWE): it asks for something that is not understood (RFC 7515 §4.1.11).
+    #[error("a crit or zip header asks for something that is not understood")]
     Critical,
     /// The `alg` header is not the key's.
     #[error("the alg header is not the algorithm of the key")]
@@ -31,7 +31,7 @@ pub enum JoseError {
     #[error("the signature does not fit")]
     Signature,
     /// `exp` has passed.
-    #[error("exp has passed")]
+    #[error("exp has passed; if it was made just now, compare the clocks")]
     Expired,
     /// `exp` is further from `iat` than allowed, or before it.
     #[error("exp is more than {max_seconds} s after iat, or before it")]

@@ -34,7 +34,8 @@ impl<'a> Jws<'a> {
     pub fn parse(token: &'a str, typ: &'static str) -> Result<Self, JoseError> {
         let (signing_input, signature) = token.rsplit_once('.').ok_or(JoseError::Malformed("not three parts"))?;
         let (header, payload) = signing_input.split_once('.').ok_or(JoseError::Malformed("not three parts"))?;
-        // A dot that is left in the payload is no base64url.
+        // Judged as form, before anything is looked up. A dot that is left in the payload is no base64url either.
+        from_base64url(signature)?;
         let header: Header = serde_json::from_slice(&from_base64url(header)?)
             .map_err(|_| JoseError::Malformed("the header is not a JSON object with alg, and each name once"))?;
         if header.crit.is_some() {

@@ -186,7 +186,8 @@ impl Registry for EmbeddedRegistry {
                     return Ok(Redeemed::Enrolled { agent: Box::new(present), portal });
                 }
                 (None, None) => {}
-                _ => return Ok(Redeemed::Used),
+                (None, Some(_)) => return Ok(Redeemed::Taken),
+                (Some(_), _) => return Ok(Redeemed::Used),
             }
             if now >= invitation.expires_at {
                 return Ok(Redeemed::Expired);

@@ -101,9 +101,10 @@ async fn admit(public: &Public, command: &Command) -> Result<(), Refusal> {
         Some(AgentStatus::Revoked) => {
             Err(Refusal::new(ProblemCode::AgentRevoked, "the agent was revoked; seal to another one"))
         }
-        Some(AgentStatus::Approved) if public.is_draining() => {
-            Err(Refusal::new(ProblemCode::Draining, "this node is stopping; send the same to another"))
-        }
+        Some(AgentStatus::Approved) if public.is_draining() => Err(Refusal::new(
+            ProblemCode::Draining,
+            "this node is stopping and has not taken the command: make a new one",
+        )),
         Some(AgentStatus::Approved) => Ok(()),
     }
 }

@@ -11,13 +11,12 @@ use crate::audit;
 use crate::protocol::api::{AgentStatus, Enrolled, Enrollment};
 use crate::protocol::enrollment::{ATTESTATION_TYP, AgentKeys, Proof};
 use crate::protocol::jose::{JoseError, Jws, PublicKey};
+use crate::protocol::limits::MAX_NAME_CHARS;
 use crate::protocol::problem::{Problem, ProblemCode};
 use crate::relay::registry::{AgentRecord, Redeemed};
 
 /// An attestation is some 400 bytes.
 const MAX_ATTESTATION_BYTES: usize = 2048;
-/// A longer host name is cut.
-const MAX_NAME_CHARS: usize = 64;
 
 /// Enrol: redeem an invitation. The same request may be sent again and is answered the same.
 #[utoipa::path(
@@ -46,10 +45,15 @@ pub(super) async fn redeem(
         Refusal::new(ProblemCode::InvalidEnrollment, format!("the proof does not hold: {error}"))
     };
     let proof = Proof::verify(&enrollment.proof, &keys, public.keys.public_url(), now).map_err(invalid)?;
-    if (proof.iss, &proof.tenant, proof.invitation, proof.journal)
-        != (enrollment.agent, &enrollment.tenant, enrollment.invitation, enrollment.journal)
-    {
-        return Err(invalid(JoseError::Mismatch("iss, tenant, invitation, journal")));
+    for (fits, claim) in [
+        (proof.iss == enrollment.agent, "iss"),
+        (proof.tenant == enrollment.tenant, "tenant"),
+        (proof.invitation == enrollment.invitation, "invitation"),
+        (proof.journal == enrollment.journal, "journal"),
+    ] {
+        if !fits {
+            return Err(invalid(JoseError::Mismatch(claim)));
+        }
     }
     // Only the portal can verify it; here it only has to be one.
     if enrollment.attestation.len() > MAX_ATTESTATION_BYTES
@@ -80,6 +84,7 @@ pub(super) async fn redeem(
         }
         Redeemed::Unknown => (ProblemCode::InvalidEnrollment, "there is no such invitation, or the token is not its"),
         Redeemed::Expired => (ProblemCode::InvitationExpired, "ask the portal's administrator for a new code"),
+        Redeemed::Taken => (ProblemCode::AlreadyExists, "there is an agent by this id already; make a new id"),
         Redeemed::Used => {
             (ProblemCode::InvitationUsed, "a code enrols one agent; if it was not you, have that agent revoked")
         }

@@ -12,7 +12,7 @@ use crate::audit;
 use crate::protocol::api::NewInvitation;
 use crate::protocol::ids::TenantId;
 use crate::protocol::jose::from_base64url;
-use crate::protocol::limits::{INVITATION_LIFETIME, MAX_CLOCK_AHEAD};
+use crate::protocol::limits::{INVITATION_LIFETIME, MAX_CLOCK_AHEAD, MAX_FRAME_BYTES};
 use crate::protocol::problem::{Problem, ProblemCode};
 use crate::relay::registry::{Added, InvitationRecord};
 
@@ -58,11 +58,14 @@ pub(super) async fn create(
 
 impl From<JsonRejection> for Refusal {
     fn from(rejection: JsonRejection) -> Self {
-        let code = match rejection {
-            JsonRejection::MissingJsonContentType(_) => ProblemCode::UnsupportedMediaType,
-            JsonRejection::BytesRejection(_) => ProblemCode::TooLarge,
-            _ => ProblemCode::Malformed,
-        };
-        Self::new(code, rejection.body_text())
+        match rejection {
+            JsonRejection::MissingJsonContentType(_) => {
+                Self::new(ProblemCode::UnsupportedMediaType, "Content-Type application/json is expected")
+            }
+            JsonRejection::BytesRejection(_) => {
+                Self::new(ProblemCode::TooLarge, format!("a body has at most {MAX_FRAME_BYTES} bytes"))
+            }
+            other => Self::new(ProblemCode::Malformed, other.body_text()),
+        }
     }
 }

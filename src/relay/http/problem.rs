@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::to_bytes;
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -15,6 +15,7 @@ use super::super::dispatch::DispatchError;
 use super::super::keys::Refused;
 use crate::clock::Random;
 use crate::protocol::jose::JoseError;
+use crate::protocol::limits::{MAX_COMMAND_BYTES, MAX_FRAME_BYTES};
 use crate::protocol::problem::{PROBLEM_JSON, Problem, ProblemCode};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace_context::TraceContext;
@@ -125,6 +126,11 @@ pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Requ
     if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
     }
+    match status {
+        StatusCode::UNAUTHORIZED => drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+        StatusCode::UPGRADE_REQUIRED => drop(headers.insert(UPGRADE, HeaderValue::from_static("websocket"))),
+        _ => {}
+    }
     if let Some(location) = refusal.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
         headers.insert(LOCATION, location);
     }
@@ -142,7 +148,16 @@ async fn of_framework(response: Response) -> Refusal {
         status if status.is_client_error() => ProblemCode::Malformed,
         _ => return Refusal::new(ProblemCode::Internal, "the relay failed; its log says why"),
     };
+    if code == ProblemCode::TooLarge {
+        let limits = format!("a command has at most {MAX_COMMAND_BYTES} bytes, any other body {MAX_FRAME_BYTES}");
+        return Refusal::new(code, limits);
+    }
     let text = to_bytes(response.into_body(), MAX_DETAIL_BYTES).await.unwrap_or_default();
     let detail = String::from_utf8_lossy(&text).into_owned();
-    Refusal::new(code, if detail.is_empty() { code.title().to_owned() } else { detail })
+    let detail = if detail.is_empty() {
+        "no call has this path and method; docs/openapi.json lists them".to_owned()
+    } else {
+        detail
+    };
+    Refusal::new(code, detail)
 }
