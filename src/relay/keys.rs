@@ -97,7 +97,11 @@ impl Keys {
         if record.status == AgentStatus::Revoked {
             return Err(Refused::AgentRevoked);
         }
-        if !self.registry.use_assertion(record.agent, assertion.jti, assertion.validity.exp, now).await? {
+        if !self
+            .registry
+            .use_assertion(&assertion.tenant, record.agent, assertion.jti, assertion.validity.exp, now)
+            .await?
+        {
             return Err(Refused::AssertionUsed);
         }
         Ok((assertion.tenant, record))

@@ -230,15 +230,8 @@ pub trait Ledger: Send + Sync + 'static {
         now_ms: u64,
     ) -> Result<Option<Entry>, StoreError>;
 
-    /// Notes a step on the way of this agent's command, if it has no end. May return before it is on disk.
-    async fn note(
-        &self,
-        tenant: &TenantId,
-        agent: AgentId,
-        command: CommandId,
-        milestone: Milestone,
-        now_ms: u64,
-    ) -> Result<(), StoreError>;
+    /// Notes a step on the way of a command that has no end. May return before it is stored.
+    async fn note(&self, key: &CommandKey, milestone: Milestone, now_ms: u64) -> Result<(), StoreError>;
 
     /// Stores a signed outcome and erases the command's JWS. An outcome of a command the ledger does not know is
     /// stored too.

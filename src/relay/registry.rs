@@ -184,6 +184,7 @@ pub trait Registry: Send + Sync + 'static {
     /// Uses up an assertion's `jti`, kept until `exp`: true the first time, false ever after.
     async fn use_assertion(
         &self,
+        tenant: &TenantId,
         agent: AgentId,
         jti: ObjectId,
         exp: UnixTime,

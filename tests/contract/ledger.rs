@@ -132,15 +132,14 @@ async fn an_outcome_whose_command_was_forgotten_is_kept() {
 }
 
 #[tokio::test]
-async fn milestones_are_noted_once_for_the_agents_own_command() {
+async fn milestones_are_noted_once() {
     let (_dir, ledger) = embedded().await;
     let (t, owner) = (tenant("a"), session());
     let new = command(&t, agent());
     ledger.accept(new.clone(), Intent::Deliver(owner), T).await.unwrap();
-    ledger.note(&t, agent(), new.key.command, Milestone::Received, T + 1).await.unwrap();
-    ledger.note(&t, new.agent, new.key.command, Milestone::Delivering, T + 2).await.unwrap();
-    ledger.note(&t, new.agent, new.key.command, Milestone::Received, T + 3).await.unwrap();
-    ledger.note(&t, new.agent, new.key.command, Milestone::Received, T + 4).await.unwrap();
+    ledger.note(&new.key, Milestone::Delivering, T + 2).await.unwrap();
+    ledger.note(&new.key, Milestone::Received, T + 3).await.unwrap();
+    ledger.note(&new.key, Milestone::Received, T + 4).await.unwrap();
     // Notes may be on their way; what comes after them in the same ledger sees them.
     ledger.take_back(&new.key, session(), Undelivered::NoAgent, T).await.unwrap();
     let entry = get(&*ledger, &new.key).await;

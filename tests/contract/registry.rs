@@ -146,9 +146,9 @@ async fn tenants_do_not_see_each_others_agents_even_with_one_name_beginning_as_t
 async fn an_assertion_is_used_once_until_it_has_expired_anyway() {
     let (_dir, registry) = embedded().await;
     let (who, jti) = (agent(), ObjectId::new(&System, &System));
-    assert!(registry.use_assertion(who, jti, LATER, NOW).await.unwrap());
-    assert!(!registry.use_assertion(who, jti, LATER, NOW).await.unwrap());
-    assert!(registry.use_assertion(agent(), jti, LATER, NOW).await.unwrap(), "another agent's");
+    assert!(registry.use_assertion(&tenant("a"), who, jti, LATER, NOW).await.unwrap());
+    assert!(!registry.use_assertion(&tenant("a"), who, jti, LATER, NOW).await.unwrap());
+    assert!(registry.use_assertion(&tenant("a"), agent(), jti, LATER, NOW).await.unwrap(), "another agent's");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use super::super::ledger::{
 };
 use super::{read_row, write_row};
 use crate::clock::UnixTime;
-use crate::protocol::ids::{AgentId, CommandId, TenantId};
+use crate::protocol::ids::{AgentId, TenantId};
 use crate::protocol::limits::OUTCOME_RETENTION;
 use crate::storage::redb::{self, ReadableTable, TableDefinition, WriteTransaction};
 use crate::storage::{Database, DatabaseError};
@@ -186,19 +186,10 @@ impl Ledger for EmbeddedLedger {
         .await
     }
 
-    async fn note(
-        &self,
-        tenant: &TenantId,
-        agent: AgentId,
-        command: CommandId,
-        milestone: Milestone,
-        now_ms: u64,
-    ) -> Result<(), StoreError> {
-        let open_key = open_key(tenant, agent, command);
+    async fn note(&self, key: &CommandKey, milestone: Milestone, now_ms: u64) -> Result<(), StoreError> {
+        let key = entry_key(key);
         let note = move |t: &WriteTransaction| {
-            let key = t.open_table(OPEN)?.get(open_key.as_str())?.map(|key| key.value().to_owned());
-            let Some(key) = key else { return Ok(()) };
-            let Some(mut entry) = get(t, &key)? else { return Ok(()) };
+            let Some(mut entry) = get(t, &key)?.filter(|entry| entry.end.is_none()) else { return Ok(()) };
             let reached = match milestone {
                 Milestone::Delivering => &mut entry.delivering_ms,
                 Milestone::Received => &mut entry.received_ms,

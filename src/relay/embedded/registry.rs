@@ -237,6 +237,7 @@ impl Registry for EmbeddedRegistry {
 
     async fn use_assertion(
         &self,
+        _tenant: &TenantId,
         agent: AgentId,
         jti: ObjectId,
         exp: UnixTime,

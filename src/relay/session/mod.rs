@@ -3,6 +3,7 @@
 mod open;
 mod outcome;
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout
 
 use super::bus::{Bus, Departure, Notice, Presence};
 use super::ids::SessionId;
-use super::ledger::{Entry, Ledger, Milestone, Undelivered};
+use super::ledger::{CommandKey, Entry, Ledger, Milestone, Undelivered};
 use super::registry::{AgentRecord, Registry};
 use super::sessions::{Mailbox, Order, Sessions};
 use crate::clock::{Clock, Random};
@@ -116,6 +117,8 @@ struct Session<'a, S> {
     presence: Presence,
     socket: S,
     mailbox: Mailbox,
+    /// What was written to this socket and has no outcome yet: an agent names commands by their id alone.
+    delivered: HashMap<CommandId, CommandKey>,
     /// Outcomes on their way to the ledger.
     storing: FuturesUnordered<Stored>,
     closes_at: Option<Instant>,
@@ -132,7 +135,8 @@ pub async fn run<S: Socket>(services: &Arc<Services>, tenant: TenantId, agent: A
     let presence = Presence { tenant, agent: agent.agent, session, instance: hello.instance };
     drop(agent);
     let (registered, mailbox) = services.sessions.register(session, &presence.tenant, presence.agent);
-    let mut open = Session { services, presence, socket, mailbox, storing: FuturesUnordered::new(), closes_at: None };
+    let (delivered, storing) = (HashMap::new(), FuturesUnordered::new());
+    let mut open = Session { services, presence, socket, mailbox, delivered, storing, closes_at: None };
     let ended = match Box::pin(open.begin(hello)).await {
         Ok(()) => open.serve().await,
         Err(ended) => ended,
@@ -205,11 +209,11 @@ impl<S: Socket> Session<'_, S> {
         }
         let Some(command_jws) = entry.jws.clone() else { return Ok(()) };
         let (ledger, now_ms) = (&self.services.ledger, self.services.clock.now_ms());
-        let Entry { key, agent, .. } = &entry;
-        if let Err(error) = ledger.note(&key.tenant, *agent, key.command, Milestone::Delivering, now_ms).await {
+        if let Err(error) = ledger.note(&entry.key, Milestone::Delivering, now_ms).await {
             tracing::warn!(%error, "a milestone was not noted");
         }
         let (traceparent, attempt) = (entry.traceparent.clone(), entry.attempt);
+        self.delivered.insert(entry.key.command, entry.key);
         self.send(FromRelay::Deliver(v1::Deliver { command_jws, traceparent, attempt })).await
     }
 

@@ -89,6 +89,7 @@ impl<S: Socket> Session<'_, S> {
             // What is in its journal needs no second delivery: its outcome comes by itself.
             let command = entry.key.command.to_string();
             if hello.unfinished.contains(&command) {
+                self.delivered.insert(entry.key.command, entry.key);
                 self.received(&v1::Received { command }).await?;
             } else {
                 self.deliver(entry).await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::super::bus::{Notice, Presence};
+use super::super::bus::Notice;
 use super::super::ledger::{CommandKey, Concluded, Milestone};
 use super::{Ended, Services, Session, Socket};
 use crate::audit;
@@ -23,10 +23,9 @@ struct Address {
 
 impl<S: Socket> Session<'_, S> {
     pub(super) async fn received(&mut self, received: &v1::Received) -> Result<(), Ended> {
-        let command = received.command.parse().map_err(|_| Ended::Closed(CloseReason::ProtocolError))?;
-        // The frame does not say whose command it is; the ledger knows what this agent has open.
-        let (Presence { tenant, agent, .. }, ledger) = (&self.presence, &self.services.ledger);
-        let noted = ledger.note(tenant, *agent, command, Milestone::Received, self.services.clock.now_ms()).await;
+        let command: CommandId = received.command.parse().map_err(|_| Ended::Closed(CloseReason::ProtocolError))?;
+        let Some(key) = self.delivered.get(&command) else { return Ok(()) };
+        let noted = self.services.ledger.note(key, Milestone::Received, self.services.clock.now_ms()).await;
         if let Err(error) = noted {
             tracing::warn!(%error, "a milestone was not noted");
         }
@@ -52,7 +51,9 @@ impl<S: Socket> Session<'_, S> {
 
     /// Tells the agent that its outcome is on disk.
     pub(super) async fn stored(&mut self, stored: Result<CommandId, CloseReason>) -> Result<(), Ended> {
-        let command = stored.map_err(Ended::Closed)?.to_string();
+        let command = stored.map_err(Ended::Closed)?;
+        self.delivered.remove(&command);
+        let command = command.to_string();
         self.send(FromRelay::OutcomeStored(v1::OutcomeStored { command })).await
     }
 }
