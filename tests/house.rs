@@ -18,9 +18,11 @@ const FLOORS: &[&[&str]] = &[
 
 /// The same inside the relay.
 const RELAY_FLOORS: &[&[&str]] = &[
-    &["config", "tls", "ids"],
+    &["ids"],
     &["registry", "ledger", "bus"],
-    &["embedded", "keys", "sessions"],
+    &["embedded", "redis", "keys", "sessions"],
+    &["config"],
+    &["tls"],
     &["session"],
     &["dispatch"],
     &["http"],
@@ -35,6 +37,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("hyper_util", &["src/relay/http/"]),
     ("tokio_tungstenite", &["src/relay/http/", "src/agent/link/connection.rs"]),
     ("ldap3", &["src/agent/directory/active_directory/"]),
+    ("redis", &["src/relay/redis/"]),
     ("redb", &["src/storage/", "src/relay/embedded/", "src/agent/journal"]),
     (
         "reqwest",

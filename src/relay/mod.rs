@@ -23,6 +23,7 @@ pub mod ids;
 pub mod keys;
 pub mod ledger;
 pub mod lifecycle;
+pub mod redis;
 pub mod registry;
 pub mod session;
 pub mod sessions;

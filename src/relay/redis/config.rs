@@ -1,0 +1,171 @@
+//! `[redis]`: where it is, and who we are to it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use redis::{IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo, TlsCertificates};
+use serde::Deserialize;
+
+use crate::storage::{FileError, PrivateFile};
+
+/// `[redis]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// One or more servers: `redis://HOST:PORT` or, with TLS, `rediss://HOST:PORT`. For Sentinel, the sentinels; for a
+    /// Cluster, some of its nodes. No password stands here.
+    pub urls: Vec<String>,
+    /// How they belong together.
+    #[serde(default)]
+    pub topology: Topology,
+    /// With Sentinel: the name of the master.
+    pub master_name: Option<String>,
+    /// Who we are (ACL); `default` if absent.
+    pub username: Option<String>,
+    /// A file (mode 0600) with the password and nothing else.
+    pub password_file: Option<PathBuf>,
+    /// A PEM file with the CA of the servers' certificates, instead of the system's roots.
+    pub ca_file: Option<PathBuf>,
+    /// How long a connection may take to come up. Failing over to another node is quicker than waiting.
+    #[serde(default = "connect_timeout_ms")]
+    pub connect_timeout_ms: u64,
+    /// How long one command may take. A healthy server answers in 1 ms; a portal's user waits behind this.
+    #[serde(default = "command_timeout_ms")]
+    pub command_timeout_ms: u64,
+    /// A file (mode 0600) with the key, at least 32 characters, that all nodes share and sign their messages with.
+    pub cluster_key_file: PathBuf,
+}
+
+/// How the servers belong together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Topology {
+    /// One server.
+    #[default]
+    Single,
+    /// A master and its replicas, watched by sentinels.
+    Sentinel,
+    /// Redis Cluster.
+    Cluster,
+}
+
+fn connect_timeout_ms() -> u64 {
+    2_000
+}
+
+fn command_timeout_ms() -> u64 {
+    2_000
+}
+
+/// Why a configuration can't work.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// `urls` is empty, has more than one for a single server, or one that is none.
+    #[error("redis.urls: {0}")]
+    Urls(String),
+    /// Sentinel without a master's name, or the other way round.
+    #[error("redis.master_name: it belongs to topology = \"sentinel\", and to that only")]
+    MasterName,
+    /// A file is no use.
+    #[error("redis.{field}: {error}")]
+    File {
+        /// Which one.
+        field: &'static str,
+        /// Why.
+        error: FileError,
+    },
+    /// The CA can't be read.
+    #[error("redis.ca_file: {path}: {error}")]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Zero.
+    #[error("redis.{0}: 1 to 60000 milliseconds are expected")]
+    Timeout(&'static str),
+}
+
+impl Config {
+    /// Checks what the types can't.
+    ///
+    /// # Errors
+    /// If it can't work; the message names the field.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.urls.is_empty() {
+            return Err(ConfigError::Urls("name at least one server, for example redis://127.0.0.1:6379".to_owned()));
+        }
+        if self.topology == Topology::Single && self.urls.len() > 1 {
+            return Err(ConfigError::Urls("several servers need topology = \"sentinel\" or \"cluster\"".to_owned()));
+        }
+        for url in &self.urls {
+            let known = url.starts_with("redis://") || url.starts_with("rediss://");
+            if !known || url.contains('@') || url.as_str().into_connection_info().is_err() {
+                let expected = "redis://HOST:PORT or rediss://HOST:PORT is expected, without a password";
+                return Err(ConfigError::Urls(expected.to_owned()));
+            }
+        }
+        if self.master_name.is_some() != (self.topology == Topology::Sentinel) {
+            return Err(ConfigError::MasterName);
+        }
+        for (field, value) in
+            [("connect_timeout_ms", self.connect_timeout_ms), ("command_timeout_ms", self.command_timeout_ms)]
+        {
+            if !(1..=60_000).contains(&value) {
+                return Err(ConfigError::Timeout(field));
+            }
+        }
+        Ok(())
+    }
+
+    /// How long a connection may take to come up.
+    #[must_use]
+    pub fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.connect_timeout_ms)
+    }
+
+    /// How long one command may take.
+    #[must_use]
+    pub fn command_timeout(&self) -> Duration {
+        Duration::from_millis(self.command_timeout_ms)
+    }
+
+    /// Whether the servers speak TLS.
+    #[must_use]
+    pub fn tls(&self) -> bool {
+        self.urls.iter().any(|url| url.starts_with("rediss://"))
+    }
+
+    /// The secret that nodes sign their messages with.
+    ///
+    /// # Errors
+    /// If the file can't be read, others may read it, or it is too short.
+    pub fn cluster_key(&self) -> Result<zeroize::Zeroizing<String>, ConfigError> {
+        let file = PrivateFile::new(&self.cluster_key_file);
+        let text = file.read().and_then(|text| {
+            if text.trim().len() >= 32 { Ok(text) } else { Err(file.contents("at least 32 characters are expected")) }
+        });
+        text.map_err(|error| ConfigError::File { field: "cluster_key_file", error })
+    }
+
+    /// Who we are to a server.
+    pub(super) fn credentials(&self) -> Result<RedisConnectionInfo, ConfigError> {
+        let mut info = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3);
+        if let Some(username) = &self.username {
+            info = info.set_username(username);
+        }
+        if let Some(path) = &self.password_file {
+            let password =
+                PrivateFile::new(path).read().map_err(|error| ConfigError::File { field: "password_file", error })?;
+            info = info.set_password(password.trim_end_matches(['\r', '\n']));
+        }
+        Ok(info)
+    }
+
+    pub(super) fn certificates(&self) -> Result<TlsCertificates, ConfigError> {
+        let read =
+            |path: &PathBuf| std::fs::read(path).map_err(|error| ConfigError::CaFile { path: path.clone(), error });
+        Ok(TlsCertificates { client_tls: None, root_cert: self.ca_file.as_ref().map(read).transpose()? })
+    }
+}

@@ -1,0 +1,100 @@
+//! Every key: one place.
+//!
+//! | key | type | holds | lives |
+//! |---|---|---|---|
+//! | `wb:tenants` | hash | tenant → [`TenantRecord`](crate::relay::registry::TenantRecord) | for ever |
+//! | `wb:portals` | hash | portal → [`PortalRecord`](crate::relay::registry::PortalRecord) | for ever |
+//! | `wb:{TENANT}:invitations` | hash | invitation → its record | for ever |
+//! | `wb:{TENANT}:agents` | hash | agent → its record; tombstones too | for ever |
+//! | `wb:{TENANT}:used:AGENT:JTI` | string | an assertion that opened a session | until its `exp` |
+//! | `wb:{TENANT}:command:PORTAL:COMMAND` | hash | `entry`: the command as JSON, `jws` until it has an end, `owner`, `attempt`, `delivering`, `received`, `end` | 7 days, from its end |
+//! | `wb:{TENANT}:open:AGENT` | set | keys of the agent's commands that have no end | 8 days, from the last one |
+//! | `wb:{TENANT}:sessions:AGENT` | hash | session → node, instance, since | a day, from the last change |
+//! | `wb:{TENANT}:lost:AGENT` | string | the agent lost its last session a moment ago | 30 s |
+//! | `wb:node:NODE` | string | the node's lease: it is alive | 10 s, renewed every 3 s |
+//! | `wb:nodes` | hash | node → its name, for people | for ever; dead ones are removed by the living |
+//! | `wb:bus:NODE` | shard channel | messages for one node | – |
+//!
+//! Braces make all of a tenant's keys share a slot, so that one script may touch several of them in a Cluster.
+
+use std::time::Duration;
+
+use crate::protocol::ids::{AgentId, ObjectId, TenantId};
+use crate::relay::ids::NodeId;
+use crate::relay::ledger::CommandKey;
+
+/// A node that has not renewed its lease for so long is dead to the others.
+pub const NODE_LEASE: Duration = Duration::from_secs(10);
+
+/// Three attempts fit into a lease.
+pub const NODE_RENEWAL: Duration = Duration::from_secs(3);
+
+/// An agent that lost its last session may be on its way back for so long.
+pub const RETURN_WINDOW: Duration = Duration::from_secs(30);
+
+/// Sessions of nodes that died are cleaned up when the agent comes back; if it never does, by this.
+pub const SESSIONS_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// Longer than any command is kept.
+pub const OPEN_KEPT: Duration = Duration::from_secs(8 * 24 * 3600);
+
+/// All tenants.
+pub const TENANTS: &str = "wb:tenants";
+/// All portals.
+pub const PORTALS: &str = "wb:portals";
+/// All nodes.
+pub const NODES: &str = "wb:nodes";
+
+/// A tenant's invitations.
+#[must_use]
+pub fn invitations(tenant: &TenantId) -> String {
+    format!("wb:{{{tenant}}}:invitations")
+}
+
+/// A tenant's agents.
+#[must_use]
+pub fn agents(tenant: &TenantId) -> String {
+    format!("wb:{{{tenant}}}:agents")
+}
+
+/// An assertion that opened a session.
+#[must_use]
+pub fn used(tenant: &TenantId, agent: AgentId, jti: ObjectId) -> String {
+    format!("wb:{{{tenant}}}:used:{agent}:{jti}")
+}
+
+/// A command.
+#[must_use]
+pub fn command(key: &CommandKey) -> String {
+    format!("wb:{{{}}}:command:{}:{}", key.tenant, key.portal, key.command)
+}
+
+/// An agent's commands that have no end.
+#[must_use]
+pub fn open(tenant: &TenantId, agent: AgentId) -> String {
+    format!("wb:{{{tenant}}}:open:{agent}")
+}
+
+/// An agent's sessions.
+#[must_use]
+pub fn sessions(tenant: &TenantId, agent: AgentId) -> String {
+    format!("wb:{{{tenant}}}:sessions:{agent}")
+}
+
+/// The mark of an agent that lost its last session a moment ago.
+#[must_use]
+pub fn lost(tenant: &TenantId, agent: AgentId) -> String {
+    format!("wb:{{{tenant}}}:lost:{agent}")
+}
+
+/// A node's lease.
+#[must_use]
+pub fn node(node: NodeId) -> String {
+    format!("wb:node:{}", node.0)
+}
+
+/// A node's channel.
+#[must_use]
+pub fn bus(node: NodeId) -> String {
+    format!("wb:bus:{}", node.0)
+}

@@ -1,0 +1,16 @@
+//! The three contracts for many nodes: Redis 7 or Valkey, as a single server, behind Sentinel, or as a Cluster.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`config`] | where it is, and who we are to it |
+//! | [`keys`] | every key, its type and how long it lives |
+//! | [`link`] | commands, with deadlines; reconnects by itself |
+//! | [`checks`] | what is refused at the start |
+//! | [`registry`], [`ledger`] | two of the contracts |
+
+pub mod checks;
+pub mod config;
+pub mod keys;
+pub mod ledger;
+pub mod link;
+pub mod registry;
