@@ -86,8 +86,8 @@ async fn enrol(home: &Home, code: String) -> Result<(), Failure> {
     if enrolled.status == AgentStatus::Pending {
         println!(
             "\nBefore it gets commands, somebody at the portal compares the fingerprint and approves the agent:\n  \
-             writeback-portal approve {}",
-            enrolled.agent
+             writeback-portal approve {} {}",
+            code.tenant, enrolled.agent
         );
     }
     println!("\nThen start it:\n  writeback-agent --home {} run", home.folder().display());

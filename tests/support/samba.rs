@@ -178,6 +178,12 @@ impl Dc {
         self.administrator().await.modify(&user.dn, vec![change]).await.unwrap().success().unwrap();
     }
 
+    /// Sets a password as the domain's administrator.
+    pub(crate) async fn set_password(&self, user: &User, password: &str) {
+        let change = Mod::Replace(b"unicodePwd".to_vec(), HashSet::from([unicode_pwd(password)]));
+        self.administrator().await.modify(&user.dn, vec![change]).await.unwrap().success().unwrap();
+    }
+
     /// An attribute's value, as the domain's administrator sees it.
     pub(crate) async fn attribute(&self, user: &User, attribute: &str) -> String {
         String::from_utf8(Self::read(&mut self.administrator().await, &user.dn, attribute).await).unwrap()
