@@ -6,7 +6,7 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use writeback_relay::portal::Told;
+use writeback_relay::protocol::enrollment::AgentKeys;
 use writeback_relay::protocol::ids::AgentId;
 
 use super::cli::{Cli, Said};
@@ -39,20 +39,37 @@ impl Agent {
         agent
     }
 
-    /// Enrolled, approved, running, and online, with this directory.
-    pub(crate) async fn running(relay: &Relay, portal: &TestPortal, directory: &str) -> Self {
+    /// Enrolled, approved, running, and online, with these accounts in a [`demo`] directory in its folder.
+    pub(crate) async fn running(relay: &Relay, portal: &TestPortal, accounts: &[&str], delay_before_ms: u32) -> Self {
         let mut agent = Self::new(relay);
-        agent.configure(directory);
+        agent.configure(&demo(&agent.home(), accounts, delay_before_ms));
         let code = portal.portal.invite(&tenant(), true).await.unwrap();
         let said = agent.enroll(&code.to_text().unwrap()).await;
         assert_eq!(said.status, 0, "{said:?}");
         agent.start();
+        agent.usable(portal).await;
+        agent
+    }
+
+    /// Waits until the portal could send it a command.
+    pub(crate) async fn usable(&self, portal: &TestPortal) {
         eventually("the agent is usable", || async {
             let agents = portal.portal.agents(&tenant()).await.unwrap();
-            agents.iter().any(|known| known.agent == agent.id() && known.usable())
+            agents.iter().any(|known| known.agent == self.id() && known.usable())
         })
         .await;
-        agent
+    }
+
+    /// Its public keys, as the portal has verified them.
+    pub(crate) async fn keys(&self, portal: &TestPortal) -> AgentKeys {
+        let agents = portal.portal.agents(&tenant()).await.unwrap();
+        let known = agents.into_iter().find(|known| known.agent == self.id()).unwrap();
+        known.standing.unwrap().keys().unwrap().clone()
+    }
+
+    /// The demo directory's file.
+    pub(crate) fn accounts(&self) -> String {
+        std::fs::read_to_string(self.home().join("demo.json")).unwrap()
     }
 
     /// Writes `agent.toml`: how to reach the relay, and these sections.
