@@ -17,5 +17,6 @@ mod interop;
 mod never_panics;
 mod portal;
 mod support;
+mod tls;
 mod vectors;
 mod whole_path;
