@@ -58,7 +58,8 @@ async fn new_certificate_files_are_used_by_new_connections_and_broken_ones_chang
 
     // A file that is none, and a pair that is none: the second stays, and the log says why.
     let times_refused = || relay.log().matches("the new certificate is no use; the old one stays in force").count();
-    for (round, (file, text)) in [(&cert, "not a certificate".to_owned()), (&cert, pem_of_another())].iter().enumerate() {
+    for (round, (file, text)) in [(&cert, "not a certificate".to_owned()), (&cert, pem_of_another())].iter().enumerate()
+    {
         replace(file, text);
         eventually("it is noticed", || std::future::ready(times_refused() == round + 1)).await;
         assert_eq!(shown(&relay, &second, folder.path()).await.as_ref(), Some(&second));

@@ -112,10 +112,6 @@ impl Agent {
         self.process.as_mut().expect("the agent was not started")
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.process.as_ref().expect("the agent was not started").pid()
-    }
-
     /// SIGKILL: nothing is finished.
     pub(crate) fn kill(&mut self) {
         self.process().kill();

@@ -76,10 +76,6 @@ impl Cli {
 }
 
 impl Call {
-    pub(crate) fn pid(&self) -> u32 {
-        self.process.pid()
-    }
-
     /// Waits for its end.
     pub(crate) async fn said(mut self) -> Said {
         let status = self.process.ended().await.code().expect("it was killed");

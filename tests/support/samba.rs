@@ -19,7 +19,7 @@ use writeback_relay::storage::PrivateFile;
 
 const BASE_DN: &str = "DC=example,DC=test";
 const ADMIN_PASSWORD: &str = "Adm1n-Passw0rd!x";
-const SERVICE_PASSWORD: &str = "Service-Passw0rd1";
+pub(crate) const SERVICE_PASSWORD: &str = "Service-Passw0rd1";
 const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// Programs without which there is no domain controller.

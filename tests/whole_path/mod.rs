@@ -2,6 +2,7 @@
 
 mod crash;
 mod life;
+mod memory;
 mod refusals;
 mod resets;
 mod secrets;
@@ -24,6 +25,8 @@ struct Stage {
     portal: PortalCli,
     agent: Agent,
     relay: Relay,
+    /// What the agent enrolled with.
+    code: String,
 }
 
 impl Stage {
@@ -38,9 +41,9 @@ impl Stage {
         let portal = PortalCli::init(&relay).await;
         let mut agent = Agent::new(&relay);
         agent.configure(&samba(url));
-        enroll_and_approve(&portal, &agent).await;
+        let code = enroll_and_approve(&portal, &agent).await;
         agent.start();
-        let stage = Self { portal, agent, relay };
+        let stage = Self { portal, agent, relay, code };
         stage.checked().await;
         stage
     }
@@ -58,12 +61,14 @@ impl Stage {
     }
 }
 
-/// Enrols the agent with a code of the portal, and approves it with the fingerprint that it printed.
-async fn enroll_and_approve(portal: &PortalCli, agent: &Agent) {
-    let said = agent.enroll(&portal.invite().await).await;
+/// Enrols the agent with a code of the portal, and approves it with the fingerprint that it printed. Gives the code.
+async fn enroll_and_approve(portal: &PortalCli, agent: &Agent) -> String {
+    let code = portal.invite().await;
+    let said = agent.enroll(&code).await;
     assert_eq!(said.status, 0, "{said:?}");
     let said = portal.approve(agent.id(), &fingerprint(&said.out)).await;
     assert_eq!(said.status, 0, "{said:?}");
+    code
 }
 
 /// The fingerprint that `enroll` printed.
