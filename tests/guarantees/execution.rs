@@ -154,3 +154,21 @@ async fn a_relay_that_dies_while_a_command_is_executed_learns_its_outcome_afterw
     assert_eq!(outcome(&view, &command, &keys.signing).status, Status::Succeeded);
     assert_eq!(agent.event_ids_about(JANE), [31001, 31002]);
 }
+
+#[tokio::test]
+async fn an_outcome_is_stored_even_by_a_relay_that_has_forgotten_the_command() {
+    let (mut relay, portal, agent) = with_real_agent(4000).await;
+    let keys = agent.keys(&portal).await;
+    let (command, jws) = portal.raw.reset(agent.id(), &keys.sealing, JANE, NEW);
+    assert_eq!(portal.raw.submit(&jws, 0).await.status, 202);
+    agent.event(31001, JANE).await;
+    relay.kill();
+    std::fs::remove_file(relay.data_dir().join("ledger.redb")).unwrap();
+    relay.start_again().await;
+    assert_eq!(portal.raw.follow(command.jti, 0).await.status, 404, "it has forgotten");
+    // Nobody asks the agent any more: it says so by itself.
+    eventually("the outcome is there", || async { portal.raw.follow(command.jti, 0).await.status == 200 }).await;
+    let view = portal.raw.concluded(command.jti).await;
+    assert_eq!(outcome(&view, &command, &keys.signing).status, Status::Succeeded);
+    assert_eq!(agent.event_ids_about(JANE), [31001, 31002]);
+}
