@@ -158,16 +158,20 @@ async fn a_relay_that_dies_while_a_command_is_executed_learns_its_outcome_afterw
 
 #[tokio::test]
 async fn an_outcome_is_stored_even_by_a_relay_that_has_forgotten_the_command() {
-    let (mut relay, portal, agent) = with_real_agent(4000).await;
+    let (mut relay, portal, mut agent) = with_real_agent(4000).await;
     let keys = agent.keys(&portal).await;
     let (command, jws) = portal.raw.reset(agent.id(), &keys.sealing, JANE, NEW);
     assert_eq!(portal.raw.submit(&jws, 0).await.status, 202);
     agent.event(31001, JANE).await;
+    relay.freeze();
+    agent.event(31002, JANE).await;
     relay.kill();
+    agent.kill();
     std::fs::remove_file(relay.data_dir().join("ledger.redb")).unwrap();
     relay.start_again().await;
     assert_eq!(portal.raw.follow(command.jti, 0).await.status, 404, "it has forgotten");
-    // Nobody asks the agent any more: it says so by itself.
+    // Nobody asks the agent: it says so by itself.
+    agent.start();
     eventually("the outcome is there", || async { portal.raw.follow(command.jti, 0).await.status == 200 }).await;
     let view = portal.raw.concluded(command.jti).await;
     assert_eq!(outcome(&view, &command, &keys.signing).status, Status::Succeeded);
