@@ -103,7 +103,7 @@ async fn killed_before_it_touched_the_directory_it_says_expired_if_there_is_no_t
     assert!(said.out.contains(&format!("ask again: writeback-portal status contoso {command}\n")), "{}", said.out);
     let said = crash.stage.portal.status(&command, &["--wait", "30"]).await;
     assert_signed(&said, 3, "not done: its time was over before it began: expired (event 31003)\n");
-    assert!(said.out.contains("safe to send again: yes"), "{}", said.out);
+    assert!(said.out.contains("a new command may be sent: yes"), "{}", said.out);
     assert_eq!(dc().bind(&user.upn, OLD).await, Ok(()));
 }
 
@@ -117,7 +117,7 @@ async fn killed_with_a_write_on_its_way_that_never_arrived_it_says_interrupted()
     crash.stage.agent.start();
     let said = asking.said().await;
     assert_signed(&said, 3, NOT_DONE);
-    assert!(said.out.contains("safe to send again: yes"), "{}", said.out);
+    assert!(said.out.contains("a new command may be sent: yes"), "{}", said.out);
     assert_eq!(pwd_last_set(&user).await, before);
     assert_eq!(dc().bind(&user.upn, OLD).await, Ok(()));
     assert_eq!(crash.stage.agent.event_ids_about(&user.upn), [31001, 32000, 31003]);
@@ -180,7 +180,7 @@ async fn killed_after_the_write_and_somebody_else_wrote_meanwhile_it_says_unknow
     crash.stage.agent.start();
     let said = asking.said().await;
     assert_signed(&said, 4, UNKNOWN);
-    assert!(said.out.contains("safe to send again: no"), "{}", said.out);
+    assert!(said.out.contains("a new command may be sent: no"), "{}", said.out);
     assert_eq!(dc().bind(&user.upn, OTHER).await, Ok(()), "nothing was written over it");
 }
 

@@ -63,7 +63,7 @@ async fn a_stopped_agent_makes_resets_impossible_at_once_and_possible_again_when
     let began = Instant::now();
     let said = stage.portal.reset(&user.upn, NEW, &["--wait", "120"]).await;
     assert!(said.status == 3 && said.out.starts_with("not done: no_agent\n"), "{said:?}");
-    assert!(said.out.contains("safe to send again: yes"), "{}", said.out);
+    assert!(said.out.contains("a new command may be sent: yes"), "{}", said.out);
     assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
     assert_eq!(dc().bind(&user.upn, OLD).await, Ok(()));
 

@@ -9,7 +9,7 @@ impl Stage {
         let said = self.portal.reset(upn, password, &[]).await;
         let headline = format!("refused by the directory: {code} (event {event})\n");
         assert!(said.status == 2 && said.out.starts_with(&headline), "{said:?}");
-        assert!(said.out.contains("safe to send again: yes"), "{}", said.out);
+        assert!(said.out.contains("a new command may be sent: yes"), "{}", said.out);
         assert!(!said.out.contains(password), "{}", said.out);
         self.agent.event(31003, upn).await;
         assert_eq!(self.agent.event_ids_about(upn), [31001, event, 31003]);
