@@ -50,9 +50,9 @@ impl Answer {
                     Status::Expired => "not done: its time was over before it began",
                     Status::Unknown => "it may have been done: somebody has to look at the account",
                 };
-                let again = if o.retry_safe { "yes" } else { "no" };
+                let again = if o.retry_safe { "yes, nothing was changed" } else { "no" };
                 format!(
-                    "{headline}: {} (event {})\n  {}\n  the account is unchanged, a new command may be sent: {again}\n  signed by agent {} for command \
+                    "{headline}: {} (event {})\n  {}\n  a new command may be sent: {again}\n  signed by agent {} for command \
                      {}, {} ms in the directory\n  trace id {trace_id}\n",
                     o.code, o.event_id, o.detail, o.iss, o.command, o.directory_ms
                 )
@@ -60,7 +60,7 @@ impl Answer {
             Self::Undeliverable { reason, asked, trace_id } => {
                 let trace_id = trace_id.as_deref().map(|id| format!("  trace id {id}\n")).unwrap_or_default();
                 format!(
-                    "not done: {reason}\n  {}\n  agents asked: {}\n  the account is unchanged, a new command may be sent: yes\n{trace_id}",
+                    "not done: {reason}\n  {}\n  agents asked: {}\n  a new command may be sent: yes, nothing was changed\n{trace_id}",
                     explain(reason),
                     asked.len()
                 )

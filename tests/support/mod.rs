@@ -1,5 +1,9 @@
 //! What the tests share.
 
+pub(crate) mod agent;
+pub(crate) mod cli;
+pub(crate) mod portal_cli;
+pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod raw_agent;
 pub(crate) mod relay;

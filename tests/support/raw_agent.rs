@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -31,6 +31,8 @@ pub(crate) struct RawAgent {
     pub(crate) sealing: SealingKey,
     pub(crate) journal: JournalId,
     pub(crate) url: String,
+    /// How much may wait to be read, in bytes; as much as the system likes if absent.
+    pub(crate) receive_buffer: Option<u32>,
     ca: std::path::PathBuf,
     address: std::net::SocketAddr,
 }
@@ -47,6 +49,7 @@ impl RawAgent {
             sealing: SealingKey::generate().unwrap(),
             journal: JournalId::new(&System, &System),
             url: relay.url(),
+            receive_buffer: None,
             ca: relay.ca_file(),
             address: relay.public_addr(),
         }
@@ -126,7 +129,11 @@ impl RawAgent {
     pub(crate) async fn upgrade(&self, bearer: &str, subprotocol: &str) -> Result<RawSession, tungstenite::Error> {
         let mut config = tls_client(Some(&self.ca)).unwrap();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let tcp = TcpStream::connect(self.address).await.unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        if let Some(bytes) = self.receive_buffer {
+            socket.set_recv_buffer_size(bytes).unwrap();
+        }
+        let tcp = socket.connect(self.address).await.unwrap();
         let name = rustls::pki_types::ServerName::from(self.address.ip());
         let tls = TlsConnector::from(std::sync::Arc::new(config)).connect(name, tcp).await.unwrap();
         let url = format!("{}/v1/agent/session", self.url.replace("https", "wss"));

@@ -7,10 +7,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use writeback_relay::clock::{Clock, System, UnixTime};
 use writeback_relay::net::https_client;
 use writeback_relay::portal::{Config, Home, Portal};
+use writeback_relay::protocol::api::{CommandState, CommandView};
 use writeback_relay::protocol::assertion::PortalAssertion;
 use writeback_relay::protocol::command::{Command as Claims, Operation, Options, Subject};
 use writeback_relay::protocol::ids::{AgentId, CommandId, ObjectId, PortalId, TenantId};
@@ -107,6 +109,11 @@ impl Relay {
         self.process.wait().unwrap();
     }
 
+    /// SIGSTOP: it does nothing more, and its sockets stay open. [`Self::kill`] ends that.
+    pub(crate) fn freeze(&self) {
+        kill_process(Pid::from_child(&self.process), Signal::STOP).unwrap();
+    }
+
     /// SIGTERM; returns the exit status when it has ended.
     pub(crate) async fn terminate(&mut self) -> std::process::ExitStatus {
         let pid = self.process.id().to_string();
@@ -147,7 +154,7 @@ impl Relay {
         self.grant(&config.id, &key, &[TENANT]).await;
         let portal = Portal::open(home.folder(), System::clock(), System::random()).unwrap();
         let raw = RawPortal { id: config.id, key: home.signing_key().unwrap(), relay: self.url(), ca: self.ca_file() };
-        TestPortal { portal, raw, home, _folder: folder }
+        TestPortal { portal, raw, _folder: folder }
     }
 
     /// The metrics, in Prometheus' text format.
@@ -174,8 +181,11 @@ fn spawn(folder: &Path, address: Ipv4Addr, settings: &str) -> Child {
     );
     std::fs::write(&config, text).unwrap();
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
+    let certificate = if settings.contains("[tls]") { None } else { Some("--dev-tls") };
     Command::new(RELAY)
-        .args(["run", "--dev-tls", "--config"])
+        .arg("run")
+        .args(certificate)
+        .arg("--config")
         .arg(config)
         .env("RUST_LOG", "debug")
         .stdin(Stdio::null())
@@ -189,7 +199,6 @@ fn spawn(folder: &Path, address: Ipv4Addr, settings: &str) -> Child {
 pub(crate) struct TestPortal {
     pub(crate) portal: Portal,
     pub(crate) raw: RawPortal,
-    pub(crate) home: Home,
     _folder: TempDir,
 }
 
@@ -299,6 +308,14 @@ impl RawPortal {
                 .body(jws.to_owned())
         })
         .await
+    }
+
+    /// Waits for a command's end.
+    pub(crate) async fn concluded(&self, command: CommandId) -> CommandView {
+        let answered = self.follow(command, super::PATIENCE.as_secs() - 5).await;
+        let view: CommandView = answered.json();
+        assert_eq!(view.state, CommandState::Concluded, "{}", answered.text());
+        view
     }
 
     /// Asks what became of a command.

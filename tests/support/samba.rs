@@ -19,7 +19,7 @@ use writeback_relay::storage::PrivateFile;
 
 const BASE_DN: &str = "DC=example,DC=test";
 const ADMIN_PASSWORD: &str = "Adm1n-Passw0rd!x";
-const SERVICE_PASSWORD: &str = "Service-Passw0rd1";
+pub(crate) const SERVICE_PASSWORD: &str = "Service-Passw0rd1";
 const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// Programs without which there is no domain controller.
@@ -175,6 +175,12 @@ impl Dc {
     /// Sets an attribute as the domain's administrator.
     pub(crate) async fn replace(&self, user: &User, attribute: &str, value: &str) {
         let change = Mod::Replace(attribute, HashSet::from([value]));
+        self.administrator().await.modify(&user.dn, vec![change]).await.unwrap().success().unwrap();
+    }
+
+    /// Sets a password as the domain's administrator.
+    pub(crate) async fn set_password(&self, user: &User, password: &str) {
+        let change = Mod::Replace(b"unicodePwd".to_vec(), HashSet::from([unicode_pwd(password)]));
         self.administrator().await.modify(&user.dn, vec![change]).await.unwrap().success().unwrap();
     }
 

@@ -1,0 +1,192 @@
+//! An agent as its users meet it: a process with a folder of its own, that can be killed.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use writeback_relay::protocol::enrollment::AgentKeys;
+use writeback_relay::protocol::ids::AgentId;
+
+use super::cli::{Cli, Said};
+use super::eventually;
+use super::process::{Process, Signal};
+use super::relay::{Relay, TestPortal, tenant};
+use super::samba::dc;
+
+const AGENT: &str = env!("CARGO_BIN_EXE_writeback-agent");
+
+/// What the demo directory's accounts have at first.
+pub(crate) const INITIAL_PASSWORD: &str = "Initial-Passw0rd1";
+
+/// An agent, running or not. Dropped, it is killed and its folder removed.
+pub(crate) struct Agent {
+    folder: TempDir,
+    relay_ca: PathBuf,
+    cli: Cli,
+    process: Option<Process>,
+}
+
+impl Agent {
+    /// An empty folder.
+    pub(crate) fn new(relay: &Relay) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let cli = Cli::new(AGENT, &["--home", &folder.path().join("home").display().to_string()]);
+        std::fs::create_dir(folder.path().join("home")).unwrap();
+        let agent = Self { folder, relay_ca: relay.ca_file(), cli, process: None };
+        agent.configure("");
+        agent
+    }
+
+    /// Enrolled, approved, running, and online, with these accounts in a [`demo`] directory in its folder.
+    pub(crate) async fn running(relay: &Relay, portal: &TestPortal, accounts: &[&str], delay_before_ms: u32) -> Self {
+        let mut agent = Self::new(relay);
+        agent.configure(&demo(&agent.home(), accounts, delay_before_ms));
+        let code = portal.portal.invite(&tenant(), true).await.unwrap();
+        let said = agent.enroll(&code.to_text().unwrap()).await;
+        assert_eq!(said.status, 0, "{said:?}");
+        agent.start();
+        agent.usable(portal).await;
+        agent
+    }
+
+    /// Waits until the portal could send it a command.
+    pub(crate) async fn usable(&self, portal: &TestPortal) {
+        eventually("the agent is usable", || async {
+            let agents = portal.portal.agents(&tenant()).await.unwrap();
+            agents.iter().any(|known| known.agent == self.id() && known.usable())
+        })
+        .await;
+    }
+
+    /// Its public keys, as the portal has verified them.
+    pub(crate) async fn keys(&self, portal: &TestPortal) -> AgentKeys {
+        let agents = portal.portal.agents(&tenant()).await.unwrap();
+        let known = agents.into_iter().find(|known| known.agent == self.id()).unwrap();
+        known.standing.unwrap().keys().unwrap().clone()
+    }
+
+    /// The demo directory's file.
+    pub(crate) fn accounts(&self) -> String {
+        std::fs::read_to_string(self.home().join("demo.json")).unwrap()
+    }
+
+    /// Writes `agent.toml`: how to reach the relay, and these sections.
+    pub(crate) fn configure(&self, sections: &str) {
+        let text = format!("[relay]\nca_file = {:?}\n{sections}\n", self.relay_ca);
+        std::fs::write(self.home().join("agent.toml"), text).unwrap();
+    }
+
+    /// `writeback-agent enroll -`.
+    pub(crate) async fn enroll(&self, code: &str) -> Said {
+        self.cli.run_with(&["enroll", "-"], code.as_bytes()).await
+    }
+
+    /// `writeback-agent status`.
+    pub(crate) async fn status(&self) -> Said {
+        self.cli.run(&["status"]).await
+    }
+
+    /// Its folder.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    /// The id it made when it enrolled.
+    pub(crate) fn id(&self) -> AgentId {
+        let text = std::fs::read_to_string(self.home().join("identity.json")).unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()["agent"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// `writeback-agent run`, in the background.
+    pub(crate) fn start(&mut self) {
+        let log = File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
+        let mut command = Command::new(AGENT);
+        command.arg("--home").arg(self.home()).arg("run").env("RUST_LOG", "debug");
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        self.process = Some(Process::spawn(&mut command));
+    }
+
+    fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("the agent was not started")
+    }
+
+    /// SIGKILL: nothing is finished.
+    pub(crate) fn kill(&mut self) {
+        self.process().kill();
+    }
+
+    /// SIGSTOP: it does nothing until [`Self::thaw`], and its sockets stay open.
+    pub(crate) fn freeze(&mut self) {
+        self.process().signal(Signal::STOP);
+    }
+
+    pub(crate) fn thaw(&mut self) {
+        self.process().signal(Signal::CONT);
+    }
+
+    /// SIGTERM; its exit status when it has ended.
+    pub(crate) async fn terminate(&mut self) -> ExitStatus {
+        self.process().signal(Signal::TERM);
+        self.ended().await
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        self.process().ended().await
+    }
+
+    /// All it has logged, over restarts, and what its other calls have said.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap() + &self.cli.transcript()
+    }
+
+    /// Its event log.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.home().join("events.jsonl")).unwrap_or_default();
+        // The last line may be half written.
+        text.split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'))
+            .map(|l| serde_json::from_str(l).unwrap())
+            .collect()
+    }
+
+    /// The numbers of its events, in order.
+    pub(crate) fn event_ids(&self) -> Vec<u64> {
+        self.events().iter().map(|event| event["event_id"].as_u64().unwrap()).collect()
+    }
+
+    /// The numbers of its events about this account, in order.
+    pub(crate) fn event_ids_about(&self, account: &str) -> Vec<u64> {
+        let events = self.events();
+        let about = events.iter().filter(|event| event["account"] == account);
+        about.map(|event| event["event_id"].as_u64().unwrap()).collect()
+    }
+
+    /// Waits until there is an event with this number about this account, and gives it.
+    pub(crate) async fn event(&self, id: u64, account: &str) -> Value {
+        let find = || self.events().into_iter().find(|event| event["event_id"] == id && event["account"] == account);
+        eventually(&format!("event {id} about {account}"), || std::future::ready(find().is_some())).await;
+        find().unwrap()
+    }
+}
+
+/// `[directory]`: the domain controller, at `url`. Its answers are waited for as long as can be configured.
+pub(crate) fn samba(url: &str) -> String {
+    let (bind_user, bind_password_file) = dc().service_account();
+    format!(
+        "[directory]\nkind = \"active_directory\"\nurl = {url:?}\nca_file = {:?}\nbind_user = {bind_user:?}\n\
+         bind_password_file = {bind_password_file:?}\noperation_timeout_seconds = 60\nconnect_timeout_seconds = 10\n",
+        dc().ca_file()
+    )
+}
+
+/// `[directory]`: accounts in memory and in a file in `folder`, whose writes take so long before they take effect.
+pub(crate) fn demo(folder: &Path, accounts: &[&str], delay_before_ms: u32) -> String {
+    format!(
+        "[directory]\nkind = \"demo\"\naccounts = {accounts:?}\ninitial_password = {INITIAL_PASSWORD:?}\n\
+         state_file = {:?}\ndelay_before_ms = {delay_before_ms}\n",
+        folder.join("demo.json")
+    )
+}

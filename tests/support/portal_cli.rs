@@ -1,0 +1,84 @@
+//! `writeback-portal`, as its users run it.
+
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+use writeback_relay::protocol::ids::AgentId;
+
+use super::cli::{Call, Cli, Said};
+use super::relay::{Relay, TENANT};
+
+/// A portal's folder.
+pub(crate) struct PortalCli {
+    folder: TempDir,
+    cli: Cli,
+}
+
+impl PortalCli {
+    /// Initialised, and registered at the relay with what `init` printed.
+    pub(crate) async fn init(relay: &Relay) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().join("portal").display().to_string();
+        let cli = Cli::new(env!("CARGO_BIN_EXE_writeback-portal"), &["--home", &home]);
+        let ca_file = relay.ca_file().display().to_string();
+        let said = cli.run(&["init", "--id", "portal-1", "--relay", &relay.url(), "--ca-file", &ca_file]).await;
+        assert_eq!(said.status, 0, "{said:?}");
+        let jwk = said.out.lines().find(|line| line.starts_with('{')).expect("init prints the key");
+        let told = format!("writeback-relay portal add portal-1 --key - --tenant TENANT <<'END'\n{jwk}\nEND\n");
+        assert!(said.out.contains(&told), "{}", said.out);
+        let operator = Cli::new(env!("CARGO_BIN_EXE_writeback-relay"), &[]);
+        let token = relay.data_dir().join("admin.token").display().to_string();
+        let admin = ["--ops-url", &relay.ops_url(), "--admin-token-file", &token];
+        let add = [["portal", "add", "portal-1", "--key", "-", "--tenant", TENANT].as_slice(), &admin].concat();
+        let said = operator.run_with(&add, jwk.as_bytes()).await;
+        assert_eq!(said.status, 0, "{said:?}");
+        Self { folder, cli }
+    }
+
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Said {
+        self.cli.run(arguments).await
+    }
+
+    pub(crate) async fn run_with(&self, arguments: &[&str], input: &[u8]) -> Said {
+        self.cli.run_with(arguments, input).await
+    }
+
+    /// An enrolment code.
+    pub(crate) async fn invite(&self) -> String {
+        let said = self.run(&["invite", TENANT]).await;
+        assert_eq!(said.status, 0, "{said:?}");
+        assert!(said.err.contains("This is a secret"), "{}", said.err);
+        said.out.trim().to_owned()
+    }
+
+    pub(crate) async fn approve(&self, agent: AgentId, fingerprint: &str) -> Said {
+        self.run(&["approve", TENANT, &agent.to_string(), "--fingerprint", fingerprint]).await
+    }
+
+    pub(crate) async fn availability(&self) -> Said {
+        self.run(&["availability", TENANT]).await
+    }
+
+    /// Begins a reset, with the password on standard input.
+    pub(crate) fn start_reset(&self, user: &str, password: &str, more: &[&str]) -> Call {
+        let arguments = [["reset", TENANT, user].as_slice(), more].concat();
+        self.cli.start(&arguments, format!("{password}\n").as_bytes())
+    }
+
+    pub(crate) async fn reset(&self, user: &str, password: &str, more: &[&str]) -> Said {
+        self.start_reset(user, password, more).said().await
+    }
+
+    pub(crate) async fn status(&self, command: &str, more: &[&str]) -> Said {
+        self.run(&[["status", TENANT, command].as_slice(), more].concat()).await
+    }
+
+    pub(crate) fn home(&self) -> PathBuf {
+        self.folder.path().join("portal")
+    }
+
+    /// Everything that all calls have said.
+    pub(crate) fn transcript(&self) -> String {
+        self.cli.transcript()
+    }
+}

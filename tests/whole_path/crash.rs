@@ -1,0 +1,206 @@
+//! The agent is killed with SIGKILL around its one write, and started again: what the portal then reads, signed, is
+//! what the domain controller has.
+//!
+//! A proxy stands between agent and domain controller. On the connection the agent keeps, a reset is three requests:
+//! find the account, read it again, write.
+
+use writeback_relay::clock::{Clock, System};
+
+use super::{NEW, OLD, Stage, only_new_logs_on};
+use crate::support::cli::{Call, Said};
+use crate::support::eventually;
+use crate::support::proxy::{Mode, Proxy};
+use crate::support::samba::{Ou, User, dc};
+
+/// So many requests of a reset come before the write.
+const UP_TO_THE_WRITE: usize = 2;
+
+/// What somebody else sets meanwhile.
+const OTHER: &str = "Somebody-Elses-4";
+
+struct Crash {
+    proxy: Proxy,
+    stage: Stage,
+}
+
+impl Crash {
+    /// The agent keeps a connection, on which nothing is going on.
+    async fn new() -> Self {
+        let proxy = Proxy::start(dc().ldaps_address()).await;
+        let stage = Stage::at(&format!("ldaps://localhost:{}", proxy.port())).await;
+        let first = dc().create_user("first", Ou::Staff, OLD).await;
+        assert_eq!(stage.portal.reset(&first.upn, NEW, &[]).await.status, 0);
+        Self { proxy, stage }
+    }
+
+    /// Begins a reset, and returns when the proxy holds a request or an answer back.
+    async fn held(&self, mode: Mode, user: &User, more: &[&str]) -> Call {
+        self.proxy.set(mode);
+        let asking = self.stage.portal.start_reset(&user.upn, NEW, more);
+        self.proxy.holds().await;
+        asking
+    }
+
+    /// Kills the agent; what was held back is lost.
+    async fn kill(&mut self) {
+        self.stage.agent.kill();
+        self.proxy.all_closed().await;
+        self.proxy.set(Mode::Pass);
+    }
+
+    /// Kills the agent when the domain controller has written, and the agent does not know it yet.
+    async fn killed_after_the_write(&mut self, user: &User, more: &[&str]) -> Call {
+        let asking = self.held(Mode::HoldAfter(UP_TO_THE_WRITE), user, more).await;
+        self.kill().await;
+        asking
+    }
+}
+
+/// What the portal has read is signed by the agent, and this.
+#[track_caller]
+fn assert_signed(said: &Said, status: i32, headline: &str) {
+    assert!(said.status == status && said.out.starts_with(headline), "{said:?}");
+    assert!(said.out.contains("signed by agent "), "{}", said.out);
+}
+
+#[track_caller]
+fn assert_confirmed(said: &Said) {
+    assert_signed(said, 0, "done: password_reset (event 31002)\n  the domain controller confirmed it afterwards\n");
+}
+
+const NOT_DONE: &str = "not done, for a technical reason: interrupted (event 32000)\n";
+const UNKNOWN: &str = "it may have been done: somebody has to look at the account: unknown (event 31003)\n";
+
+async fn pwd_last_set(user: &User) -> String {
+    dc().attribute(user, "pwdLastSet").await
+}
+
+#[tokio::test]
+async fn killed_before_it_touched_the_directory_it_executes_once_if_there_is_time() {
+    let mut crash = Crash::new().await;
+    let user = dc().create_user("before", Ou::Staff, OLD).await;
+    let asking = crash.held(Mode::StopAfter(0), &user, &[]).await;
+    crash.kill().await;
+    assert_eq!(dc().bind(&user.upn, OLD).await, Ok(()));
+    crash.stage.agent.start();
+    assert_signed(&asking.said().await, 0, "done: password_reset (event 31002)\n  the new password is set\n");
+    only_new_logs_on(&user.upn).await;
+    assert_eq!(crash.stage.agent.event_ids_about(&user.upn), [31001, 31001, 31002], "begun twice, done once");
+}
+
+#[tokio::test]
+async fn killed_before_it_touched_the_directory_it_says_expired_if_there_is_no_time_left() {
+    let mut crash = Crash::new().await;
+    let user = dc().create_user("late", Ou::Staff, OLD).await;
+    let begun = System.now().0;
+    let asking = crash.held(Mode::StopAfter(0), &user, &["--wait", "3"]).await;
+    crash.kill().await;
+    let said = asking.said().await;
+    assert!(said.status == 4 && said.out.starts_with("not known: "), "{said:?}");
+    assert!(System.now().0 >= begun + 3, "the portal waits until exp");
+    crash.stage.agent.start();
+    let command = crash.stage.agent.event(31003, &user.upn).await["command"].as_str().unwrap().to_owned();
+    assert!(said.out.contains(&format!("ask again: writeback-portal status contoso {command}\n")), "{}", said.out);
+    let said = crash.stage.portal.status(&command, &["--wait", "30"]).await;
+    assert_signed(&said, 3, "not done: its time was over before it began: expired (event 31003)\n");
+    assert!(said.out.contains("a new command may be sent: yes"), "{}", said.out);
+    assert_eq!(dc().bind(&user.upn, OLD).await, Ok(()));
+}
+
+#[tokio::test]
+async fn killed_with_a_write_on_its_way_that_never_arrived_it_says_interrupted() {
+    let mut crash = Crash::new().await;
+    let user = dc().create_user("lost", Ou::Staff, OLD).await;
+    let before = pwd_last_set(&user).await;
+    let asking = crash.held(Mode::StopAfter(UP_TO_THE_WRITE), &user, &[]).await;
+    crash.kill().await;
+    crash.stage.agent.start();
+    let said = asking.said().await;
+    assert_signed(&said, 3, NOT_DONE);
+    assert!(said.out.contains("a new command may be sent: yes"), "{}", said.out);
+    assert_eq!(pwd_last_set(&user).await, before);
+    assert_eq!(dc().bind(&user.upn, OLD).await, Ok(()));
+    assert_eq!(crash.stage.agent.event_ids_about(&user.upn), [31001, 32000, 31003]);
+}
+
+#[tokio::test]
+async fn killed_after_the_write_it_says_succeeded_and_does_not_write_again() {
+    let mut crash = Crash::new().await;
+    let user = dc().create_user("after", Ou::Staff, OLD).await;
+    let asking = crash.killed_after_the_write(&user, &[]).await;
+    assert_eq!(dc().bind(&user.upn, NEW).await, Ok(()), "the domain controller has it");
+    let written = pwd_last_set(&user).await;
+    crash.stage.agent.start();
+    assert_confirmed(&asking.said().await);
+    assert_eq!(pwd_last_set(&user).await, written);
+    only_new_logs_on(&user.upn).await;
+    assert_eq!(crash.stage.agent.event_ids_about(&user.upn), [31001, 31002]);
+}
+
+/// A reset that leaves `pwdLastSet` at 0, where it was before.
+async fn from_zero_to_zero(mode: Mode, status: i32, headline: &str, right: &str) {
+    let mut crash = Crash::new().await;
+    let user = dc().create_user("zero", Ou::Staff, OLD).await;
+    dc().replace(&user, "pwdLastSet", "0").await;
+    let asking = crash.held(mode, &user, &["--force-change"]).await;
+    crash.kill().await;
+    assert_eq!(pwd_last_set(&user).await, "0");
+    crash.stage.agent.start();
+    assert_signed(&asking.said().await, status, headline);
+    assert_eq!(dc().bind(&user.upn, right).await, Err("773".to_owned()));
+    assert_eq!(pwd_last_set(&user).await, "0");
+}
+
+#[tokio::test]
+async fn where_pwd_last_set_was_zero_and_stays_zero_the_password_proves_the_write() {
+    from_zero_to_zero(Mode::HoldAfter(UP_TO_THE_WRITE), 0, "done: password_reset (event 31002)\n", NEW).await;
+}
+
+#[tokio::test]
+async fn where_pwd_last_set_was_zero_and_stays_zero_the_password_proves_that_nothing_was_written() {
+    from_zero_to_zero(Mode::StopAfter(UP_TO_THE_WRITE), 3, NOT_DONE, OLD).await;
+}
+
+#[tokio::test]
+async fn killed_after_the_write_and_the_account_was_locked_meanwhile_it_says_unknown() {
+    let mut crash = Crash::new().await;
+    let user = dc().create_user("locked", Ou::Staff, OLD).await;
+    let asking = crash.killed_after_the_write(&user, &[]).await;
+    dc().lock(&user).await;
+    crash.stage.agent.start();
+    assert_signed(&asking.said().await, 4, UNKNOWN);
+}
+
+#[tokio::test]
+async fn killed_after_the_write_and_somebody_else_wrote_meanwhile_it_says_unknown() {
+    let mut crash = Crash::new().await;
+    let user = dc().create_user("changed", Ou::Staff, OLD).await;
+    let asking = crash.killed_after_the_write(&user, &[]).await;
+    dc().set_password(&user, OTHER).await;
+    crash.stage.agent.start();
+    let said = asking.said().await;
+    assert_signed(&said, 4, UNKNOWN);
+    assert!(said.out.contains("a new command may be sent: no"), "{}", said.out);
+    assert_eq!(dc().bind(&user.upn, OTHER).await, Ok(()), "nothing was written over it");
+}
+
+#[tokio::test]
+async fn a_domain_controller_that_is_away_when_the_agent_comes_back_is_waited_for() {
+    let mut crash = Crash::new().await;
+    let user = dc().create_user("patient", Ou::Staff, OLD).await;
+    let asking = crash.killed_after_the_write(&user, &[]).await;
+    let written = pwd_last_set(&user).await;
+    crash.proxy.set(Mode::Cut);
+    let tried = crash.proxy.accepted();
+    crash.stage.agent.start();
+    // The preflight is one, the question after the command another, and it is asked again.
+    eventually("it keeps asking", || std::future::ready(crash.proxy.accepted() >= tried + 4)).await;
+    let command = crash.stage.agent.event(31001, &user.upn).await["command"].as_str().unwrap().to_owned();
+    let said = crash.stage.portal.status(&command, &[]).await;
+    assert!(said.status == 4 && said.out.starts_with("not known: the command is still on its way\n"), "{said:?}");
+    let said = crash.stage.portal.availability().await;
+    assert!(said.status == 3 && said.out.contains("preflight_failed"), "{said:?}");
+    crash.proxy.set(Mode::Pass);
+    assert_confirmed(&asking.said().await);
+    assert_eq!(pwd_last_set(&user).await, written);
+}

@@ -1,0 +1,153 @@
+//! No secret is anywhere but where it has to be: not in a log, an answer, a metric, or a file.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use serde_json::Value;
+use writeback_relay::protocol::enrolment_code::EnrolmentCode;
+
+use super::{NEW, OLD, Stage};
+use crate::support::proxy::{Mode, Proxy};
+use crate::support::samba::{Ou, SERVICE_PASSWORD, dc};
+
+const WEAK: &str = "Kurz-ä1";
+const HELD: &str = "Held-Passw0rd-𝔘5";
+
+/// Files that are there to hold a secret, or are not ours.
+const KEY_FILES: [&str; 4] = ["signing-key.jwk", "sealing-key.jwk", "admin.token", "dev-key.pem"];
+
+/// Something that must not be found, in every form it could take.
+struct Needle {
+    name: String,
+    forms: Vec<Vec<u8>>,
+}
+
+impl Needle {
+    fn of_bytes(name: &str, bytes: &[u8]) -> Self {
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let numbers = format!("{bytes:?}").trim_matches(['[', ']']).to_owned();
+        let texts = [URL_SAFE_NO_PAD.encode(bytes), STANDARD_NO_PAD.encode(bytes), hex, numbers];
+        let mut forms: Vec<Vec<u8>> = texts.into_iter().map(String::into_bytes).collect();
+        forms.extend([bytes.to_vec(), bytes.escape_ascii().collect()]);
+        Self { name: name.to_owned(), forms }
+    }
+
+    /// As text, as Active Directory takes it, and both encoded.
+    fn of_text(name: &str, text: &str) -> Self {
+        let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
+        let mut needle = Self::of_bytes(name, text.as_bytes());
+        needle.forms.extend(Self::of_bytes(name, &utf16(text)).forms);
+        needle.forms.extend(Self::of_bytes(name, &utf16(&format!("\"{text}\""))).forms);
+        // As a debug format or JSON would escape it.
+        needle.forms.push(format!("{text:?}").trim_matches('"').as_bytes().to_vec());
+        needle
+    }
+
+    fn is_in(&self, bytes: &[u8]) -> bool {
+        self.forms.iter().any(|form| bytes.windows(form.len()).any(|window| window == form))
+    }
+}
+
+/// Everything that can be read, with where it was found.
+type Haystack = Vec<(String, Vec<u8>)>;
+
+fn files(folder: &Path, found: &mut Haystack) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path: PathBuf = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, found);
+        } else if !KEY_FILES.contains(&path.file_name().unwrap().to_str().unwrap()) {
+            found.push((path.display().to_string(), std::fs::read(&path).unwrap()));
+        }
+    }
+}
+
+async fn everything(stage: &Stage) -> Haystack {
+    let mut found = Haystack::new();
+    // The portal prints the code, once, for the one who asked for it.
+    let portal = stage.portal.transcript();
+    assert_eq!(portal.matches(&stage.code).count(), 1);
+    found.push(("the portal's output".to_owned(), portal.replace(&stage.code, "").into_bytes()));
+    found.push(("the relay's log".to_owned(), stage.relay.log().into_bytes()));
+    found.push(("the agent's log".to_owned(), stage.agent.log().into_bytes()));
+    found.push(("the metrics".to_owned(), stage.relay.metrics().await.into_bytes()));
+    for folder in [stage.relay.data_dir(), stage.agent.home(), stage.portal.home()] {
+        files(&folder, &mut found);
+    }
+    found
+}
+
+/// The private part of the key in this file.
+fn private_key(file: PathBuf) -> Needle {
+    let jwk: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    let name = file.display().to_string();
+    Needle::of_bytes(&name, &URL_SAFE_NO_PAD.decode(jwk["d"].as_str().unwrap()).unwrap())
+}
+
+fn needles(stage: &Stage) -> Vec<Needle> {
+    let code: EnrolmentCode = stage.code.parse().unwrap();
+    let admin_token = std::fs::read_to_string(stage.relay.data_dir().join("admin.token")).unwrap();
+    let passwords = [OLD, NEW, WEAK, HELD].map(|password| Needle::of_text(password, password));
+    let mut needles = Vec::from(passwords);
+    needles.extend([
+        Needle::of_text("the service account's password", SERVICE_PASSWORD),
+        Needle::of_text("the admin token", admin_token.trim()),
+        Needle::of_bytes("the enrolment token", code.token.expose()),
+        Needle::of_bytes("the attestation secret", code.secret.expose()),
+        Needle::of_text("the enrolment code", &stage.code),
+        private_key(stage.agent.home().join("signing-key.jwk")),
+        private_key(stage.agent.home().join("sealing-key.jwk")),
+        private_key(stage.portal.home().join("signing-key.jwk")),
+    ]);
+    needles
+}
+
+async fn assert_no_secret(stage: &Stage, seen: &str) {
+    let everything = everything(stage).await;
+    for (place, bytes) in &everything {
+        for needle in needles(stage) {
+            assert!(!needle.is_in(bytes), "{} is in {place}", needle.name);
+        }
+    }
+    // The search does find what is there.
+    let seen = Needle::of_text(seen, seen);
+    for expected in ["the agent's log", "events.jsonl", "commands/"] {
+        let found = everything.iter().any(|(place, bytes)| place.contains(expected) && seen.is_in(bytes));
+        assert!(found, "{} is not in {expected}", seen.name);
+    }
+}
+
+#[tokio::test]
+async fn secrets_are_nowhere_after_successes_failures_and_a_crash() {
+    let proxy = Proxy::start(dc().ldaps_address()).await;
+    let mut stage = Stage::at(&format!("ldaps://localhost:{}", proxy.port())).await;
+    let user = dc().create_user("secret", Ou::Staff, OLD).await;
+    let outside = dc().create_user("secret-outside", Ou::Other, OLD).await;
+    for (upn, password, status) in [
+        (user.upn.as_str(), NEW, 0),
+        (&user.upn, WEAK, 2),
+        (&outside.upn, NEW, 2),
+        ("nobody@example.test", NEW, 2),
+        (&user.upn, &HELD.repeat(20), 1),
+    ] {
+        let said = stage.portal.reset(upn, password, &[]).await;
+        assert_eq!(said.status, status, "{said:?}");
+        stage.portal.reset(upn, password, &["--json"]).await;
+    }
+
+    // The journal knows a command that was begun, with its sealed password, and nobody knows its end.
+    proxy.set(Mode::StopAfter(2));
+    let asking = stage.portal.start_reset(&user.upn, HELD, &[]);
+    proxy.holds().await;
+    stage.agent.kill();
+    assert_no_secret(&stage, &user.upn).await;
+    proxy.all_closed().await;
+    proxy.set(Mode::Pass);
+    stage.agent.start();
+    assert_eq!(asking.said().await.status, 3);
+    stage.agent.terminate().await;
+    stage.relay.terminate().await;
+    stage.relay.start_again().await;
+    assert_no_secret(&stage, &user.upn).await;
+}
