@@ -1,1 +1,252 @@
 //! The ledger in Redis.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::{Cmd, FromRedisValue, Value};
+use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
+
+use super::keys;
+use super::link::Link;
+use super::scripts::{ACCEPT, CONCLUDE, NOTE, TAKE_BACK, TAKE_OVER};
+use crate::clock::UnixTime;
+use crate::protocol::ids::{AgentId, TenantId};
+use crate::protocol::limits::OUTCOME_RETENTION;
+use crate::relay::StoreError;
+use crate::relay::ids::SessionId;
+use crate::relay::ledger::{
+    Accepted, CommandKey, Concluded, End, Entry, Intent, Ledger, Milestone, NewCommand, Undelivered,
+};
+
+/// A milestone waits so long for the command's end, which is then written with it: most commands end sooner, and cost
+/// one round trip less.
+const NOTE_AFTER: Duration = Duration::from_millis(250);
+
+/// [`Ledger`] for many nodes.
+#[derive(Clone)]
+pub struct RedisLedger {
+    link: Link,
+    /// Milestones that are not written yet.
+    pending: Arc<Mutex<HashMap<CommandKey, Vec<(&'static str, u64)>>>>,
+}
+
+/// The parts of a command that never change.
+#[derive(Serialize, Deserialize)]
+struct Fixed {
+    key: CommandKey,
+    agent: AgentId,
+    body_sha256: Option<[u8; 32]>,
+    exp: UnixTime,
+    traceparent: String,
+    accepted_ms: u64,
+}
+
+fn json<T: Serialize>(value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|e| StoreError(format!("a command can't be written: {e}")))
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A command from the hash that holds it.
+fn read(fields: &HashMap<String, String>) -> Result<Entry, StoreError> {
+    let damaged = |what: &str| StoreError(format!("a command in redis can't be read: {what}"));
+    let text = |name: &str| fields.get(name).map(String::as_str);
+    let number = |name: &str| text(name).map(str::parse).transpose().map_err(|_| damaged(name));
+    let fixed: Fixed = serde_json::from_str(text("entry").unwrap_or_default()).map_err(|e| damaged(&e.to_string()))?;
+    let owner = text("owner").map(str::parse).transpose().map_err(|_| damaged("owner"))?;
+    let end = text("end").map(serde_json::from_str).transpose().map_err(|e| damaged(&e.to_string()))?;
+    Ok(Entry {
+        key: fixed.key,
+        agent: fixed.agent,
+        jws: text("jws").map(str::to_owned),
+        body_sha256: fixed.body_sha256,
+        exp: fixed.exp,
+        traceparent: fixed.traceparent,
+        owner: owner.map(SessionId),
+        attempt: u32::try_from(number("attempt")?.unwrap_or(0)).map_err(|_| damaged("attempt"))?,
+        accepted_ms: fixed.accepted_ms,
+        delivering_ms: number("delivering")?,
+        received_ms: number("received")?,
+        end,
+    })
+}
+
+impl RedisLedger {
+    /// Over this link.
+    #[must_use]
+    pub fn new(link: Link) -> Self {
+        Self { link, pending: Arc::default() }
+    }
+
+    fn pending(&self) -> MutexGuard<'_, HashMap<CommandKey, Vec<(&'static str, u64)>>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what was noted of a command, unless its end has taken it along.
+    async fn write_notes(self, key: CommandKey) {
+        sleep(NOTE_AFTER).await;
+        let Some(noted) = self.pending().remove(&key) else { return };
+        let mut script = NOTE.key(keys::command(&key));
+        for (field, ms) in noted {
+            script.arg(field).arg(ms);
+        }
+        if let Err(error) = self.link.script::<()>(&script).await {
+            tracing::warn!(%error, "a milestone was not noted");
+        }
+    }
+}
+
+#[async_trait]
+impl Ledger for RedisLedger {
+    async fn accept(&self, command: NewCommand, intent: Intent, now_ms: u64) -> Result<Accepted, StoreError> {
+        let fixed = Fixed {
+            key: command.key,
+            agent: command.agent,
+            body_sha256: Some(command.body_sha256),
+            exp: command.exp,
+            traceparent: command.traceparent,
+            accepted_ms: now_ms,
+        };
+        let (jws, owner, end) = match intent {
+            Intent::Deliver(session) => (Some(command.jws), Some(session), None),
+            Intent::GiveUp(reason) => (None, None, Some(End::Undelivered { reason, at_ms: now_ms })),
+        };
+        let mut script = ACCEPT.key(keys::command(&fixed.key));
+        script
+            .key(keys::open(&fixed.key.tenant, fixed.agent))
+            .arg(json(&fixed)?)
+            .arg(fixed.agent.to_string())
+            .arg(jws.as_deref().unwrap_or_default())
+            .arg(owner.map(|session| session.to_string()).unwrap_or_default())
+            .arg(end.as_ref().map(json).transpose()?.unwrap_or_default())
+            .arg(millis(OUTCOME_RETENTION))
+            .arg(millis(keys::OPEN_KEPT));
+        let known: HashMap<String, String> = self.link.script(&script).await?;
+        if !known.is_empty() {
+            let known = read(&known)?;
+            let same = known.body_sha256.is_none_or(|sha256| sha256 == command.body_sha256);
+            return Ok(if same { Accepted::Known(known) } else { Accepted::Conflict });
+        }
+        Ok(Accepted::New(Entry {
+            key: fixed.key,
+            agent: fixed.agent,
+            jws,
+            body_sha256: fixed.body_sha256,
+            exp: fixed.exp,
+            traceparent: fixed.traceparent,
+            owner,
+            attempt: 1,
+            accepted_ms: now_ms,
+            delivering_ms: None,
+            received_ms: None,
+            end,
+        }))
+    }
+
+    async fn get(&self, key: &CommandKey) -> Result<Option<Entry>, StoreError> {
+        let fields: HashMap<String, String> = self.link.command(&Cmd::hgetall(keys::command(key))).await?;
+        if fields.is_empty() { Ok(None) } else { read(&fields).map(Some) }
+    }
+
+    async fn take_over(&self, tenant: &TenantId, agent: AgentId, session: SessionId) -> Result<Vec<Entry>, StoreError> {
+        let open = keys::open(tenant, agent);
+        let listed: Vec<String> = self.link.command(&Cmd::smembers(&open)).await?;
+        if listed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut script = TAKE_OVER.key(&open);
+        for command in &listed {
+            script.key(command);
+        }
+        script.arg(session.to_string());
+        let taken: Vec<HashMap<String, String>> = self.link.script(&script).await?;
+        let mut taken = taken.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        taken.sort_by_key(|entry| entry.accepted_ms);
+        Ok(taken)
+    }
+
+    async fn take_back(
+        &self,
+        key: &CommandKey,
+        owner: SessionId,
+        reason: Undelivered,
+        now_ms: u64,
+    ) -> Result<Option<Entry>, StoreError> {
+        let Some(entry) = self.get(key).await? else { return Ok(None) };
+        let mut script = TAKE_BACK.key(keys::command(key));
+        script
+            .key(keys::open(&key.tenant, entry.agent))
+            .arg(owner.to_string())
+            .arg(json(&End::Undelivered { reason, at_ms: now_ms })?)
+            .arg(millis(OUTCOME_RETENTION));
+        let fields: HashMap<String, String> = self.link.script(&script).await?;
+        if fields.is_empty() { Ok(None) } else { read(&fields).map(Some) }
+    }
+
+    async fn note(&self, key: &CommandKey, milestone: Milestone, now_ms: u64) -> Result<(), StoreError> {
+        let field = match milestone {
+            Milestone::Delivering => "delivering",
+            Milestone::Received => "received",
+        };
+        let first = {
+            let mut pending = self.pending();
+            let noted = pending.entry(key.clone()).or_default();
+            noted.push((field, now_ms));
+            noted.len() == 1
+        };
+        if first {
+            tokio::spawn(self.clone().write_notes(key.clone()));
+        }
+        Ok(())
+    }
+
+    async fn conclude(
+        &self,
+        key: &CommandKey,
+        agent: AgentId,
+        outcome_jws: String,
+        now_ms: u64,
+    ) -> Result<Concluded, StoreError> {
+        let fallback = Fixed {
+            key: key.clone(),
+            agent,
+            body_sha256: None,
+            exp: UnixTime(0),
+            traceparent: String::new(),
+            accepted_ms: now_ms,
+        };
+        let mut script = CONCLUDE.key(keys::command(key));
+        script
+            .key(keys::open(&key.tenant, agent))
+            .arg(agent.to_string())
+            .arg(json(&End::Outcome { jws: outcome_jws, at_ms: now_ms })?)
+            .arg(millis(OUTCOME_RETENTION))
+            .arg(json(&fallback)?);
+        for (field, ms) in self.pending().remove(key).unwrap_or_default() {
+            script.arg(field).arg(ms);
+        }
+        match self.link.script::<Value>(&script).await? {
+            Value::SimpleString(word) | Value::VerbatimString { text: word, .. } => Ok(said(&word)),
+            Value::BulkString(word) => Ok(said(&String::from_utf8_lossy(&word))),
+            stored => {
+                let fields = HashMap::<String, String>::from_redis_value(stored)
+                    .map_err(|e| StoreError(format!("a command in redis can't be read: {e}")))?;
+                Ok(Concluded::Stored(Box::new(read(&fields)?)))
+            }
+        }
+    }
+
+    async fn purge(&self, _now: UnixTime) -> Result<usize, StoreError> {
+        // Redis forgets by itself.
+        Ok(0)
+    }
+}
+
+fn said(word: &str) -> Concluded {
+    if word == "already" { Concluded::Already } else { Concluded::Foreign }
+}

@@ -14,3 +14,4 @@ pub mod keys;
 pub mod ledger;
 pub mod link;
 pub mod registry;
+mod scripts;
