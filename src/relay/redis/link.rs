@@ -4,22 +4,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
+use redis::aio::ConnectionLike;
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, ProtocolVersion,
-    RedisError, ScriptInvocation, TlsMode,
+    Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, ProtocolVersion, RedisError, RedisFuture,
+    ServerErrorKind, TlsMode, Value, from_redis_value,
 };
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::config::{Config, ConfigError, Topology};
+use super::scripts::Call;
+use super::server::{Connector, Live, Server};
 use crate::relay::StoreError;
 
-/// After a connection could not be made, callers are refused at once for so long.
-const PAUSE: Duration = Duration::from_millis(200);
+/// How often a command is sent again that a Cluster has not run, because it went to the wrong node.
+const REDIRECTIONS: u32 = 4;
+
+/// Between two of those: meanwhile the map of the Cluster is read again.
+const REDIRECTION_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why Redis can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -37,31 +43,8 @@ pub enum LinkError {
     },
 }
 
-/// Makes connections.
-enum Connector {
-    Single(Client),
-    Sentinel(Box<Mutex<SentinelClient>>),
-}
-
-impl Connector {
-    async fn connect(&self, config: &AsyncConnectionConfig) -> Result<MultiplexedConnection, RedisError> {
-        match self {
-            Self::Single(client) => client.get_multiplexed_async_connection_with_config(config).await,
-            Self::Sentinel(client) => client.lock().await.get_async_connection_with_config(config).await,
-        }
-    }
-}
-
-/// The connection in use, and when the last attempt to make one failed.
-#[derive(Default)]
-struct Current {
-    connection: Option<(u64, MultiplexedConnection)>,
-    failed: Option<(Instant, String)>,
-    generation: u64,
-}
-
 enum Kind {
-    Server { connector: Connector, current: Mutex<Current> },
+    Server(Arc<Server>),
     Cluster(ClusterConnection),
 }
 
@@ -121,8 +104,8 @@ pub(super) fn cluster(config: &Config) -> Result<ClusterClientBuilder, LinkError
         .use_protocol(ProtocolVersion::RESP3)
         .connection_timeout(config.connect_timeout())
         .response_timeout(config.command_timeout())
-        // A command that can't be placed at once is refused at once: the caller decides.
-        .retries(2);
+        // The library would also send again what may have run. The link knows better.
+        .retries(0);
     if let Some(username) = credentials.username() {
         builder = builder.username(username);
     }
@@ -142,7 +125,7 @@ impl Link {
     /// If the configuration can't work, or no node of a Cluster answers.
     pub async fn open(config: Config) -> Result<Self, LinkError> {
         config.check()?;
-        let server = |connector| Kind::Server { connector, current: Mutex::default() };
+        let server = |connector| Kind::Server(Arc::new(Server::new(connector, &config)));
         let kind = match config.topology {
             Topology::Single => server(Connector::Single(single(&config)?)),
             Topology::Sentinel => server(Connector::Sentinel(Box::new(Mutex::new(sentinel(&config)?)))),
@@ -169,12 +152,9 @@ impl Link {
     /// One command.
     ///
     /// # Errors
-    /// If it is not answered in time, or with an error. It may have taken effect.
+    /// If it is not answered in time, or with an error. It may have taken effect, once.
     pub async fn command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
-        match &self.inner.kind {
-            Kind::Server { .. } => self.on_server(async |mut c| command.query_async(&mut c).await).await,
-            Kind::Cluster(connection) => self.bounded(command.query_async(&mut connection.clone())).await,
-        }
+        self.ask(Question::Command(command)).await
     }
 
     /// Several commands in one round trip, for keys of one slot.
@@ -182,101 +162,149 @@ impl Link {
     /// # Errors
     /// As [`Self::command`].
     pub async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
-        match &self.inner.kind {
-            Kind::Server { .. } => self.on_server(async |mut c| pipeline.query_async(&mut c).await).await,
-            Kind::Cluster(connection) => self.bounded(pipeline.query_async(&mut connection.clone())).await,
-        }
+        self.ask(Question::Pipeline(pipeline)).await
     }
 
     /// One script, whose keys share a slot. It runs as one step.
     ///
     /// # Errors
     /// As [`Self::command`].
-    pub async fn script<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, StoreError> {
-        match &self.inner.kind {
-            Kind::Server { .. } => self.on_server(async |mut c| script.invoke_async(&mut c).await).await,
-            Kind::Cluster(connection) => self.bounded(script.invoke_async(&mut connection.clone())).await,
-        }
+    pub async fn script<T: FromRedisValue>(&self, call: &Call) -> Result<T, StoreError> {
+        self.ask(Question::Script(call)).await
     }
 
-    async fn bounded<T>(&self, answer: impl Future<Output = Result<T, RedisError>>) -> Result<T, StoreError> {
-        self.inner.round_trips.fetch_add(1, Ordering::Relaxed);
-        match timeout(self.inner.config.command_timeout(), answer).await {
-            Ok(answer) => answer.map_err(|error| StoreError(error.to_string())),
-            Err(_) => Err(StoreError("redis did not answer in time".to_owned())),
-        }
+    /// One command that names no key, to the server that holds `key`.
+    ///
+    /// # Errors
+    /// As [`Self::command`].
+    pub async fn beside<T: FromRedisValue>(&self, key: &str, command: &Cmd) -> Result<T, StoreError> {
+        self.ask(Question::Beside(key, command)).await
     }
 
-    async fn on_server<T>(
-        &self,
-        ask: impl AsyncFnOnce(MultiplexedConnection) -> Result<T, RedisError>,
-    ) -> Result<T, StoreError> {
-        let (generation, connection) = self.connection().await?;
-        self.inner.round_trips.fetch_add(1, Ordering::Relaxed);
-        let answer = timeout(self.inner.config.command_timeout(), ask(connection)).await;
-        let error = match answer {
-            Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(error)) if !in_doubt(&error) => return Err(StoreError(error.to_string())),
-            Ok(Err(error)) => error.to_string(),
+    /// Asks within the command's deadline, reaching the server included.
+    async fn ask<T: FromRedisValue>(&self, question: Question<'_>) -> Result<T, StoreError> {
+        let mut used = None;
+        let asking = async {
+            let mut redirections = 0;
+            loop {
+                let wire = self.wire().await.map_err(StoreError)?;
+                used = Some(wire.clone());
+                self.inner.round_trips.fetch_add(1, Ordering::Relaxed);
+                match question.put(wire.clone()).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(error) if misplaced(&error) && redirections < REDIRECTIONS => redirections += 1,
+                    Err(error) => {
+                        if in_doubt(&error) {
+                            wire.give_up();
+                        }
+                        return Err(StoreError(error.to_string()));
+                    }
+                }
+                sleep(REDIRECTION_PAUSE).await;
+            }
+        };
+        let answered = timeout(self.inner.config.command_timeout(), asking).await;
+        let answer = answered.unwrap_or_else(|_| {
             // The master may be frozen, and another one may have taken its place.
-            Err(_) => "redis did not answer in time".to_owned(),
-        };
-        self.forget(generation).await;
-        Err(StoreError(error))
+            if let Some(wire) = used {
+                wire.give_up();
+            }
+            Err(StoreError("redis did not answer in time".to_owned()))
+        })?;
+        from_redis_value(answer).map_err(|error| StoreError(format!("redis answers what was not asked: {error}")))
     }
 
-    async fn connection(&self) -> Result<(u64, MultiplexedConnection), StoreError> {
-        let Kind::Server { connector, current } = &self.inner.kind else {
-            return Err(StoreError("a cluster has no single connection".to_owned()));
-        };
-        let mut current = current.lock().await;
-        if let Some((generation, connection)) = &current.connection {
-            return Ok((*generation, connection.clone()));
+    async fn wire(&self) -> Result<Wire, String> {
+        match &self.inner.kind {
+            Kind::Server(server) => server.connection().await.map(Wire::Server),
+            Kind::Cluster(connection) => Ok(Wire::Cluster(connection.clone())),
         }
-        if let Some((at, why)) = &current.failed
-            && at.elapsed() < PAUSE
-        {
-            return Err(StoreError(why.clone()));
+    }
+}
+
+/// What is asked.
+enum Question<'a> {
+    Command(&'a Cmd),
+    Pipeline(&'a Pipeline),
+    Script(&'a Call),
+    Beside(&'a str, &'a Cmd),
+}
+
+impl Question<'_> {
+    async fn put(&self, mut wire: Wire) -> Result<Value, RedisError> {
+        match self {
+            Self::Command(command) => command.query_async(&mut wire).await,
+            Self::Pipeline(pipeline) => pipeline.query_async(&mut wire).await,
+            Self::Script(call) => match call.by_name().query_async(&mut wire).await {
+                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                    call.in_full().query_async(&mut wire).await
+                }
+                answered => answered,
+            },
+            Self::Beside(key, command) => match wire {
+                Wire::Server(mut live) => command.query_async(&mut live.connection).await,
+                Wire::Cluster(mut connection) => {
+                    let node = SingleNodeRoutingInfo::SpecificNode(Route::with_key(key, SlotAddr::Master));
+                    let answer = connection.route_command((*command).clone(), RoutingInfo::SingleNode(node)).await?;
+                    Ok(answer.extract_error()?)
+                }
+            },
         }
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.inner.config.connect_timeout()))
-            .set_response_timeout(Some(self.inner.config.command_timeout()));
-        let made = timeout(self.inner.config.connect_timeout(), connector.connect(&config)).await;
-        let error = match made {
-            Ok(Ok(connection)) => {
-                current.generation += 1;
-                current.failed = None;
-                current.connection = Some((current.generation, connection.clone()));
-                return Ok((current.generation, connection));
-            }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "redis can't be connected to in time".to_owned(),
-        };
-        current.failed = Some((Instant::now(), error.clone()));
-        Err(StoreError(error))
+    }
+}
+
+/// What a command is sent over.
+#[derive(Clone)]
+enum Wire {
+    Server(Live),
+    /// Replaces its connections by itself.
+    Cluster(ClusterConnection),
+}
+
+impl Wire {
+    fn give_up(&self) {
+        if let Self::Server(live) = self {
+            live.give_up();
+        }
+    }
+}
+
+impl ConnectionLike for Wire {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        match self {
+            Self::Server(live) => live.connection.req_packed_command(command),
+            Self::Cluster(connection) => connection.req_packed_command(command),
+        }
     }
 
-    /// Drops a connection that is in doubt, unless somebody has replaced it already.
-    async fn forget(&self, generation: u64) {
-        if let Kind::Server { current, .. } = &self.inner.kind {
-            let mut current = current.lock().await;
-            if current.connection.as_ref().is_some_and(|(used, _)| *used == generation) {
-                current.connection = None;
-            }
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        commands: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match self {
+            Self::Server(live) => live.connection.req_packed_commands(commands, offset, count),
+            Self::Cluster(connection) => connection.req_packed_commands(commands, offset, count),
         }
     }
+
+    fn get_db(&self) -> i64 {
+        0
+    }
+}
+
+/// Whether a Cluster has not run the command, because another node holds the key, or will in a moment.
+fn misplaced(error: &RedisError) -> bool {
+    use ServerErrorKind::{Ask, Moved, TryAgain};
+    matches!(error.kind(), ErrorKind::Server(Moved | Ask | TryAgain) | ErrorKind::ClusterConnectionNotFound)
 }
 
 /// Whether another connection may do better: this one is gone, or its server is no master any more.
 fn in_doubt(error: &RedisError) -> bool {
     error.is_io_error()
-        || error.is_timeout()
-        || error.is_connection_dropped()
         || error.is_unrecoverable_error()
-        || matches!(
-            error.kind(),
-            ErrorKind::Server(redis::ServerErrorKind::ReadOnly | redis::ServerErrorKind::MasterDown)
-        )
+        || matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown))
 }
 
 impl std::fmt::Debug for Link {

@@ -15,3 +15,4 @@ pub mod ledger;
 pub mod link;
 pub mod registry;
 mod scripts;
+mod server;

@@ -22,6 +22,9 @@ use crate::relay::registry::{
 /// How often a change is tried again that another one has overtaken.
 const ATTEMPTS: u32 = 16;
 
+/// How long a replica may take to confirm. Commands that come after it on the same connection wait, too.
+const CONFIRMATION_MS: u64 = 500;
+
 /// [`Registry`] for many nodes.
 #[derive(Clone, Debug)]
 pub struct RedisRegistry {
@@ -99,7 +102,8 @@ impl RedisRegistry {
             let mut record: AgentRecord = read(&was)?;
             change(&mut record);
             let becomes = write(&record)?;
-            let done = becomes == was
+            // A tombstone is always written: its confirmation hangs on a write.
+            let done = (becomes == was && record.status != AgentStatus::Revoked)
                 || self
                     .replace(&[Change { hash: hash.clone(), field: field.clone(), was: Some(was), becomes }])
                     .await?;
@@ -110,13 +114,16 @@ impl RedisRegistry {
         Err(StoreError("an agent's record changes all the time".to_owned()))
     }
 
-    /// Answers a change that must not be lost when a master fails: after a replica has it, where there is one.
-    async fn wait_for_replica(&self) -> Result<(), StoreError> {
-        let mut wait = redis::cmd("WAIT");
-        wait.arg(1).arg(500);
-        let info: String = self.link.command(redis::cmd("INFO").arg("replication")).await?;
+    /// Returns when a replica has what was written beside `key` by this link, where there is a replica: a change that
+    /// must not be lost when a master fails.
+    async fn confirmed(&self, key: &str) -> Result<(), StoreError> {
+        let info: String = self.link.beside(key, redis::cmd("INFO").arg("replication")).await?;
         let replicas = info.lines().find_map(|line| line.strip_prefix("connected_slaves:")).unwrap_or("0");
-        if replicas.trim() != "0" && self.link.command::<u64>(&wait).await? == 0 {
+        if replicas.trim() == "0" {
+            return Ok(());
+        }
+        let replicas: u64 = self.link.beside(key, redis::cmd("WAIT").arg(1).arg(CONFIRMATION_MS)).await?;
+        if replicas == 0 {
             return Err(StoreError("no replica has confirmed the change; it may be lost in a failover".to_owned()));
         }
         Ok(())
@@ -225,7 +232,7 @@ impl Registry for RedisRegistry {
 
     async fn revoke(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError> {
         let revoked = self.change_agent(tenant, agent, |record| record.status = AgentStatus::Revoked).await?;
-        self.wait_for_replica().await?;
+        self.confirmed(&keys::agents(tenant)).await?;
         Ok(revoked)
     }
 
@@ -284,7 +291,8 @@ impl Registry for RedisRegistry {
                     self.change_agent(tenant, id, |record| record.status = AgentStatus::Revoked).await?;
                 }
             }
+            self.confirmed(&keys::agents(tenant)).await?;
         }
-        self.wait_for_replica().await
+        Ok(())
     }
 }

@@ -1,0 +1,120 @@
+//! The connection to a single server, or to the master that the sentinels name: made when it is needed, and replaced
+//! when it is gone or in doubt.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex as Shared, PoisonError};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::sentinel::SentinelClient;
+use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind, RedisError};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+use super::config::Config;
+
+/// After a connection could not be made, callers are refused at once for so long.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Makes connections.
+pub(super) enum Connector {
+    Single(Client),
+    Sentinel(Box<Mutex<SentinelClient>>),
+}
+
+impl Connector {
+    async fn connect(&self, config: &AsyncConnectionConfig) -> Result<MultiplexedConnection, RedisError> {
+        match self {
+            Self::Single(client) => client.get_multiplexed_async_connection_with_config(config).await,
+            Self::Sentinel(client) => client.lock().await.get_async_connection_with_config(config).await,
+        }
+    }
+}
+
+/// A connection that all callers share, until one of them, or the connection itself, finds that it is no use.
+#[derive(Clone)]
+pub(super) struct Live {
+    pub(super) connection: MultiplexedConnection,
+    given_up: Arc<AtomicBool>,
+}
+
+impl Live {
+    /// The next caller gets another one.
+    pub(super) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Where the last attempt to connect has failed: when, and why.
+type Failed = Option<(Instant, String)>;
+
+/// One server at a time.
+pub(super) struct Server {
+    connector: Connector,
+    connect_timeout: Duration,
+    command_timeout: Duration,
+    live: Shared<Option<Live>>,
+    connecting: Mutex<Failed>,
+}
+
+impl Server {
+    pub(super) fn new(connector: Connector, config: &Config) -> Self {
+        Self {
+            connector,
+            connect_timeout: config.connect_timeout(),
+            command_timeout: config.command_timeout(),
+            live: Shared::default(),
+            connecting: Mutex::default(),
+        }
+    }
+
+    /// A connection, or why there is none. A caller may stop waiting; what it began goes on for the others.
+    pub(super) async fn connection(self: &Arc<Self>) -> Result<Live, String> {
+        if let Some(live) = self.live() {
+            return Ok(live);
+        }
+        let server = Arc::clone(self);
+        let connecting = tokio::spawn(async move { server.connect().await });
+        connecting.await.unwrap_or_else(|_| Err("redis: the node is stopping".to_owned()))
+    }
+
+    fn live(&self) -> Option<Live> {
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        live.clone().filter(|live| !live.given_up.load(Ordering::Relaxed))
+    }
+
+    /// One at a time; those who waited for it get what it got.
+    async fn connect(&self) -> Result<Live, String> {
+        let mut failed = self.connecting.lock().await;
+        if let Some(live) = self.live() {
+            return Ok(live);
+        }
+        if let Some((at, why)) = &*failed
+            && at.elapsed() < PAUSE
+        {
+            return Err(why.clone());
+        }
+        let given_up = Arc::new(AtomicBool::new(false));
+        let gone = Arc::clone(&given_up);
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.connect_timeout))
+            .set_response_timeout(Some(self.command_timeout))
+            // A connection that breaks while nobody uses it is replaced before somebody does.
+            .set_push_sender(move |push: PushInfo| {
+                gone.fetch_or(push.kind == PushKind::Disconnection, Ordering::Relaxed);
+                Ok::<(), ()>(())
+            });
+        let why = match timeout(self.connect_timeout, self.connector.connect(&config)).await {
+            Ok(Ok(connection)) => {
+                let live = Live { connection, given_up };
+                *self.live.lock().unwrap_or_else(PoisonError::into_inner) = Some(live.clone());
+                *failed = None;
+                return Ok(live);
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "redis can't be connected to in time".to_owned(),
+        };
+        *failed = Some((Instant::now(), why.clone()));
+        Err(why)
+    }
+}
