@@ -1,26 +1,30 @@
 use std::sync::Arc;
 
-use tempfile::TempDir;
 use writeback_relay::clock::{System, UnixTime};
 use writeback_relay::protocol::api::CommandState;
 use writeback_relay::protocol::ids::{AgentId, CommandId, TenantId};
 use writeback_relay::protocol::limits::OUTCOME_RETENTION;
-use writeback_relay::relay::embedded::EmbeddedLedger;
 use writeback_relay::relay::ids::SessionId;
 use writeback_relay::relay::ledger::{
     Accepted, CommandKey, Concluded, End, Entry, Intent, Ledger, Milestone, NewCommand, Undelivered,
 };
 
+use super::stores::{Ground, on_every_backend};
 use super::{agent, tenant};
+
+on_every_backend! {
+    of_identical_submits_in_parallel_one_is_new
+    a_command_has_one_end_and_a_signed_outcome_is_the_last_word
+    only_the_first_owner_can_say_that_nothing_was_written
+    a_signed_outcome_replaces_what_the_relay_said_on_its_own
+    an_outcome_whose_command_was_forgotten_is_kept
+    milestones_are_noted_once
+    tenants_and_portals_do_not_see_each_others_commands
+    commands_are_kept_for_seven_days_and_then_forgotten
+}
 
 const T: u64 = 1_800_000_000_000;
 const EXP: UnixTime = UnixTime(1_800_000_120);
-
-async fn embedded() -> (TempDir, Arc<dyn Ledger>) {
-    let dir = tempfile::tempdir().unwrap();
-    let ledger = EmbeddedLedger::open(&dir.path().join("ledger.redb")).await.unwrap();
-    (dir, Arc::new(ledger))
-}
 
 fn session() -> SessionId {
     SessionId::new(&System, &System)
@@ -45,9 +49,8 @@ async fn get(ledger: &dyn Ledger, key: &CommandKey) -> Entry {
     ledger.get(key).await.unwrap().unwrap()
 }
 
-#[tokio::test]
-async fn of_identical_submits_in_parallel_one_is_new() {
-    let (_dir, ledger) = embedded().await;
+async fn of_identical_submits_in_parallel_one_is_new(ground: Ground) {
+    let ledger = ground.ledger().await;
     let new = command(&tenant("a"), agent());
     let racing = (0..16).map(|_| {
         let (ledger, new) = (Arc::clone(&ledger), new.clone());
@@ -62,9 +65,8 @@ async fn of_identical_submits_in_parallel_one_is_new() {
     assert_eq!(ledger.accept(other_body, Intent::Deliver(session()), T).await.unwrap(), Accepted::Conflict);
 }
 
-#[tokio::test]
-async fn a_command_has_one_end_and_a_signed_outcome_is_the_last_word() {
-    let (_dir, ledger) = embedded().await;
+async fn a_command_has_one_end_and_a_signed_outcome_is_the_last_word(ground: Ground) {
+    let ledger = ground.ledger().await;
     let (who, owner, new) = (agent(), session(), command(&tenant("a"), agent()));
     let new = NewCommand { agent: who, ..new };
     ledger.accept(new.clone(), Intent::Deliver(owner), T).await.unwrap();
@@ -83,9 +85,8 @@ async fn a_command_has_one_end_and_a_signed_outcome_is_the_last_word() {
     );
 }
 
-#[tokio::test]
-async fn only_the_first_owner_can_say_that_nothing_was_written() {
-    let (_dir, ledger) = embedded().await;
+async fn only_the_first_owner_can_say_that_nothing_was_written(ground: Ground) {
+    let ledger = ground.ledger().await;
     let (t, owner) = (tenant("a"), session());
     let new = command(&t, agent());
     ledger.accept(new.clone(), Intent::Deliver(owner), T).await.unwrap();
@@ -110,9 +111,8 @@ async fn only_the_first_owner_can_say_that_nothing_was_written() {
     assert_eq!(ledger.take_over(&t, other.agent, second).await.unwrap(), vec![], "it has an end");
 }
 
-#[tokio::test]
-async fn a_signed_outcome_replaces_what_the_relay_said_on_its_own() {
-    let (_dir, ledger) = embedded().await;
+async fn a_signed_outcome_replaces_what_the_relay_said_on_its_own(ground: Ground) {
+    let ledger = ground.ledger().await;
     let new = command(&tenant("a"), agent());
     ledger.accept(new.clone(), Intent::GiveUp(Undelivered::NoAgent), T).await.unwrap();
     assert_eq!(get(&*ledger, &new.key).await.jws, None);
@@ -120,9 +120,8 @@ async fn a_signed_outcome_replaces_what_the_relay_said_on_its_own() {
     assert_eq!(get(&*ledger, &new.key).await.state(EXP), CommandState::Concluded);
 }
 
-#[tokio::test]
-async fn an_outcome_whose_command_was_forgotten_is_kept() {
-    let (_dir, ledger) = embedded().await;
+async fn an_outcome_whose_command_was_forgotten_is_kept(ground: Ground) {
+    let ledger = ground.ledger().await;
     let new = command(&tenant("a"), agent());
     assert!(matches!(ledger.conclude(&new.key, new.agent, "o".into(), T).await.unwrap(), Concluded::Stored(_)));
     assert!(matches!(
@@ -131,9 +130,8 @@ async fn an_outcome_whose_command_was_forgotten_is_kept() {
     ));
 }
 
-#[tokio::test]
-async fn milestones_are_noted_once() {
-    let (_dir, ledger) = embedded().await;
+async fn milestones_are_noted_once(ground: Ground) {
+    let ledger = ground.ledger().await;
     let (t, owner) = (tenant("a"), session());
     let new = command(&t, agent());
     ledger.accept(new.clone(), Intent::Deliver(owner), T).await.unwrap();
@@ -147,9 +145,8 @@ async fn milestones_are_noted_once() {
     assert_eq!(entry.state(UnixTime(0)), CommandState::Received);
 }
 
-#[tokio::test]
-async fn tenants_and_portals_do_not_see_each_others_commands() {
-    let (_dir, ledger) = embedded().await;
+async fn tenants_and_portals_do_not_see_each_others_commands(ground: Ground) {
+    let ledger = ground.ledger().await;
     let who = agent();
     let new = command(&tenant("a"), who);
     ledger.accept(new.clone(), Intent::Deliver(session()), T).await.unwrap();
@@ -160,9 +157,8 @@ async fn tenants_and_portals_do_not_see_each_others_commands() {
     assert_eq!(ledger.take_over(&tenant("b"), who, session()).await.unwrap(), vec![]);
 }
 
-#[tokio::test]
-async fn commands_are_kept_for_seven_days_and_then_forgotten() {
-    let (_dir, ledger) = embedded().await;
+async fn commands_are_kept_for_seven_days_and_then_forgotten(ground: Ground) {
+    let ledger = ground.ledger().await;
     let new = command(&tenant("a"), agent());
     ledger.accept(new.clone(), Intent::Deliver(session()), T).await.unwrap();
     let accepted = UnixTime(i64::try_from(T / 1000).unwrap());

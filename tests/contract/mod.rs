@@ -2,7 +2,9 @@
 
 mod bus;
 mod ledger;
+mod redis_link;
 mod registry;
+mod stores;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,26 +1,28 @@
 use std::sync::Arc;
 
-use tempfile::TempDir;
 use writeback_relay::clock::{System, UnixTime};
 use writeback_relay::protocol::api::{AgentStatus, PreflightReport};
 use writeback_relay::protocol::enrollment::AgentKeys;
 use writeback_relay::protocol::ids::{AgentId, InvitationId, JournalId, ObjectId};
 use writeback_relay::protocol::jose::{SealingKey, SigningKey};
-use writeback_relay::relay::embedded::EmbeddedRegistry;
 use writeback_relay::relay::registry::{
     Added, AgentRecord, InvitationRecord, PortalRecord, Redeemed, Registry, TenantRecord,
 };
 
+use super::stores::{Ground, on_every_backend};
 use super::{agent, tenant};
+
+on_every_backend! {
+    an_invitation_is_redeemed_by_one_agent_and_by_the_same_again
+    a_tombstone_stays
+    what_is_exported_restores_an_empty_registry
+    tenants_do_not_see_each_others_agents_even_with_one_name_beginning_as_the_other
+    an_assertion_is_used_once_until_it_has_expired_anyway
+    what_an_agent_says_about_itself_is_kept_and_changes_nothing_else
+}
 
 const NOW: UnixTime = UnixTime(1_800_000_000);
 const LATER: UnixTime = UnixTime(1_800_000_100);
-
-async fn embedded() -> (TempDir, Arc<dyn Registry>) {
-    let dir = tempfile::tempdir().unwrap();
-    let registry = EmbeddedRegistry::open(&dir.path().join("registry.redb")).await.unwrap();
-    (dir, Arc::new(registry))
-}
 
 fn keys() -> AgentKeys {
     AgentKeys {
@@ -63,9 +65,8 @@ async fn enrolled(registry: &dyn Registry, name: &str) -> AgentRecord {
     record
 }
 
-#[tokio::test]
-async fn an_invitation_is_redeemed_by_one_agent_and_by_the_same_again() {
-    let (_dir, registry) = embedded().await;
+async fn an_invitation_is_redeemed_by_one_agent_and_by_the_same_again(ground: Ground) {
+    let registry = ground.registry().await;
     let (t, invitation) = (tenant("a"), invitation());
     assert_eq!(registry.add_invitation(&t, invitation.clone()).await.unwrap(), Added::New);
     assert_eq!(registry.add_invitation(&t, invitation.clone()).await.unwrap(), Added::Same);
@@ -98,9 +99,8 @@ async fn an_invitation_is_redeemed_by_one_agent_and_by_the_same_again() {
     assert_eq!(registry.agents(&t).await.unwrap(), vec![winner]);
 }
 
-#[tokio::test]
-async fn a_tombstone_stays() {
-    let (_dir, registry) = embedded().await;
+async fn a_tombstone_stays(ground: Ground) {
+    let registry = ground.registry().await;
     let record = enrolled(&*registry, "a").await;
     let t = tenant("a");
     let approved = registry.approve(&t, record.agent).await.unwrap().unwrap();
@@ -113,9 +113,8 @@ async fn a_tombstone_stays() {
     assert_eq!(registry.revoke(&t, agent()).await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn what_is_exported_restores_an_empty_registry() {
-    let (_dir, registry) = embedded().await;
+async fn what_is_exported_restores_an_empty_registry(ground: Ground) {
+    let registry = ground.registry().await;
     registry.add_tenant(TenantRecord { tenant: tenant("a"), created_at: NOW }).await.unwrap();
     let portal = PortalRecord {
         portal: "portal-1".parse().unwrap(),
@@ -127,33 +126,32 @@ async fn what_is_exported_restores_an_empty_registry() {
     registry.revoke(&tenant("a"), revoked.agent).await.unwrap();
     let exported = registry.export().await.unwrap();
 
-    let (_other_dir, other) = embedded().await;
+    drop(registry);
+    let ground = ground.cleared();
+    let other = ground.registry().await;
     other.import(serde_json::from_slice(&serde_json::to_vec(&exported).unwrap()).unwrap()).await.unwrap();
     assert_eq!(other.export().await.unwrap(), exported);
     assert_eq!(other.portal(&portal.portal).await.unwrap(), Some(portal));
 }
 
-#[tokio::test]
-async fn tenants_do_not_see_each_others_agents_even_with_one_name_beginning_as_the_other() {
-    let (_dir, registry) = embedded().await;
+async fn tenants_do_not_see_each_others_agents_even_with_one_name_beginning_as_the_other(ground: Ground) {
+    let registry = ground.registry().await;
     let (a, ab) = (enrolled(&*registry, "a").await, enrolled(&*registry, "a-b").await);
     assert_eq!(registry.agents(&tenant("a")).await.unwrap(), vec![a.clone()]);
     assert_eq!(registry.agents(&tenant("a-b")).await.unwrap(), vec![ab]);
     assert_eq!(registry.agent(&tenant("a-b"), a.agent).await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn an_assertion_is_used_once_until_it_has_expired_anyway() {
-    let (_dir, registry) = embedded().await;
+async fn an_assertion_is_used_once_until_it_has_expired_anyway(ground: Ground) {
+    let registry = ground.registry().await;
     let (who, jti) = (agent(), ObjectId::new(&System, &System));
     assert!(registry.use_assertion(&tenant("a"), who, jti, LATER, NOW).await.unwrap());
     assert!(!registry.use_assertion(&tenant("a"), who, jti, LATER, NOW).await.unwrap());
     assert!(registry.use_assertion(&tenant("a"), agent(), jti, LATER, NOW).await.unwrap(), "another agent's");
 }
 
-#[tokio::test]
-async fn what_an_agent_says_about_itself_is_kept_and_changes_nothing_else() {
-    let (_dir, registry) = embedded().await;
+async fn what_an_agent_says_about_itself_is_kept_and_changes_nothing_else(ground: Ground) {
+    let registry = ground.registry().await;
     let record = enrolled(&*registry, "a").await;
     let report = PreflightReport { checked_at: NOW, rows: Vec::new() };
     registry.note_version(&tenant("a"), record.agent, "1.2.3").await.unwrap();

@@ -6,10 +6,13 @@ pub(crate) mod portal_cli;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod raw_agent;
+pub(crate) mod redis;
 pub(crate) mod relay;
 pub(crate) mod samba;
 pub(crate) mod scripted_relay;
 
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// How long anything may take before a test counts as failed: far more than it ever takes.
@@ -29,4 +32,13 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut conditi
         }
     };
     deadline(what, waiting).await;
+}
+
+/// An address of the loopback network that no other test, of this run or one beside it, uses.
+pub(crate) fn own_address() -> Ipv4Addr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let (pid, n) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let octet = |value: u32| u8::try_from(value & 0xff).unwrap();
+    // 127.64.0.0/10: 14 bits of the process id, 8 of the counter.
+    Ipv4Addr::new(127, octet(64 + ((pid >> 8) & 0x3f)), octet(pid), octet(n))
 }

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -23,21 +22,12 @@ use writeback_relay::protocol::sealed::{Secrets, seal_for};
 use writeback_relay::relay::admin::client::AdminClient;
 use writeback_relay::relay::registry::PortalRecord;
 
-use super::eventually;
+use super::{eventually, own_address};
 
 const RELAY: &str = env!("CARGO_BIN_EXE_writeback-relay");
 
 /// The one tenant of most tests.
 pub(crate) const TENANT: &str = "contoso";
-
-/// An address of the loopback network that no other test, of this run or one beside it, uses.
-fn own_address() -> Ipv4Addr {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let (pid, n) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let octet = |value: u32| u8::try_from(value & 0xff).unwrap();
-    // 127.64.0.0/10: 14 bits of the process id, 8 of the counter.
-    Ipv4Addr::new(127, octet(64 + ((pid >> 8) & 0x3f)), octet(pid), octet(n))
-}
 
 /// A running relay. Dropped, it is killed and its folder removed.
 pub(crate) struct Relay {

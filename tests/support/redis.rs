@@ -1,0 +1,300 @@
+//! Real Redis servers: single, behind Sentinel, or as a Cluster, on a loopback address and in a folder of their own.
+//! They go away with the test, or with its process, however that ends.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::Ipv4Addr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
+
+use rustix::process::{Pid, Signal, kill_process};
+use writeback_relay::relay::redis::config::{Config, Topology};
+use writeback_relay::storage::PrivateFile;
+
+use super::{eventually, own_address};
+
+const PROGRAMS: [&str; 2] = ["/usr/bin/redis-server", "/usr/bin/redis-cli"];
+
+/// The name that sentinels know the master by.
+pub(crate) const MASTER: &str = "relay";
+
+/// The script that starts servers, and stops them when its standard input is closed.
+struct Keeper {
+    script: Child,
+    lines: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Keeper {
+    fn new(folder: &Path) -> Self {
+        if let Some(missing) = PROGRAMS.into_iter().find(|program| !Path::new(program).exists()) {
+            panic!("{missing} is missing; run tests/setup");
+        }
+        let mut script = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/redis.sh"))
+            .arg(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .process_group(0) // Ctrl-C is for this process; the script cleans up after it
+            .spawn()
+            .unwrap();
+        let (lines, answers) = (script.stdin.take(), BufReader::new(script.stdout.take().unwrap()));
+        Self { script, lines, answers }
+    }
+
+    fn start(&mut self, name: &str) -> Pid {
+        writeln!(self.lines.as_mut().unwrap(), "{name}").unwrap();
+        let mut pid = String::new();
+        self.answers.read_line(&mut pid).unwrap();
+        Pid::from_raw(pid.trim().parse().unwrap()).unwrap()
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        drop(self.lines.take());
+        let _ = self.script.wait();
+    }
+}
+
+/// One server.
+struct Server {
+    name: String,
+    port: u16,
+    pid: Mutex<Pid>,
+}
+
+/// Servers that belong together.
+pub(crate) struct Redis {
+    keeper: Mutex<Keeper>,
+    folder: PathBuf,
+    address: Ipv4Addr,
+    topology: Topology,
+    servers: Vec<Server>,
+    /// What `redis-cli` needs to be let in.
+    cli: Vec<String>,
+    tls: bool,
+    /// Private, outside the servers' folder: the key that nodes share.
+    key: tempfile::NamedTempFile,
+}
+
+impl Redis {
+    fn new(topology: Topology) -> Self {
+        let folder = tempfile::Builder::new().prefix("writeback-redis-").tempdir().unwrap().keep();
+        let key = tempfile::NamedTempFile::new().unwrap();
+        PrivateFile::new(key.path()).replace("a key that all nodes of the test share").unwrap();
+        let keeper = Mutex::new(Keeper::new(&folder));
+        let (address, servers) = (own_address(), Vec::new());
+        Self { keeper, folder, address, topology, servers, cli: Vec::new(), tls: false, key }
+    }
+
+    /// One plain server, which keeps nothing over a restart.
+    pub(crate) async fn single() -> Self {
+        Self::single_with("").await
+    }
+
+    /// The same, with more lines in its configuration.
+    pub(crate) async fn single_with(settings: &str) -> Self {
+        let mut redis = Self::new(Topology::Single);
+        redis.add("server", 6379, &format!("save \"\"\n{settings}")).await;
+        redis
+    }
+
+    /// A server that lets in only the user `relay` with `password`, who has these rights.
+    pub(crate) async fn single_with_user(password: &str, rights: &str) -> Self {
+        let mut redis = Self::new(Topology::Single);
+        redis.cli = ["--user", "root", "--pass", "root-password", "--no-auth-warning"].map(str::to_owned).to_vec();
+        let users = "user default off\nuser root on >root-password allcommands allkeys allchannels\n";
+        redis.add("server", 6379, &format!("save \"\"\n{users}user relay on >{password} {rights}")).await;
+        redis
+    }
+
+    /// A server that speaks TLS only, with a certificate of a CA of its own.
+    pub(crate) async fn single_with_tls() -> Self {
+        let mut redis = Self::new(Topology::Single);
+        redis.tls = true;
+        redis.make_certificate();
+        let (ca, cert, key) = (redis.ca_file(), redis.folder.join("cert.pem"), redis.folder.join("key.pem"));
+        redis.cli = vec!["--tls".into(), "--cacert".into(), ca.display().to_string()];
+        let tls = format!(
+            "save \"\"\nport 0\ntls-port 6379\ntls-auth-clients no\ntls-ca-cert-file {}\ntls-cert-file {}\n\
+             tls-key-file {}",
+            ca.display(),
+            cert.display(),
+            key.display()
+        );
+        redis.add("server", 6379, &tls).await;
+        redis
+    }
+
+    /// A master with two replicas, watched by three sentinels that miss it after a second.
+    pub(crate) async fn sentinel() -> Self {
+        let mut redis = Self::new(Topology::Sentinel);
+        let address = redis.address;
+        redis.add("master", 6379, "save \"\"\nrepl-diskless-sync-delay 0").await;
+        for (name, port) in [("replica-1", 6380), ("replica-2", 6381)] {
+            let settings = format!("save \"\"\nrepl-diskless-sync-delay 0\nreplicaof {address} 6379");
+            redis.add(name, port, &settings).await;
+        }
+        for (name, port) in [("sentinel-1", 26379), ("sentinel-2", 26380), ("sentinel-3", 26381)] {
+            let settings = format!(
+                "sentinel monitor {MASTER} {address} 6379 2\nsentinel down-after-milliseconds {MASTER} 1000\n\
+                 sentinel failover-timeout {MASTER} 5000"
+            );
+            redis.add(name, port, &settings).await;
+        }
+        let info = ["INFO", "replication"];
+        eventually("both replicas are connected", async || {
+            let said = redis.cli(6379, &info);
+            said.contains("connected_slaves:2") && said.matches("state=online").count() == 2
+        })
+        .await;
+        eventually("each sentinel knows the others and the replicas", async || {
+            [26379, 26380, 26381].into_iter().all(|port| {
+                let said = redis.cli(port, &["INFO", "sentinel"]);
+                said.contains("status=ok") && said.contains("slaves=2,sentinels=3")
+            })
+        })
+        .await;
+        redis
+    }
+
+    /// Three masters that share the slots; without one of them the others go on.
+    pub(crate) async fn cluster() -> Self {
+        let mut redis = Self::new(Topology::Cluster);
+        let ports = [7001, 7002, 7003];
+        for port in ports {
+            let settings = format!(
+                "save \"\"\ncluster-enabled yes\ncluster-config-file nodes-{port}.conf\ncluster-node-timeout 1000\n\
+                 cluster-require-full-coverage no"
+            );
+            redis.add(&format!("node-{port}"), port, &settings).await;
+        }
+        let mut create = Command::new("redis-cli");
+        create.args(["--cluster", "create"]);
+        create.args(ports.map(|port| format!("{}:{port}", redis.address)));
+        let created = create.args(["--cluster-replicas", "0", "--cluster-yes"]).output().unwrap();
+        assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stdout));
+        eventually("every node sees the whole cluster", async || {
+            ports.into_iter().all(|port| redis.cli(port, &["CLUSTER", "INFO"]).contains("cluster_slots_ok:16384"))
+        })
+        .await;
+        redis
+    }
+
+    /// Starts a server and waits until it answers.
+    async fn add(&mut self, name: &str, port: u16, settings: &str) {
+        let text = format!(
+            "bind {}\nport {port}\ndir {}\nshutdown-timeout 0\ndaemonize no\n{settings}\n",
+            self.address,
+            self.folder.display()
+        );
+        fs::write(self.folder.join(format!("{name}.conf")), text).unwrap();
+        let pid = self.keeper.get_mut().unwrap().start(name);
+        self.servers.push(Server { name: name.to_owned(), port, pid: Mutex::new(pid) });
+        self.answers(port).await;
+    }
+
+    async fn answers(&self, port: u16) {
+        let name = &self.server(port).name;
+        eventually(&format!("redis {name} answers"), async || self.cli(port, &["PING"]).trim() == "PONG").await;
+    }
+
+    fn server(&self, port: u16) -> &Server {
+        self.servers.iter().find(|server| server.port == port).unwrap()
+    }
+
+    fn signal(&self, port: u16, signal: Signal) {
+        kill_process(*self.server(port).pid.lock().unwrap(), signal).unwrap();
+    }
+
+    /// What `redis-cli` prints; nothing, if the server can't be reached.
+    pub(crate) fn cli(&self, port: u16, command: &[&str]) -> String {
+        let mut cli = Command::new("redis-cli");
+        cli.args(["-h", &self.address.to_string(), "-p", &port.to_string()]).args(&self.cli).args(command);
+        String::from_utf8(cli.output().unwrap().stdout).unwrap()
+    }
+
+    /// SIGKILL. Returns when its port is free.
+    pub(crate) async fn kill(&self, port: u16) {
+        self.signal(port, Signal::KILL);
+        eventually("the killed server is gone", async || {
+            tokio::net::TcpStream::connect((self.address, port)).await.is_err()
+        })
+        .await;
+    }
+
+    /// Starts a server again that was killed.
+    pub(crate) async fn start_again(&self, port: u16) {
+        let server = self.server(port);
+        let pid = self.keeper.lock().unwrap().start(&server.name);
+        *server.pid.lock().unwrap() = pid;
+        self.answers(port).await;
+    }
+
+    /// SIGSTOP: it does nothing more, and its sockets stay open.
+    pub(crate) fn freeze(&self, port: u16) {
+        self.signal(port, Signal::STOP);
+    }
+
+    /// Ends [`Self::freeze`].
+    pub(crate) fn thaw(&self, port: u16) {
+        self.signal(port, Signal::CONT);
+    }
+
+    /// Removes everything that is stored.
+    pub(crate) fn flush(&self) {
+        for server in self.servers.iter().filter(|server| !server.name.starts_with("sentinel")) {
+            let said = self.cli(server.port, &["FLUSHALL"]);
+            assert!(said.contains("OK") || server.name.starts_with("replica"), "{}: {said}", server.name);
+        }
+    }
+
+    /// What a relay that uses these servers is configured with.
+    pub(crate) fn config(&self) -> Config {
+        let scheme = if self.tls { "rediss" } else { "redis" };
+        let entries = self
+            .servers
+            .iter()
+            .filter(|server| self.topology != Topology::Sentinel || server.name.starts_with("sentinel"));
+        Config {
+            urls: entries.map(|server| format!("{scheme}://{}:{}", self.address, server.port)).collect(),
+            topology: self.topology,
+            master_name: (self.topology == Topology::Sentinel).then(|| MASTER.to_owned()),
+            username: None,
+            password_file: None,
+            ca_file: self.tls.then(|| self.ca_file()),
+            connect_timeout_ms: 2_000,
+            command_timeout_ms: 2_000,
+            cluster_key_file: self.key.path().to_owned(),
+        }
+    }
+
+    /// A private file with this password in it.
+    pub(crate) fn password_file(&self, password: &str) -> PathBuf {
+        let file = PrivateFile::new(self.folder.join("password"));
+        file.replace(&format!("{password}\n")).unwrap();
+        file.path().to_owned()
+    }
+
+    /// The CA of the server's certificate.
+    pub(crate) fn ca_file(&self) -> PathBuf {
+        self.folder.join("ca.pem")
+    }
+
+    fn make_certificate(&self) {
+        let ca_key = rcgen::KeyPair::generate().unwrap();
+        let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let ca_certificate = ca.self_signed(&ca_key).unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let server = rcgen::CertificateParams::new([self.address.to_string()]).unwrap();
+        let certificate = server.signed_by(&key, &rcgen::Issuer::new(ca, ca_key)).unwrap();
+        for (name, text) in
+            [("ca.pem", ca_certificate.pem()), ("cert.pem", certificate.pem()), ("key.pem", key.serialize_pem())]
+        {
+            fs::write(self.folder.join(name), text).unwrap();
+        }
+    }
+}
