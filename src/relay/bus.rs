@@ -1,6 +1,7 @@
 //! Which node holds which agent, and a way to ask that node.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -91,8 +92,6 @@ pub trait Inbox: Send + Sync + 'static {
 pub trait Bus: Send + Sync + 'static {
     /// Where messages for this node go. Called once, before anything else.
     fn attach(&self, inbox: Arc<dyn Inbox>);
-    /// This node.
-    fn node(&self) -> NodeId;
 
     /// Makes a session known, unless a newer process holds the agent.
     async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError>;
@@ -100,10 +99,8 @@ pub trait Bus: Send + Sync + 'static {
     async fn release(&self, presence: &Presence, departure: Departure) -> Result<(), StoreError>;
     /// The agent's sessions, the best to deliver to first.
     async fn places(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Place>, StoreError>;
-    /// Whether the agent lost its last session within the last half minute, and so may be on its way back.
-    async fn was_here(&self, tenant: &TenantId, agent: AgentId) -> Result<bool, StoreError>;
-    /// How many sessions there are, on all nodes.
-    async fn sessions(&self) -> Result<usize, StoreError>;
+    /// How long the agent may still be on its way back: for half a minute after its last session was lost.
+    async fn may_return(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<Duration>, StoreError>;
 
     /// Hands a command to the session at `place`, wherever it is. Has a deadline of its own.
     async fn deliver(&self, place: Place, entry: Entry) -> Result<Delivery, StoreError>;

@@ -243,6 +243,6 @@ pub trait Ledger: Send + Sync + 'static {
         now_ms: u64,
     ) -> Result<Concluded, StoreError>;
 
-    /// Forgets what has been kept long enough; how many.
-    async fn purge(&self, now: UnixTime) -> Result<usize, StoreError>;
+    /// Forgets some of what has been kept long enough; whether there may be more.
+    async fn purge(&self, now: UnixTime) -> Result<bool, StoreError>;
 }

@@ -23,6 +23,9 @@ const OPEN: TableDefinition<'static, &'static str, &'static str> = TableDefiniti
 /// When an entry may be forgotten, and its key in `ENTRIES`.
 const KEPT_UNTIL: TableDefinition<'static, (i64, &'static str), ()> = TableDefinition::new("kept_until");
 
+/// Others wait while entries are forgotten.
+const PURGED_AT_ONCE: usize = 500;
+
 /// [`Ledger`] for one node.
 #[derive(Debug)]
 pub struct EmbeddedLedger {
@@ -65,6 +68,12 @@ fn keep(t: &WriteTransaction, key: &str, from_ms: u64) -> Result<(), redb::Error
 }
 
 impl EmbeddedLedger {
+    /// The file it stands on.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// Opens the file, or makes it.
     ///
     /// # Errors
@@ -96,7 +105,8 @@ impl Ledger for EmbeddedLedger {
         self.write(move |t| {
             let key = entry_key(&command.key);
             if let Some(known) = get(t, &key)? {
-                let same = known.body_sha256.is_none_or(|sha256| sha256 == command.body_sha256);
+                let same = known.agent == command.agent
+                    && known.body_sha256.is_none_or(|sha256| sha256 == command.body_sha256);
                 return Ok(if same { Accepted::Known(known) } else { Accepted::Conflict });
             }
             let (jws, owner, end) = match intent {
@@ -242,10 +252,10 @@ impl Ledger for EmbeddedLedger {
         .await
     }
 
-    async fn purge(&self, now: UnixTime) -> Result<usize, StoreError> {
+    async fn purge(&self, now: UnixTime) -> Result<bool, StoreError> {
         self.write(move |t| {
             let mut due = Vec::new();
-            for row in t.open_table(KEPT_UNTIL)?.range(..(now.0, ""))? {
+            for row in t.open_table(KEPT_UNTIL)?.range(..(now.0, ""))?.take(PURGED_AT_ONCE) {
                 let (row_key, ()) = row.map(|(key, _)| (key, ()))?;
                 let (until, key) = row_key.value();
                 due.push((until, key.to_owned()));
@@ -265,7 +275,8 @@ impl Ledger for EmbeddedLedger {
                 t.open_table(ENTRIES)?.remove(key.as_str())?;
                 forgotten += 1;
             }
-            Ok(forgotten)
+            tracing::debug!(forgotten, "old commands were forgotten");
+            Ok(due.len() == PURGED_AT_ONCE)
         })
         .await
     }

@@ -3,21 +3,22 @@
 mod open;
 mod outcome;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
-use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use futures_util::{FutureExt, Sink, SinkExt, Stream, StreamExt};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
 
 use super::bus::{Bus, Departure, Notice, Presence};
 use super::ids::SessionId;
 use super::ledger::{CommandKey, Entry, Ledger, Milestone, Undelivered};
 use super::registry::{AgentRecord, Registry};
-use super::sessions::{Mailbox, Order, Sessions};
-use crate::clock::{Clock, Random};
+use super::sessions::{Mailbox, Order, Registered, Sessions};
+use crate::clock::{Clock, Random, UnixTime};
 use crate::protocol::frame::{CloseReason, FrameError, FromAgent, FromRelay, v1};
 use crate::protocol::ids::{CommandId, TenantId};
 use crate::telemetry::metrics::Metrics;
@@ -27,6 +28,12 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Outcomes of one agent that may be on their way to the ledger; more are left in the socket.
 const MAX_STORING: usize = 64;
+
+/// When more commands than this were written and not answered, those whose time is over are no longer remembered.
+const REMEMBERED: usize = 256;
+
+/// Preflights that come quicker than this are not noted: each is written to disk.
+const PREFLIGHT_PAUSE: Duration = Duration::from_secs(10);
 
 /// What goes wrong on a socket.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -81,6 +88,8 @@ pub struct Services {
 pub enum Ended {
     /// The relay closes it, for this reason.
     Closed(CloseReason),
+    /// The agent said that it leaves, and is gone.
+    Left,
     /// The connection is gone.
     Lost,
 }
@@ -91,6 +100,7 @@ impl Ended {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Closed(reason) => reason.as_str(),
+            Self::Left => "left",
             Self::Lost => "lost",
         }
     }
@@ -116,12 +126,18 @@ struct Session<'a, S> {
     services: &'a Arc<Services>,
     presence: Presence,
     socket: S,
+    /// Until the agent leaves: commands can be queued here.
+    registered: Option<Registered>,
     mailbox: Mailbox,
+    /// Commands that were taken over, to be delivered beside everything else.
+    backlog: VecDeque<Entry>,
     /// What was written to this socket and has no outcome yet: an agent names commands by their id alone.
-    delivered: HashMap<CommandId, CommandKey>,
+    delivered: HashMap<CommandId, (CommandKey, UnixTime)>,
     /// Outcomes on their way to the ledger.
     storing: FuturesUnordered<Stored>,
     closes_at: Option<Instant>,
+    /// When the agent's last preflight was noted.
+    preflight_at: Option<Instant>,
 }
 
 /// Runs the session of an agent that has proved who it is, until it ends.
@@ -134,17 +150,31 @@ pub async fn run<S: Socket>(services: &Arc<Services>, tenant: TenantId, agent: A
     let session = SessionId::new(&*services.clock, &*services.random);
     let presence = Presence { tenant, agent: agent.agent, session, instance: hello.instance };
     drop(agent);
-    let (registered, mailbox) = services.sessions.register(session, &presence.tenant, presence.agent);
-    let (delivered, storing) = (HashMap::new(), FuturesUnordered::new());
-    let mut open = Session { services, presence, socket, mailbox, delivered, storing, closes_at: None };
-    let ended = match Box::pin(open.begin(hello)).await {
-        Ok(()) => open.serve().await,
-        Err(ended) => ended,
+    let Some((registered, mailbox)) = services.sessions.register(session, &presence.tenant, presence.agent) else {
+        return Ended::Closed(CloseReason::Drain);
     };
-    if let Err(error) = services.bus.release(&open.presence, Departure::Lost).await {
-        tracing::warn!(%error, "a session's presence could not be released; its lease will run out");
-    }
-    drop(registered);
+    let mut open = Session {
+        services,
+        presence,
+        socket,
+        registered: Some(registered),
+        mailbox,
+        backlog: VecDeque::new(),
+        delivered: HashMap::new(),
+        storing: FuturesUnordered::new(),
+        closes_at: None,
+        preflight_at: None,
+    };
+    let lived = AssertUnwindSafe(async {
+        match Box::pin(open.begin(hello)).await {
+            Ok(()) => open.serve().await,
+            Err(ended) => ended,
+        }
+    });
+    // Whatever happens, nobody may believe for longer that the agent is here.
+    let ended = lived.catch_unwind().await.unwrap_or(Ended::Closed(CloseReason::Internal));
+    let ended = if open.registered.is_none() && ended == Ended::Lost { Ended::Left } else { ended };
+    open.release(Departure::Lost).await;
     Box::pin(open.give_back(ended)).await;
     ended
 }
@@ -181,6 +211,8 @@ impl<S: Socket> Session<'_, S> {
                         Err(_) => Err(Ended::Closed(CloseReason::Silent)),
                     }
                 }
+                // Only while nothing is to be read: an agent that is writing its outcomes is not reading.
+                () = std::future::ready(()), if !self.backlog.is_empty() => self.deliver_backlog().await,
                 _ = tick.tick() => self.send(FromRelay::Heartbeat(v1::Heartbeat {})).await,
             };
             if let Err(ended) = step {
@@ -201,6 +233,13 @@ impl<S: Socket> Session<'_, S> {
         }
     }
 
+    async fn deliver_backlog(&mut self) -> Result<(), Ended> {
+        match self.backlog.pop_front() {
+            Some(entry) => Box::pin(self.deliver(entry)).await,
+            None => Ok(()),
+        }
+    }
+
     /// Writes a command to the socket. It is in the ledger, with this session as its owner.
     async fn deliver(&mut self, entry: Entry) -> Result<(), Ended> {
         if entry.attempt == 1 && self.services.clock.now() >= entry.exp {
@@ -213,7 +252,7 @@ impl<S: Socket> Session<'_, S> {
             tracing::warn!(%error, "a milestone was not noted");
         }
         let (traceparent, attempt) = (entry.traceparent.clone(), entry.attempt);
-        self.delivered.insert(entry.key.command, entry.key);
+        self.remember(entry.key, entry.exp);
         self.send(FromRelay::Deliver(v1::Deliver { command_jws, traceparent, attempt })).await
     }
 
@@ -223,21 +262,45 @@ impl<S: Socket> Session<'_, S> {
             FromAgent::Heartbeat(_) => Ok(()),
             FromAgent::Received(received) => self.received(&received).await,
             FromAgent::Outcome(outcome) => self.outcome(outcome),
-            FromAgent::Preflight(preflight) => {
-                let (registry, Presence { tenant, agent, .. }) = (&self.services.registry, &self.presence);
-                if let Err(error) = registry.note_preflight(tenant, *agent, preflight.into()).await {
-                    tracing::warn!(%error, "a preflight was not noted");
-                }
-                Ok(())
-            }
+            FromAgent::Preflight(preflight) => self.preflight(preflight).await,
             FromAgent::Leaving(_) => {
                 // Its outcomes are still taken, until it closes the socket.
-                if let Err(error) = self.services.bus.release(&self.presence, Departure::Left).await {
-                    tracing::warn!(%error, "a session's presence could not be released");
-                }
+                self.release(Departure::Left).await;
+                self.give_back_queue(Undelivered::NoAgent).await;
                 Ok(())
             }
         }
+    }
+
+    async fn preflight(&mut self, preflight: v1::Preflight) -> Result<(), Ended> {
+        if self.preflight_at.is_some_and(|at| at.elapsed() < PREFLIGHT_PAUSE) {
+            return Ok(());
+        }
+        self.preflight_at = Some(Instant::now());
+        let (registry, Presence { tenant, agent, .. }) = (&self.services.registry, &self.presence);
+        if let Err(error) = registry.note_preflight(tenant, *agent, preflight.into()).await {
+            tracing::warn!(%error, "a preflight was not noted");
+        }
+        Ok(())
+    }
+
+    /// Nobody delivers to this session any more.
+    async fn release(&mut self, departure: Departure) {
+        if self.registered.take().is_none() {
+            return;
+        }
+        if let Err(error) = self.services.bus.release(&self.presence, departure).await {
+            tracing::warn!(%error, "a session's presence could not be released; its lease will run out");
+        }
+    }
+
+    /// Keeps the keys of what was written here, as long as an answer may come by the command's id alone.
+    fn remember(&mut self, key: CommandKey, exp: UnixTime) {
+        if self.delivered.len() >= REMEMBERED {
+            let now = self.services.clock.now();
+            self.delivered.retain(|_, (_, exp)| *exp > now);
+        }
+        self.delivered.insert(key.command, (key, exp));
     }
 
     async fn take_back(&mut self, entry: &Entry, reason: Undelivered) {
@@ -253,15 +316,19 @@ impl<S: Socket> Session<'_, S> {
     }
 
     /// What is left in the queue was never written: it is said at once, so that nobody waits for it.
-    async fn give_back(mut self, ended: Ended) {
+    async fn give_back_queue(&mut self, reason: Undelivered) {
         self.mailbox.deliveries.close();
-        let reason = match ended {
-            Ended::Closed(CloseReason::Drain) => Undelivered::Draining,
-            _ => Undelivered::NoAgent,
-        };
         while let Some(entry) = self.mailbox.deliveries.recv().await {
             self.take_back(&entry, reason).await;
         }
+    }
+
+    async fn give_back(mut self, ended: Ended) {
+        self.give_back_queue(match ended {
+            Ended::Closed(CloseReason::Drain) => Undelivered::Draining,
+            _ => Undelivered::NoAgent,
+        })
+        .await;
         // An outcome that has come is stored, even if the socket is gone by now.
         while self.storing.next().await.is_some() {}
     }

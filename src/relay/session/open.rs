@@ -84,15 +84,16 @@ impl<S: Socket> Session<'_, S> {
             approved: record.status == AgentStatus::Approved,
         }))
         .await?;
+        audit!("session_opened", %tenant, agent = %id, session = %self.presence.session);
         services.bus.tell(Notice::Arrived(tenant.clone(), id)).await.map_err(away)?;
         for entry in services.ledger.take_over(&tenant, id, self.presence.session).await.map_err(away)? {
             // What is in its journal needs no second delivery: its outcome comes by itself.
             let command = entry.key.command.to_string();
             if hello.unfinished.contains(&command) {
-                self.delivered.insert(entry.key.command, entry.key);
+                self.remember(entry.key, entry.exp);
                 self.received(&v1::Received { command }).await?;
             } else {
-                self.deliver(entry).await?;
+                self.backlog.push_back(entry);
             }
         }
         Ok(())
