@@ -42,7 +42,8 @@ pub struct Mailbox {
 struct Handle {
     tenant: TenantId,
     agent: AgentId,
-    deliveries: mpsc::Sender<Box<Entry>>,
+    /// Gone when the agent is leaving.
+    deliveries: Option<mpsc::Sender<Box<Entry>>>,
     orders: mpsc::Sender<Order>,
 }
 
@@ -121,7 +122,7 @@ impl Sessions {
     ) -> Option<(Registered, Mailbox)> {
         let (deliveries, delivery_queue) = mpsc::channel(MAILBOX);
         let (orders, order_queue) = mpsc::channel(ORDERS);
-        let handle = Handle { tenant: tenant.clone(), agent, deliveries, orders };
+        let handle = Handle { tenant: tenant.clone(), agent, deliveries: Some(deliveries), orders };
         let mut open = lock(&self.open);
         if open.closing {
             return None;
@@ -149,6 +150,13 @@ impl Sessions {
         lock(&self.open).handles.iter().map(|(id, handle)| (*id, handle.tenant.clone(), handle.agent)).collect()
     }
 
+    /// Takes no more commands for this session; orders still reach it.
+    pub fn leave(&self, session: SessionId) {
+        if let Some(handle) = lock(&self.open).handles.get_mut(&session) {
+            handle.deliveries = None;
+        }
+    }
+
     /// Closes every session, and lets none open any more.
     pub fn close_all(&self, reason: CloseReason) {
         let mut open = lock(&self.open);
@@ -171,7 +179,9 @@ impl Sessions {
 
 impl Inbox for Sessions {
     fn deliver(&self, session: SessionId, entry: Entry) -> Delivery {
-        match lock(&self.open).handles.get(&session).map(|handle| handle.deliveries.try_send(Box::new(entry))) {
+        let open = lock(&self.open);
+        let deliveries = open.handles.get(&session).and_then(|handle| handle.deliveries.as_ref());
+        match deliveries.map(|deliveries| deliveries.try_send(Box::new(entry))) {
             Some(Ok(())) => Delivery::Queued,
             Some(Err(mpsc::error::TrySendError::Full(_))) => Delivery::Busy,
             Some(Err(mpsc::error::TrySendError::Closed(_))) | None => Delivery::Gone,

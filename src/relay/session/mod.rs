@@ -126,9 +126,10 @@ struct Session<'a, S> {
     services: &'a Arc<Services>,
     presence: Presence,
     socket: S,
-    /// Until the agent leaves: commands can be queued here.
-    registered: Option<Registered>,
+    _registered: Registered,
     mailbox: Mailbox,
+    /// Nothing is delivered here any more.
+    left: bool,
     /// Commands that were taken over, to be delivered beside everything else.
     backlog: VecDeque<Entry>,
     /// What was written to this socket and has no outcome yet: an agent names commands by their id alone.
@@ -157,8 +158,9 @@ pub async fn run<S: Socket>(services: &Arc<Services>, tenant: TenantId, agent: A
         services,
         presence,
         socket,
-        registered: Some(registered),
+        _registered: registered,
         mailbox,
+        left: false,
         backlog: VecDeque::new(),
         delivered: HashMap::new(),
         storing: FuturesUnordered::new(),
@@ -173,7 +175,7 @@ pub async fn run<S: Socket>(services: &Arc<Services>, tenant: TenantId, agent: A
     });
     // Whatever happens, nobody may believe for longer that the agent is here.
     let ended = lived.catch_unwind().await.unwrap_or(Ended::Closed(CloseReason::Internal));
-    let ended = if open.registered.is_none() && ended == Ended::Lost { Ended::Left } else { ended };
+    let ended = if open.left && ended == Ended::Lost { Ended::Left } else { ended };
     open.release(Departure::Lost).await;
     Box::pin(open.give_back(ended)).await;
     ended
@@ -286,9 +288,10 @@ impl<S: Socket> Session<'_, S> {
 
     /// Nobody delivers to this session any more.
     async fn release(&mut self, departure: Departure) {
-        if self.registered.take().is_none() {
+        if std::mem::replace(&mut self.left, true) {
             return;
         }
+        self.services.sessions.leave(self.presence.session);
         if let Err(error) = self.services.bus.release(&self.presence, departure).await {
             tracing::warn!(%error, "a session's presence could not be released; its lease will run out");
         }
