@@ -3,6 +3,7 @@
 mod commands;
 mod enrolment;
 mod sessions;
+mod slow;
 mod startup;
 
 use crate::support::relay::Relay;
