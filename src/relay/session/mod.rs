@@ -2,6 +2,7 @@
 
 mod open;
 mod outcome;
+mod wire;
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
@@ -10,8 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, Sink, SinkExt, Stream, StreamExt};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
+use futures_util::{FutureExt, Sink, Stream, StreamExt};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+
+use self::wire::Wire;
 
 use super::bus::{Bus, Departure, Notice, Presence};
 use super::ids::SessionId;
@@ -22,9 +25,6 @@ use crate::clock::{Clock, Random, UnixTime};
 use crate::protocol::frame::{CloseReason, FrameError, FromAgent, FromRelay, v1};
 use crate::protocol::ids::{CommandId, TenantId};
 use crate::telemetry::metrics::Metrics;
-
-/// How long one frame may take to be written: a half-open socket must not hold its queue for long.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Outcomes of one agent that may be on their way to the ledger; more are left in the socket.
 const MAX_STORING: usize = 64;
@@ -125,7 +125,7 @@ type Stored = Pin<Box<dyn Future<Output = Result<CommandId, CloseReason>> + Send
 struct Session<'a, S> {
     services: &'a Arc<Services>,
     presence: Presence,
-    socket: S,
+    wire: Wire<S>,
     _registered: Registered,
     mailbox: Mailbox,
     /// Nothing is delivered here any more.
@@ -157,7 +157,7 @@ pub async fn run<S: Socket>(services: &Arc<Services>, tenant: TenantId, agent: A
     let mut open = Session {
         services,
         presence,
-        socket,
+        wire: Wire::new(socket),
         _registered: registered,
         mailbox,
         left: false,
@@ -177,45 +177,44 @@ pub async fn run<S: Socket>(services: &Arc<Services>, tenant: TenantId, agent: A
     let ended = lived.catch_unwind().await.unwrap_or(Ended::Closed(CloseReason::Internal));
     let ended = if open.left && ended == Ended::Lost { Ended::Left } else { ended };
     open.release(Departure::Lost).await;
+    if ended == Ended::Closed(CloseReason::Drain) {
+        // An agent that is told that its outcome is stored need not send it again.
+        Box::pin(open.wire.finish()).await;
+    }
     Box::pin(open.give_back(ended)).await;
     ended
 }
 
 impl<S: Socket> Session<'_, S> {
-    async fn send(&mut self, frame: FromRelay) -> Result<(), Ended> {
-        match timeout(WRITE_TIMEOUT, self.socket.send(frame)).await {
-            Ok(sent) => Ok(sent?),
-            Err(_) => Err(Ended::Lost),
-        }
-    }
-
     async fn serve(&mut self) -> Ended {
         let heartbeat = self.services.heartbeat;
         let mut tick = interval_at(Instant::now() + heartbeat, heartbeat);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut silent_at = Instant::now() + heartbeat * 5 / 2;
         loop {
-            let closes_at = self.closes_at;
+            let closes_at = self.closes_at.unwrap_or(silent_at);
+            let (reading, room) = (self.storing.len() < MAX_STORING, self.wire.has_room());
             let step = tokio::select! {
                 biased;
-                order = self.mailbox.orders.recv() => self.obey(order).await,
-                () = async { sleep_until(closes_at.unwrap_or_else(Instant::now)).await }, if closes_at.is_some() => {
-                    Err(Ended::Closed(CloseReason::Drain))
-                }
-                Some(stored) = self.storing.next(), if !self.storing.is_empty() => self.stored(stored).await,
-                Some(entry) = self.mailbox.deliveries.recv() => Box::pin(self.deliver(*entry)).await,
-                frame = timeout_at(silent_at, self.socket.next()), if self.storing.len() < MAX_STORING => {
+                Some(order) = self.mailbox.orders.recv() => self.obey(order),
+                Some(stored) = self.storing.next(), if !self.storing.is_empty() => self.stored(stored),
+                Some(entry) = self.mailbox.deliveries.recv(), if room => Box::pin(self.deliver(*entry)).await,
+                () = std::future::ready(()), if room && !self.backlog.is_empty() => self.deliver_backlog().await,
+                frame = self.wire.next(reading) => {
                     silent_at = Instant::now() + heartbeat * 5 / 2;
                     match frame {
-                        Ok(Some(Ok(frame))) => Box::pin(self.take(frame)).await,
-                        Ok(Some(Err(error))) => Err(error.into()),
-                        Ok(None) => Err(Ended::Lost),
-                        Err(_) => Err(Ended::Closed(CloseReason::Silent)),
+                        Ok(frame) => Box::pin(self.take(frame)).await,
+                        Err(ended) => Err(ended),
                     }
                 }
-                // Only while nothing is to be read: an agent that is writing its outcomes is not reading.
-                () = std::future::ready(()), if !self.backlog.is_empty() => self.deliver_backlog().await,
-                _ = tick.tick() => self.send(FromRelay::Heartbeat(v1::Heartbeat {})).await,
+                _ = tick.tick() => {
+                    self.wire.send(FromRelay::Heartbeat(v1::Heartbeat {}));
+                    if self.wire.is_stuck() { Err(Ended::Lost) } else { Ok(()) }
+                }
+                () = sleep_until(closes_at.min(silent_at)) => Err(Ended::Closed(match self.closes_at {
+                    Some(at) if at <= silent_at => CloseReason::Drain,
+                    _ => CloseReason::Silent,
+                })),
             };
             if let Err(ended) = step {
                 return ended;
@@ -223,14 +222,14 @@ impl<S: Socket> Session<'_, S> {
         }
     }
 
-    async fn obey(&mut self, order: Option<Order>) -> Result<(), Ended> {
+    fn obey(&mut self, order: Order) -> Result<(), Ended> {
         match order {
-            None => Err(Ended::Closed(CloseReason::Internal)),
-            Some(Order::Close(reason)) => Err(Ended::Closed(reason)),
-            Some(Order::GoAway { reconnect_after_ms, close_after_ms }) => {
+            Order::Close(reason) => Err(Ended::Closed(reason)),
+            Order::GoAway { reconnect_after_ms, close_after_ms } => {
                 self.closes_at = Some(Instant::now() + Duration::from_millis(close_after_ms.into()));
                 let reason = CloseReason::Drain.as_str().to_owned();
-                self.send(FromRelay::GoAway(v1::GoAway { reason, reconnect_after_ms, close_after_ms })).await
+                self.wire.send(FromRelay::GoAway(v1::GoAway { reason, reconnect_after_ms, close_after_ms }));
+                Ok(())
             }
         }
     }
@@ -255,7 +254,8 @@ impl<S: Socket> Session<'_, S> {
         }
         let (traceparent, attempt) = (entry.traceparent.clone(), entry.attempt);
         self.remember(entry.key, entry.exp);
-        self.send(FromRelay::Deliver(v1::Deliver { command_jws, traceparent, attempt })).await
+        self.wire.send(FromRelay::Deliver(v1::Deliver { command_jws, traceparent, attempt }));
+        Ok(())
     }
 
     async fn take(&mut self, frame: FromAgent) -> Result<(), Ended> {
@@ -336,3 +336,6 @@ impl<S: Socket> Session<'_, S> {
         while self.storing.next().await.is_some() {}
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,13 +77,12 @@ impl<S: Socket> Session<'_, S> {
         if record.version.as_deref() != Some(&hello.version) {
             services.registry.note_version(&tenant, id, &hello.version).await.map_err(away)?;
         }
-        self.send(FromRelay::Welcome(v1::Welcome {
+        self.wire.send(FromRelay::Welcome(v1::Welcome {
             node: services.node_name.clone(),
             heartbeat_interval_ms: u32::try_from(services.heartbeat.as_millis()).unwrap_or(u32::MAX),
             max_frame_bytes: u32::try_from(MAX_FRAME_BYTES).unwrap_or(u32::MAX),
             approved: record.status == AgentStatus::Approved,
-        }))
-        .await?;
+        }));
         audit!("session_opened", %tenant, agent = %id, session = %self.presence.session);
         services.bus.tell(Notice::Arrived(tenant.clone(), id)).await.map_err(away)?;
         for entry in services.ledger.take_over(&tenant, id, self.presence.session).await.map_err(away)? {

@@ -50,11 +50,12 @@ impl<S: Socket> Session<'_, S> {
     }
 
     /// Tells the agent that its outcome is on disk.
-    pub(super) async fn stored(&mut self, stored: Result<CommandId, CloseReason>) -> Result<(), Ended> {
+    pub(super) fn stored(&mut self, stored: Result<CommandId, CloseReason>) -> Result<(), Ended> {
         let command = stored.map_err(Ended::Closed)?;
         self.delivered.remove(&command);
         let command = command.to_string();
-        self.send(FromRelay::OutcomeStored(v1::OutcomeStored { command })).await
+        self.wire.send(FromRelay::OutcomeStored(v1::OutcomeStored { command }));
+        Ok(())
     }
 }
 
