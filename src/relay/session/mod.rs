@@ -200,13 +200,14 @@ impl<S: Socket> Session<'_, S> {
                 Some(stored) = self.storing.next(), if !self.storing.is_empty() => self.stored(stored),
                 Some(entry) = self.mailbox.deliveries.recv(), if room => Box::pin(self.deliver(*entry)).await,
                 () = std::future::ready(()), if room && !self.backlog.is_empty() => self.deliver_backlog().await,
-                frame = self.wire.next(reading) => {
-                    silent_at = Instant::now() + heartbeat * 5 / 2;
-                    match frame {
-                        Ok(frame) => Box::pin(self.take(frame)).await,
-                        Err(ended) => Err(ended),
+                moved = self.wire.next(reading) => match moved {
+                    Ok(Some(frame)) => {
+                        silent_at = Instant::now() + heartbeat * 5 / 2;
+                        Box::pin(self.take(frame)).await
                     }
-                }
+                    Ok(None) => Ok(()),
+                    Err(ended) => Err(ended),
+                },
                 _ = tick.tick() => {
                     self.wire.send(FromRelay::Heartbeat(v1::Heartbeat {}));
                     if self.wire.is_stuck() { Err(Ended::Lost) } else { Ok(()) }

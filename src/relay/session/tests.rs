@@ -25,7 +25,7 @@ use crate::relay::registry::InvitationRecord;
 /// As many frames fit into the pipe, each way: fewer than are waiting on either side.
 const PIPE: usize = 8;
 const WAITING: usize = 40;
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// The relay's end of a pipe.
 struct Pipe {
@@ -217,6 +217,16 @@ async fn an_agent_that_writes_all_its_outcomes_before_it_reads_is_heard() {
     }
     for command in &commands {
         assert!(stage.services.ledger.get(&command.key).await.unwrap().unwrap().end.is_some());
+    }
+}
+
+#[tokio::test]
+async fn every_command_that_was_left_is_delivered_however_many_there_are() {
+    let stage = Stage::new().await;
+    let commands = stage.waiting().await;
+    let mut agent = stage.open().await;
+    for _ in &commands {
+        assert!(matches!(agent.next().await, Some(FromRelay::Deliver(v1::Deliver { attempt: 2, .. }))));
     }
 }
 

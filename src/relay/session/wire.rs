@@ -46,17 +46,22 @@ impl<S: Socket> Wire<S> {
         self.waiting_since.is_some_and(|since| since.elapsed() > WRITE_TIMEOUT)
     }
 
-    /// The agent's next frame, if `reading`; writes what waits meanwhile. Can be dropped and called again.
-    pub(super) async fn next(&mut self, reading: bool) -> Result<FromAgent, Ended> {
+    /// The agent's next frame, if `reading`; writes what waits meanwhile, and gives nothing when that has made room.
+    /// Can be dropped and called again.
+    pub(super) async fn next(&mut self, reading: bool) -> Result<Option<FromAgent>, Ended> {
         poll_fn(|cx| {
+            let had_room = self.has_room();
             if let Poll::Ready(Err(error)) = self.poll_write(cx) {
                 return Poll::Ready(Err(error.into()));
+            }
+            if self.has_room() && !had_room {
+                return Poll::Ready(Ok(None));
             }
             if !reading {
                 return Poll::Pending;
             }
             self.socket.poll_next_unpin(cx).map(|frame| match frame {
-                Some(frame) => Ok(frame?),
+                Some(frame) => Ok(Some(frame?)),
                 None => Err(Ended::Lost),
             })
         })
