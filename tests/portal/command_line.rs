@@ -61,6 +61,17 @@ async fn init_prints_the_key_says_how_it_is_registered_and_happens_once() {
     assert_eq!(status(&run(dir.path(), RESET, "x\n").await), 1);
 }
 
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut process = Process::new(env!("CARGO_BIN_EXE_writeback-portal"));
+    process.arg("--home").arg(dir.path().join("p")).args(["init", "--id", "p", "--relay", "https://relay.example"]);
+    let output = process.stdin(Stdio::null()).stdout(writer).output().unwrap();
+    assert_eq!(status(&output), 0, "{}", text(&output));
+}
+
 #[tokio::test]
 async fn from_an_invitation_to_a_reset() {
     let world = World::new().await;
