@@ -31,7 +31,7 @@ const RELAY: &str = env!("CARGO_BIN_EXE_writeback-relay");
 pub(crate) const TENANT: &str = "contoso";
 
 /// An address of the loopback network that no other test, of this run or one beside it, uses.
-fn own_address() -> Ipv4Addr {
+pub(crate) fn own_address() -> Ipv4Addr {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let (pid, n) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let octet = |value: u32| u8::try_from(value & 0xff).unwrap();
