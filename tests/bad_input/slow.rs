@@ -38,15 +38,17 @@ async fn whoever_says_nothing_or_stops_in_the_middle_is_left() {
     let head = "POST /v1/enrollments HTTP/1.1\r\nhost: r\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\
                 connection: close\r\n\r\n{\"tenant\":";
     half_a_body.write_all(head.as_bytes()).await.unwrap();
-    let (_, _, _, _, body) = tokio::join!(
-        everything(before_tls),
-        everything(silent),
-        everything(silent_http2),
-        everything(half_a_head),
-        everything(half_a_body)
-    );
+    let all_left = async {
+        tokio::join!(
+            everything(before_tls),
+            everything(silent),
+            everything(silent_http2),
+            everything(half_a_head),
+            everything(half_a_body)
+        )
+    };
+    let (_, _, _, _, body) = counted(&relay, "request_timeout", all_left).await;
     assert!(body.starts_with("HTTP/1.1 408") && body.contains("request_timeout"), "{body}");
-    counted(&relay, "request_timeout").await;
 }
 
 #[tokio::test]

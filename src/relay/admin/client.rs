@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 pub use super::api::{NewTenant, SessionView};
-use crate::net::{NetError, operator_client};
+use crate::net::{NetError, causes, operator_client};
 use crate::protocol::ids::{AgentId, PortalId, TenantId};
 use crate::protocol::problem::Problem;
 use crate::relay::registry::{AgentRecord, PortalRecord, Snapshot, TenantRecord};
@@ -67,7 +67,8 @@ impl AdminClient {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let unreachable = |e: reqwest::Error| AdminError::Unreachable { url: url.clone(), detail: e.to_string() };
+        let unreachable =
+            |e: reqwest::Error| AdminError::Unreachable { url: url.clone(), detail: causes(&e.without_url()) };
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let bytes = response.bytes().await.map_err(unreachable)?;
