@@ -53,6 +53,13 @@ pub fn print(text: &str) -> std::io::Result<()> {
     }
 }
 
+/// How many files this process may have open at a time, connections among them.
+#[must_use]
+pub fn max_open_files() -> usize {
+    let limit = rustix::process::getrlimit(Resource::Nofile).current;
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX >> 4)
+}
+
 /// This host's name, for people.
 #[must_use]
 pub fn name() -> String {

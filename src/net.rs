@@ -13,6 +13,9 @@ use rustls_platform_verifier::Verifier;
 /// How long a connection may take to come up: TCP, proxy and TLS.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long an operator's call may take: a registry of many tenants is the largest.
+const OPERATOR_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Why no connection can be prepared.
 #[derive(Debug, thiserror::Error)]
 pub enum NetError {
@@ -78,6 +81,19 @@ fn builder(tls: ClientConfig) -> reqwest::ClientBuilder {
         .connect_timeout(CONNECT_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("writeback/", env!("CARGO_PKG_VERSION")))
+}
+
+/// A client for plain HTTP to this host or cluster: no proxy ever sees what it sends, and nobody waits for ever.
+///
+/// # Errors
+/// If it can't be set up.
+pub fn operator_client() -> Result<reqwest::Client, NetError> {
+    let tls = ClientConfig::builder_with_provider(crypto_provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| NetError::Tls(e.to_string()))?
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    builder(tls).no_proxy().timeout(OPERATOR_TIMEOUT).build().map_err(|e| NetError::Tls(e.to_string()))
 }
 
 /// An HTTPS client for WebSocket upgrades, which only HTTP/1.1 has (RFC 6455 §4). Otherwise as [`https_client`].

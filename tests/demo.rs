@@ -1,19 +1,30 @@
 //! The demo, as a newcomer runs it.
 
 use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-fn demo(arguments: &[&str]) -> Command {
+use tempfile::TempDir;
+
+/// The demo, with a folder of its own for temporary files.
+fn demo(temporary: &TempDir, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_writeback-relay"));
-    command.arg("demo").args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.arg("demo").args(arguments).env("TMPDIR", temporary.path());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
+}
+
+/// What is left there.
+fn left(temporary: &TempDir) -> Vec<PathBuf> {
+    std::fs::read_dir(temporary.path()).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
 #[test]
 fn it_tells_the_whole_story_and_ends_by_itself_in_ten_seconds() {
+    let temporary = tempfile::tempdir().unwrap();
     let begun = Instant::now();
-    let output = demo(&[]).output().unwrap();
+    let output = demo(&temporary, &[]).output().unwrap();
     let took = begun.elapsed();
     let story = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{story}{}", String::from_utf8_lossy(&output.stderr));
@@ -37,11 +48,36 @@ fn it_tells_the_whole_story_and_ends_by_itself_in_ten_seconds() {
         rest = &rest[at..];
     }
     assert!(took < Duration::from_secs(10), "it took {took:?}");
+    assert!(left(&temporary).is_empty(), "{:?}", left(&temporary));
+}
+
+#[test]
+fn a_reader_who_has_seen_enough_is_no_error_and_nothing_is_left_behind() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut child = demo(&temporary, &[]).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::with_capacity(1, child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.is_empty(), "{}: {said}", output.status);
+    assert!(left(&temporary).is_empty(), "{:?}", left(&temporary));
+}
+
+#[test]
+fn a_step_that_fails_ends_it_and_leaves_nothing_behind() {
+    let temporary = tempfile::tempdir().unwrap();
+    // The relay comes up, and then nobody reaches it.
+    let output = demo(&temporary, &[]).env("HTTPS_PROXY", "http://127.0.0.1:1").env("NO_PROXY", "").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains("can't be reached"), "{}: {said}", output.status);
+    assert!(String::from_utf8(output.stdout).unwrap().contains("a node is up"));
+    assert!(left(&temporary).is_empty(), "{:?}", left(&temporary));
 }
 
 #[test]
 fn with_serve_it_waits_prints_what_to_try_and_leaves_nothing_behind() {
-    let mut child = demo(&["--serve"]).spawn().unwrap();
+    let temporary = tempfile::tempdir().unwrap();
+    let mut child = demo(&temporary, &["--serve"]).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     let reset = lines.by_ref().find(|line| line.contains("reset contoso")).expect("a command to try");
     let home = reset.split_whitespace().skip_while(|word| *word != "--home").nth(1).expect("--home FOLDER").to_owned();
@@ -53,5 +89,6 @@ fn with_serve_it_waits_prints_what_to_try_and_leaves_nothing_behind() {
     lines.find(|line| line.contains("Ctrl-C")).expect("how to end it");
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     assert!(child.wait().unwrap().success());
-    assert!(!std::path::Path::new(&home).exists(), "{home} is still there");
+    assert!(Path::new(&home).starts_with(temporary.path()), "{home}");
+    assert!(left(&temporary).is_empty(), "{:?}", left(&temporary));
 }

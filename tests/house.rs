@@ -54,6 +54,8 @@ const FENCES: &[(&str, &[&str])] = &[
     ("rcgen", &["src/relay/tls.rs"]),
     ("prometheus", &["src/telemetry/"]),
     ("opentelemetry", &["src/telemetry/"]),
+    ("opentelemetry_prometheus", &["src/telemetry/"]),
+    ("opentelemetry_sdk", &["src/telemetry/"]),
     ("rustix", &["src/host.rs"]),
     ("clap", &["src/bin/"]),
     ("rpassword", &["src/bin/", "src/portal/"]),
@@ -82,43 +84,94 @@ fn sources() -> BTreeMap<String, String> {
 
 /// The code of a file, without comments: what it names.
 fn code(text: &str) -> String {
-    text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+    let line = |line: &str| {
+        // Not the slashes of a URL.
+        let comment = line.match_indices("//").find(|(at, _)| !line[..*at].ends_with(':'));
+        line[..comment.map_or(line.len(), |(at, _)| at)].to_owned()
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// The part of `path` behind `below`, up to the next `/` or the file's ending.
-fn room<'a>(path: &'a str, below: &str) -> Option<&'a str> {
-    path.strip_prefix(below)?.split(['/', '.']).next()
+fn is_name(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// Where `name` stands in `code` as a whole word: what is before it, and what is behind it.
+fn words<'a>(code: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    code.match_indices(name)
+        .map(|(at, _)| (&code[..at], &code[at + name.len()..]))
+        .filter(|(before, behind)| !before.ends_with(is_name) && !behind.starts_with(is_name))
+}
+
+/// The rooms that lead to a file: of `src/relay/http/mod.rs`, relay and http.
+fn rooms(path: &str) -> Vec<&str> {
+    let rooms: Vec<_> = path.strip_prefix("src/").unwrap().strip_suffix(".rs").unwrap().split('/').collect();
+    match rooms.as_slice() {
+        [within @ .., "mod"] => within.to_vec(),
+        _ => rooms,
+    }
+}
+
+/// The paths that `text` begins with: `a::{b, c::D}` is `a::b` and `a::c::D`.
+fn paths(text: &str) -> Vec<String> {
+    let (head, rest) = text.split_at(text.find(|c| !is_name(c) && c != ':').unwrap_or(text.len()));
+    let Some(list) = rest.strip_prefix('{').filter(|_| head.is_empty() || head.ends_with("::")) else {
+        // Nothing stands behind a list's last comma.
+        return if head.is_empty() { Vec::new() } else { vec![head.to_owned()] };
+    };
+    let (mut found, mut depth, mut from) = (Vec::new(), 0, 0);
+    for (at, c) in list.char_indices() {
+        match c {
+            ',' | '}' if depth == 0 => {
+                found.extend(paths(list[from..at].trim()).into_iter().map(|path| format!("{head}{path}")));
+                from = at + 1;
+                if c == '}' {
+                    break;
+                }
+            }
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Every path of this crate that a file names, from the crate's root. Inside `mod x { }` a `super` too many is counted.
+fn used(path: &str, code: &str) -> Vec<Vec<String>> {
+    let mut found: Vec<String> = words(code, "crate").flat_map(|(_, behind)| path_behind("", behind)).collect();
+    let mut within = rooms(path);
+    let mut supers = "super".to_owned();
+    while within.pop().is_some() {
+        let base: String = within.iter().map(|room| format!("{room}::")).collect();
+        let chains =
+            words(code, &supers).filter(|(before, behind)| !before.ends_with("::") && !behind.starts_with("::super"));
+        found.extend(chains.flat_map(|(_, behind)| path_behind(&base, behind)));
+        supers.push_str("::super");
+    }
+    found.iter().map(|path| path.split("::").map(ToOwned::to_owned).collect()).collect()
+}
+
+fn path_behind(base: &str, behind: &str) -> Vec<String> {
+    let Some(rest) = behind.strip_prefix("::") else { return Vec::new() };
+    paths(rest).into_iter().map(|path| format!("{base}{path}")).collect()
 }
 
 fn floor(floors: &[&[&str]], room: &str) -> usize {
     floors.iter().position(|rooms| rooms.contains(&room)).unwrap_or_else(|| panic!("{room} stands on no floor"))
 }
 
-/// Every name that follows `prefix` in `code`, those in braces too.
-fn named_after<'a>(code: &'a str, prefix: &str) -> Vec<&'a str> {
-    let mut names = Vec::new();
-    for (at, _) in code.match_indices(prefix) {
-        let rest = &code[at + prefix.len()..];
-        let list = rest.strip_prefix('{').and_then(|inner| inner.split('}').next());
-        let parts = list.map_or_else(|| vec![rest], |inner| inner.split(',').collect());
-        names.extend(parts.into_iter().filter_map(|part| {
-            part.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next().filter(|name| !name.is_empty())
-        }));
-    }
-    names
-}
-
 #[test]
 fn floors_look_down_only_and_apartments_do_not_know_each_other() {
     for (path, text) in sources() {
-        let here = room(&path, "src/").unwrap();
-        for used in named_after(&code(&text), "crate::") {
-            if !FLOORS.iter().any(|rooms| rooms.contains(&used)) {
+        let here = rooms(&path)[0];
+        for used in used(&path, &code(&text)) {
+            if !FLOORS.iter().any(|rooms| rooms.contains(&&*used[0])) {
                 continue; // a macro, or an item of the crate's own root
             }
-            let (mine, its) = (floor(FLOORS, here), floor(FLOORS, used));
-            let allowed = its < mine || used == here || (its == mine && mine == 2);
-            assert!(allowed, "{path} uses crate::{used}, which is not below it");
+            let (mine, its) = (floor(FLOORS, here), floor(FLOORS, &used[0]));
+            let allowed = its < mine || used[0] == here || (its == mine && mine == 2);
+            assert!(allowed, "{path} uses {}, which is not below it", used.join("::"));
         }
     }
 }
@@ -126,17 +179,14 @@ fn floors_look_down_only_and_apartments_do_not_know_each_other() {
 #[test]
 fn inside_the_relay_floors_look_down_only_too() {
     for (path, text) in sources() {
-        let Some(here) = room(&path, "src/relay/").filter(|room| *room != "mod") else { continue };
-        let code = code(&text);
-        let depth = path.matches('/').count() - 2;
-        let mut used = named_after(&code, "crate::relay::");
-        used.extend(named_after(&code, &format!("use {}", "super::".repeat(depth + 1))));
-        for used in used {
-            if !RELAY_FLOORS.iter().any(|rooms| rooms.contains(&used)) {
+        let ["relay", here, ..] = rooms(&path)[..] else { continue };
+        for used in used(&path, &code(&text)) {
+            let [apartment, room, ..] = &used[..] else { continue };
+            if apartment != "relay" || !RELAY_FLOORS.iter().any(|rooms| rooms.contains(&&**room)) {
                 continue;
             }
-            let (mine, its) = (floor(RELAY_FLOORS, here), floor(RELAY_FLOORS, used));
-            assert!(its <= mine, "{path} uses {used}, which is not below it");
+            let (mine, its) = (floor(RELAY_FLOORS, here), floor(RELAY_FLOORS, room));
+            assert!(its <= mine, "{path} uses {}, which is not below it", used.join("::"));
         }
     }
 }
@@ -146,11 +196,32 @@ fn each_outside_crate_stays_in_its_place() {
     for (path, text) in sources() {
         let code = code(&text);
         for (krate, places) in FENCES {
-            let named = code.contains(&format!("use {krate}::")) || code.contains(&format!(" {krate}::"));
+            // Not a file's ending in a text.
+            let named = words(&code, krate).any(|(before, behind)| !before.ends_with('.') && !behind.starts_with('"'));
             let allowed = places.iter().any(|place| path.starts_with(place));
             assert!(!named || allowed, "{path} names {krate}, which stays in {places:?}");
         }
     }
+}
+
+/// What the checks above stand on: they see every way to name a thing.
+#[test]
+fn every_way_to_name_a_thing_is_seen() {
+    let seen = |path: &str, code: &str| used(path, code).iter().map(|path| path.join("::")).collect::<Vec<_>>();
+    assert_eq!(seen("src/relay/http/mod.rs", "use super::admin;"), ["relay::admin"]);
+    assert_eq!(seen("src/relay/http/agents.rs", "use super::super::admin::Ops;"), ["relay::admin::Ops"]);
+    assert_eq!(seen("src/relay/http/agents.rs", "use super::admin;"), ["relay::http::admin"]);
+    assert_eq!(seen("src/relay/bus.rs", "fn f(e: super::super::agent::E) {}"), ["agent::E"]);
+    let list = "use crate::relay::{\n    bus::{Bus, Place},\n    http,\n};";
+    assert_eq!(seen("src/relay/bus.rs", list), ["relay::bus::Bus", "relay::bus::Place", "relay::http"]);
+    for named in ["<redb::Error", "(redb::", "&redb::", " redb::", "use crate::storage::redb::Error;", "pub use redb;"]
+    {
+        assert_eq!(words(&code(named), "redb").count(), 1, "{named}");
+    }
+    for not_named in ["// redb::Error", "redb_testing::x", "my_redb::x"] {
+        assert_eq!(words(&code(not_named), "redb").count(), 0, "{not_named}");
+    }
+    assert_eq!(words(&code("let url = \"https://r\"; redb::open()"), "redb").count(), 1);
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod never_panics;
 mod operator;
 mod portal;
 mod protocol_doc;
+mod readme;
 mod support;
 mod tls;
 mod vectors;

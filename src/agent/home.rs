@@ -6,6 +6,7 @@
 //! | `identity.json` | who the agent is, and whose commands it takes; there once it is enrolled |
 //! | `enrolment.json` | an enrolment that has begun |
 //! | `signing-key.jwk`, `sealing-key.jwk` | the private keys: made here, never leave |
+//! | `instance.json` | the last start of the process |
 //! | `journal.redb` | every command and its outcome |
 //! | `events.jsonl` | the event log |
 
@@ -99,6 +100,10 @@ impl Home {
 
     pub(super) fn enrolment_file(&self) -> PrivateFile {
         PrivateFile::new(self.folder.join("enrolment.json"))
+    }
+
+    pub(super) fn instance_file(&self) -> PrivateFile {
+        PrivateFile::new(self.folder.join("instance.json"))
     }
 
     pub(super) fn signing_key_file(&self) -> PrivateFile {

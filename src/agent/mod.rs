@@ -7,7 +7,7 @@
 //! | `execution` | commands in, each executed once, answers out; what is found out after a crash |
 //! | [`journal`] | what survives one |
 //! | [`directory`] | where passwords are written |
-//! | `service`, `link` | the running agent, and its session with the relay |
+//! | `service`, `instance`, `link` | the running agent, and its session with the relay |
 //! | [`events`], `preflight` | what people are told |
 
 mod backoff;
@@ -18,6 +18,7 @@ mod error;
 pub mod events;
 mod execution;
 pub mod home;
+mod instance;
 pub mod journal;
 mod link;
 pub mod options;

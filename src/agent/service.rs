@@ -12,13 +12,13 @@ use super::error::AgentError;
 use super::events::{About, EventLog};
 use super::execution::Executor;
 use super::home::{Home, Identity};
+use super::instance::next_instance;
 use super::journal::{Journal, JournalError};
 use super::link::{Dialer, Link};
 use super::options::Options;
 use super::preflight::Preflight;
 use crate::clock::{Clock, Random};
 use crate::protocol::event::Event;
-use crate::protocol::ids::InstanceId;
 
 /// How often the journal forgets what is old enough.
 const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
@@ -80,7 +80,7 @@ impl Agent {
             clock.clone(),
             random.clone(),
         );
-        let instance = InstanceId::new(&*clock, &*random);
+        let instance = next_instance(home, &*clock, &*random)?;
         let link = Link { dialer, executor, preflight, events, options, instance, random };
         Ok(Self { identity, link, failed, clock })
     }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
-use super::directory::{Account, Directory, DirectoryError, PasswordCheck};
+use super::directory::{Account, Deadline, Directory, DirectoryError, PasswordCheck};
 use super::error::AgentError;
 use super::events::EventLog;
 use super::execution::Executor;
@@ -176,7 +176,9 @@ pub(super) struct Scripted {
     calls: Mutex<Vec<String>>,
     called: Notify,
     on_find: Option<Box<dyn Fn() + Send + Sync>>,
-    /// While it is set, resets wait for it.
+    /// What happens before a reset asks whether there is time for it.
+    on_reset: Option<Box<dyn Fn() + Send + Sync>>,
+    /// While it is set, writes wait for it.
     gate: Option<Arc<tokio::sync::Semaphore>>,
 }
 
@@ -203,6 +205,10 @@ impl Scripted {
 
     pub(super) fn on_find(self, f: impl Fn() + Send + Sync + 'static) -> Self {
         Self { on_find: Some(Box::new(f)), ..self }
+    }
+
+    pub(super) fn on_reset(self, f: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { on_reset: Some(Box::new(f)), ..self }
     }
 
     pub(super) fn gated(self, gate: Arc<tokio::sync::Semaphore>) -> Self {
@@ -250,7 +256,17 @@ impl Directory for Scripted {
         Ok(Account { object_guid: guid, dn: format!("CN={subject}"), ..Self::account(7) })
     }
 
-    async fn reset_password(&self, a: &Account, p: &Password, _: CommandOptions) -> Result<(), DirectoryError> {
+    async fn reset_password(
+        &self,
+        a: &Account,
+        p: &Password,
+        _: CommandOptions,
+        deadline: &Deadline,
+    ) -> Result<(), DirectoryError> {
+        if let Some(f) = &self.on_reset {
+            f();
+        }
+        deadline.allows()?;
         self.call(format!("reset {} {}", a.dn, p.expose()));
         if let Some(gate) = &self.gate {
             gate.acquire().await.unwrap().forget();

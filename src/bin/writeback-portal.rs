@@ -1,7 +1,7 @@
 //! The portal's side on the command line: arguments and prompts; the rest is `writeback_relay::portal`.
 
 use std::fs::File;
-use std::io::{IsTerminal, Read, Write, stdin, stdout};
+use std::io::{IsTerminal, Read, stdin};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use writeback_relay::clock::System;
-use writeback_relay::host::forbid_core_dumps;
+use writeback_relay::host::{forbid_core_dumps, print};
 use writeback_relay::portal::report::{agents_table, availability_line, exit};
 use writeback_relay::portal::{Answer, Config, Home, Portal, Standing, Told};
 use writeback_relay::protocol::command::{Options, Subject};
@@ -33,7 +33,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make this portal's key, and say how the relay's operator registers it
+    /// Make this portal's key; print its public half as a JWK, and say how the relay's operator registers it
     Init {
         /// The portal's id
         #[arg(long)]
@@ -132,10 +132,12 @@ async fn run(cli: Cli) -> Outcome<u8> {
         let ca_file = ca_file.map(std::fs::canonicalize).transpose().map_err(|e| format!("--ca-file: {e}"))?;
         let public = Home::new(&home).init(&Config { id: id.clone(), relay, ca_file }, &System)?;
         let jwk = serde_json::to_string(&public)?;
-        say(&format!(
-            "The portal's public key:\n\n{jwk}\n\nThe relay's operator registers it, with a --tenant for each \
-             tenant it serves:\n\nwriteback-relay portal add {id} --key - --tenant TENANT <<'END'\n{jwk}\nEND\n"
-        ))?;
+        // The key alone on standard output, so that it can be sent into a file.
+        print(&format!("{jwk}\n"))?;
+        eprintln!(
+            "That is the portal's public key. The relay's operator registers it, with a --tenant for each tenant that \
+             it serves:\n\nwriteback-relay portal add {id} --key - --tenant TENANT <<'END'\n{jwk}\nEND"
+        );
         return Ok(exit::SUCCEEDED);
     }
     let portal = Portal::open(&home, System::clock(), System::random())?;
@@ -143,14 +145,14 @@ async fn run(cli: Cli) -> Outcome<u8> {
         Command::Init { .. } => {}
         Command::Invite { tenant, auto_approve } => {
             let code = portal.invite(&tenant, auto_approve).await?.to_text()?;
-            say(&format!("{}\n", &*code))?;
+            print(&format!("{}\n", &*code))?;
             eprintln!(
                 "This is a secret. On the agent's host, within 24 hours, run `writeback-agent enroll -` and paste it."
             );
         }
         Command::Agents { tenant, json } => {
             let agents = portal.agents(&tenant).await?;
-            if json { say_json(&agents)? } else { say(&agents_table(&agents))? }
+            if json { print_json(&agents)? } else { print(&agents_table(&agents))? }
         }
         Command::Approve { tenant, agent, fingerprint } => {
             let fingerprint = match fingerprint {
@@ -167,9 +169,9 @@ async fn run(cli: Cli) -> Outcome<u8> {
         Command::Availability { tenant, json } => {
             let availability = portal.availability(&tenant).await?;
             if json {
-                say_json(&availability)?
+                print_json(&availability)?
             } else {
-                say(&availability_line(&availability))?
+                print(&availability_line(&availability))?
             }
             return Ok(if availability.available { exit::SUCCEEDED } else { exit::NOT_DONE });
         }
@@ -194,25 +196,20 @@ fn default_home() -> Option<PathBuf> {
     std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config/writeback-portal"))
 }
 
-fn say(text: &str) -> Outcome<()> {
-    stdout().write_all(text.as_bytes())?;
-    Ok(stdout().flush()?)
-}
-
-fn say_json<T: Serialize>(value: &T) -> Outcome<()> {
-    say(&format!("{}\n", serde_json::to_string_pretty(value)?))
+fn print_json<T: Serialize>(value: &T) -> Outcome<()> {
+    Ok(print(&format!("{}\n", serde_json::to_string_pretty(value)?))?)
 }
 
 fn decided(told: &Told, decision: &str) -> Outcome<u8> {
-    say(&told.for_people(decision))?;
+    print(&told.for_people(decision))?;
     Ok(if matches!(told, Told::Yes) { exit::SUCCEEDED } else { exit::ERROR })
 }
 
 fn answered(answer: &Answer, tenant: &TenantId, json: bool) -> Outcome<u8> {
     if json {
-        say_json(answer)?
+        print_json(answer)?
     } else {
-        say(&answer.for_people(tenant.as_str()))?
+        print(&answer.for_people(tenant.as_str()))?
     }
     Ok(answer.exit_status())
 }
@@ -228,7 +225,7 @@ async fn compare(portal: &Portal, tenant: &TenantId, agent: AgentId) -> Outcome<
     if !stdin().is_terminal() {
         return Err("there is no terminal to ask at: give what the agent printed with --fingerprint".into());
     }
-    say(&format!("{}\nIs this exactly what the agent printed on its host? [yes/no] ", found.fingerprint))?;
+    print(&format!("{}\nIs this exactly what the agent printed on its host? [yes/no] ", found.fingerprint))?;
     let mut line = String::new();
     stdin().read_line(&mut line)?;
     if line.trim() == "yes" { Ok(found.fingerprint) } else { Err("not approved".into()) }

@@ -2,9 +2,8 @@
 
 use std::error::Error;
 use std::fs::{self, DirBuilder};
-use std::io::{Write, stdout};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
@@ -13,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::directory::demo::Demo;
 use crate::agent::{self, Agent, AgentError};
 use crate::clock::{Clock, Random, System};
-use crate::host::StopSignals;
+use crate::host;
 use crate::portal::{self, Portal};
 use crate::protocol::ids::{ObjectId, TenantId};
 use crate::relay::admin::client::AdminClient;
@@ -35,7 +34,7 @@ pub(super) struct World {
     pub(super) directory: Demo,
     pub(super) portal: Portal,
     pub(super) portal_home: portal::Home,
-    folder: PathBuf,
+    folder: Folder,
     public_url: String,
     agent_home: agent::home::Home,
     node: Node,
@@ -45,16 +44,37 @@ pub(super) struct World {
 
 /// One line of the story, at once.
 pub(super) fn say(line: &str) {
-    println!("{line}");
-    // A pipe is written in blocks otherwise.
-    let _ = stdout().flush();
+    // A story that can't be told still ends as it should.
+    let _ = host::print(&format!("{line}\n"));
+}
+
+/// The folder of the demo. Dropped, it is removed.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(clock: &dyn Clock, random: &dyn Random) -> std::io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("writeback-demo-{}", ObjectId::new(clock, random)));
+        DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+
+    fn join(&self, name: &str) -> PathBuf {
+        Path::join(&self.0, name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            tracing::error!(folder = %self.0.display(), %error, "the demo's folder is left behind");
+        }
+    }
 }
 
 impl World {
     pub(super) async fn new() -> Fallible<Self> {
         let (clock, random) = (System::clock(), System::random());
-        let folder = std::env::temp_dir().join(format!("writeback-demo-{}", ObjectId::new(&*clock, &*random)));
-        DirBuilder::new().mode(0o700).create(&folder)?;
+        let folder = Folder::new(&*clock, &*random)?;
         let loopback = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
         // The port stands in the public URL, which has to be known before the listener is there.
         let port = std::net::TcpListener::bind(loopback(0))?.local_addr()?.port();
@@ -145,9 +165,8 @@ impl World {
         Ok(())
     }
 
-    /// Keeps relay and agent running until a signal.
-    pub(super) async fn serve(&self) -> Fallible<()> {
-        let mut signals = StopSignals::catch()?;
+    /// What a second terminal can do with the relay and the agent.
+    pub(super) fn show_what_to_try(&self) {
         let portal = format!("cargo run -q --bin writeback-portal -- --home {}", self.portal_home.folder().display());
         let token = self.relay_files().join("admin.token");
         let admin = format!("--ops-url http://{} --admin-token-file {}", self.node.ops_addr(), token.display());
@@ -159,14 +178,11 @@ impl World {
         say(&format!("  cargo run -q -- sessions {admin}"));
         say(&format!("The relay is {}, its certificate's CA {}.", self.public_url, self.ca_file().display()));
         say("Ctrl-C ends it.");
-        signals.next().await;
-        Ok(())
     }
 
     pub(super) async fn end(mut self) -> Fallible<()> {
-        self.stop_agent().await?;
+        let stopped = self.stop_agent().await;
         self.node.stop().await;
-        fs::remove_dir_all(&self.folder)?;
-        Ok(())
+        stopped
     }
 }

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::config::Config;
 use crate::clock::{Clock, Random};
-use crate::net::{NetError, https_client};
+use crate::net::{NetError, causes, https_client};
 use crate::protocol::api::{AgentList, Availability, CommandView, NewInvitation};
 use crate::protocol::assertion::PortalAssertion;
 use crate::protocol::ids::{AgentId, CommandId, ObjectId, TenantId};
@@ -256,10 +256,8 @@ impl RelayClient {
     fn lost(&self, error: reqwest::Error) -> ClientError {
         let connecting = error.is_connect() || error.is_builder();
         let relay = self.config.relay.clone();
-        // The whole chain: the last cause is the one that tells a wrong name from an untrusted certificate.
-        let error = error.without_url();
-        let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source());
-        let detail = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        // The last cause is the one that tells a wrong name from an untrusted certificate.
+        let detail = causes(&error.without_url());
         if connecting { ClientError::Unreachable { relay, detail } } else { ClientError::NoAnswer { relay, detail } }
     }
 }

@@ -227,7 +227,7 @@ pub enum CommandState {
     Undeliverable,
     /// `exp` has passed, and nothing was written to any socket.
     Expired,
-    /// `exp` has passed, it was delivered, and there is no answer yet. A signed outcome may still replace this.
+    /// `exp` has passed, it may have been delivered, and there is no answer yet. A signed outcome may still replace this.
     Unknown,
 }
 

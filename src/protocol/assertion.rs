@@ -46,12 +46,20 @@ pub struct PortalAssertion {
     pub validity: Validity,
 }
 
-fn check(validity: Validity, aud: &str, public_url: &str, now: UnixTime) -> Result<(), JoseError> {
+/// What every token has to hold that its signer vouches for itself with: about itself, for this relay, now.
+pub(super) fn check<T: PartialEq>(
+    (iss, sub): (&T, &T),
+    aud: &str,
+    validity: Validity,
+    public_url: &str,
+    now: UnixTime,
+) -> Result<(), JoseError> {
     if aud != public_url {
         return Err(JoseError::Audience { expected: public_url.to_owned() });
     }
     validity.check_lifetime(MAX_ASSERTION_LIFETIME)?;
-    validity.check_now(now)
+    validity.check_now(now)?;
+    if iss == sub { Ok(()) } else { Err(JoseError::Mismatch("sub")) }
 }
 
 impl AgentAssertion {
@@ -79,10 +87,7 @@ impl AgentAssertion {
     /// If the signature, `sub`, `aud` or the times don't hold.
     pub fn verify(jws: &Jws<'_>, key: &PublicKey, public_url: &str, now: UnixTime) -> Result<Self, JoseError> {
         let claims: Self = jws.verify([key])?;
-        check(claims.validity, &claims.aud, public_url, now)?;
-        if claims.iss != claims.sub {
-            return Err(JoseError::Mismatch("sub"));
-        }
+        check((&claims.iss, &claims.sub), &claims.aud, claims.validity, public_url, now)?;
         Ok(claims)
     }
 }
@@ -117,10 +122,7 @@ impl PortalAssertion {
         now: UnixTime,
     ) -> Result<Self, JoseError> {
         let claims: Self = jws.verify(keys)?;
-        check(claims.validity, &claims.aud, public_url, now)?;
-        if claims.iss != claims.sub {
-            return Err(JoseError::Mismatch("sub"));
-        }
+        check((&claims.iss, &claims.sub), &claims.aud, claims.validity, public_url, now)?;
         Ok(claims)
     }
 }

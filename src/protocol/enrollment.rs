@@ -4,9 +4,9 @@
 use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
+use super::assertion;
 use super::ids::{AgentId, InvitationId, JournalId, ObjectId, TenantId};
 use super::jose::{JoseError, Jws, PublicKey, SigningKey, Thumbprint, Validity, sign_hs256, verify_hs256};
-use super::limits::MAX_ASSERTION_LIFETIME;
 use crate::clock::UnixTime;
 
 /// The `typ` of the proof of possession.
@@ -52,17 +52,10 @@ impl Proof {
     /// Verifies it with the key it is about.
     ///
     /// # Errors
-    /// If the signature, `aud`, the times or the thumbprints don't hold.
+    /// If the signature, `sub`, `aud`, the times or the thumbprints don't hold.
     pub fn verify(token: &str, keys: &AgentKeys, public_url: &str, now: UnixTime) -> Result<Self, JoseError> {
         let proof: Self = Jws::parse(token, PROOF_TYP)?.verify([&keys.signing])?;
-        if proof.aud != public_url {
-            return Err(JoseError::Audience { expected: public_url.to_owned() });
-        }
-        proof.validity.check_lifetime(MAX_ASSERTION_LIFETIME)?;
-        proof.validity.check_now(now)?;
-        if proof.iss != proof.sub {
-            return Err(JoseError::Mismatch("sub"));
-        }
+        assertion::check((&proof.iss, &proof.sub), &proof.aud, proof.validity, public_url, now)?;
         if proof.signing_key != keys.signing.thumbprint() || proof.sealing_key != keys.sealing.thumbprint() {
             return Err(JoseError::Mismatch("signing_key, sealing_key"));
         }

@@ -68,6 +68,8 @@ problems! {
     UnknownAgent, "unknown_agent", 404, true, "The agent is not known";
     /// Not with this method.
     MethodNotAllowed, "method_not_allowed", 405, true, "The method is not allowed here";
+    /// The request's body did not come in time.
+    RequestTimeout, "request_timeout", 408, true, "The request took too long";
     /// The same `jti` with another body.
     CommandConflict, "command_conflict", 409, false, "The command id was used with another body";
     /// The invitation was redeemed.

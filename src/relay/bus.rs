@@ -1,8 +1,10 @@
 //! Which node holds which agent, and a way to ask that node.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use super::ids::{NodeId, SessionId};
@@ -10,7 +12,7 @@ use super::ledger::Entry;
 use crate::protocol::ids::{AgentId, InstanceId, TenantId};
 
 /// A session, and where it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// The node.
     pub node: NodeId,
@@ -53,7 +55,7 @@ pub enum Departure {
 }
 
 /// What became of a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Delivery {
     /// The session has it in its queue, and will write it or take it back.
     Queued,
@@ -66,14 +68,14 @@ pub enum Delivery {
 }
 
 /// Something every node should know.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Notice {
     /// The command has an end.
     Ended(Box<Entry>),
     /// The agent was revoked: close its sessions.
     Revoked(TenantId, AgentId),
     /// A newer process has taken over: close this session.
-    Displaced(SessionId),
+    Displaced(Place),
     /// The agent has a session.
     Arrived(TenantId, AgentId),
 }
@@ -84,6 +86,15 @@ pub trait Inbox: Send + Sync + 'static {
     fn deliver(&self, session: SessionId, entry: Entry) -> Delivery;
     /// Takes note.
     fn notice(&self, notice: Notice);
+    /// Messages may have been lost: every session of this node looks into the ledger and the registry.
+    fn reconcile(&self);
+}
+
+/// Judges again, by this node's own look at the registry, what another node hands over.
+#[async_trait]
+pub trait Guard: Send + Sync + 'static {
+    /// Whether a portal that is registered here signed this very command, for this agent.
+    async fn is_genuine(&self, entry: &Entry) -> bool;
 }
 
 /// Presence, and messages between nodes.
@@ -100,10 +111,8 @@ pub trait Bus: Send + Sync + 'static {
     async fn release(&self, presence: &Presence, departure: Departure) -> Result<(), StoreError>;
     /// The agent's sessions, the best to deliver to first.
     async fn places(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Place>, StoreError>;
-    /// Whether the agent lost its last session within the last half minute, and so may be on its way back.
-    async fn was_here(&self, tenant: &TenantId, agent: AgentId) -> Result<bool, StoreError>;
-    /// How many sessions there are, on all nodes.
-    async fn sessions(&self) -> Result<usize, StoreError>;
+    /// How long the agent may still be on its way back: for half a minute after its last session was lost.
+    async fn may_return(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<Duration>, StoreError>;
 
     /// Hands a command to the session at `place`, wherever it is. Has a deadline of its own.
     async fn deliver(&self, place: Place, entry: Entry) -> Result<Delivery, StoreError>;

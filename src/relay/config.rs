@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use http::uri::Authority;
 use serde::Deserialize;
 
 /// Why a configuration is refused.
@@ -161,12 +162,22 @@ impl Config {
     /// If a field's value can't be; the message names it.
     pub fn check(&self) -> Result<(), ConfigError> {
         let value = |field, message: &str| Err(ConfigError::Value { field, message: message.to_owned() });
-        let host = self.public_url.strip_prefix("https://").unwrap_or_default();
-        if host.is_empty() || host.contains(['/', '?', '#', ' ']) {
+        let authority = self.public_url.strip_prefix("https://").and_then(|text| text.parse::<Authority>().ok());
+        // A port that is no number, and a user, are part of what the type takes.
+        let plain = |authority: &Authority| {
+            let port = authority.as_str().rsplit_once(':').map(|(_, port)| port).filter(|port| !port.ends_with(']'));
+            !authority.host().is_empty()
+                && !authority.as_str().contains('@')
+                && (port.is_none() || authority.port_u16().is_some())
+        };
+        if !authority.as_ref().is_some_and(plain) {
             return value("public_url", "https://HOST or https://HOST:PORT is expected, with no slash at the end");
         }
         if !(1..=60).contains(&self.session.heartbeat_seconds) {
             return value("session.heartbeat_seconds", "1 to 60 is expected: load balancers cut what is idle longer");
+        }
+        if self.drain.timeout_seconds > 3600 {
+            return value("drain.timeout_seconds", "0 to 3600 is expected");
         }
         if !(1..=60).contains(&self.session.hello_timeout_seconds) {
             return value("session.hello_timeout_seconds", "1 to 60 is expected");
@@ -199,6 +210,10 @@ mod tests {
             ("data_dir = \"/tmp/x\"", "public_url"),
             ("public_url = \"https://r.example/\"\ndata_dir = \"/tmp/x\"", "public_url"),
             ("public_url = \"http://r.example\"\ndata_dir = \"/tmp/x\"", "public_url"),
+            ("public_url = \"https://:8443\"\ndata_dir = \"/tmp/x\"", "public_url"),
+            ("public_url = \"https://h:99999\"\ndata_dir = \"/tmp/x\"", "public_url"),
+            ("public_url = \"https://u@h\"\ndata_dir = \"/tmp/x\"", "public_url"),
+            (&format!("{GOOD}[drain]\ntimeout_seconds = 9223372036854775807"), "drain.timeout_seconds"),
             (&format!("{GOOD}colour = 1"), "colour"),
             (&format!("{GOOD}listen = \"nowhere\""), "listen"),
             (&format!("{GOOD}store = \"paper\""), "store"),

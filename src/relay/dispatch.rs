@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::StoreError;
 use super::bus::{Bus, Delivery, Notice, Place};
@@ -13,6 +14,12 @@ use super::sessions::{Ending, Sessions};
 use crate::clock::Clock;
 use crate::protocol::ids::{AgentId, TenantId};
 use crate::telemetry::metrics::Metrics;
+
+/// How often a caller that waits looks into the ledger, in case that word of the end was lost on the way.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// How often it is asked whether an agent that is on its way back has arrived at another node.
+const LOOK_FOR_ARRIVAL: Duration = Duration::from_millis(500);
 
 /// Why a submit has no answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -33,6 +40,7 @@ pub struct Dispatcher {
     sessions: Arc<Sessions>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    stopping: CancellationToken,
     /// Commands that were submitted here and have no end.
     in_flight: watch::Sender<usize>,
 }
@@ -54,7 +62,7 @@ impl Drop for InFlight {
 }
 
 impl Dispatcher {
-    /// Over these stores.
+    /// Over these stores; `stopping` when the node is to stop.
     #[must_use]
     pub fn new(
         ledger: Arc<dyn Ledger>,
@@ -62,8 +70,9 @@ impl Dispatcher {
         sessions: Arc<Sessions>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
+        stopping: CancellationToken,
     ) -> Self {
-        Self { ledger, bus, sessions, clock, metrics, in_flight: watch::Sender::new(0) }
+        Self { ledger, bus, sessions, clock, metrics, stopping, in_flight: watch::Sender::new(0) }
     }
 
     /// Submits a command and waits at most `wait` for its end; what is known then.
@@ -82,28 +91,34 @@ impl Dispatcher {
             place = self.return_of(&command.key.tenant, command.agent, until).await?;
         }
         // Before it is accepted, so that no end is missed.
-        let mut ending = self.sessions.ending(&command.key);
-        // A task of its own: a caller that hangs up must not leave a command stored that nobody delivers.
-        let accepting = tokio::spawn({
-            let (dispatcher, command) = (self.clone(), command.clone());
-            async move { dispatcher.accept(command, place).await }
-        });
-        let accepted = accepting.await.map_err(|e| StoreError(e.to_string()))??;
-        match accepted {
+        let ending = self.sessions.ending(&command.key);
+        let (accepted, answer) = oneshot::channel();
+        // A task of its own: a caller that hangs up must not leave a command stored that nobody delivers, and a node
+        // that stops waits for its end whether somebody else does or not.
+        tokio::spawn(self.clone().carry(command.clone(), place, in_flight, accepted));
+        match answer.await.map_err(|_| StoreError("the node failed".to_owned()))?? {
             Accepted::Conflict => self.conflict(),
             Accepted::Known(entry) => self.repeated(entry, &command, until).await,
-            Accepted::New(entry) => {
-                let entry = self.wait(entry, &mut ending, until).await?;
-                if entry.end.is_none() {
-                    // Nobody waits for it any more, but a node that stops does.
-                    let left = self.clock.now().until(entry.exp);
-                    tokio::spawn(async move {
-                        let _in_flight = in_flight;
-                        let _ = timeout(left, ending.ended()).await;
-                    });
-                }
-                Ok(entry)
-            }
+            Accepted::New(entry) => Ok(self.wait(entry, ending, until).await?),
+        }
+    }
+
+    /// Accepts a command, says so, and stays until it has an end or its time is over.
+    async fn carry(
+        self,
+        command: NewCommand,
+        place: Option<Place>,
+        _in_flight: InFlight,
+        accepted: oneshot::Sender<Result<Accepted, StoreError>>,
+    ) {
+        let mut ending = self.sessions.ending(&command.key);
+        let left = self.clock.now().until(command.exp);
+        let result = self.accept(command, place).await;
+        let open = matches!(&result, Ok(Accepted::New(entry)) if entry.end.is_none());
+        // The caller may have gone.
+        let _ = accepted.send(result);
+        if open {
+            let _ = timeout(left, ending.ended()).await;
         }
     }
 
@@ -121,12 +136,16 @@ impl Dispatcher {
         Ok(accepted)
     }
 
-    /// Waits at most `wait` for the end of a command that was submitted before; `None` if there is no such command.
+    /// Waits at most `wait`, and not longer than the node stays, for the end of a command that was submitted before;
+    /// `None` if there is no such command.
     ///
     /// # Errors
     /// If the store does not answer.
     pub async fn follow(&self, key: &CommandKey, wait: Duration) -> Result<Option<Entry>, StoreError> {
-        self.end_of(key, self.until(wait)).await
+        match self.stopping.run_until_cancelled(self.end_of(key, self.until(wait))).await {
+            Some(found) => found,
+            None => self.ledger.get(key).await,
+        }
     }
 
     /// What is known of a command now.
@@ -166,51 +185,78 @@ impl Dispatcher {
         *self.in_flight.borrow()
     }
 
-    /// Where the agent is. If it was here a moment ago it is on its way back, and worth the caller's wait.
+    /// An agent that lost its connection a moment ago is on its way back, and worth the caller's wait.
     async fn return_of(&self, tenant: &TenantId, agent: AgentId, until: Instant) -> Result<Option<Place>, StoreError> {
+        let Some(left) = self.bus.may_return(tenant, agent).await? else { return Ok(None) };
+        let until = until.min(Instant::now() + left);
         loop {
             let arrival = self.sessions.arrival();
             if let Some(place) = self.bus.places(tenant, agent).await?.into_iter().next() {
                 return Ok(Some(place));
             }
-            if !self.bus.was_here(tenant, agent).await? || timeout_at(until, arrival).await.is_err() {
+            // It may arrive at another node.
+            let look = until.min(Instant::now() + LOOK_FOR_ARRIVAL);
+            if timeout_at(look, arrival).await.is_err() && look == until {
                 return Ok(None);
             }
         }
     }
 
-    async fn deliver(&self, place: Place, entry: Entry) -> Result<(), StoreError> {
-        let key = entry.key.clone();
-        let reason = match self.bus.deliver(place, entry).await? {
-            Delivery::Queued | Delivery::NoAnswer => return Ok(()),
-            Delivery::Busy => Undelivered::AgentBusy,
-            Delivery::Gone => Undelivered::NoAgent,
-        };
-        // The session never had it, so this node may speak for it.
-        if let Some(ended) = self.ledger.take_back(&key, place.session, reason, self.clock.now_ms()).await? {
-            self.metrics.ended(reason.as_str());
-            self.bus.tell(Notice::Ended(Box::new(ended))).await?;
+    /// Hands the command to its session, or to another one of its agent if that one has not got it.
+    async fn deliver(&self, mut place: Place, mut entry: Entry) -> Result<(), StoreError> {
+        let (key, agent) = (entry.key.clone(), entry.agent);
+        let mut tried = Vec::new();
+        loop {
+            let reason = match self.bus.deliver(place, entry.clone()).await? {
+                Delivery::Queued | Delivery::NoAnswer => return Ok(()),
+                Delivery::Busy => Undelivered::AgentBusy,
+                Delivery::Gone => Undelivered::NoAgent,
+            };
+            tried.push(place.session);
+            // Asked again: what was known of its sessions may be old.
+            let places = self.bus.places(&key.tenant, agent).await?;
+            let next = places.into_iter().find(|other| !tried.contains(&other.session));
+            if let Some(next) = next
+                && self.ledger.hand_over(&key, place.session, next.session).await?
+            {
+                entry.owner = Some(next.session);
+                place = next;
+                continue;
+            }
+            // No session ever had it, so this node may speak for it.
+            if let Some(ended) = self.ledger.take_back(&key, place.session, reason, self.clock.now_ms()).await? {
+                self.metrics.ended(reason.as_str());
+                self.bus.tell(Notice::Ended(Box::new(ended))).await?;
+            }
+            return Ok(());
         }
-        Ok(())
     }
 
     /// The command as it is stored, or with the end that it gets before `until`.
     async fn end_of(&self, key: &CommandKey, until: Instant) -> Result<Option<Entry>, StoreError> {
-        let mut ending = self.sessions.ending(key);
+        let ending = self.sessions.ending(key);
         match self.ledger.get(key).await? {
-            Some(entry) => self.wait(entry, &mut ending, until).await.map(Some),
+            Some(entry) => self.wait(entry, ending, until).await.map(Some),
             None => Ok(None),
         }
     }
 
-    async fn wait(&self, entry: Entry, ending: &mut Ending, until: Instant) -> Result<Entry, StoreError> {
+    async fn wait(&self, entry: Entry, mut ending: Ending, until: Instant) -> Result<Entry, StoreError> {
         if entry.end.is_some() {
             return Ok(entry);
         }
-        match timeout_at(until, ending.ended()).await {
-            Ok(ended) => Ok(ended),
-            // Word of its end may have been lost; the ledger has it.
-            Err(_) => Ok(self.ledger.get(&entry.key).await?.unwrap_or(entry)),
+        loop {
+            let look = until.min(Instant::now() + LOOK_AGAIN);
+            match timeout_at(look, ending.ended()).await {
+                Ok(ended) => return Ok(ended),
+                // Word of its end may have been lost; the ledger has it.
+                Err(_) => {
+                    let entry = self.ledger.get(&entry.key).await?.unwrap_or_else(|| entry.clone());
+                    if entry.end.is_some() || Instant::now() >= until {
+                        return Ok(entry);
+                    }
+                }
+            }
         }
     }
 }

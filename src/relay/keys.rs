@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
+
 use super::StoreError;
+use super::bus::Guard;
+use super::ledger::Entry;
 use super::registry::{AgentRecord, PortalRecord, Registry};
 use crate::clock::Clock;
 use crate::protocol::api::AgentStatus;
@@ -122,5 +126,16 @@ impl Keys {
             return Err(Refused::ForeignTenant);
         }
         Ok(command)
+    }
+}
+
+#[async_trait]
+impl Guard for Keys {
+    async fn is_genuine(&self, entry: &Entry) -> bool {
+        let Some(jws) = &entry.jws else { return false };
+        let Ok(Some(portal)) = self.registry.portal(&entry.key.portal).await else { return false };
+        let granted = portal.tenants.contains(&entry.key.tenant);
+        self.command(jws, &portal, &entry.key.tenant)
+            .is_ok_and(|command| granted && command.jti == entry.key.command && command.aud == entry.agent)
     }
 }

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
-use super::ids::SessionId;
+use super::ids::{NodeId, SessionId};
 use crate::clock::UnixTime;
 use crate::protocol::api::{CommandState, CommandView, Milestones};
 use crate::protocol::ids::{AgentId, CommandId, PortalId, TenantId};
@@ -93,6 +93,8 @@ pub struct NewCommand {
     pub exp: UnixTime,
     /// W3C Trace Context of the request that brought it.
     pub traceparent: String,
+    /// The node where somebody waits for its end.
+    pub origin: NodeId,
 }
 
 /// What is to happen with a command that comes in; stored with it, before the first byte is written to a socket.
@@ -119,6 +121,9 @@ pub struct Entry {
     pub exp: UnixTime,
     /// W3C Trace Context of the request that brought it.
     pub traceparent: String,
+    /// The node where somebody waits for its end; unknown if only the outcome came.
+    #[serde(default)]
+    pub origin: Option<NodeId>,
     /// The session that is to deliver it, and that alone may still say "nothing was written".
     pub owner: Option<SessionId>,
     /// How often it was handed to a session.
@@ -220,6 +225,13 @@ pub trait Ledger: Send + Sync + 'static {
     /// may have been written before, so nobody can take them back any more.
     async fn take_over(&self, tenant: &TenantId, agent: AgentId, session: SessionId) -> Result<Vec<Entry>, StoreError>;
 
+    /// Every command of this agent that has no end, oldest first.
+    async fn open(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Entry>, StoreError>;
+
+    /// Gives a command that `from` has certainly not written to another session of its agent, as if that had been its
+    /// owner from the start. Whether it was still so.
+    async fn hand_over(&self, key: &CommandKey, from: SessionId, to: SessionId) -> Result<bool, StoreError>;
+
     /// Says that nothing was written and nothing will be: only its owner may, and only at the first attempt. The
     /// command with that end, if it was so.
     async fn take_back(
@@ -243,6 +255,6 @@ pub trait Ledger: Send + Sync + 'static {
         now_ms: u64,
     ) -> Result<Concluded, StoreError>;
 
-    /// Forgets what has been kept long enough; how many.
-    async fn purge(&self, now: UnixTime) -> Result<usize, StoreError>;
+    /// Forgets some of what has been kept long enough; whether there may be more.
+    async fn purge(&self, now: UnixTime) -> Result<bool, StoreError>;
 }

@@ -4,12 +4,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,9 +31,11 @@ use crate::clock::{Clock, Random};
 use crate::host;
 use crate::protocol::frame::CloseReason;
 use crate::protocol::ids::ObjectId;
-use crate::storage::{DatabaseError, FileError};
+use crate::storage::{Database, DatabaseError, FileError};
 use crate::telemetry::metrics::{Metrics, MetricsError};
 
+/// Sockets and requests are given this long to hear that it is over.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// How often what has been kept long enough is forgotten.
 const PURGE_EVERY: Duration = Duration::from_secs(60);
 /// A draining node's agents come back after at most this long, each at a time of its own.
@@ -68,6 +71,7 @@ pub struct Node {
     public: Public,
     drain: Arc<Notify>,
     drain_timeout: Duration,
+    store_failed: Shared<BoxFuture<'static, DatabaseError>>,
     background: CancellationToken,
     listening: CancellationToken,
     listeners: Vec<JoinHandle<()>>,
@@ -98,9 +102,10 @@ impl Node {
         let listener = listener::bind("listen", config.listen).await?;
         let ops_listener = listener::bind("ops_listen", config.ops_listen).await?;
         let Store::Embedded = config.store;
-        let registry: Arc<dyn Registry> =
-            Arc::new(EmbeddedRegistry::open(&config.data_dir.join("registry.redb")).await?);
-        let ledger: Arc<dyn Ledger> = Arc::new(EmbeddedLedger::open(&config.data_dir.join("ledger.redb")).await?);
+        let registry = EmbeddedRegistry::open(&config.data_dir.join("registry.redb")).await?;
+        let ledger = EmbeddedLedger::open(&config.data_dir.join("ledger.redb")).await?;
+        let store_failed = first_failure(registry.database(), ledger.database());
+        let (registry, ledger): (Arc<dyn Registry>, Arc<dyn Ledger>) = (Arc::new(registry), Arc::new(ledger));
         let node = NodeId(ObjectId::new(&*clock, &*random));
         let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new(node, Arc::clone(&clock)));
         let sessions = Arc::new(Sessions::default());
@@ -118,12 +123,20 @@ impl Node {
             heartbeat: config.heartbeat(),
             hello_timeout: Duration::from_secs(config.session.hello_timeout_seconds),
         });
+        let stopping = CancellationToken::new();
         let public = Public {
             keys: Keys::new(registry, Arc::clone(&clock), &config.public_url),
-            dispatcher: Dispatcher::new(Arc::clone(&ledger), bus, sessions, Arc::clone(&clock), metrics),
+            dispatcher: Dispatcher::new(
+                Arc::clone(&ledger),
+                bus,
+                sessions,
+                Arc::clone(&clock),
+                metrics,
+                stopping.clone(),
+            ),
             services,
             sockets: TaskTracker::new(),
-            draining: Arc::new(AtomicBool::new(false)),
+            stopping,
         };
         let drain = Arc::new(Notify::new());
         let (background, listening) = (CancellationToken::new(), CancellationToken::new());
@@ -134,11 +147,11 @@ impl Node {
         tokio::spawn(background.clone().run_until_cancelled_owned(certificate.clone().watch()));
         tokio::spawn(background.clone().run_until_cancelled_owned(purge(ledger, clock)));
         let listeners = vec![
-            tokio::spawn(listener::serve(listener, Some(certificate), router, listening.clone(), drain_timeout)),
-            tokio::spawn(listener::serve(ops_listener, None, ops, listening.clone(), Duration::from_secs(1))),
+            tokio::spawn(listener::serve(listener, Some(certificate), router, listening.clone())),
+            tokio::spawn(listener::serve(ops_listener, None, ops, listening.clone())),
         ];
         tracing::info!(listen = %public_addr, ops_listen = %ops_addr, public_url = config.public_url, "the node is up");
-        Ok(Self { public_addr, ops_addr, public, drain, drain_timeout, background, listening, listeners })
+        Ok(Self { public_addr, ops_addr, public, drain, drain_timeout, store_failed, background, listening, listeners })
     }
 
     /// Where agents and portals connect.
@@ -158,41 +171,61 @@ impl Node {
         self.drain.notified().await;
     }
 
-    /// Stops: no new commands, agents told to go, commands in flight given their time, then everything closed.
+    /// Resolves if the node can't go on: its store has failed for good.
+    pub async fn failed(&self) -> DatabaseError {
+        self.store_failed.clone().await
+    }
+
+    /// Stops, within the configured time: no new commands, agents told to go, commands in flight given their time, then
+    /// everything closed.
     pub async fn stop(self) {
         let deadline = Instant::now() + self.drain_timeout;
-        self.public.draining.store(true, Ordering::Relaxed);
-        let sessions = &self.public.services.sessions;
+        let (public, sessions) = (&self.public, &self.public.services.sessions);
+        public.stopping.cancel();
         let close_after_ms = u32::try_from(self.drain_timeout.as_millis()).unwrap_or(u32::MAX);
         for (session, ..) in sessions.list() {
-            let mut byte = [0; 4];
-            self.public.services.random.fill(&mut byte);
-            let reconnect_after_ms = u32::from_be_bytes(byte) % RECONNECT_SPREAD_MS;
+            let mut bytes = [0; 4];
+            public.services.random.fill(&mut bytes);
+            let reconnect_after_ms = u32::from_be_bytes(bytes) % RECONNECT_SPREAD_MS;
             sessions.order(session, Order::GoAway { reconnect_after_ms, close_after_ms });
         }
-        // Requests in flight end first: their answers come over the sessions. New connections are still accepted, and
-        // told that the node is stopping.
-        if timeout_at(deadline, self.public.dispatcher.idle()).await.is_err() {
-            tracing::warn!(commands = self.public.dispatcher.in_flight(), "commands were still in flight at the end");
+        // Outcomes come over the sessions, so these stay until then. New connections are told that the node is stopping.
+        if timeout_at(deadline, public.dispatcher.idle()).await.is_err() {
+            tracing::warn!(commands = public.dispatcher.in_flight(), "commands were still in flight at the end");
         }
-        for (session, ..) in sessions.list() {
-            sessions.order(session, Order::Close(CloseReason::Drain));
-        }
-        self.public.sockets.close();
-        let close_by = Instant::now() + Duration::from_secs(3);
-        tokio::select! {
-            () = self.public.sockets.wait() => {}
-            () = sleep_until(close_by) => tracing::warn!("sockets were still open at the end"),
+        sessions.close_all(CloseReason::Drain);
+        public.sockets.close();
+        let farewell = Instant::now() + FAREWELL;
+        if timeout_at(farewell, public.sockets.wait()).await.is_err() {
+            tracing::warn!("sockets were still open at the end");
         }
         self.listening.cancel();
-        for listener in self.listeners {
-            if let Err(error) = listener.await {
-                tracing::error!(%error, "a listener ended badly");
+        for mut listener in self.listeners {
+            match timeout_at(farewell, &mut listener).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "a listener ended badly"),
+                Err(_) => {
+                    tracing::warn!("requests were still in flight at the end");
+                    listener.abort();
+                }
             }
         }
         self.background.cancel();
         tracing::info!("the node is down");
     }
+}
+
+/// Resolves when one of the files can't be written any more.
+fn first_failure(one: &Database, other: &Database) -> Shared<BoxFuture<'static, DatabaseError>> {
+    let (one, other) = (one.failure(), other.failure());
+    async move {
+        tokio::select! {
+            error = one => error,
+            error = other => error,
+        }
+    }
+    .boxed()
+    .shared()
 }
 
 fn certificate(config: &Config, dev_tls: bool) -> Result<Certificate, StartError> {
@@ -227,8 +260,15 @@ async fn purge(ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) {
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         due.tick().await;
-        if let Err(error) = ledger.purge(clock.now()).await {
-            tracing::error!(%error, "old commands could not be forgotten");
+        loop {
+            match ledger.purge(clock.now()).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::error!(%error, "old commands could not be forgotten");
+                    break;
+                }
+            }
         }
     }
 }

@@ -193,6 +193,7 @@ pub trait Registry: Send + Sync + 'static {
 
     /// Everything.
     async fn export(&self) -> Result<Snapshot, StoreError>;
-    /// Adds everything that is not there yet, and lets tombstones win over what is there.
-    async fn import(&self, snapshot: Snapshot) -> Result<(), StoreError>;
+    /// Adds everything that is not there yet, and lets tombstones win over what is there. The agents that are revoked
+    /// by that, and were not before.
+    async fn import(&self, snapshot: Snapshot) -> Result<Vec<(TenantId, AgentId)>, StoreError>;
 }

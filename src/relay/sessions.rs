@@ -26,6 +26,8 @@ pub enum Order {
         /// When this session closes.
         close_after_ms: u32,
     },
+    /// Look what may have been missed.
+    Reconcile,
     /// Close now.
     Close(CloseReason),
 }
@@ -42,14 +44,22 @@ pub struct Mailbox {
 struct Handle {
     tenant: TenantId,
     agent: AgentId,
-    deliveries: mpsc::Sender<Box<Entry>>,
+    /// Gone when the agent is leaving.
+    deliveries: Option<mpsc::Sender<Box<Entry>>>,
     orders: mpsc::Sender<Order>,
+}
+
+#[derive(Default)]
+struct Open {
+    handles: HashMap<SessionId, Handle>,
+    /// No session opens any more.
+    closing: bool,
 }
 
 /// All sessions of this node, by id.
 #[derive(Default)]
 pub struct Sessions {
-    open: Mutex<HashMap<SessionId, Handle>>,
+    open: Mutex<Open>,
     ending: Mutex<HashMap<CommandKey, watch::Sender<Option<Entry>>>>,
     arrived: Notify,
 }
@@ -66,7 +76,7 @@ pub struct Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        lock(&self.sessions.open).remove(&self.session);
+        lock(&self.sessions.open).handles.remove(&self.session);
     }
 }
 
@@ -74,20 +84,20 @@ impl Drop for Registered {
 pub struct Ending {
     sessions: Arc<Sessions>,
     key: CommandKey,
-    end: watch::Receiver<Option<Entry>>,
+    end: Option<watch::Receiver<Option<Entry>>>,
 }
 
 impl Ending {
     /// Resolves with the command as it ended, if this node hears of that after the subscription was made.
     pub async fn ended(&mut self) -> Entry {
-        loop {
-            if let Some(entry) = self.end.borrow_and_update().clone() {
-                return entry;
-            }
-            if self.end.changed().await.is_err() {
-                // Its sender goes only after its last receiver.
-                std::future::pending::<()>().await;
-            }
+        let found = match &mut self.end {
+            Some(end) => end.wait_for(Option::is_some).await.ok().and_then(|entry| entry.clone()),
+            None => None,
+        };
+        match found {
+            Some(entry) => entry,
+            // Its sender goes only after its last receiver.
+            None => std::future::pending().await,
         }
     }
 }
@@ -95,29 +105,40 @@ impl Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         let mut ending = lock(&self.sessions.ending);
-        if ending.get(&self.key).is_some_and(|end| end.receiver_count() <= 1) {
+        // Under the lock, so that of two that go together the second sees that it is the last.
+        drop(self.end.take());
+        if ending.get(&self.key).is_some_and(|end| end.receiver_count() == 0) {
             ending.remove(&self.key);
         }
     }
 }
 
 impl Sessions {
-    /// Registers a session, and gives its task the receiving ends.
+    /// Registers a session, and gives its task the receiving ends; nothing after [`Self::close_all`].
     #[must_use]
-    pub fn register(self: &Arc<Self>, session: SessionId, tenant: &TenantId, agent: AgentId) -> (Registered, Mailbox) {
+    pub fn register(
+        self: &Arc<Self>,
+        session: SessionId,
+        tenant: &TenantId,
+        agent: AgentId,
+    ) -> Option<(Registered, Mailbox)> {
         let (deliveries, delivery_queue) = mpsc::channel(MAILBOX);
         let (orders, order_queue) = mpsc::channel(ORDERS);
-        let handle = Handle { tenant: tenant.clone(), agent, deliveries, orders };
-        lock(&self.open).insert(session, handle);
+        let handle = Handle { tenant: tenant.clone(), agent, deliveries: Some(deliveries), orders };
+        let mut open = lock(&self.open);
+        if open.closing {
+            return None;
+        }
+        open.handles.insert(session, handle);
         let registered = Registered { sessions: Arc::clone(self), session };
-        (registered, Mailbox { deliveries: delivery_queue, orders: order_queue })
+        Some((registered, Mailbox { deliveries: delivery_queue, orders: order_queue }))
     }
 
     /// Subscribes to the end of a command: what ends after this call is not missed.
     #[must_use]
     pub fn ending(self: &Arc<Self>, key: &CommandKey) -> Ending {
         let end = lock(&self.ending).entry(key.clone()).or_insert_with(|| watch::Sender::new(None)).subscribe();
-        Ending { sessions: Arc::clone(self), key: key.clone(), end }
+        Ending { sessions: Arc::clone(self), key: key.clone(), end: Some(end) }
     }
 
     /// Resolves when some agent has opened a session, at some time after the future was made.
@@ -128,12 +149,29 @@ impl Sessions {
     /// Every session of this node: its id, its tenant, its agent.
     #[must_use]
     pub fn list(&self) -> Vec<(SessionId, TenantId, AgentId)> {
-        lock(&self.open).iter().map(|(id, handle)| (*id, handle.tenant.clone(), handle.agent)).collect()
+        lock(&self.open).handles.iter().map(|(id, handle)| (*id, handle.tenant.clone(), handle.agent)).collect()
+    }
+
+    /// Takes no more commands for this session; orders still reach it.
+    pub fn leave(&self, session: SessionId) {
+        if let Some(handle) = lock(&self.open).handles.get_mut(&session) {
+            handle.deliveries = None;
+        }
+    }
+
+    /// Closes every session, and lets none open any more.
+    pub fn close_all(&self, reason: CloseReason) {
+        let mut open = lock(&self.open);
+        open.closing = true;
+        for handle in open.handles.values() {
+            // A full queue means that it is closing already.
+            let _ = handle.orders.try_send(Order::Close(reason));
+        }
     }
 
     /// Tells one session; whether it is here.
     pub fn order(&self, session: SessionId, order: Order) -> bool {
-        lock(&self.open).get(&session).is_some_and(|handle| {
+        lock(&self.open).handles.get(&session).is_some_and(|handle| {
             // A full queue means that it is closing already.
             let _ = handle.orders.try_send(order);
             true
@@ -143,7 +181,9 @@ impl Sessions {
 
 impl Inbox for Sessions {
     fn deliver(&self, session: SessionId, entry: Entry) -> Delivery {
-        match lock(&self.open).get(&session).map(|handle| handle.deliveries.try_send(Box::new(entry))) {
+        let open = lock(&self.open);
+        let deliveries = open.handles.get(&session).and_then(|handle| handle.deliveries.as_ref());
+        match deliveries.map(|deliveries| deliveries.try_send(Box::new(entry))) {
             Some(Ok(())) => Delivery::Queued,
             Some(Err(mpsc::error::TrySendError::Full(_))) => Delivery::Busy,
             Some(Err(mpsc::error::TrySendError::Closed(_))) | None => Delivery::Gone,
@@ -164,10 +204,17 @@ impl Inbox for Sessions {
                     }
                 }
             }
-            Notice::Displaced(session) => {
-                self.order(session, Order::Close(CloseReason::Displaced));
+            Notice::Displaced(place) => {
+                self.order(place.session, Order::Close(CloseReason::Displaced));
             }
             Notice::Arrived(..) => self.arrived.notify_waiters(),
         }
+    }
+
+    fn reconcile(&self) {
+        for (session, ..) in self.list() {
+            self.order(session, Order::Reconcile);
+        }
+        self.arrived.notify_waiters();
     }
 }

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use redb::{ReadTransaction, ReadableDatabase, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 /// How many writes share a commit at the most.
 const GROUP: usize = 64;
@@ -71,6 +72,8 @@ struct Open {
     path: PathBuf,
     queue: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
+    /// Cancelled when nothing can be written any more.
+    failed: CancellationToken,
 }
 
 impl Drop for Open {
@@ -129,12 +132,13 @@ impl Database {
         })?;
         let file = Arc::new(file);
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let writes_to = Arc::clone(&file);
+        let (writes_to, failed) = (Arc::clone(&file), CancellationToken::new());
+        let guard = failed.clone();
         let writer = std::thread::Builder::new()
             .name("commit".to_owned())
-            .spawn(move || commit_in_groups(&writes_to, jobs))
+            .spawn(move || commit_in_groups(&writes_to, jobs, &guard))
             .map_err(|e| DatabaseError::Open { path: owned.clone(), detail: e.to_string() })?;
-        Ok(Self { open: Arc::new(Open { file, path: owned, queue: Some(queue), writer: Some(writer) }) })
+        Ok(Self { open: Arc::new(Open { file, path: owned, queue: Some(queue), writer: Some(writer), failed }) })
     }
 
     /// Opens the file, or makes it if it is missing.
@@ -152,6 +156,15 @@ impl Database {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.open.path
+    }
+
+    /// Resolves when nothing can be written any more, until the file is opened again: the disk has failed, or is full.
+    pub fn failure(&self) -> impl Future<Output = DatabaseError> + Send + 'static {
+        let (failed, path) = (self.open.failed.clone(), self.open.path.clone());
+        async move {
+            failed.cancelled().await;
+            DatabaseError::Failed { path, detail: "it can't be written any more; is the disk full?".to_owned() }
+        }
     }
 
     fn failed(&self, detail: impl ToString) -> DatabaseError {
@@ -208,15 +221,23 @@ impl std::fmt::Debug for Database {
     }
 }
 
-fn commit_in_groups(file: &redb::Database, mut jobs: mpsc::Receiver<Job>) {
+fn commit_in_groups(file: &redb::Database, mut jobs: mpsc::Receiver<Job>, failed: &CancellationToken) {
+    // Cancelled by a panic, too.
+    let broken = failed.clone().drop_guard();
     let mut group = Vec::with_capacity(GROUP);
     while jobs.blocking_recv_many(&mut group, GROUP) > 0 {
         match commit(file, group.drain(..)) {
             Ok(answers) => answers.into_iter().for_each(|answer| answer()),
-            // The callers see their reply dropped.
-            Err(error) => tracing::error!(%error, "a commit failed"),
+            // The callers see their reply dropped. redb takes no more writes after one that failed on disk.
+            Err(error) => {
+                tracing::error!(%error, "a commit failed");
+                if matches!(error, redb::Error::Io(_) | redb::Error::PreviousIo | redb::Error::LockPoisoned(_)) {
+                    return;
+                }
+            }
         }
     }
+    broken.disarm();
 }
 
 fn commit(file: &redb::Database, jobs: impl Iterator<Item = Job>) -> Result<Vec<Answer>, redb::Error> {

@@ -87,9 +87,15 @@ mod tests {
             "",
             "00-0-0-01",
             "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
             "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-+bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
         ] {
-            assert_ne!(TraceContext::from_header(Some(bad), &System).to_string(), bad);
+            assert_eq!(bad.parse::<TraceContext>(), Err(InvalidTraceparent), "{bad:?}");
+            let started = TraceContext::from_header(Some(bad), &System).to_string();
+            assert!(started.parse::<TraceContext>().is_ok(), "{started}");
         }
     }
 }

@@ -6,7 +6,7 @@ use writeback_relay::protocol::command::Subject;
 use writeback_relay::protocol::outcome::Code;
 use writeback_relay::protocol::password::Password;
 
-use super::{NEW, OLD, config, directory, password, refused, unavailable, upn};
+use super::{NEW, OLD, config, directory, in_time, password, refused, unavailable, upn};
 use crate::support::samba::{Ou, dc};
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn an_account_that_moves_after_it_was_found_is_still_the_same() {
     let user = dc().create_user("nomad", Ou::Other, OLD).await;
     let account = directory.find(&upn(&user.upn)).await.unwrap();
     dc().move_to(&user, Ou::Staff).await;
-    directory.reset_password(&account, &password(NEW), Default::default()).await.unwrap();
+    directory.reset_password(&account, &password(NEW), Default::default(), &in_time()).await.unwrap();
     assert!(directory.pwd_last_set(&account).await.unwrap() > account.pwd_last_set);
     let new: Password = password(NEW);
     let check = directory.try_password(&account, &new).await.unwrap();

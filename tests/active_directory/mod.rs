@@ -1,13 +1,15 @@
 //! The agent's Active Directory against a real domain controller.
 
 mod account;
+mod deadline;
 mod password_check;
 mod reset;
 mod transport;
 mod trouble;
 
-use writeback_relay::agent::directory::DirectoryError;
 use writeback_relay::agent::directory::active_directory::{ActiveDirectory, Config};
+use writeback_relay::agent::directory::{Deadline, DirectoryError};
+use writeback_relay::clock::{System, UnixTime};
 use writeback_relay::protocol::command::Subject;
 use writeback_relay::protocol::outcome::Code;
 use writeback_relay::protocol::password::Password;
@@ -44,6 +46,11 @@ fn upn(text: &str) -> Subject {
 
 fn password(text: &str) -> Password {
     Password::new(text.to_owned()).unwrap()
+}
+
+/// Of a write that is never too late.
+fn in_time() -> Deadline {
+    Deadline::new(UnixTime(i64::MAX), System::clock())
 }
 
 #[track_caller]

@@ -4,7 +4,7 @@ use writeback_relay::agent::directory::{Account, Directory};
 use writeback_relay::protocol::command::{Options, Subject};
 use writeback_relay::protocol::outcome::Code;
 
-use super::{NEW, OLD, directory, password, refused, upn};
+use super::{NEW, OLD, directory, in_time, password, refused, upn};
 use crate::support::samba::{Ou, User, dc};
 
 const UNLOCK: Options = Options { unlock: true, force_change_at_next_logon: false, enforce_history: false };
@@ -30,7 +30,7 @@ async fn after_a_reset_by_upn_only_the_new_password_logs_on() {
     let (directory, user) = (directory(), dc().create_user("rita", Ou::Staff, OLD).await);
     assert_logs_on(&user, OLD).await;
     let account = directory.find(&upn(&user.upn)).await.unwrap();
-    directory.reset_password(&account, &password(NEW), Options::default()).await.unwrap();
+    directory.reset_password(&account, &password(NEW), Options::default(), &in_time()).await.unwrap();
     assert_only_the_new_password_logs_on(&user).await;
     assert!(directory.pwd_last_set(&account).await.unwrap() > account.pwd_last_set);
 }
@@ -39,7 +39,7 @@ async fn after_a_reset_by_upn_only_the_new_password_logs_on() {
 async fn after_a_reset_by_guid_only_the_new_password_logs_on() {
     let (directory, user) = (directory(), dc().create_user("gus", Ou::Staff, OLD).await);
     let account = directory.find(&Subject::ObjectGuid(user.guid)).await.unwrap();
-    directory.reset_password(&account, &password(NEW), Options::default()).await.unwrap();
+    directory.reset_password(&account, &password(NEW), Options::default(), &in_time()).await.unwrap();
     assert_only_the_new_password_logs_on(&user).await;
 }
 
@@ -49,7 +49,7 @@ async fn passwords_of_any_script_log_on_as_they_are() {
     let account = account(&user).await;
     let longest = format!("Aa1!{}", "ß".repeat(252));
     for new in ["Pässwörd-日本語-1A", "Emoji-😀-𝔘nicode-1", " \"quoted\" and Sp4ces ", &longest] {
-        directory().reset_password(&account, &password(new), Options::default()).await.unwrap();
+        directory().reset_password(&account, &password(new), Options::default(), &in_time()).await.unwrap();
         assert_eq!(dc().bind(&user.upn, new).await, Ok(()), "{new}");
     }
 }
@@ -59,7 +59,7 @@ async fn a_password_against_the_policy_is_refused_and_the_old_one_stays() {
     let user = dc().create_user("paula", Ou::Staff, OLD).await;
     let account = account(&user).await;
     for (weak, why) in [("Ab1!", "too short"), ("aaaaaaaaaaaaaa", "complexity")] {
-        let answer = directory().reset_password(&account, &password(weak), Options::default()).await;
+        let answer = directory().reset_password(&account, &password(weak), Options::default(), &in_time()).await;
         let (code, detail) = refused(answer);
         assert_eq!(code, Code::PasswordPolicy, "{detail}");
         assert!(detail.contains(why) && !detail.contains(weak), "{detail}");
@@ -70,7 +70,8 @@ async fn a_password_against_the_policy_is_refused_and_the_old_one_stays() {
 #[tokio::test]
 async fn outside_the_delegated_unit_the_right_is_missing() {
     let user = dc().create_user("otto", Ou::Other, OLD).await;
-    let answer = directory().reset_password(&account(&user).await, &password(NEW), Options::default()).await;
+    let answer =
+        directory().reset_password(&account(&user).await, &password(NEW), Options::default(), &in_time()).await;
     assert_eq!(refused(answer).0, Code::InsufficientRights);
     assert_eq!(dc().bind(&user.upn, OLD).await, Ok(()));
 }
@@ -80,7 +81,7 @@ async fn with_unlock_a_locked_account_logs_on() {
     let user = dc().create_user("leo", Ou::Staff, OLD).await;
     let account = account(&user).await;
     dc().lock(&user).await;
-    directory().reset_password(&account, &password(NEW), UNLOCK).await.unwrap();
+    directory().reset_password(&account, &password(NEW), UNLOCK, &in_time()).await.unwrap();
     assert_logs_on(&user, NEW).await;
 }
 
@@ -89,7 +90,7 @@ async fn without_unlock_a_locked_account_stays_locked() {
     let user = dc().create_user("lea", Ou::Staff, OLD).await;
     let account = account(&user).await;
     dc().lock(&user).await;
-    directory().reset_password(&account, &password(NEW), Options::default()).await.unwrap();
+    directory().reset_password(&account, &password(NEW), Options::default(), &in_time()).await.unwrap();
     assert_eq!(dc().bind(&user.upn, NEW).await, Err("775".to_owned()));
 }
 
@@ -97,7 +98,7 @@ async fn without_unlock_a_locked_account_stays_locked() {
 async fn with_force_change_the_next_logon_demands_another_password() {
     let (directory, user) = (directory(), dc().create_user("fay", Ou::Staff, OLD).await);
     let account = account(&user).await;
-    directory.reset_password(&account, &password(NEW), FORCE).await.unwrap();
+    directory.reset_password(&account, &password(NEW), FORCE, &in_time()).await.unwrap();
     assert_eq!(dc().bind(&user.upn, NEW).await, Err("773".to_owned()));
     assert_eq!(directory.pwd_last_set(&account).await.unwrap(), 0);
 }
@@ -107,7 +108,7 @@ async fn a_refused_reset_unlocks_nothing() {
     let user = dc().create_user("lou", Ou::Staff, OLD).await;
     let account = account(&user).await;
     dc().lock(&user).await;
-    let answer = directory().reset_password(&account, &password("short"), UNLOCK).await;
+    let answer = directory().reset_password(&account, &password("short"), UNLOCK, &in_time()).await;
     assert_eq!(refused(answer).0, Code::PasswordPolicy);
     assert_eq!(dc().bind(&user.upn, OLD).await, Err("775".to_owned()));
 }
@@ -116,7 +117,7 @@ async fn a_refused_reset_unlocks_nothing() {
 async fn history_can_not_be_asked_for_yet() {
     let user = dc().create_user("hal", Ou::Staff, OLD).await;
     let options = Options { enforce_history: true, ..Options::default() };
-    let answer = directory().reset_password(&account(&user).await, &password(NEW), options).await;
+    let answer = directory().reset_password(&account(&user).await, &password(NEW), options, &in_time()).await;
     assert_eq!(refused(answer).0, Code::Unsupported);
     assert_eq!(dc().bind(&user.upn, OLD).await, Ok(()));
 }
@@ -127,7 +128,7 @@ async fn resets_at_the_same_time_share_a_connection_and_all_succeed() {
     let resets = (0..8).map(async |_| {
         let user = dc().create_user("many", Ou::Staff, OLD).await;
         let account = directory.find(&upn(&user.upn)).await.unwrap();
-        directory.reset_password(&account, &password(NEW), Options::default()).await.unwrap();
+        directory.reset_password(&account, &password(NEW), Options::default(), &in_time()).await.unwrap();
         assert_eq!(dc().bind(&user.upn, NEW).await, Ok(()));
     });
     futures_util::future::join_all(resets).await;

@@ -3,7 +3,7 @@
 use writeback_relay::agent::directory::Directory;
 use writeback_relay::agent::directory::active_directory::{ActiveDirectory, Config};
 
-use super::{NEW, OLD, config, password, unavailable, upn};
+use super::{NEW, OLD, config, in_time, password, unavailable, upn};
 use crate::support::proxy::Proxy;
 use crate::support::samba::{Ou, dc};
 
@@ -18,7 +18,7 @@ async fn a_reset_works_over_starttls() {
     let directory = ActiveDirectory::new(&config).unwrap();
     let user = dc().create_user("stella", Ou::Staff, OLD).await;
     let account = directory.find(&upn(&user.upn)).await.unwrap();
-    directory.reset_password(&account, &password(NEW), Default::default()).await.unwrap();
+    directory.reset_password(&account, &password(NEW), Default::default(), &in_time()).await.unwrap();
     assert_eq!(dc().bind(&user.upn, NEW).await, Ok(()));
 }
 

@@ -7,17 +7,17 @@ use writeback_relay::protocol::api::PreflightState::{Failed, Ok as Green, Warnin
 use writeback_relay::protocol::command::Options;
 use writeback_relay::storage::PrivateFile;
 
-use super::{NEW, OLD, config, directory, password, unavailable, uncertain, upn};
+use super::{NEW, OLD, config, directory, in_time, password, unavailable, uncertain, upn};
 use crate::support::proxy::{Mode, Proxy};
 use crate::support::samba::{Ou, dc};
 
 const PLAIN: Options = Options { unlock: false, force_change_at_next_logon: false, enforce_history: false };
 
 /// One question before the write: the account, as it is now.
-const UP_TO_THE_WRITE: usize = 1;
+pub(super) const UP_TO_THE_WRITE: usize = 1;
 
 /// Short patience, and a proxy on the way.
-async fn behind_a_proxy() -> (Proxy, Config) {
+pub(super) async fn behind_a_proxy() -> (Proxy, Config) {
     let proxy = Proxy::start(dc().ldaps_address()).await;
     let mut config = config();
     config.url = vec![format!("ldaps://localhost:{}", proxy.port())];
@@ -33,7 +33,7 @@ async fn no_answer_to_the_write_is_uncertain_and_the_truth_can_be_found_out() {
         let user = dc().create_user("una", Ou::Staff, OLD).await;
         let account = directory.find(&upn(&user.upn)).await.unwrap();
         proxy.set(trouble);
-        let error = uncertain(directory.reset_password(&account, &password(NEW), PLAIN).await);
+        let error = uncertain(directory.reset_password(&account, &password(NEW), PLAIN, &in_time()).await);
         assert!(error.contains(&account.controller) && !error.contains(NEW), "{trouble:?}: {error}");
         proxy.all_closed().await; // the doubtful connection is not used again
         proxy.set(Mode::Pass);
@@ -50,7 +50,7 @@ async fn trouble_before_the_write_leaves_the_old_password_and_says_so() {
         let user = dc().create_user("uma", Ou::Staff, OLD).await;
         let account = directory.find(&upn(&user.upn)).await.unwrap();
         proxy.set(trouble);
-        let error = unavailable(directory.reset_password(&account, &password(NEW), PLAIN).await);
+        let error = unavailable(directory.reset_password(&account, &password(NEW), PLAIN, &in_time()).await);
         assert!(error.contains(&account.controller), "{trouble:?}: {error}");
         assert_eq!(dc().bind(&user.upn, OLD).await, Ok(()), "{trouble:?}");
     }
@@ -68,7 +68,7 @@ async fn a_write_never_goes_to_another_controller_than_the_accounts_own() {
     proxy.all_closed().await;
     // Finding an account may go on to the next one, which is connected from here on.
     assert!(directory.find(&upn(&user.upn)).await.unwrap().controller.starts_with("127."));
-    unavailable(directory.reset_password(&account, &password(NEW), PLAIN).await);
+    unavailable(directory.reset_password(&account, &password(NEW), PLAIN, &in_time()).await);
     unavailable(directory.pwd_last_set(&account).await);
     unavailable(directory.try_password(&account, &password(OLD)).await);
     assert_eq!(dc().bind(&user.upn, OLD).await, Ok(()));
@@ -83,7 +83,7 @@ async fn a_connection_that_was_closed_while_idle_is_replaced() {
     proxy.set(Mode::Cut);
     proxy.all_closed().await;
     proxy.set(Mode::Pass);
-    directory.reset_password(&account, &password(NEW), PLAIN).await.unwrap();
+    directory.reset_password(&account, &password(NEW), PLAIN, &in_time()).await.unwrap();
     assert_eq!(dc().bind(&user.upn, NEW).await, Ok(()));
 }
 
@@ -94,7 +94,7 @@ async fn a_connection_that_a_firewall_forgot_is_replaced() {
     let user = dc().create_user("fiona", Ou::Staff, OLD).await;
     let account = directory.find(&upn(&user.upn)).await.unwrap();
     proxy.set(Mode::HoldOpen);
-    directory.reset_password(&account, &password(NEW), PLAIN).await.unwrap();
+    directory.reset_password(&account, &password(NEW), PLAIN, &in_time()).await.unwrap();
     assert_eq!(dc().bind(&user.upn, NEW).await, Ok(()));
 }
 
@@ -125,7 +125,7 @@ async fn an_account_of_a_controller_that_is_not_configured_any_more_is_left_alon
     let user = dc().create_user("olaf", Ou::Staff, OLD).await;
     let mut account = directory().find(&upn(&user.upn)).await.unwrap();
     account.controller = "dc9.example.test".to_owned();
-    let error = unavailable(directory().reset_password(&account, &password(NEW), PLAIN).await);
+    let error = unavailable(directory().reset_password(&account, &password(NEW), PLAIN, &in_time()).await);
     assert!(error.contains("dc9.example.test"), "{error}");
 }
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use writeback_relay::agent::directory::demo::Demo;
 use writeback_relay::agent::home::Home;
 use writeback_relay::agent::{Agent, AgentError, Options, enroll, status};
-use writeback_relay::clock::System;
+use writeback_relay::clock::{Clock, System};
 use writeback_relay::protocol::frame::{CloseReason, FromAgent, FromRelay, v1};
 use writeback_relay::protocol::outcome::Status;
 use writeback_relay::protocol::problem::ProblemCode;
@@ -19,6 +19,15 @@ use crate::support::deadline;
 use crate::support::scripted_relay::{ScriptedRelay, event_ids};
 
 const JANE: &str = "jane@corp.example";
+
+/// The system's clock, set back by five seconds.
+struct SetBack;
+
+impl Clock for SetBack {
+    fn now_ms(&self) -> u64 {
+        System.now_ms() - 5000
+    }
+}
 
 /// An agent that runs.
 struct Running {
@@ -33,6 +42,12 @@ impl Running {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::new(dir.path());
         enroll(&home, &relay.code(), Some(&relay.ca_file), System::clock(), System::random()).await.unwrap();
+        Self::again(relay, dir, System::clock())
+    }
+
+    /// With the folder of one that has stopped.
+    fn again(relay: &ScriptedRelay, dir: TempDir, clock: Arc<dyn Clock>) -> Self {
+        let home = Home::new(dir.path());
         let directory = Demo::new(System::clock(), System::random()).with_account(JANE, "Old-Passw0rd");
         let options = Options {
             ca_file: Some(relay.ca_file.clone()),
@@ -42,7 +57,7 @@ impl Running {
             stop_deadline: Duration::from_secs(10),
             ..Options::default()
         };
-        let opened = Agent::open(&home, Arc::new(directory.clone()), options, System::clock(), System::random());
+        let opened = Agent::open(&home, Arc::new(directory.clone()), options, clock, System::random());
         let (agent, stop) = (opened.unwrap(), CancellationToken::new());
         let ended = tokio::spawn(agent.run(stop.clone()));
         Self { dir, directory, stop, ended }
@@ -110,6 +125,19 @@ async fn on_go_away_it_opens_a_new_session_before_it_closes_the_old_one() {
     let command = relay.command(JANE, "Newer-Passw0rd");
     new.say(relay.deliver(&command)).await;
     while new.outcome().await.command != command.jti.to_string() {}
+}
+
+#[tokio::test]
+async fn a_process_that_starts_after_the_clock_was_set_back_is_the_newer_one_all_the_same() {
+    let relay = ScriptedRelay::start().await;
+    let agent = Running::start(&relay).await;
+    let FromAgent::Hello(first) = relay.session().await.hear().await else { panic!("hello comes first") };
+    agent.stop.cancel();
+    let (dir, ended) = agent.ended().await;
+    ended.unwrap();
+    let _agent = Running::again(&relay, dir, Arc::new(SetBack));
+    let FromAgent::Hello(second) = relay.session().await.hear().await else { panic!("hello comes first") };
+    assert!(second.instance > first.instance, "{} after {}", second.instance, first.instance);
 }
 
 #[tokio::test]

@@ -28,12 +28,31 @@ impl Stage {
         self.portal.raw.reset(self.agent.agent, self.agent.sealing.public(), "jane@corp.example", "Pass-Word-2026").1
     }
 
+    /// The relay refuses `jws` with this status and code.
+    async fn answers(&self, jws: &str, status: u16, code: &str) {
+        let answered = counted(&self.relay, code, self.portal.raw.submit(jws, 0)).await;
+        assert_eq!((answered.status, answered.problem().as_str()), (status, code), "{}", answered.text());
+    }
+
     /// The relay refuses `jws` with this status and code, and stores nothing.
     async fn refused(&self, jws: &str, status: u16, code: &str) {
-        let answered = self.portal.raw.submit(jws, 0).await;
-        assert_eq!((answered.status, answered.problem().as_str()), (status, code), "{}", answered.text());
-        counted(&self.relay, code).await;
+        self.answers(jws, status, code).await;
+        not_stored(&self.portal.raw, jws).await;
     }
+}
+
+/// This portal's command, if `jws` is that much of a command that it has a `jti`, is not known to the relay.
+async fn not_stored(portal: &RawPortal, jws: &str) {
+    if let Some(command) = jti(jws) {
+        let followed = portal.follow(command, 0).await;
+        assert_eq!((followed.status, followed.problem().as_str()), (404, "not_found"), "{}", followed.text());
+    }
+}
+
+fn jti(jws: &str) -> Option<CommandId> {
+    let claims = from_base64url(jws.split('.').nth(1)?).ok()?;
+    let claims: serde_json::Value = serde_json::from_slice(&claims).ok()?;
+    claims["jti"].as_str()?.parse().ok()
 }
 
 /// The same JWS under another header; its signature no longer fits, which is found last.
@@ -48,6 +67,7 @@ fn with_header(jws: &str, change: impl FnOnce(&mut serde_json::Value)) -> String
 async fn a_command_that_is_no_good_jws_is_refused() {
     let stage = Stage::new().await;
     let good = stage.reset();
+    assert!(jti(&good).is_some());
     for malformed in ["", "x", "a.b", "a.b.c", "....", &good[1..], &good.replace('.', "")] {
         stage.refused(malformed, 400, "malformed").await;
     }
@@ -113,14 +133,16 @@ async fn a_command_of_another_tenant_portal_or_kind_is_refused() {
     stage.refused(&raw.sealed(unsealed, key, "Pass-Word-2026").1, 422, "unprocessable").await;
 
     let second = stage.relay.portal("portal-2").await;
-    let stolen = second.raw.submit(&stage.reset(), 0).await;
+    let jws = stage.reset();
+    let stolen = counted(&stage.relay, "unknown_key", second.raw.submit(&jws, 0)).await;
     assert_eq!((stolen.status, stolen.problem().as_str()), (401, "unknown_key"), "another portal's command");
+    not_stored(&second.raw, &jws).await;
+    not_stored(raw, &jws).await;
 
     let bearer = raw.assertion().sign(&raw.key).unwrap();
-    let elsewhere =
-        raw.send(|http, relay| http.get(format!("{relay}/v1/tenants/fabrikam/agents")).bearer_auth(bearer)).await;
+    let elsewhere = raw.send(|http, relay| http.get(format!("{relay}/v1/tenants/fabrikam/agents")).bearer_auth(bearer));
+    let elsewhere = counted(&stage.relay, "tenant_not_granted", elsewhere).await;
     assert_eq!((elsewhere.status, elsewhere.problem().as_str()), (403, "tenant_not_granted"));
-    counted(&stage.relay, "tenant_not_granted").await;
 }
 
 #[tokio::test]
@@ -130,7 +152,7 @@ async fn a_jti_is_never_used_again_with_another_body() {
     let (command, first) = raw.reset(stage.agent.agent, key, "jane@corp.example", "Pass-Word-2026");
     let (_, second) = raw.sealed(command.clone(), key, "Pass-Word-2027");
     assert_eq!(raw.submit(&first, 0).await.problem(), "no_agent");
-    stage.refused(&second, 409, "command_conflict").await;
+    stage.answers(&second, 409, "command_conflict").await;
     assert_eq!(raw.submit(&first, 0).await.problem(), "no_agent", "the same is answered the same");
     let view: serde_json::Value = raw.follow(command.jti, 0).await.json();
     assert_eq!((&view["state"], &view["reason"]), (&json!("undeliverable"), &json!("no_agent")));
@@ -202,8 +224,7 @@ async fn a_portal_assertion_that_does_not_hold_is_refused() {
         // A command is no assertion, although the same key signed it.
         Some(stage.reset()),
     ] {
-        let answered = call(bad).await;
+        let answered = counted(&stage.relay, "invalid_assertion", call(bad)).await;
         assert_eq!((answered.status, answered.problem().as_str()), (401, "invalid_assertion"), "{}", answered.text());
     }
-    counted(&stage.relay, "invalid_assertion").await;
 }

@@ -9,9 +9,8 @@ use crate::support::raw_agent::RawAgent;
 use crate::support::relay::{Relay, TENANT, TestPortal, tenant};
 
 async fn refused(relay: &Relay, portal: &TestPortal, agent: &RawAgent, enrollment: &Enrollment, code: &str) {
-    let answered = agent.redeem(portal, enrollment).await;
+    let answered = counted(relay, code, agent.redeem(portal, enrollment)).await;
     assert_eq!(answered.problem(), code, "{}", answered.text());
-    counted(relay, code).await;
 }
 
 #[tokio::test]

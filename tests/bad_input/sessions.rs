@@ -11,7 +11,7 @@ use writeback_relay::protocol::jose::{SigningKey, Validity, base64url, from_base
 use writeback_relay::protocol::outcome::Code;
 use writeback_relay::protocol::problem::Problem;
 
-use super::{audited, counted};
+use super::{audited, counted, counter, counting};
 use crate::support::eventually;
 use crate::support::raw_agent::{RawAgent, RawSession};
 use crate::support::relay::{Relay, TestPortal, now, tenant};
@@ -25,19 +25,18 @@ async fn stage() -> (Relay, TestPortal, RawAgent) {
 
 /// The upgrade is refused with this problem.
 async fn refused(relay: &Relay, agent: &RawAgent, bearer: &str, subprotocol: &str, code: &str) {
-    let Err(tungstenite::Error::Http(answer)) = agent.upgrade(bearer, subprotocol).await else {
-        panic!("it was not refused: {code}")
-    };
+    let handshakes = format!("writeback_handshakes_total{{result=\"{code}\"}}");
+    let upgrade = counted(relay, code, counting(relay, &handshakes, agent.upgrade(bearer, subprotocol)));
+    let Err(tungstenite::Error::Http(answer)) = upgrade.await else { panic!("it was not refused: {code}") };
     let problem: Problem = serde_json::from_slice(answer.body().as_ref().unwrap()).unwrap();
     assert_eq!(problem.code, code);
-    counted(relay, code).await;
-    assert!(relay.metrics().await.contains(&format!("writeback_handshakes_total{{result=\"{code}\"}}")));
 }
 
-async fn closed_with(mut session: RawSession, relay: &Relay, code: u16, reason: &str) {
+/// The relay closes the session for this reason, and has then closed `total` for it.
+async fn closed_with(mut session: RawSession, relay: &Relay, code: u16, reason: &str, total: u64) {
     assert_eq!(session.closed().await, (code, reason.to_owned()));
-    let counted = format!("writeback_session_ends_total{{reason=\"{reason}\"}}");
-    eventually(reason, || async { relay.metrics().await.contains(&counted) }).await;
+    let ends = format!("writeback_session_ends_total{{reason=\"{reason}\"}}");
+    eventually(&format!("{ends} is {total}"), || async { counter(relay, &ends).await == total }).await;
 }
 
 #[tokio::test]
@@ -87,34 +86,34 @@ async fn what_is_no_frame_closes_the_session() {
     let (relay, _portal, agent) = stage().await;
     let mut text = agent.open().await;
     text.0.send(Message::text("hello")).await.unwrap();
-    closed_with(text, &relay, 1003, "text_message").await;
+    closed_with(text, &relay, 1003, "text_message", 1).await;
 
     let mut unknown = agent.open().await;
     unknown.send_bytes(vec![0xfa, 0x01, 0x00]).await;
-    closed_with(unknown, &relay, 4500, "protocol_error").await;
+    closed_with(unknown, &relay, 4500, "protocol_error", 1).await;
 
     let mut garbage = agent.open().await;
     garbage.send_bytes(vec![0xff; 9]).await;
-    closed_with(garbage, &relay, 4500, "protocol_error").await;
+    closed_with(garbage, &relay, 4500, "protocol_error", 2).await;
 
     let mut large = agent.open().await;
     let padding = FromAgent::Leaving(v1::Leaving { reason: "x".repeat(16 * 1024) });
     large.send(padding).await;
-    closed_with(large, &relay, 1009, "frame_too_large").await;
+    closed_with(large, &relay, 1009, "frame_too_large", 1).await;
 
     let mut twice = agent.open().await;
     twice.send(agent.hello(InstanceId::new(&System, &System))).await;
-    closed_with(twice, &relay, 4500, "protocol_error").await;
+    closed_with(twice, &relay, 4500, "protocol_error", 3).await;
 }
 
 #[tokio::test]
 async fn an_agent_that_says_nothing_is_left() {
     let (relay, _portal, agent) = stage().await;
-    closed_with(agent.connect().await, &relay, 4001, "hello_timeout").await;
+    closed_with(agent.connect().await, &relay, 4001, "hello_timeout", 1).await;
     let mut early = agent.connect().await;
     early.send(FromAgent::Heartbeat(v1::Heartbeat {})).await;
-    closed_with(early, &relay, 4500, "protocol_error").await;
-    closed_with(agent.open().await, &relay, 4000, "silent").await;
+    closed_with(early, &relay, 4500, "protocol_error", 1).await;
+    closed_with(agent.open().await, &relay, 4000, "silent", 1).await;
 }
 
 #[tokio::test]
@@ -124,7 +123,7 @@ async fn a_foreign_journal_is_refused() {
     let FromAgent::Hello(hello) = agent.hello(InstanceId::new(&System, &System)) else { unreachable!() };
     let journal = JournalId::new(&System, &System).to_string();
     session.send(FromAgent::Hello(v1::Hello { journal, ..hello })).await;
-    closed_with(session, &relay, 4503, "foreign_journal").await;
+    closed_with(session, &relay, 4503, "foreign_journal", 1).await;
     audited(&relay, "session_refused", "foreign_journal");
 }
 
@@ -138,11 +137,11 @@ async fn a_newer_process_with_the_same_identity_takes_over_and_an_older_one_does
     // UUIDv7: a later millisecond sorts behind.
     eventually("the clock moves on", || std::future::ready(InstanceId::new(&System, &System) > older)).await;
     let newer = agent.open().await;
-    closed_with(first, &relay, 4502, "displaced").await;
-    closed_with(sibling, &relay, 4502, "displaced").await;
+    closed_with(first, &relay, 4502, "displaced", 2).await;
+    closed_with(sibling, &relay, 4502, "displaced", 2).await;
     let mut again = agent.connect().await;
     again.send(agent.hello(older)).await;
-    closed_with(again, &relay, 4502, "displaced").await;
+    closed_with(again, &relay, 4502, "displaced", 3).await;
     audited(&relay, "session_displaced", &agent.agent.to_string());
     assert_eq!(relay.admin().sessions().await.unwrap().len(), 1);
     drop(newer);
@@ -160,19 +159,19 @@ async fn an_outcome_is_taken_only_from_the_agent_that_the_command_names() {
     // In its own name, for a command that names another.
     let mut thief = other.open().await;
     thief.send(other.outcome_frame(&command, Code::PasswordReset)).await;
-    closed_with(thief, &relay, 1008, "foreign_outcome").await;
+    closed_with(thief, &relay, 1008, "foreign_outcome", 1).await;
     // In the other's name.
     let mut thief = other.open().await;
     let jws = agent.outcome(&command, Code::PasswordReset).sign(&other.signing).unwrap();
     thief.send(FromAgent::Outcome(v1::Outcome { command: command.jti.to_string(), jws })).await;
-    closed_with(thief, &relay, 1008, "foreign_outcome").await;
+    closed_with(thief, &relay, 1008, "foreign_outcome", 2).await;
     // In another tenant's.
     let mut thief = other.open().await;
     let mut outcome = other.outcome(&command, Code::PasswordReset);
     outcome.tenant = "fabrikam".parse().unwrap();
     let jws = outcome.sign(&other.signing).unwrap();
     thief.send(FromAgent::Outcome(v1::Outcome { command: command.jti.to_string(), jws })).await;
-    closed_with(thief, &relay, 1008, "foreign_outcome").await;
+    closed_with(thief, &relay, 1008, "foreign_outcome", 3).await;
     audited(&relay, "outcome_refused", &other.agent.to_string());
 
     let view: serde_json::Value = portal.raw.follow(command.jti, 0).await.json();
@@ -212,7 +211,7 @@ async fn a_revoked_agent_is_dropped_at_once_and_does_not_come_back() {
     let session = agent.open().await;
     let told = portal.portal.revoke(&tenant(), agent.agent).await.unwrap();
     assert!(matches!(told, writeback_relay::portal::Told::Yes));
-    closed_with(session, &relay, 4501, "revoked").await;
+    closed_with(session, &relay, 4501, "revoked", 1).await;
     let bearer = agent.assertion().sign(&agent.signing).unwrap();
     refused(&relay, &agent, &bearer, SUBPROTOCOL, "agent_revoked").await;
     audited(&relay, "agent_revoked", &agent.agent.to_string());

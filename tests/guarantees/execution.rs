@@ -99,6 +99,23 @@ async fn nothing_is_executed_after_exp_when_the_agent_was_slow_or_away() {
 }
 
 #[tokio::test]
+async fn nothing_is_written_after_exp_when_the_directory_was_slow() {
+    let (_relay, portal, agent) = with_real_agent(6000).await;
+    let (keys, before) = (agent.keys(&portal).await, agent.accounts());
+    let mut command = portal.raw.command(agent.id(), JANE);
+    command.validity = Validity::starting(now(), Duration::from_secs(4));
+    let (command, jws) = portal.raw.sealed(command, &keys.sealing, NEW);
+    assert_eq!(portal.raw.submit(&jws, 0).await.status, 202);
+    agent.event(31001, JANE).await;
+    assert!(System.now() < command.validity.exp, "it began in time");
+    let view = portal.raw.concluded(command.jti).await;
+    let outcome = outcome(&view, &command, &keys.signing);
+    assert_eq!((outcome.status, outcome.retry_safe), (Status::Expired, true));
+    assert_eq!(agent.accounts(), before, "nothing was changed");
+    assert_eq!(agent.event_ids_about(JANE), [31001, 31003]);
+}
+
+#[tokio::test]
 async fn an_outcome_that_nobody_stored_is_sent_again_when_both_have_started_again() {
     let (mut relay, portal, mut agent) = with_real_agent(4000).await;
     let keys = agent.keys(&portal).await;

@@ -1,5 +1,6 @@
 //! What a delivery guarantees, whoever dies in between.
 
+mod drain;
 mod execution;
 mod mailbox;
 mod presence;

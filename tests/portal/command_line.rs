@@ -44,20 +44,32 @@ fn home(world: &World) -> PathBuf {
 const RESET: &[&str] = &["reset", "contoso", "jane@corp.example", "--wait", "20"];
 
 #[tokio::test]
-async fn init_says_how_the_key_is_registered_and_happens_once() {
+async fn init_prints_the_key_says_how_it_is_registered_and_happens_once() {
     let dir = tempfile::tempdir().unwrap();
     let arguments = ["init", "--id", "portal-7", "--relay", "https://relay.example"];
     let output = run(&dir.path().join("p"), &arguments, "").await;
-    let said = text(&output);
-    assert_eq!(status(&output), 0, "{said}");
+    assert_eq!(status(&output), 0, "{}", text(&output));
+    let key: Value = serde_json::from_slice(&output.stdout).expect("standard output is the JWK and nothing else");
+    assert_eq!((&key["kty"], &key["crv"], &key["d"]), (&"OKP".into(), &"Ed25519".into(), &Value::Null));
+    let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("writeback-relay portal add portal-7 --key - --tenant TENANT"), "{said}");
-    assert!(said.contains(r#"{"kty":"OKP","crv":"Ed25519","x":""#) && !said.contains(r#""d""#), "{said}");
     let again = run(&dir.path().join("p"), &arguments, "").await;
     assert_eq!(status(&again), 1);
     assert!(text(&again).contains("portal.toml"), "{}", text(&again));
     // 2 would say that the directory refused.
     assert_eq!(status(&run(dir.path(), &["no-such-command"], "").await), 1);
     assert_eq!(status(&run(dir.path(), RESET, "x\n").await), 1);
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut process = Process::new(env!("CARGO_BIN_EXE_writeback-portal"));
+    process.arg("--home").arg(dir.path().join("p")).args(["init", "--id", "p", "--relay", "https://relay.example"]);
+    let output = process.stdin(Stdio::null()).stdout(writer).output().unwrap();
+    assert_eq!(status(&output), 0, "{}", text(&output));
 }
 
 #[tokio::test]

@@ -23,9 +23,9 @@ impl PortalCli {
         let ca_file = relay.ca_file().display().to_string();
         let said = cli.run(&["init", "--id", "portal-1", "--relay", &relay.url(), "--ca-file", &ca_file]).await;
         assert_eq!(said.status, 0, "{said:?}");
-        let jwk = said.out.lines().find(|line| line.starts_with('{')).expect("init prints the key");
+        let jwk = said.out.trim();
         let told = format!("writeback-relay portal add portal-1 --key - --tenant TENANT <<'END'\n{jwk}\nEND\n");
-        assert!(said.out.contains(&told), "{}", said.out);
+        assert!(said.err.contains(&told), "{}", said.err);
         let operator = Cli::new(env!("CARGO_BIN_EXE_writeback-relay"), &[]);
         let token = relay.data_dir().join("admin.token").display().to_string();
         let admin = ["--ops-url", &relay.ops_url(), "--admin-token-file", &token];

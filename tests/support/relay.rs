@@ -106,9 +106,13 @@ impl Relay {
 
     /// SIGTERM; returns the exit status when it has ended.
     pub(crate) async fn terminate(&mut self) -> std::process::ExitStatus {
-        let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal_to_stop();
         self.ended().await
+    }
+
+    /// SIGTERM.
+    pub(crate) fn signal_to_stop(&self) {
+        kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();
     }
 
     /// Returns when it has ended by itself; its exit status.

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Account, Directory, DirectoryError, PasswordCheck};
+use super::{Account, Deadline, Directory, DirectoryError, PasswordCheck};
 use crate::clock::{Clock, Random};
 use crate::protocol::api::{PreflightRow, PreflightState};
 use crate::protocol::command::{Options, Subject};
@@ -233,12 +233,14 @@ impl Directory for Demo {
         account: &Account,
         new_password: &Password,
         options: Options,
+        deadline: &Deadline,
     ) -> Result<(), DirectoryError> {
         if !meets_policy(new_password.expose()) {
             let rule = "at least 10 characters, and three of upper case, lower case, digits and others";
             return Err(refused(Code::PasswordPolicy, format!("the policy asks for {rule}")));
         }
         tokio::time::sleep(self.delay_before).await;
+        deadline.allows()?;
         let now = self.now();
         self.by_guid(account.object_guid, |user| {
             user.password_sha256 = digest(user.guid, new_password.expose());
@@ -279,13 +281,20 @@ impl Directory for Demo {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
-    use crate::clock::System;
+    use crate::agent::testing::{Hands, NOW};
+    use crate::clock::{System, UnixTime};
 
     const JANE: &str = "Jane@corp.example";
 
     fn password(text: &str) -> Password {
         Password::new(text.into()).unwrap()
+    }
+
+    fn in_time() -> Deadline {
+        Deadline::new(UnixTime(i64::MAX), System::clock())
     }
 
     fn demo() -> Demo {
@@ -298,11 +307,11 @@ mod tests {
         let account = demo.find(&Subject::upn("jane@CORP.example").unwrap()).await.unwrap();
         let guid = Subject::ObjectGuid(demo.object_guid(JANE).unwrap());
         assert_eq!(demo.find(&guid).await.unwrap(), account);
-        demo.reset_password(&account, &password("New-Passw0rd"), Options::default()).await.unwrap();
+        demo.reset_password(&account, &password("New-Passw0rd"), Options::default(), &in_time()).await.unwrap();
         assert!(demo.password_is(JANE, "New-Passw0rd") && !demo.password_is(JANE, "Old-Passw0rd"));
         assert!(demo.pwd_last_set(&account).await.unwrap() > account.pwd_last_set);
         let forced = Options { force_change_at_next_logon: true, ..Options::default() };
-        demo.reset_password(&account, &password("Newer-Passw0rd"), forced).await.unwrap();
+        demo.reset_password(&account, &password("Newer-Passw0rd"), forced, &in_time()).await.unwrap();
         assert_eq!(demo.pwd_last_set(&account).await.unwrap(), 0);
     }
 
@@ -311,10 +320,24 @@ mod tests {
         let demo = demo();
         let account = demo.find(&Subject::upn(JANE).unwrap()).await.unwrap();
         for weak in ["Sh0rt-pw!", "onlylowercase", "lower0123456789"] {
-            let result = demo.reset_password(&account, &password(weak), Options::default()).await;
+            let result = demo.reset_password(&account, &password(weak), Options::default(), &in_time()).await;
             assert!(matches!(result, Err(DirectoryError::Refused { code: Code::PasswordPolicy, .. })), "{weak}");
         }
         assert!(demo.password_is(JANE, "Old-Passw0rd"));
+    }
+
+    #[tokio::test]
+    async fn time_that_runs_out_just_before_the_write_keeps_it_from_being_written() {
+        let demo = demo().with_delays(Duration::from_millis(50), Duration::ZERO);
+        let account = demo.find(&Subject::upn(JANE).unwrap()).await.unwrap();
+        let (clock, password) = (Hands::at(NOW), password("New-Passw0rd"));
+        let deadline = Deadline::new(UnixTime(NOW + 1), clock.clone());
+        let mut reset = demo.reset_password(&account, &password, Options::default(), &deadline);
+        assert!((&mut reset).now_or_never().is_none(), "it did not wait");
+        clock.set(NOW + 1);
+        assert_eq!(reset.await, Err(DirectoryError::Expired));
+        assert!(demo.password_is(JANE, "Old-Passw0rd"));
+        assert_eq!(demo.pwd_last_set(&account).await.unwrap(), account.pwd_last_set);
     }
 
     #[tokio::test]
@@ -325,9 +348,10 @@ mod tests {
             assert_eq!(demo.try_password(&account, &password("wrong")).await.unwrap(), PasswordCheck::Wrong);
         }
         let right = password("New-Passw0rd");
-        demo.reset_password(&account, &right, Options::default()).await.unwrap();
+        demo.reset_password(&account, &right, Options::default(), &in_time()).await.unwrap();
         assert_eq!(demo.try_password(&account, &right).await.unwrap(), PasswordCheck::Unclear);
-        demo.reset_password(&account, &right, Options { unlock: true, ..Options::default() }).await.unwrap();
+        let unlock = Options { unlock: true, ..Options::default() };
+        demo.reset_password(&account, &right, unlock, &in_time()).await.unwrap();
         assert_eq!(demo.try_password(&account, &right).await.unwrap(), PasswordCheck::Right);
     }
 
@@ -339,7 +363,7 @@ mod tests {
         let config: Config = toml::from_str(&toml).unwrap();
         let open = || Demo::configured(&config, System::clock(), System::random()).unwrap();
         let account = open().find(&Subject::upn(JANE).unwrap()).await.unwrap();
-        open().reset_password(&account, &password("New-Passw0rd"), Options::default()).await.unwrap();
+        open().reset_password(&account, &password("New-Passw0rd"), Options::default(), &in_time()).await.unwrap();
         assert!(open().password_is(JANE, "New-Passw0rd"));
         assert!(!std::fs::read_to_string(&file).unwrap().contains("Passw0rd"));
         assert!(!format!("{config:?}").contains("Passw0rd"));

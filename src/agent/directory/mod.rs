@@ -2,12 +2,14 @@
 
 pub mod active_directory;
 pub mod config;
+mod deadline;
 pub mod demo;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use self::deadline::Deadline;
 use crate::protocol::api::PreflightRow;
 use crate::protocol::command::{Options, Subject};
 use crate::protocol::outcome::Code;
@@ -48,6 +50,9 @@ pub enum DirectoryError {
         /// For people; never a password.
         detail: String,
     },
+    /// Its [`Deadline`] was over before the request was sent: certainly not done.
+    #[error("the time was over before the directory was asked to write")]
+    Expired,
     /// The request was not sent: certainly not done.
     #[error("{0}")]
     Unavailable(String),
@@ -67,7 +72,8 @@ pub trait Directory: Send + Sync + 'static {
     async fn find(&self, subject: &Subject) -> Result<Account, DirectoryError>;
 
     /// Sets a new password, in one write together with what `options` ask for (`unlock`,
-    /// `force_change_at_next_logon`), at the account's controller.
+    /// `force_change_at_next_logon`), at the account's controller. The deadline is asked directly before the write is
+    /// sent, after everything that may take time.
     ///
     /// # Errors
     /// Any [`DirectoryError`].
@@ -76,6 +82,7 @@ pub trait Directory: Send + Sync + 'static {
         account: &Account,
         new_password: &Password,
         options: Options,
+        deadline: &Deadline,
     ) -> Result<(), DirectoryError>;
 
     /// The account's `pwdLastSet` now, at the same controller.

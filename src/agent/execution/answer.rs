@@ -31,7 +31,10 @@ impl Answer {
     }
 
     pub(super) fn expired() -> Self {
-        Self::new(Code::Expired, "the command's time was over before it could be started; nothing was changed")
+        Self::new(
+            Code::Expired,
+            "the command's time was over before the directory was asked to write; nothing was changed",
+        )
     }
 
     /// Of a finding, where `not_done` says why the agent had to ask.
@@ -70,6 +73,7 @@ impl From<DirectoryError> for Answer {
     fn from(error: DirectoryError) -> Self {
         match error {
             DirectoryError::Refused { code, detail } => Self::new(code, detail),
+            DirectoryError::Expired => Self::expired(),
             DirectoryError::Unavailable(detail) | DirectoryError::Uncertain(detail) => {
                 Self::new(Code::DirectoryUnavailable, detail)
             }

@@ -50,7 +50,10 @@ pub(super) async fn find_out(
             Ok(finding) => return finding,
             // The account is gone, or may not be read any more.
             Err(DirectoryError::Refused { .. }) => return Finding::Unknown,
-            Err(DirectoryError::Unavailable(_) | DirectoryError::Uncertain(_)) => sleep(backoff.pause()).await,
+            // Questions have no deadline, so none is ever over.
+            Err(DirectoryError::Unavailable(_) | DirectoryError::Uncertain(_) | DirectoryError::Expired) => {
+                sleep(backoff.pause()).await;
+            }
         }
     }
 }

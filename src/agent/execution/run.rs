@@ -3,7 +3,7 @@
 use tokio::sync::{OwnedMutexGuard, SemaphorePermit};
 use tokio::time::Instant;
 
-use crate::agent::directory::{Account, DirectoryError};
+use crate::agent::directory::{Account, Deadline, DirectoryError};
 use crate::agent::error::AgentError;
 use crate::agent::events::About;
 use crate::agent::execution::answer::{Answer, unsupported};
@@ -44,10 +44,10 @@ impl Executor {
     async fn execute(&self, job: &Job) -> Result<Option<Answer>, AgentError> {
         let core = &self.core;
         let command = &job.command;
-        let expired = || core.clock.now() >= command.validity.exp;
+        let deadline = Deadline::new(command.validity.exp, core.clock.clone());
         let permit = self.permit().await;
-        if expired() {
-            return Ok(Some(Answer::expired()));
+        if let Err(over) = deadline.allows() {
+            return Ok(Some(over.into()));
         }
         let begins = match command.operation {
             Operation::ChangePassword => Event::ChangePasswordStart,
@@ -74,11 +74,11 @@ impl Executor {
             return Ok(None);
         }
         core.journal.start(command.jti, account.clone()).await?;
-        // The last moment: finding the account, waiting for it, and the disk may each have taken long.
-        if expired() {
-            return Ok(Some(timed(Answer::expired())));
+        // Finding the account, waiting for it, and the disk may each have taken long.
+        if let Err(over) = deadline.allows() {
+            return Ok(Some(timed(over.into())));
         }
-        let written = core.directory.reset_password(&account, &password, command.options).await;
+        let written = core.directory.reset_password(&account, &password, command.options, &deadline).await;
         // Finding out may take long; others need not wait for it.
         drop(permit);
         let answer = match written {

@@ -406,6 +406,18 @@ async fn time_that_runs_out_while_the_account_is_found_is_noticed() {
 }
 
 #[tokio::test]
+async fn time_that_runs_out_on_the_way_to_the_write_is_expired_and_certainly_not_done() {
+    let agent = Enrolled::new().await;
+    let clock = agent.clock.clone();
+    let directory = Arc::new(Scripted::default().on_reset(move || clock.set(NOW + 120)));
+    let (executor, _failed) = agent.executor(directory.clone());
+    let answer = outcome(&agent, &executor, &agent.command(JANE)).await;
+    assert_eq!((answer.status, answer.retry_safe, answer.event_id), (Status::Expired, true, 31003));
+    assert_eq!(directory.calls(), [format!("find {JANE}")], "nothing was written, so nothing is looked into");
+    assert_eq!(agent.event_ids(), [31001, 31003]);
+}
+
+#[tokio::test]
 async fn a_fault_in_the_middle_ends_the_agent_and_leaves_the_answer_to_the_next_process() {
     let agent = Enrolled::new().await;
     // Its script is empty: it panics.

@@ -1,6 +1,7 @@
 //! Keeps a session open: dials, serves, and comes back after a while when a session ends.
 
 mod connection;
+mod outbox;
 mod session;
 
 use std::time::Duration;

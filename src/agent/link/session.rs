@@ -4,12 +4,13 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use futures_util::{SinkExt, Stream, StreamExt};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 
 use crate::agent::error::AgentError;
 use crate::agent::execution::{Concluded, Executor, outcome_frame};
+use crate::agent::link::outbox::{Outbox, Outgoing};
 use crate::agent::preflight::Preflight;
 use crate::protocol::frame::{CloseReason, FrameError, FromAgent, FromRelay, v1};
 use crate::protocol::ids::{CommandId, InstanceId};
@@ -23,10 +24,13 @@ const MAX_UNFINISHED: usize = 400;
 /// A heartbeat interval below this is a mistake.
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(20);
 
+/// Where frames come from.
+type Incoming = Pin<Box<dyn Stream<Item = Result<FromRelay, Lost>> + Send>>;
+
 /// Frames, both ways.
 pub(super) struct Frames {
-    pub(super) incoming: Pin<Box<dyn Stream<Item = Result<FromRelay, Lost>> + Send>>,
-    pub(super) outgoing: Pin<Box<dyn Sink<FromAgent, Error = Lost> + Send>>,
+    pub(super) incoming: Incoming,
+    pub(super) outgoing: Outgoing,
 }
 
 /// Why there is no session any more.
@@ -91,7 +95,8 @@ pub(super) enum End {
 
 /// An open session.
 pub(super) struct Session {
-    frames: Frames,
+    incoming: Incoming,
+    outbox: Outbox,
     executor: Executor,
     preflight: Preflight,
     preflight_interval: Duration,
@@ -105,7 +110,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Says `Hello`, waits for `Welcome`, and sends every outcome the relay has not stored.
+    /// Says `Hello` and waits for `Welcome`. Every outcome the relay has not stored is sent as soon as it is served.
     pub(super) async fn open(
         mut frames: Frames,
         instance: InstanceId,
@@ -123,7 +128,7 @@ impl Session {
             unfinished: unfinished.iter().take(MAX_UNFINISHED).map(|entry| entry.command.to_string()).collect(),
             capacity,
         };
-        send(&mut frames, FromAgent::Hello(hello)).await?;
+        timeout(STEP, frames.outgoing.send(FromAgent::Hello(hello))).await.map_err(|_| Lost::Stuck)??;
         let first = timeout(STEP, frames.incoming.next()).await.map_err(|_| Lost::NoWelcome)?;
         let FromRelay::Welcome(welcome) = first.ok_or_else(ended)?? else {
             return Err(Lost::Frame(FrameError::UnknownKind).into());
@@ -133,7 +138,8 @@ impl Session {
         let heartbeat = Duration::from_millis(welcome.heartbeat_interval_ms.into()).max(SHORTEST_HEARTBEAT);
         let (next_preflight, node, approved) = (Instant::now(), welcome.node, welcome.approved);
         let mut session = Self {
-            frames,
+            incoming: frames.incoming,
+            outbox: Outbox::new(frames.outgoing, STEP),
             executor,
             preflight,
             preflight_interval,
@@ -143,7 +149,7 @@ impl Session {
             node,
             approved,
         };
-        session.send_unstored().await?;
+        session.queue_unstored()?;
         Ok(session)
     }
 
@@ -166,14 +172,16 @@ impl Session {
         loop {
             tokio::select! {
                 biased;
+                // First, so that what is to be said is said before the end, as far as the relay takes it.
+                written = self.outbox.write(), if !self.outbox.is_empty() => written?,
                 () = &mut until => return Ok(End::Until),
                 () = &mut silent => return Err(Lost::Silent.into()),
-                _ = beat.tick() => self.send(FromAgent::Heartbeat(v1::Heartbeat {})).await?,
+                _ = beat.tick() => self.outbox.push(FromAgent::Heartbeat(v1::Heartbeat {})),
                 outcome = self.concluded.recv() => match outcome {
-                    Ok(concluded) => self.send(outcome_frame(concluded)).await?,
-                    Err(RecvError::Lagged(_) | RecvError::Closed) => self.send_unstored().await?,
+                    Ok(concluded) => self.outbox.push(outcome_frame(concluded)),
+                    Err(RecvError::Lagged(_) | RecvError::Closed) => self.queue_unstored()?,
                 },
-                frame = self.frames.incoming.next() => {
+                frame = self.incoming.next(), if self.outbox.has_room() => {
                     let frame = frame.ok_or_else(ended)??;
                     silent.as_mut().reset(Instant::now() + silence);
                     if let Some(end) = self.take(frame).await? {
@@ -181,7 +189,7 @@ impl Session {
                     }
                 }
                 found = &mut report => {
-                    self.send(FromAgent::Preflight(found)).await?;
+                    self.outbox.push(FromAgent::Preflight(found));
                     self.next_preflight = Instant::now() + self.preflight_interval;
                     report = check(self.preflight.clone(), self.next_preflight);
                 }
@@ -193,7 +201,7 @@ impl Session {
         match frame {
             FromRelay::Deliver(delivery) => {
                 if let Some(answer) = self.executor.deliver(delivery).await? {
-                    self.send(answer).await?;
+                    self.outbox.push(answer);
                 }
             }
             FromRelay::OutcomeStored(stored) => {
@@ -216,7 +224,7 @@ impl Session {
         let leaving = v1::Leaving { reason: "the agent stops".to_owned() };
         let executor = self.executor.clone();
         let settled = async {
-            self.send(FromAgent::Leaving(leaving)).await?;
+            self.outbox.push(FromAgent::Leaving(leaving));
             // The relay may say GoAway meanwhile; that changes nothing.
             while self.serve(executor.settled()).await? != End::Until {}
             Ok::<_, SessionError>(())
@@ -236,28 +244,18 @@ impl Session {
     /// Closes it, and waits a moment for the relay to see that.
     pub(super) async fn close(mut self) {
         let closed = async {
-            self.frames.outgoing.close().await?;
-            while self.frames.incoming.next().await.transpose()?.is_some() {}
+            self.outbox.close().await?;
+            while self.incoming.next().await.transpose()?.is_some() {}
             Ok::<_, Lost>(())
         };
         // It is over, one way or the other.
         let _ = timeout(FAREWELL, closed).await;
     }
 
-    async fn send_unstored(&mut self) -> Result<(), SessionError> {
-        for concluded in self.executor.core.journal.unstored().map_err(AgentError::from)? {
-            self.send(outcome_frame(concluded)).await?;
-        }
+    fn queue_unstored(&mut self) -> Result<(), AgentError> {
+        self.outbox.set_unstored(self.executor.core.journal.unstored()?);
         Ok(())
     }
-
-    async fn send(&mut self, frame: FromAgent) -> Result<(), Lost> {
-        send(&mut self.frames, frame).await
-    }
-}
-
-async fn send(frames: &mut Frames, frame: FromAgent) -> Result<(), Lost> {
-    timeout(STEP, frames.outgoing.send(frame)).await.map_err(|_| Lost::Stuck)?
 }
 
 fn ended() -> Lost {

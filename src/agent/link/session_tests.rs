@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use futures_util::{sink, stream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -82,10 +83,19 @@ async fn open_with(agent: &Enrolled, executor: &Executor, frames: Frames) -> Res
 
 async fn serving(agent: &Enrolled, directory: Arc<dyn Directory>, heartbeat: u32) -> Serving {
     let (executor, _) = agent.executor(directory);
-    let (relay, session) = open(agent, &executor, heartbeat).await;
-    let mut session = session.unwrap();
-    let ended = tokio::spawn(async move { session.serve(std::future::pending()).await });
+    let (relay, ended) = serving_again(agent, &executor, heartbeat).await;
     Serving { relay, executor, ended }
+}
+
+/// One session more of the same process.
+async fn serving_again(
+    agent: &Enrolled,
+    executor: &Executor,
+    heartbeat: u32,
+) -> (Relay, JoinHandle<Result<End, SessionError>>) {
+    let (relay, session) = open(agent, executor, heartbeat).await;
+    let mut session = session.unwrap();
+    (relay, tokio::spawn(async move { session.serve(std::future::pending()).await }))
 }
 
 #[tokio::test]
@@ -131,10 +141,8 @@ async fn an_outcome_is_sent_on_every_session_until_the_relay_has_stored_it() {
     drop(serving.relay);
     deadline(serving.ended).await.unwrap().unwrap_err();
 
-    let (mut relay, session) = open(&agent, &serving.executor, LONG).await;
+    let (mut relay, ended) = serving_again(&agent, &serving.executor, LONG).await;
     assert_eq!(relay.outcome().await, first);
-    let mut session = session.unwrap();
-    let ended = tokio::spawn(async move { session.serve(std::future::pending()).await });
     relay.stored(&command);
     // Taken in after it: when this is answered, the other has been, too.
     relay.say(FromRelay::Deliver(agent.delivery(&command)));
@@ -142,9 +150,53 @@ async fn an_outcome_is_sent_on_every_session_until_the_relay_has_stored_it() {
     drop(relay);
     deadline(ended).await.unwrap().unwrap_err();
 
-    let (mut relay, _session) = open(&agent, &serving.executor, LONG).await;
+    let (mut relay, _ended) = serving_again(&agent, &serving.executor, LONG).await;
     assert!(matches!(relay.hear().await, FromAgent::Hello(_)));
-    assert!(relay.from_agent.try_recv().is_err(), "it was sent again after it was stored");
+    assert!(matches!(relay.hear().await, FromAgent::Preflight(_)), "it was sent again after it was stored");
+}
+
+#[tokio::test]
+async fn outcomes_that_fill_the_way_to_the_relay_do_not_keep_the_agent_from_listening() {
+    const MANY: usize = 64;
+    let agent = Enrolled::new().await;
+    let (executor, _) = agent.executor(Arc::new(Scripted::default()));
+    let commands: Vec<_> = (0..MANY).map(|n| agent.command(&format!("user-{n}@corp.example"))).collect();
+    let journal = &executor.core.journal;
+    join_all(commands.iter().map(async |command| {
+        journal.receive(command, &agent.delivery(command).command_jws, None).await.unwrap();
+        journal.conclude(command.jti, "jws".to_owned()).await.unwrap();
+    }))
+    .await;
+    // Each way holds two frames; the rest waits until the other side listens.
+    let (to_agent, incoming) = mpsc::channel(2);
+    let (outgoing, mut from_agent) = mpsc::channel(2);
+    let incoming = stream::unfold(incoming, |mut rx| async { rx.recv().await.map(|frame| (Ok(frame), rx)) });
+    let outgoing = sink::unfold(outgoing, |tx: mpsc::Sender<FromAgent>, frame| async {
+        tx.send(frame).await.map_err(|_| Lost::Broken("hung up".into()))?;
+        Ok(tx)
+    });
+    let frames = Frames { incoming: Box::pin(incoming), outgoing: Box::pin(outgoing) };
+    let welcome = v1::Welcome { heartbeat_interval_ms: LONG, ..Default::default() };
+    to_agent.send(FromRelay::Welcome(welcome)).await.unwrap();
+    let mut session = deadline(open_with(&agent, &executor, frames)).await.unwrap();
+    let ended = tokio::spawn(async move { session.serve(std::future::pending()).await });
+    // A relay that first says all it has to say, deliveries among it, and only then listens.
+    let relay = async {
+        for command in &commands {
+            to_agent.send(FromRelay::Heartbeat(v1::Heartbeat {})).await.unwrap();
+            to_agent.send(FromRelay::Deliver(agent.delivery(command))).await.unwrap();
+        }
+        let mut left: Vec<_> = commands.iter().map(|command| command.jti.to_string()).collect();
+        while !left.is_empty() {
+            if let FromAgent::Outcome(outcome) = from_agent.recv().await.expect("the agent hung up") {
+                left.retain(|id| *id != outcome.command);
+                let stored = v1::OutcomeStored { command: outcome.command };
+                to_agent.send(FromRelay::OutcomeStored(stored)).await.unwrap();
+            }
+        }
+    };
+    deadline(relay).await;
+    assert!(!ended.is_finished());
 }
 
 #[tokio::test]

@@ -120,6 +120,8 @@ async fn serve(run: Run) -> Outcome {
     tokio::select! {
         () = signals.next() => {}
         () = node.drain_requested() => {}
+        // Whoever runs it starts it again; a node that can't write must not look healthy.
+        error = node.failed() => return Err(error.into()),
     }
     tokio::select! {
         () = node.stop() => Ok(()),

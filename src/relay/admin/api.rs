@@ -10,9 +10,10 @@ use super::Ops;
 use crate::audit;
 use crate::protocol::ids::{AgentId, ObjectId, PortalId, TenantId};
 use crate::protocol::problem::ProblemCode;
+use crate::relay::bus::Notice;
 use crate::relay::http::agents::revoke_at;
 use crate::relay::http::problem::Refusal;
-use crate::relay::registry::{AgentRecord, PortalRecord, Snapshot, TenantRecord};
+use crate::relay::registry::{Added, AgentRecord, PortalRecord, Snapshot, TenantRecord};
 
 /// A tenant to be made.
 #[derive(Debug, Serialize, Deserialize)]
@@ -47,9 +48,10 @@ pub(super) async fn tenants(State(ops): State<Ops>) -> Result<Json<Vec<TenantRec
 
 pub(super) async fn add_tenant(State(ops): State<Ops>, body: Body<NewTenant>) -> Result<StatusCode, Refusal> {
     let Json(NewTenant { tenant }) = body?;
-    audit!("tenant_added", %tenant);
-    let record = TenantRecord { tenant, created_at: ops.public.services.clock.now() };
-    ops.public.services.registry.add_tenant(record).await?;
+    let record = TenantRecord { tenant: tenant.clone(), created_at: ops.public.services.clock.now() };
+    if ops.public.services.registry.add_tenant(record).await? == Added::New {
+        audit!("tenant_added", %tenant);
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -68,8 +70,8 @@ pub(super) async fn put_portal(State(ops): State<Ops>, body: Body<PortalRecord>)
             return Err(Refusal::new(ProblemCode::Unprocessable, detail));
         }
     }
+    ops.public.services.registry.put_portal(portal.clone()).await?;
     audit!("portal_put", portal = %portal.portal, tenants = ?portal.tenants);
-    ops.public.services.registry.put_portal(portal).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -77,8 +79,8 @@ pub(super) async fn remove_portal(
     State(ops): State<Ops>,
     Query(WhichPortal { portal }): Query<WhichPortal>,
 ) -> Result<StatusCode, Refusal> {
-    audit!("portal_removed", %portal);
     if ops.public.services.registry.remove_portal(&portal).await? {
+        audit!("portal_removed", %portal);
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(Refusal::new(ProblemCode::NotFound, format!("there is no portal {portal}")))
@@ -96,8 +98,8 @@ pub(super) async fn revoke_agent(
     State(ops): State<Ops>,
     Path((tenant, agent)): Path<(TenantId, AgentId)>,
 ) -> Result<StatusCode, Refusal> {
-    audit!("agent_revoked", %tenant, %agent, by = "operator");
-    if revoke_at(&ops.public, tenant, agent).await? {
+    if revoke_at(&ops.public, tenant.clone(), agent).await? {
+        audit!("agent_revoked", %tenant, %agent, by = "operator");
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(Refusal::new(ProblemCode::UnknownAgent, format!("this tenant has no agent {agent}")))
@@ -125,7 +127,11 @@ pub(super) async fn import(State(ops): State<Ops>, body: Body<Snapshot>) -> Resu
     if snapshot.version != 1 {
         return Err(Refusal::new(ProblemCode::Unprocessable, "only version 1 of an exported registry is known"));
     }
-    audit!("registry_imported", tenants = snapshot.tenants.len(), portals = snapshot.portals.len());
-    ops.public.services.registry.import(snapshot).await?;
+    let (tenants, portals) = (snapshot.tenants.len(), snapshot.portals.len());
+    for (tenant, agent) in ops.public.services.registry.import(snapshot).await? {
+        audit!("agent_revoked", %tenant, %agent, by = "import");
+        ops.public.services.bus.tell(Notice::Revoked(tenant, agent)).await?;
+    }
+    audit!("registry_imported", tenants, portals);
     Ok(StatusCode::NO_CONTENT)
 }

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
 pub use super::api::{NewTenant, SessionView};
-use crate::net::{NetError, https_client};
+use crate::net::{NetError, causes, operator_client};
 use crate::protocol::ids::{AgentId, PortalId, TenantId};
 use crate::protocol::problem::Problem;
 use crate::relay::registry::{AgentRecord, PortalRecord, Snapshot, TenantRecord};
@@ -58,7 +58,7 @@ impl AdminClient {
     /// If the token can't be read.
     pub fn new(ops_url: &str, token_file: &Path) -> Result<Self, AdminError> {
         let token = Zeroizing::new(PrivateFile::new(PathBuf::from(token_file)).read()?.trim().to_owned());
-        Ok(Self { http: https_client(None)?, base: format!("{}/admin/v1", ops_url.trim_end_matches('/')), token })
+        Ok(Self { http: operator_client()?, base: format!("{}/admin/v1", ops_url.trim_end_matches('/')), token })
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<Vec<u8>, AdminError> {
@@ -67,7 +67,8 @@ impl AdminClient {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let unreachable = |e: reqwest::Error| AdminError::Unreachable { url: url.clone(), detail: e.to_string() };
+        let unreachable =
+            |e: reqwest::Error| AdminError::Unreachable { url: url.clone(), detail: causes(&e.without_url()) };
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let bytes = response.bytes().await.map_err(unreachable)?;

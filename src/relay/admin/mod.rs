@@ -18,6 +18,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 pub use token::AdminToken;
 
 use super::http::Public;
+use super::http::body;
 use super::http::problem::{self, Refusal};
 use crate::protocol::problem::ProblemCode;
 
@@ -44,7 +45,9 @@ pub fn router(ops: Ops) -> Router {
         .route("/portals", get(api::portals).put(api::put_portal).delete(api::remove_portal))
         .route("/sessions", get(api::sessions))
         .route("/drain", post(api::drain))
-        .route("/registry", get(api::export).put(api::import).layer(DefaultBodyLimit::max(MAX_IMPORT_BYTES)))
+        .route("/registry", get(api::export).put(api::import))
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(MAX_IMPORT_BYTES, body::whole))
         .layer(middleware::from_fn_with_state(ops.clone(), token::require));
     let render = problem::Render {
         metrics: Arc::clone(&ops.public.services.metrics),
@@ -61,7 +64,7 @@ pub fn router(ops: Ops) -> Router {
 }
 
 async fn ready(State(ops): State<Ops>) -> Result<&'static str, Refusal> {
-    if ops.public.draining.load(std::sync::atomic::Ordering::Relaxed) {
+    if ops.public.stopping.is_cancelled() {
         return Err(Refusal::new(ProblemCode::Draining, "this node is stopping"));
     }
     Ok("ok")

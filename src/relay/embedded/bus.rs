@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -14,6 +15,9 @@ use crate::protocol::ids::{AgentId, InstanceId, TenantId};
 
 /// How long an agent that left counts as "on its way back", in milliseconds.
 const RETURN_WINDOW_MS: u64 = 30_000;
+
+/// How many sessions one agent may have; the oldest give way.
+const MAX_SESSIONS: usize = 4;
 
 /// [`Bus`] for one node.
 pub struct EmbeddedBus {
@@ -64,6 +68,9 @@ impl Bus for EmbeddedBus {
         let (same, older): (Vec<_>, Vec<_>) =
             agent.sessions.drain(..).partition(|(_, instance)| *instance == presence.instance);
         agent.sessions = same;
+        // Two, and one more of each while it moves, are what an agent needs.
+        let surplus = (agent.sessions.len() + 1).saturating_sub(MAX_SESSIONS);
+        let older = agent.sessions.drain(..surplus).chain(older).collect::<Vec<_>>();
         agent.sessions.push((presence.session, presence.instance));
         let displaced = older.into_iter().map(|(session, _)| Place { node: self.node, session }).collect();
         Ok(Claim::Held { displaced })
@@ -87,16 +94,10 @@ impl Bus for EmbeddedBus {
         Ok(sessions.iter().rev().map(|(session, _)| Place { node: self.node, session: *session }).collect())
     }
 
-    async fn was_here(&self, tenant: &TenantId, agent: AgentId) -> Result<bool, StoreError> {
-        let now_ms = self.clock.now_ms();
-        Ok(self
-            .agents()
-            .get(&(tenant.clone(), agent))
-            .is_some_and(|agent| agent.lost_ms.is_some_and(|lost_ms| lost_ms + RETURN_WINDOW_MS > now_ms)))
-    }
-
-    async fn sessions(&self) -> Result<usize, StoreError> {
-        Ok(self.agents().values().map(|agent| agent.sessions.len()).sum())
+    async fn may_return(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<Duration>, StoreError> {
+        let lost_ms = self.agents().get(&(tenant.clone(), agent)).and_then(|agent| agent.lost_ms);
+        let left = lost_ms.and_then(|lost_ms| (lost_ms + RETURN_WINDOW_MS).checked_sub(self.clock.now_ms()));
+        Ok(left.filter(|ms| *ms > 0).map(Duration::from_millis))
     }
 
     async fn deliver(&self, place: Place, entry: Entry) -> Result<Delivery, StoreError> {

@@ -23,6 +23,9 @@ const OPEN: TableDefinition<'static, &'static str, &'static str> = TableDefiniti
 /// When an entry may be forgotten, and its key in `ENTRIES`.
 const KEPT_UNTIL: TableDefinition<'static, (i64, &'static str), ()> = TableDefinition::new("kept_until");
 
+/// Others wait while entries are forgotten.
+const PURGED_AT_ONCE: usize = 500;
+
 /// [`Ledger`] for one node.
 #[derive(Debug)]
 pub struct EmbeddedLedger {
@@ -65,6 +68,12 @@ fn keep(t: &WriteTransaction, key: &str, from_ms: u64) -> Result<(), redb::Error
 }
 
 impl EmbeddedLedger {
+    /// The file it stands on.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// Opens the file, or makes it.
     ///
     /// # Errors
@@ -96,7 +105,8 @@ impl Ledger for EmbeddedLedger {
         self.write(move |t| {
             let key = entry_key(&command.key);
             if let Some(known) = get(t, &key)? {
-                let same = known.body_sha256.is_none_or(|sha256| sha256 == command.body_sha256);
+                let same = known.agent == command.agent
+                    && known.body_sha256.is_none_or(|sha256| sha256 == command.body_sha256);
                 return Ok(if same { Accepted::Known(known) } else { Accepted::Conflict });
             }
             let (jws, owner, end) = match intent {
@@ -110,6 +120,7 @@ impl Ledger for EmbeddedLedger {
                 body_sha256: Some(command.body_sha256),
                 exp: command.exp,
                 traceparent: command.traceparent,
+                origin: Some(command.origin),
                 owner,
                 attempt: 1,
                 accepted_ms: now_ms,
@@ -132,19 +143,7 @@ impl Ledger for EmbeddedLedger {
     }
 
     async fn take_over(&self, tenant: &TenantId, agent: AgentId, session: SessionId) -> Result<Vec<Entry>, StoreError> {
-        let prefix = open_key(tenant, agent, "");
-        let open = |t: &redb::ReadTransaction| {
-            let mut keys = Vec::new();
-            for row in t.open_table(OPEN)?.range(prefix.as_str()..)? {
-                let (open_key, key) = row?;
-                if !open_key.value().starts_with(&prefix) {
-                    break;
-                }
-                keys.push(key.value().to_owned());
-            }
-            Ok(keys)
-        };
-        let keys = self.database.read(open)?;
+        let keys: Vec<_> = self.open(tenant, agent).await?.iter().map(|entry| entry_key(&entry.key)).collect();
         if keys.is_empty() {
             return Ok(Vec::new());
         }
@@ -161,6 +160,39 @@ impl Ledger for EmbeddedLedger {
                 taken.push(entry);
             }
             Ok(taken)
+        })
+        .await
+    }
+
+    async fn open(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Entry>, StoreError> {
+        let prefix = open_key(tenant, agent, "");
+        Ok(self.database.read(|t| {
+            let entries = t.open_table(ENTRIES)?;
+            let mut open: Vec<Entry> = Vec::new();
+            for row in t.open_table(OPEN)?.range(prefix.as_str()..)? {
+                let (open_key, key) = row?;
+                if !open_key.value().starts_with(&prefix) {
+                    break;
+                }
+                if let Some(row) = entries.get(key.value())? {
+                    open.push(read_row(row.value())?);
+                }
+            }
+            open.sort_by_key(|entry| entry.accepted_ms);
+            Ok(open)
+        })?)
+    }
+
+    async fn hand_over(&self, key: &CommandKey, from: SessionId, to: SessionId) -> Result<bool, StoreError> {
+        let key = entry_key(key);
+        self.write(move |t| {
+            let Some(mut entry) = get(t, &key)? else { return Ok(false) };
+            if entry.end.is_some() || entry.owner != Some(from) || entry.attempt != 1 {
+                return Ok(false);
+            }
+            entry.owner = Some(to);
+            put(t, &key, &entry)?;
+            Ok(true)
         })
         .await
     }
@@ -227,6 +259,7 @@ impl Ledger for EmbeddedLedger {
                         body_sha256: None,
                         exp: UnixTime(0),
                         traceparent: String::new(),
+                        origin: None,
                         owner: None,
                         attempt: 0,
                         accepted_ms: now_ms,
@@ -242,10 +275,10 @@ impl Ledger for EmbeddedLedger {
         .await
     }
 
-    async fn purge(&self, now: UnixTime) -> Result<usize, StoreError> {
+    async fn purge(&self, now: UnixTime) -> Result<bool, StoreError> {
         self.write(move |t| {
             let mut due = Vec::new();
-            for row in t.open_table(KEPT_UNTIL)?.range(..(now.0, ""))? {
+            for row in t.open_table(KEPT_UNTIL)?.range(..(now.0, ""))?.take(PURGED_AT_ONCE) {
                 let (row_key, ()) = row.map(|(key, _)| (key, ()))?;
                 let (until, key) = row_key.value();
                 due.push((until, key.to_owned()));
@@ -265,7 +298,8 @@ impl Ledger for EmbeddedLedger {
                 t.open_table(ENTRIES)?.remove(key.as_str())?;
                 forgotten += 1;
             }
-            Ok(forgotten)
+            tracing::debug!(forgotten, "old commands were forgotten");
+            Ok(due.len() == PURGED_AT_ONCE)
         })
         .await
     }

@@ -68,6 +68,12 @@ fn all<T: serde::de::DeserializeOwned>(
 }
 
 impl EmbeddedRegistry {
+    /// The file it stands on.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// Opens the file, or makes it.
     ///
     /// # Errors
@@ -157,7 +163,8 @@ impl Registry for EmbeddedRegistry {
         let key = row_key(tenant, invitation.invitation);
         self.write(move |t| {
             if let Some(present) = get::<InvitationRecord>(&t.open_table(INVITATIONS)?, &key)? {
-                return Ok(if present == invitation { Added::Same } else { Added::Other });
+                let as_it_was = InvitationRecord { redeemed_by: None, ..present };
+                return Ok(if as_it_was == invitation { Added::Same } else { Added::Other });
             }
             put(t, INVITATIONS, &key, &invitation)?;
             Ok(Added::New)
@@ -268,8 +275,9 @@ impl Registry for EmbeddedRegistry {
         })
     }
 
-    async fn import(&self, snapshot: Snapshot) -> Result<(), StoreError> {
+    async fn import(&self, snapshot: Snapshot) -> Result<Vec<(TenantId, AgentId)>, StoreError> {
         self.write(move |t| {
+            let mut revoked = Vec::new();
             for portal in snapshot.portals {
                 if get::<PortalRecord>(&t.open_table(PORTALS)?, portal.portal.as_str())?.is_none() {
                     put(t, PORTALS, portal.portal.as_str(), &portal)?;
@@ -288,12 +296,16 @@ impl Registry for EmbeddedRegistry {
                 for agent in agents {
                     let key = row_key(&tenant.tenant, agent.agent);
                     let present = get::<AgentRecord>(&t.open_table(AGENTS)?, &key)?;
-                    if present.is_none() || agent.status == AgentStatus::Revoked {
+                    let tombstone = agent.status == AgentStatus::Revoked;
+                    if tombstone && present.as_ref().is_some_and(|present| present.status != AgentStatus::Revoked) {
+                        revoked.push((tenant.tenant.clone(), agent.agent));
+                    }
+                    if present.is_none() || tombstone {
                         put(t, AGENTS, &key, &agent)?;
                     }
                 }
             }
-            Ok(())
+            Ok(revoked)
         })
         .await
     }

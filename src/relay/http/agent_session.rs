@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite;
 
 use super::Public;
 use super::caller::bearer;
+use super::listener::Place;
 use super::problem::Refusal;
 use crate::audit;
 use crate::protocol::frame::{FrameError, FromAgent, FromRelay, SUBPROTOCOL};
@@ -74,12 +75,12 @@ async fn upgrade(public: Public, request: Request) -> Result<Response, Refusal> 
         .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES)
         .max_message_size(MAX_FRAME_BYTES)
         .max_frame_size(MAX_FRAME_BYTES);
+    let place = parts.extensions.get::<Place>().cloned();
     Ok(upgrade.on_upgrade(move |socket| {
         let sockets = public.sockets.clone();
         sockets.track_future(async move {
             let services = public.services;
             let id = agent.agent;
-            audit!("session_opened", %tenant, agent = %id);
             services.metrics.sessions(1);
             let mut socket = Frames(socket);
             let ended = session::run(&services, tenant, agent, &mut socket).await;
@@ -87,6 +88,7 @@ async fn upgrade(public: Public, request: Request) -> Result<Response, Refusal> 
             services.metrics.session_ended(ended.as_str());
             audit!("session_closed", agent = %id, reason = ended.as_str());
             Box::pin(socket.close(ended)).await;
+            drop(place);
         })
     }))
 }

@@ -31,11 +31,12 @@ fn view(record: AgentRecord, online: bool) -> AgentView {
 }
 
 async fn views(public: &Public, tenant: &TenantId) -> Result<Vec<AgentView>, Refusal> {
-    let mut views = Vec::new();
+    let mut views: Vec<AgentView> = Vec::new();
     for record in public.services.registry.agents(tenant).await? {
         let online = !public.services.bus.places(tenant, record.agent).await?.is_empty();
         views.push(view(record, online));
     }
+    views.sort_by_key(|agent| agent.enrolled_at);
     Ok(views)
 }
 
@@ -122,8 +123,11 @@ pub(super) async fn revoke(
     call: PortalCall,
     Path((_tenant, agent)): Path<(TenantId, AgentId)>,
 ) -> Result<StatusCode, Refusal> {
+    if !revoke_at(&public, call.tenant.clone(), agent).await? {
+        return Err(unknown(agent));
+    }
     audit!("agent_revoked", tenant = %call.tenant, portal = %call.portal.portal, %agent);
-    revoke_at(&public, call.tenant, agent).await?.then_some(StatusCode::NO_CONTENT).ok_or_else(|| unknown(agent))
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Stores the tombstone and drops the sockets, even if the caller hangs up in between; whether there is such an agent.

@@ -72,6 +72,7 @@ pub(super) async fn submit(
                 body_sha256,
                 exp: command.validity.exp,
                 traceparent: trace.to_string(),
+                origin: public.services.bus.node(),
             };
             public.dispatcher.submit(new, wait).await?
         }
@@ -127,9 +128,10 @@ fn answer(public: &Public, entry: &Entry) -> Result<Response, Refusal> {
         }
         CommandState::Unknown => Err(Refusal {
             code: ProblemCode::OutcomeUnknown,
-            detail: "the command was delivered and exp has passed without an answer; ask again where Location says, \
-                     and send no new command before"
-                .to_owned(),
+            detail:
+                "exp has passed without an answer, and the command may have been delivered; ask again where Location \
+                     says, and send no new command before"
+                    .to_owned(),
             location: Some(location),
         }),
     }

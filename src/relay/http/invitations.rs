@@ -12,7 +12,7 @@ use crate::audit;
 use crate::protocol::api::NewInvitation;
 use crate::protocol::ids::TenantId;
 use crate::protocol::jose::from_base64url;
-use crate::protocol::limits::{INVITATION_LIFETIME, MAX_CLOCK_AHEAD, MAX_FRAME_BYTES};
+use crate::protocol::limits::{INVITATION_LIFETIME, MAX_CLOCK_AHEAD};
 use crate::protocol::problem::{Problem, ProblemCode};
 use crate::relay::registry::{Added, InvitationRecord};
 
@@ -49,9 +49,12 @@ pub(super) async fn create(
         expires_at: new.expires_at,
         redeemed_by: None,
     };
-    audit!("invitation_created", tenant = %call.tenant, portal = %record.portal, invitation = %new.id);
-    match public.services.registry.add_invitation(&call.tenant, record).await? {
-        Added::New | Added::Same => Ok((StatusCode::CREATED, Json(new))),
+    match public.services.registry.add_invitation(&call.tenant, record.clone()).await? {
+        Added::New => {
+            audit!("invitation_created", tenant = %call.tenant, portal = %record.portal, invitation = %new.id);
+            Ok((StatusCode::CREATED, Json(new)))
+        }
+        Added::Same => Ok((StatusCode::CREATED, Json(new))),
         Added::Other => Err(Refusal::new(ProblemCode::AlreadyExists, "another invitation has this id")),
     }
 }
@@ -61,9 +64,6 @@ impl From<JsonRejection> for Refusal {
         match rejection {
             JsonRejection::MissingJsonContentType(_) => {
                 Self::new(ProblemCode::UnsupportedMediaType, "Content-Type application/json is expected")
-            }
-            JsonRejection::BytesRejection(_) => {
-                Self::new(ProblemCode::TooLarge, format!("a body has at most {MAX_FRAME_BYTES} bytes"))
             }
             other => Self::new(ProblemCode::Malformed, other.body_text()),
         }

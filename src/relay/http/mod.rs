@@ -2,6 +2,7 @@
 
 mod agent_session;
 pub(super) mod agents;
+pub(super) mod body;
 pub(super) mod caller;
 mod commands;
 mod enrollments;
@@ -11,10 +12,9 @@ mod prefer;
 pub(super) mod problem;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::extract::DefaultBodyLimit;
 use axum::{Router, middleware};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -38,13 +38,13 @@ pub struct Public {
     pub dispatcher: Dispatcher,
     /// Sockets that outlive their HTTP request.
     pub sockets: TaskTracker,
-    /// Set when the node is to stop.
-    pub draining: Arc<AtomicBool>,
+    /// Cancelled when the node is to stop.
+    pub stopping: CancellationToken,
 }
 
 impl Public {
     fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.stopping.is_cancelled()
     }
 }
 
@@ -76,16 +76,15 @@ impl Modify for Bearer {
 
 fn routes() -> OpenApiRouter<Public> {
     OpenApiRouter::with_openapi(Document::openapi())
-        .routes(routes!(commands::submit).layer(DefaultBodyLimit::max(MAX_COMMAND_BYTES)))
+        .routes(routes!(commands::submit).layer(middleware::from_fn_with_state(MAX_COMMAND_BYTES, body::whole)))
         .routes(routes!(commands::follow))
         .routes(routes!(agents::list))
         .routes(routes!(agents::availability))
         .routes(routes!(agents::approve))
         .routes(routes!(agents::revoke))
-        .routes(routes!(invitations::create))
-        .routes(routes!(enrollments::redeem))
+        .routes(routes!(invitations::create).layer(middleware::from_fn_with_state(MAX_FRAME_BYTES, body::whole)))
+        .routes(routes!(enrollments::redeem).layer(middleware::from_fn_with_state(MAX_FRAME_BYTES, body::whole)))
         .routes(routes!(agent_session::open))
-        .layer(DefaultBodyLimit::max(MAX_FRAME_BYTES))
 }
 
 /// The API as OpenAPI 3.1, from the handlers themselves.

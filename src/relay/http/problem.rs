@@ -15,7 +15,6 @@ use super::super::dispatch::DispatchError;
 use super::super::keys::Refused;
 use crate::clock::Random;
 use crate::protocol::jose::JoseError;
-use crate::protocol::limits::{MAX_COMMAND_BYTES, MAX_FRAME_BYTES};
 use crate::protocol::problem::{PROBLEM_JSON, Problem, ProblemCode};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace_context::TraceContext;
@@ -148,10 +147,6 @@ async fn of_framework(response: Response) -> Refusal {
         status if status.is_client_error() => ProblemCode::Malformed,
         _ => return Refusal::new(ProblemCode::Internal, "the relay failed; its log says why"),
     };
-    if code == ProblemCode::TooLarge {
-        let limits = format!("a command has at most {MAX_COMMAND_BYTES} bytes, any other body {MAX_FRAME_BYTES}");
-        return Refusal::new(code, limits);
-    }
     let text = to_bytes(response.into_body(), MAX_DETAIL_BYTES).await.unwrap_or_default();
     let detail = String::from_utf8_lossy(&text).into_owned();
     let detail = if detail.is_empty() {

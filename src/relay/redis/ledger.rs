@@ -11,12 +11,12 @@ use tokio::time::sleep;
 
 use super::keys;
 use super::link::Link;
-use super::scripts::{ACCEPT, CONCLUDE, NOTE, TAKE_BACK, TAKE_OVER};
+use super::scripts::{ACCEPT, CONCLUDE, HAND_OVER, NOTE, TAKE_BACK, TAKE_OVER};
 use crate::clock::UnixTime;
 use crate::protocol::ids::{AgentId, TenantId};
 use crate::protocol::limits::OUTCOME_RETENTION;
 use crate::relay::StoreError;
-use crate::relay::ids::SessionId;
+use crate::relay::ids::{NodeId, SessionId};
 use crate::relay::ledger::{
     Accepted, CommandKey, Concluded, End, Entry, Intent, Ledger, Milestone, NewCommand, Undelivered,
 };
@@ -41,6 +41,8 @@ struct Fixed {
     body_sha256: Option<[u8; 32]>,
     exp: UnixTime,
     traceparent: String,
+    #[serde(default)]
+    origin: Option<NodeId>,
     accepted_ms: u64,
 }
 
@@ -67,6 +69,7 @@ fn read(fields: &HashMap<String, String>) -> Result<Entry, StoreError> {
         body_sha256: fixed.body_sha256,
         exp: fixed.exp,
         traceparent: fixed.traceparent,
+        origin: fixed.origin,
         owner: owner.map(SessionId),
         attempt: u32::try_from(number("attempt")?.unwrap_or(0)).map_err(|_| damaged("attempt"))?,
         accepted_ms: fixed.accepted_ms,
@@ -110,6 +113,7 @@ impl Ledger for RedisLedger {
             body_sha256: Some(command.body_sha256),
             exp: command.exp,
             traceparent: command.traceparent,
+            origin: Some(command.origin),
             accepted_ms: now_ms,
         };
         let (jws, owner, end) = match intent {
@@ -129,7 +133,8 @@ impl Ledger for RedisLedger {
         let known: HashMap<String, String> = self.link.script(&script).await?;
         if !known.is_empty() {
             let known = read(&known)?;
-            let same = known.body_sha256.is_none_or(|sha256| sha256 == command.body_sha256);
+            let same =
+                known.agent == fixed.agent && known.body_sha256.is_none_or(|sha256| sha256 == command.body_sha256);
             return Ok(if same { Accepted::Known(known) } else { Accepted::Conflict });
         }
         Ok(Accepted::New(Entry {
@@ -139,6 +144,7 @@ impl Ledger for RedisLedger {
             body_sha256: fixed.body_sha256,
             exp: fixed.exp,
             traceparent: fixed.traceparent,
+            origin: fixed.origin,
             owner,
             attempt: 1,
             accepted_ms: now_ms,
@@ -168,6 +174,26 @@ impl Ledger for RedisLedger {
         let mut taken = taken.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         taken.sort_by_key(|entry| entry.accepted_ms);
         Ok(taken)
+    }
+
+    async fn open(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Entry>, StoreError> {
+        let listed: Vec<String> = self.link.command(&Cmd::smembers(keys::open(tenant, agent))).await?;
+        let mut open = Vec::new();
+        for command in listed {
+            let fields: HashMap<String, String> = self.link.command(&Cmd::hgetall(command)).await?;
+            if !fields.is_empty() {
+                open.push(read(&fields)?);
+            }
+        }
+        open.retain(|entry| entry.end.is_none());
+        open.sort_by_key(|entry| entry.accepted_ms);
+        Ok(open)
+    }
+
+    async fn hand_over(&self, key: &CommandKey, from: SessionId, to: SessionId) -> Result<bool, StoreError> {
+        let mut script = HAND_OVER.key(keys::command(key));
+        script.arg(from.to_string()).arg(to.to_string());
+        self.link.script(&script).await
     }
 
     async fn take_back(
@@ -218,6 +244,7 @@ impl Ledger for RedisLedger {
             body_sha256: None,
             exp: UnixTime(0),
             traceparent: String::new(),
+            origin: None,
             accepted_ms: now_ms,
         };
         let mut script = CONCLUDE.key(keys::command(key));
@@ -241,9 +268,9 @@ impl Ledger for RedisLedger {
         }
     }
 
-    async fn purge(&self, _now: UnixTime) -> Result<usize, StoreError> {
+    async fn purge(&self, _now: UnixTime) -> Result<bool, StoreError> {
         // Redis forgets by itself.
-        Ok(0)
+        Ok(false)
     }
 }
 

@@ -6,13 +6,19 @@
 //! | [`keys`] | every key, its type and how long it lives |
 //! | [`link`] | commands, with deadlines; reconnects by itself |
 //! | [`checks`] | what is refused at the start |
-//! | [`registry`], [`ledger`] | two of the contracts |
+//! | [`registry`], [`ledger`], [`bus`] | the contracts |
+//! | `presence` | who is where |
+//! | `envelope`, `subscriber` | what nodes say to each other, and how they hear it |
 
+pub mod bus;
 pub mod checks;
 pub mod config;
+mod envelope;
 pub mod keys;
 pub mod ledger;
 pub mod link;
+mod presence;
 pub mod registry;
 mod scripts;
 mod server;
+mod subscriber;

@@ -274,7 +274,8 @@ impl Registry for RedisRegistry {
         Ok(Snapshot { version: 1, portals: self.portals().await?, tenants })
     }
 
-    async fn import(&self, snapshot: Snapshot) -> Result<(), StoreError> {
+    async fn import(&self, snapshot: Snapshot) -> Result<Vec<(TenantId, AgentId)>, StoreError> {
+        let mut newly_revoked = Vec::new();
         for portal in snapshot.portals {
             self.add(keys::PORTALS.to_owned(), portal.portal.to_string(), &portal).await?;
         }
@@ -287,12 +288,17 @@ impl Registry for RedisRegistry {
             for agent in agents {
                 let (id, revoked) = (agent.agent, agent.status == AgentStatus::Revoked);
                 let added = self.add(keys::agents(tenant), id.to_string(), &agent).await?;
-                if revoked && added == Added::Other {
-                    self.change_agent(tenant, id, |record| record.status = AgentStatus::Revoked).await?;
+                if !revoked || added != Added::Other {
+                    continue;
+                }
+                let was = self.agent(tenant, id).await?.map(|record| record.status);
+                self.change_agent(tenant, id, |record| record.status = AgentStatus::Revoked).await?;
+                if was != Some(AgentStatus::Revoked) {
+                    newly_revoked.push((tenant.clone(), id));
                 }
             }
             self.confirmed(&keys::agents(tenant)).await?;
         }
-        Ok(())
+        Ok(newly_revoked)
     }
 }

@@ -2,31 +2,38 @@
 
 mod open;
 mod outcome;
+mod wire;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
-use futures_util::{Sink, SinkExt, Stream, StreamExt};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout, timeout_at};
+use futures_util::{FutureExt, Sink, Stream, StreamExt};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+
+use self::wire::Wire;
 
 use super::bus::{Bus, Departure, Notice, Presence};
 use super::ids::SessionId;
 use super::ledger::{CommandKey, Entry, Ledger, Milestone, Undelivered};
 use super::registry::{AgentRecord, Registry};
-use super::sessions::{Mailbox, Order, Sessions};
-use crate::clock::{Clock, Random};
+use super::sessions::{Mailbox, Order, Registered, Sessions};
+use crate::clock::{Clock, Random, UnixTime};
 use crate::protocol::frame::{CloseReason, FrameError, FromAgent, FromRelay, v1};
 use crate::protocol::ids::{CommandId, TenantId};
 use crate::telemetry::metrics::Metrics;
 
-/// How long one frame may take to be written: a half-open socket must not hold its queue for long.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// Outcomes of one agent that may be on their way to the ledger; more are left in the socket.
 const MAX_STORING: usize = 64;
+
+/// When more commands than this were written and not answered, those whose time is over are no longer remembered.
+const REMEMBERED: usize = 256;
+
+/// Preflights that come quicker than this are not noted: each is written to disk.
+const PREFLIGHT_PAUSE: Duration = Duration::from_secs(10);
 
 /// What goes wrong on a socket.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -81,6 +88,8 @@ pub struct Services {
 pub enum Ended {
     /// The relay closes it, for this reason.
     Closed(CloseReason),
+    /// The agent said that it leaves, and is gone.
+    Left,
     /// The connection is gone.
     Lost,
 }
@@ -91,6 +100,7 @@ impl Ended {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Closed(reason) => reason.as_str(),
+            Self::Left => "left",
             Self::Lost => "lost",
         }
     }
@@ -115,13 +125,20 @@ type Stored = Pin<Box<dyn Future<Output = Result<CommandId, CloseReason>> + Send
 struct Session<'a, S> {
     services: &'a Arc<Services>,
     presence: Presence,
-    socket: S,
+    wire: Wire<S>,
+    _registered: Registered,
     mailbox: Mailbox,
+    /// Nothing is delivered here any more.
+    left: bool,
+    /// Commands that were taken over, to be delivered beside everything else.
+    backlog: VecDeque<Entry>,
     /// What was written to this socket and has no outcome yet: an agent names commands by their id alone.
-    delivered: HashMap<CommandId, CommandKey>,
+    delivered: HashMap<CommandId, (CommandKey, UnixTime)>,
     /// Outcomes on their way to the ledger.
     storing: FuturesUnordered<Stored>,
     closes_at: Option<Instant>,
+    /// When the agent's last preflight was noted.
+    preflight_at: Option<Instant>,
 }
 
 /// Runs the session of an agent that has proved who it is, until it ends.
@@ -134,54 +151,71 @@ pub async fn run<S: Socket>(services: &Arc<Services>, tenant: TenantId, agent: A
     let session = SessionId::new(&*services.clock, &*services.random);
     let presence = Presence { tenant, agent: agent.agent, session, instance: hello.instance };
     drop(agent);
-    let (registered, mailbox) = services.sessions.register(session, &presence.tenant, presence.agent);
-    let (delivered, storing) = (HashMap::new(), FuturesUnordered::new());
-    let mut open = Session { services, presence, socket, mailbox, delivered, storing, closes_at: None };
-    let ended = match Box::pin(open.begin(hello)).await {
-        Ok(()) => open.serve().await,
-        Err(ended) => ended,
+    let Some((registered, mailbox)) = services.sessions.register(session, &presence.tenant, presence.agent) else {
+        return Ended::Closed(CloseReason::Drain);
     };
-    if let Err(error) = services.bus.release(&open.presence, Departure::Lost).await {
-        tracing::warn!(%error, "a session's presence could not be released; its lease will run out");
+    let mut open = Session {
+        services,
+        presence,
+        wire: Wire::new(socket),
+        _registered: registered,
+        mailbox,
+        left: false,
+        backlog: VecDeque::new(),
+        delivered: HashMap::new(),
+        storing: FuturesUnordered::new(),
+        closes_at: None,
+        preflight_at: None,
+    };
+    let lived = AssertUnwindSafe(async {
+        match Box::pin(open.begin(hello)).await {
+            Ok(()) => open.serve().await,
+            Err(ended) => ended,
+        }
+    });
+    // Whatever happens, nobody may believe for longer that the agent is here.
+    let ended = lived.catch_unwind().await.unwrap_or(Ended::Closed(CloseReason::Internal));
+    let ended = if open.left && ended == Ended::Lost { Ended::Left } else { ended };
+    open.release(Departure::Lost).await;
+    if ended == Ended::Closed(CloseReason::Drain) {
+        // An agent that is told that its outcome is stored need not send it again.
+        Box::pin(open.wire.finish()).await;
     }
-    drop(registered);
     Box::pin(open.give_back(ended)).await;
     ended
 }
 
 impl<S: Socket> Session<'_, S> {
-    async fn send(&mut self, frame: FromRelay) -> Result<(), Ended> {
-        match timeout(WRITE_TIMEOUT, self.socket.send(frame)).await {
-            Ok(sent) => Ok(sent?),
-            Err(_) => Err(Ended::Lost),
-        }
-    }
-
     async fn serve(&mut self) -> Ended {
         let heartbeat = self.services.heartbeat;
         let mut tick = interval_at(Instant::now() + heartbeat, heartbeat);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut silent_at = Instant::now() + heartbeat * 5 / 2;
         loop {
-            let closes_at = self.closes_at;
+            let closes_at = self.closes_at.unwrap_or(silent_at);
+            let (reading, room) = (self.storing.len() < MAX_STORING, self.wire.has_room());
             let step = tokio::select! {
                 biased;
-                order = self.mailbox.orders.recv() => self.obey(order).await,
-                () = async { sleep_until(closes_at.unwrap_or_else(Instant::now)).await }, if closes_at.is_some() => {
-                    Err(Ended::Closed(CloseReason::Drain))
-                }
-                Some(stored) = self.storing.next(), if !self.storing.is_empty() => self.stored(stored).await,
-                Some(entry) = self.mailbox.deliveries.recv() => Box::pin(self.deliver(*entry)).await,
-                frame = timeout_at(silent_at, self.socket.next()), if self.storing.len() < MAX_STORING => {
-                    silent_at = Instant::now() + heartbeat * 5 / 2;
-                    match frame {
-                        Ok(Some(Ok(frame))) => Box::pin(self.take(frame)).await,
-                        Ok(Some(Err(error))) => Err(error.into()),
-                        Ok(None) => Err(Ended::Lost),
-                        Err(_) => Err(Ended::Closed(CloseReason::Silent)),
+                Some(order) = self.mailbox.orders.recv() => Box::pin(self.obey(order)).await,
+                Some(stored) = self.storing.next(), if !self.storing.is_empty() => self.stored(stored),
+                Some(entry) = self.mailbox.deliveries.recv(), if room => Box::pin(self.deliver(*entry)).await,
+                () = std::future::ready(()), if room && !self.backlog.is_empty() => self.deliver_backlog().await,
+                moved = self.wire.next(reading) => match moved {
+                    Ok(Some(frame)) => {
+                        silent_at = Instant::now() + heartbeat * 5 / 2;
+                        Box::pin(self.take(frame)).await
                     }
+                    Ok(None) => Ok(()),
+                    Err(ended) => Err(ended),
+                },
+                _ = tick.tick() => {
+                    self.wire.send(FromRelay::Heartbeat(v1::Heartbeat {}));
+                    if self.wire.is_stuck() { Err(Ended::Lost) } else { Ok(()) }
                 }
-                _ = tick.tick() => self.send(FromRelay::Heartbeat(v1::Heartbeat {})).await,
+                () = sleep_until(closes_at.min(silent_at)) => Err(Ended::Closed(match self.closes_at {
+                    Some(at) if at <= silent_at => CloseReason::Drain,
+                    _ => CloseReason::Silent,
+                })),
             };
             if let Err(ended) = step {
                 return ended;
@@ -189,15 +223,23 @@ impl<S: Socket> Session<'_, S> {
         }
     }
 
-    async fn obey(&mut self, order: Option<Order>) -> Result<(), Ended> {
+    async fn obey(&mut self, order: Order) -> Result<(), Ended> {
         match order {
-            None => Err(Ended::Closed(CloseReason::Internal)),
-            Some(Order::Close(reason)) => Err(Ended::Closed(reason)),
-            Some(Order::GoAway { reconnect_after_ms, close_after_ms }) => {
+            Order::Reconcile => self.reconcile().await,
+            Order::Close(reason) => Err(Ended::Closed(reason)),
+            Order::GoAway { reconnect_after_ms, close_after_ms } => {
                 self.closes_at = Some(Instant::now() + Duration::from_millis(close_after_ms.into()));
                 let reason = CloseReason::Drain.as_str().to_owned();
-                self.send(FromRelay::GoAway(v1::GoAway { reason, reconnect_after_ms, close_after_ms })).await
+                self.wire.send(FromRelay::GoAway(v1::GoAway { reason, reconnect_after_ms, close_after_ms }));
+                Ok(())
             }
+        }
+    }
+
+    async fn deliver_backlog(&mut self) -> Result<(), Ended> {
+        match self.backlog.pop_front() {
+            Some(entry) => Box::pin(self.deliver(entry)).await,
+            None => Ok(()),
         }
     }
 
@@ -213,8 +255,9 @@ impl<S: Socket> Session<'_, S> {
             tracing::warn!(%error, "a milestone was not noted");
         }
         let (traceparent, attempt) = (entry.traceparent.clone(), entry.attempt);
-        self.delivered.insert(entry.key.command, entry.key);
-        self.send(FromRelay::Deliver(v1::Deliver { command_jws, traceparent, attempt })).await
+        self.remember(entry.key, entry.exp);
+        self.wire.send(FromRelay::Deliver(v1::Deliver { command_jws, traceparent, attempt }));
+        Ok(())
     }
 
     async fn take(&mut self, frame: FromAgent) -> Result<(), Ended> {
@@ -223,21 +266,46 @@ impl<S: Socket> Session<'_, S> {
             FromAgent::Heartbeat(_) => Ok(()),
             FromAgent::Received(received) => self.received(&received).await,
             FromAgent::Outcome(outcome) => self.outcome(outcome),
-            FromAgent::Preflight(preflight) => {
-                let (registry, Presence { tenant, agent, .. }) = (&self.services.registry, &self.presence);
-                if let Err(error) = registry.note_preflight(tenant, *agent, preflight.into()).await {
-                    tracing::warn!(%error, "a preflight was not noted");
-                }
-                Ok(())
-            }
+            FromAgent::Preflight(preflight) => self.preflight(preflight).await,
             FromAgent::Leaving(_) => {
                 // Its outcomes are still taken, until it closes the socket.
-                if let Err(error) = self.services.bus.release(&self.presence, Departure::Left).await {
-                    tracing::warn!(%error, "a session's presence could not be released");
-                }
+                self.release(Departure::Left).await;
+                self.give_back_queue(Undelivered::NoAgent).await;
                 Ok(())
             }
         }
+    }
+
+    async fn preflight(&mut self, preflight: v1::Preflight) -> Result<(), Ended> {
+        if self.preflight_at.is_some_and(|at| at.elapsed() < PREFLIGHT_PAUSE) {
+            return Ok(());
+        }
+        self.preflight_at = Some(Instant::now());
+        let (registry, Presence { tenant, agent, .. }) = (&self.services.registry, &self.presence);
+        if let Err(error) = registry.note_preflight(tenant, *agent, preflight.into()).await {
+            tracing::warn!(%error, "a preflight was not noted");
+        }
+        Ok(())
+    }
+
+    /// Nobody delivers to this session any more.
+    async fn release(&mut self, departure: Departure) {
+        if std::mem::replace(&mut self.left, true) {
+            return;
+        }
+        self.services.sessions.leave(self.presence.session);
+        if let Err(error) = self.services.bus.release(&self.presence, departure).await {
+            tracing::warn!(%error, "a session's presence could not be released; its lease will run out");
+        }
+    }
+
+    /// Keeps the keys of what was written here, as long as an answer may come by the command's id alone.
+    fn remember(&mut self, key: CommandKey, exp: UnixTime) {
+        if self.delivered.len() >= REMEMBERED {
+            let now = self.services.clock.now();
+            self.delivered.retain(|_, (_, exp)| *exp > now);
+        }
+        self.delivered.insert(key.command, (key, exp));
     }
 
     async fn take_back(&mut self, entry: &Entry, reason: Undelivered) {
@@ -253,16 +321,23 @@ impl<S: Socket> Session<'_, S> {
     }
 
     /// What is left in the queue was never written: it is said at once, so that nobody waits for it.
-    async fn give_back(mut self, ended: Ended) {
+    async fn give_back_queue(&mut self, reason: Undelivered) {
         self.mailbox.deliveries.close();
-        let reason = match ended {
-            Ended::Closed(CloseReason::Drain) => Undelivered::Draining,
-            _ => Undelivered::NoAgent,
-        };
         while let Some(entry) = self.mailbox.deliveries.recv().await {
             self.take_back(&entry, reason).await;
         }
+    }
+
+    async fn give_back(mut self, ended: Ended) {
+        self.give_back_queue(match ended {
+            Ended::Closed(CloseReason::Drain) => Undelivered::Draining,
+            _ => Undelivered::NoAgent,
+        })
+        .await;
         // An outcome that has come is stored, even if the socket is gone by now.
         while self.storing.next().await.is_some() {}
     }
 }
+
+#[cfg(test)]
+mod tests;

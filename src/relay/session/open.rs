@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
+use super::super::StoreError;
 use super::super::bus::{Claim, Notice};
 use super::super::registry::AgentRecord;
 use super::{Ended, Services, Session, Socket};
@@ -51,7 +52,7 @@ pub(super) async fn hello<S: Socket>(
 impl<S: Socket> Session<'_, S> {
     /// Makes the session known, welcomes the agent, and delivers what nobody has an answer to.
     pub(super) async fn begin(&mut self, hello: Greeting) -> Result<(), Ended> {
-        let away = |error: super::super::StoreError| {
+        let away = |error: StoreError| {
             tracing::warn!(%error, "a session can't open");
             Ended::Closed(CloseReason::Internal)
         };
@@ -64,7 +65,7 @@ impl<S: Socket> Session<'_, S> {
             Claim::Held { displaced } => {
                 for place in displaced {
                     audit!("session_displaced", agent = %self.presence.agent, session = %place.session);
-                    services.bus.tell(Notice::Displaced(place.session)).await.map_err(away)?;
+                    services.bus.tell(Notice::Displaced(place)).await.map_err(away)?;
                 }
             }
         }
@@ -77,22 +78,48 @@ impl<S: Socket> Session<'_, S> {
         if record.version.as_deref() != Some(&hello.version) {
             services.registry.note_version(&tenant, id, &hello.version).await.map_err(away)?;
         }
-        self.send(FromRelay::Welcome(v1::Welcome {
+        self.wire.send(FromRelay::Welcome(v1::Welcome {
             node: services.node_name.clone(),
             heartbeat_interval_ms: u32::try_from(services.heartbeat.as_millis()).unwrap_or(u32::MAX),
             max_frame_bytes: u32::try_from(MAX_FRAME_BYTES).unwrap_or(u32::MAX),
             approved: record.status == AgentStatus::Approved,
-        }))
-        .await?;
+        }));
+        audit!("session_opened", %tenant, agent = %id, session = %self.presence.session);
         services.bus.tell(Notice::Arrived(tenant.clone(), id)).await.map_err(away)?;
         for entry in services.ledger.take_over(&tenant, id, self.presence.session).await.map_err(away)? {
             // What is in its journal needs no second delivery: its outcome comes by itself.
             let command = entry.key.command.to_string();
             if hello.unfinished.contains(&command) {
-                self.delivered.insert(entry.key.command, entry.key);
+                self.remember(entry.key, entry.exp);
                 self.received(&v1::Received { command }).await?;
             } else {
-                self.deliver(entry).await?;
+                self.backlog.push_back(entry);
+            }
+        }
+        Ok(())
+    }
+
+    /// Messages for this session may have been lost: what it should have heard stands in the registry and the ledger.
+    pub(super) async fn reconcile(&mut self) -> Result<(), Ended> {
+        let (tenant, agent, services) = (&self.presence.tenant, self.presence.agent, self.services);
+        let look = async {
+            let record = services.registry.agent(tenant, agent).await?;
+            Ok::<_, StoreError>((record, services.ledger.open(tenant, agent).await?))
+        };
+        let (record, open) = match look.await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, "a session could not look what it may have missed");
+                return Ok(());
+            }
+        };
+        if record.is_some_and(|record| record.status == AgentStatus::Revoked) {
+            return Err(Ended::Closed(CloseReason::Revoked));
+        }
+        for entry in open {
+            let mine = entry.owner == Some(self.presence.session);
+            if mine && !self.left && !self.delivered.contains_key(&entry.key.command) {
+                self.backlog.push_back(entry);
             }
         }
         Ok(())

@@ -24,7 +24,7 @@ struct Address {
 impl<S: Socket> Session<'_, S> {
     pub(super) async fn received(&mut self, received: &v1::Received) -> Result<(), Ended> {
         let command: CommandId = received.command.parse().map_err(|_| Ended::Closed(CloseReason::ProtocolError))?;
-        let Some(key) = self.delivered.get(&command) else { return Ok(()) };
+        let Some((key, _)) = self.delivered.get(&command) else { return Ok(()) };
         let noted = self.services.ledger.note(key, Milestone::Received, self.services.clock.now_ms()).await;
         if let Err(error) = noted {
             tracing::warn!(%error, "a milestone was not noted");
@@ -50,11 +50,12 @@ impl<S: Socket> Session<'_, S> {
     }
 
     /// Tells the agent that its outcome is on disk.
-    pub(super) async fn stored(&mut self, stored: Result<CommandId, CloseReason>) -> Result<(), Ended> {
+    pub(super) fn stored(&mut self, stored: Result<CommandId, CloseReason>) -> Result<(), Ended> {
         let command = stored.map_err(Ended::Closed)?;
         self.delivered.remove(&command);
         let command = command.to_string();
-        self.send(FromRelay::OutcomeStored(v1::OutcomeStored { command })).await
+        self.wire.send(FromRelay::OutcomeStored(v1::OutcomeStored { command }));
+        Ok(())
     }
 }
 
@@ -64,6 +65,8 @@ async fn store(services: &Services, key: CommandKey, agent: AgentId, jws: String
         Ok(Concluded::Stored(entry)) => {
             audit!("command_concluded", tenant = %key.tenant, portal = %key.portal, %agent, command = %key.command);
             services.metrics.ended("concluded");
+            #[expect(clippy::cast_precision_loss, reason = "milliseconds of some minutes")]
+            services.metrics.concluded_after(now_ms.saturating_sub(entry.accepted_ms) as f64 / 1000.0);
             let _ = services.bus.tell(Notice::Ended(entry)).await;
             Ok(key.command)
         }

@@ -31,7 +31,7 @@ pub use self::config::{Config, ConfigError};
 use self::connection::Dialer;
 use self::controller::{Bound, Controller, ControllerError};
 use self::service_account::ServiceAccount;
-use super::{Account, Directory, DirectoryError, PasswordCheck};
+use super::{Account, Deadline, Directory, DirectoryError, PasswordCheck};
 use crate::net::tls_client;
 use crate::protocol::api::PreflightRow;
 use crate::protocol::command::{Options, Subject};
@@ -120,12 +120,13 @@ impl Directory for ActiveDirectory {
         account: &Account,
         new_password: &Password,
         options: Options,
+        deadline: &Deadline,
     ) -> Result<(), DirectoryError> {
         let controller = self.controller_of(account)?;
         // The account may have moved meanwhile, and the connection may have been closed while idle: both show here,
         // before anything is written.
         let (bound, now) = Self::read(controller, account.object_guid).await?;
-        reset::reset(controller, &bound, &now.dn, new_password, options).await
+        reset::reset(controller, &bound, &now.dn, new_password, options, deadline).await
     }
 
     async fn pwd_last_set(&self, account: &Account) -> Result<i64, DirectoryError> {

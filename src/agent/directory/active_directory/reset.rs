@@ -7,18 +7,19 @@ use zeroize::Zeroizing;
 use super::answer::refusal;
 use super::connection::RequestError;
 use super::controller::{Bound, Controller};
-use crate::agent::directory::DirectoryError;
+use crate::agent::directory::{Deadline, DirectoryError};
 use crate::protocol::command::Options;
 use crate::protocol::outcome::Code;
 use crate::protocol::password::Password;
 
-/// Sets the password, and what `options` ask for, in one modify.
+/// Sets the password, and what `options` ask for, in one modify, if there is still time for it.
 pub(super) async fn reset(
     controller: &Controller,
     bound: &Arc<Bound>,
     dn: &str,
     new_password: &Password,
     options: Options,
+    deadline: &Deadline,
 ) -> Result<(), DirectoryError> {
     if options.enforce_history {
         return Err(DirectoryError::Refused {
@@ -34,6 +35,7 @@ pub(super) async fn reset(
     if options.force_change_at_next_logon {
         values.push(("pwdLastSet", b"0"));
     }
+    deadline.allows()?;
     match bound.connection.replace(dn, &values).await {
         Ok(result) if result.rc == 0 => Ok(()),
         Ok(result) => Err(refusal(&result, controller.name(), "reset the password")),

@@ -73,6 +73,7 @@ macro_rules! scripts {
 
 scripts! {
     ACCEPT = "accept.lua";
+    HAND_OVER = "hand_over.lua";
     TAKE_OVER = "take_over.lua";
     TAKE_BACK = "take_back.lua";
     NOTE = "note.lua";

@@ -1,0 +1,35 @@
+//! Bodies are read whole before anything else, with a limit and a deadline: a client that stops in the middle costs little.
+
+use std::error::Error;
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http_body_util::LengthLimitError;
+use tokio::time::timeout;
+
+use super::problem::Refusal;
+use crate::protocol::problem::ProblemCode;
+
+/// How long a body may take, however it trickles in.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Reads the body of a request, at most so many bytes.
+pub(in crate::relay) async fn whole(
+    State(limit): State<usize>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Refusal> {
+    let (parts, body) = request.into_parts();
+    let bytes = match timeout(BODY_TIMEOUT, to_bytes(body, limit)).await {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(error)) if error.source().is_some_and(|cause| cause.is::<LengthLimitError>()) => {
+            return Err(Refusal::new(ProblemCode::TooLarge, format!("at most {limit} bytes are taken here")));
+        }
+        Ok(Err(_)) => return Err(Refusal::new(ProblemCode::Malformed, "the body broke off")),
+        Err(_) => return Err(Refusal::new(ProblemCode::RequestTimeout, "the body did not come in time")),
+    };
+    Ok(next.run(Request::from_parts(parts, Body::from(bytes))).await)
+}

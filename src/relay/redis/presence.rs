@@ -1,0 +1,153 @@
+//! Who is where. A session's entry is worth as much as its node's lease: agents and heartbeats cost no writes.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use redis::{Cmd, Pipeline};
+use serde::{Deserialize, Serialize};
+
+use super::keys;
+use super::link::Link;
+use crate::protocol::ids::{AgentId, InstanceId, TenantId};
+use crate::relay::StoreError;
+use crate::relay::bus::{Claim, Departure, Place, Presence};
+use crate::relay::ids::{NodeId, SessionId};
+
+/// A session, as other nodes see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Seen {
+    node: NodeId,
+    instance: InstanceId,
+}
+
+/// The presence of agents, in Redis.
+#[derive(Clone)]
+pub(super) struct PresenceTable {
+    link: Link,
+    node: NodeId,
+    /// Nodes that held a lease when this node last looked.
+    alive: Arc<Mutex<HashSet<NodeId>>>,
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl PresenceTable {
+    pub(super) fn new(link: Link, node: NodeId) -> Self {
+        Self { link, node, alive: Arc::new(Mutex::new(HashSet::from([node]))) }
+    }
+
+    /// Renews this node's lease, and looks who else is alive.
+    pub(super) async fn renew(&self, name: &str) -> Result<(), StoreError> {
+        let lease = Cmd::pset_ex(keys::node(self.node), name, millis(keys::NODE_LEASE));
+        self.link.command::<()>(&lease).await?;
+        self.link.command::<()>(&Cmd::hset(keys::NODES, self.node.0.to_string(), name)).await?;
+        let known: HashMap<String, String> = self.link.command(&Cmd::hgetall(keys::NODES)).await?;
+        let mut alive = HashSet::from([self.node]);
+        for id in known.keys() {
+            let Ok(id) = id.parse().map(NodeId) else { continue };
+            if self.holds_lease(id).await? {
+                alive.insert(id);
+            } else {
+                self.link.command::<()>(&Cmd::hdel(keys::NODES, id.0.to_string())).await?;
+            }
+        }
+        *self.alive.lock().unwrap_or_else(PoisonError::into_inner) = alive;
+        Ok(())
+    }
+
+    /// Gives the lease back: the others need not wait for it to run out.
+    pub(super) async fn retire(&self) -> Result<(), StoreError> {
+        self.link.command::<()>(&Cmd::del(keys::node(self.node))).await?;
+        self.link.command(&Cmd::hdel(keys::NODES, self.node.0.to_string())).await
+    }
+
+    async fn holds_lease(&self, node: NodeId) -> Result<bool, StoreError> {
+        self.link.command(&Cmd::exists(keys::node(node))).await
+    }
+
+    /// The other nodes that are alive.
+    pub(super) fn others(&self) -> Vec<NodeId> {
+        let alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        alive.iter().copied().filter(|node| *node != self.node).collect()
+    }
+
+    fn is_known_alive(&self, node: NodeId) -> bool {
+        self.alive.lock().unwrap_or_else(PoisonError::into_inner).contains(&node)
+    }
+
+    /// A node that did not answer is looked at again before it is believed.
+    pub(super) fn doubt(&self, node: NodeId) {
+        if node != self.node {
+            self.alive.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
+        }
+    }
+
+    /// The agent's sessions on nodes that are alive, the newest first.
+    async fn sessions(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<(SessionId, Seen)>, StoreError> {
+        let fields: HashMap<String, String> = self.link.command(&Cmd::hgetall(keys::sessions(tenant, agent))).await?;
+        let mut sessions = Vec::new();
+        for (session, seen) in fields {
+            let (Ok(session), Ok(seen)) = (session.parse().map(SessionId), serde_json::from_str::<Seen>(&seen)) else {
+                continue;
+            };
+            // A node that has just come up is not in our list yet.
+            if self.is_known_alive(seen.node) || self.holds_lease(seen.node).await? {
+                sessions.push((session, seen));
+            }
+        }
+        // UUIDv7: the newest sorts last.
+        sessions.sort_by_key(|(session, _)| std::cmp::Reverse(*session));
+        Ok(sessions)
+    }
+
+    pub(super) async fn places(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Place>, StoreError> {
+        let sessions = self.sessions(tenant, agent).await?.into_iter();
+        Ok(sessions.map(|(session, seen)| Place { node: seen.node, session }).collect())
+    }
+
+    pub(super) async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError> {
+        let sessions = self.sessions(&presence.tenant, presence.agent).await?;
+        if sessions.iter().any(|(_, seen)| seen.instance > presence.instance) {
+            return Ok(Claim::Newer);
+        }
+        let older = sessions.into_iter().filter(|(_, seen)| seen.instance < presence.instance);
+        let displaced: Vec<_> = older.map(|(session, seen)| Place { node: seen.node, session }).collect();
+        let seen = Seen { node: self.node, instance: presence.instance };
+        let seen = serde_json::to_string(&seen).map_err(|e| StoreError(e.to_string()))?;
+        let key = keys::sessions(&presence.tenant, presence.agent);
+        let mut claim = Pipeline::new();
+        claim.hset(&key, presence.session.to_string(), seen).ignore();
+        for place in &displaced {
+            claim.hdel(&key, place.session.to_string()).ignore();
+        }
+        claim.pexpire(&key, i64::try_from(millis(keys::SESSIONS_KEPT)).unwrap_or(i64::MAX)).ignore();
+        claim.del(keys::lost(&presence.tenant, presence.agent)).ignore();
+        self.link.pipeline::<()>(&claim).await?;
+        // Another process may have come at the same moment: of two, the newer stays.
+        let now = self.sessions(&presence.tenant, presence.agent).await?;
+        if now.iter().any(|(_, seen)| seen.instance > presence.instance) {
+            self.link.command::<()>(&Cmd::hdel(&key, presence.session.to_string())).await?;
+            return Ok(Claim::Newer);
+        }
+        Ok(Claim::Held { displaced })
+    }
+
+    pub(super) async fn release(&self, presence: &Presence, departure: Departure) -> Result<(), StoreError> {
+        let key = keys::sessions(&presence.tenant, presence.agent);
+        let mut release = Pipeline::new();
+        release.hdel(&key, presence.session.to_string()).ignore();
+        if departure == Departure::Lost {
+            let lost = keys::lost(&presence.tenant, presence.agent);
+            release.pset_ex(lost, 1, millis(keys::RETURN_WINDOW)).ignore();
+        }
+        self.link.pipeline(&release).await
+    }
+
+    pub(super) async fn may_return(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<Duration>, StoreError> {
+        let left: i64 = self.link.command(&Cmd::pttl(keys::lost(tenant, agent))).await?;
+        Ok(u64::try_from(left).ok().filter(|ms| *ms > 0).map(Duration::from_millis))
+    }
+}

@@ -1,0 +1,283 @@
+//! The session fed directly: frames in, frames out, no socket.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_util::SinkExt;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::PollSender;
+
+use super::*;
+use crate::clock::System;
+use crate::protocol::api::AgentStatus;
+use crate::protocol::enrollment::AgentKeys;
+use crate::protocol::ids::{AgentId, InstanceId, InvitationId, JournalId, ObjectId};
+use crate::protocol::jose::{SealingKey, SigningKey};
+use crate::protocol::outcome::{Code, Outcome};
+use crate::relay::bus::Inbox;
+use crate::relay::embedded::{EmbeddedBus, EmbeddedLedger, EmbeddedRegistry};
+use crate::relay::ids::NodeId;
+use crate::relay::ledger::{Intent, NewCommand};
+use crate::relay::registry::InvitationRecord;
+
+/// As many frames fit into the pipe, each way: fewer than are waiting on either side.
+const PIPE: usize = 8;
+const WAITING: usize = 40;
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// The relay's end of a pipe.
+struct Pipe {
+    from_agent: mpsc::Receiver<FromAgent>,
+    to_agent: PollSender<FromRelay>,
+}
+
+impl Stream for Pipe {
+    type Item = Result<FromAgent, SocketError>;
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.from_agent.poll_recv(cx).map(|frame| frame.map(Ok))
+    }
+}
+
+fn lost<E>(_: E) -> SocketError {
+    SocketError::Lost("the pipe is closed".to_owned())
+}
+
+impl Sink<FromRelay> for Pipe {
+    type Error = SocketError;
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        self.to_agent.poll_ready_unpin(cx).map_err(lost)
+    }
+    fn start_send(mut self: Pin<&mut Self>, frame: FromRelay) -> Result<(), SocketError> {
+        self.to_agent.start_send_unpin(frame).map_err(lost)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        self.to_agent.poll_flush_unpin(cx).map_err(lost)
+    }
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        self.to_agent.poll_close_unpin(cx).map_err(lost)
+    }
+}
+
+struct Stage {
+    services: Arc<Services>,
+    agent: AgentRecord,
+    key: SigningKey,
+    tenant: TenantId,
+    _dir: TempDir,
+}
+
+/// The agent's end of a session.
+struct Agent {
+    to_relay: mpsc::Sender<FromAgent>,
+    from_relay: mpsc::Receiver<FromRelay>,
+    ended: tokio::task::JoinHandle<Ended>,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = Arc::new(EmbeddedRegistry::open(&dir.path().join("r.redb")).await.unwrap());
+        let ledger = Arc::new(EmbeddedLedger::open(&dir.path().join("l.redb")).await.unwrap());
+        let bus = Arc::new(EmbeddedBus::new(NodeId(ObjectId::new(&System, &System)), System::clock()));
+        let sessions = Arc::new(Sessions::default());
+        bus.attach(Arc::clone(&sessions) as Arc<dyn Inbox>);
+        let services = Arc::new(Services {
+            registry,
+            ledger,
+            bus,
+            sessions,
+            clock: System::clock(),
+            random: System::random(),
+            metrics: Arc::new(Metrics::new().unwrap()),
+            node_name: "test".into(),
+            heartbeat: Duration::from_secs(10),
+            hello_timeout: Duration::from_secs(5),
+        });
+        let (key, tenant): (_, TenantId) = (SigningKey::generate(&System).unwrap(), "contoso".parse().unwrap());
+        let invitation = InvitationRecord {
+            invitation: InvitationId::new(&System, &System),
+            portal: "portal-1".parse().unwrap(),
+            token_sha256: "t".into(),
+            expires_at: System.now().plus(PATIENCE),
+            redeemed_by: None,
+        };
+        let agent = AgentRecord {
+            agent: AgentId::new(&System, &System),
+            name: "host".into(),
+            status: AgentStatus::Pending,
+            keys: AgentKeys {
+                signing: key.public().clone(),
+                sealing: SealingKey::generate().unwrap().public().clone(),
+            },
+            journal: JournalId::new(&System, &System),
+            invitation: invitation.invitation,
+            attestation: String::new(),
+            enrolled_at: System.now(),
+            version: None,
+            preflight: None,
+        };
+        services.registry.add_invitation(&tenant, invitation).await.unwrap();
+        services.registry.redeem(&tenant, "t", agent.clone(), System.now()).await.unwrap();
+        services.registry.approve(&tenant, agent.agent).await.unwrap();
+        Self { services, agent, key, tenant, _dir: dir }
+    }
+
+    fn command(&self) -> NewCommand {
+        NewCommand {
+            key: CommandKey {
+                tenant: self.tenant.clone(),
+                portal: "portal-1".parse().unwrap(),
+                command: CommandId::new(&System, &System),
+            },
+            agent: self.agent.agent,
+            jws: "a.b.c".into(),
+            body_sha256: [1; 32],
+            exp: System.now().plus(PATIENCE),
+            traceparent: String::new(),
+            origin: self.services.bus.node(),
+        }
+    }
+
+    /// Commands that some earlier session has taken to its grave.
+    async fn waiting(&self) -> Vec<NewCommand> {
+        let gone = SessionId::new(&System, &System);
+        let commands: Vec<_> = (0..WAITING).map(|_| self.command()).collect();
+        for command in &commands {
+            self.services.ledger.accept(command.clone(), Intent::Deliver(gone), 1).await.unwrap();
+        }
+        commands
+    }
+
+    async fn open(&self) -> Agent {
+        let (to_relay, from_agent) = mpsc::channel(PIPE);
+        let (to_agent, from_relay) = mpsc::channel(PIPE);
+        let (services, tenant, agent) = (Arc::clone(&self.services), self.tenant.clone(), self.agent.clone());
+        let pipe = Pipe { from_agent, to_agent: PollSender::new(to_agent) };
+        let ended = tokio::spawn(async move { run(&services, tenant, agent, pipe).await });
+        let mut agent = Agent { to_relay, from_relay, ended };
+        agent
+            .send(FromAgent::Hello(v1::Hello {
+                version: "test".into(),
+                instance: InstanceId::new(&System, &System).to_string(),
+                journal: self.agent.journal.to_string(),
+                unfinished: vec![],
+                capacity: 1,
+            }))
+            .await;
+        assert!(matches!(agent.next().await, Some(FromRelay::Welcome(_))));
+        agent
+    }
+
+    fn outcome(&self, command: &NewCommand) -> FromAgent {
+        let outcome = Outcome {
+            iss: self.agent.agent,
+            aud: command.key.portal.clone(),
+            tenant: self.tenant.clone(),
+            jti: ObjectId::new(&System, &System),
+            command: command.key.command,
+            iat: System.now(),
+            status: Code::PasswordReset.status(),
+            code: Code::PasswordReset.as_str().into(),
+            event_id: Code::PasswordReset.event().id(),
+            detail: String::new(),
+            retry_safe: false,
+            directory_ms: 0,
+        };
+        let jws = outcome.sign(&self.key).unwrap();
+        FromAgent::Outcome(v1::Outcome { command: command.key.command.to_string(), jws })
+    }
+}
+
+impl Agent {
+    async fn send(&self, frame: FromAgent) {
+        timeout(PATIENCE, self.to_relay.send(frame)).await.expect("the relay reads").unwrap();
+    }
+
+    async fn next(&mut self) -> Option<FromRelay> {
+        timeout(PATIENCE, self.from_relay.recv()).await.expect("the relay writes")
+    }
+
+    async fn ended(self) -> Ended {
+        timeout(PATIENCE, self.ended).await.expect("the session ends").unwrap()
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_writes_all_its_outcomes_before_it_reads_is_heard() {
+    let stage = Stage::new().await;
+    let commands = stage.waiting().await;
+    let mut agent = stage.open().await;
+    for command in &commands {
+        agent.send(stage.outcome(command)).await;
+    }
+    let mut stored = 0;
+    while stored < WAITING {
+        stored += usize::from(matches!(agent.next().await.unwrap(), FromRelay::OutcomeStored(_)));
+    }
+    for command in &commands {
+        assert!(stage.services.ledger.get(&command.key).await.unwrap().unwrap().end.is_some());
+    }
+}
+
+#[tokio::test]
+async fn every_command_that_was_left_is_delivered_however_many_there_are() {
+    let stage = Stage::new().await;
+    let commands = stage.waiting().await;
+    let mut agent = stage.open().await;
+    for _ in &commands {
+        assert!(matches!(agent.next().await, Some(FromRelay::Deliver(v1::Deliver { attempt: 2, .. }))));
+    }
+}
+
+#[tokio::test]
+async fn orders_are_heard_while_commands_are_still_to_be_delivered() {
+    let stage = Stage::new().await;
+    stage.waiting().await;
+    let mut agent = stage.open().await;
+    assert!(matches!(agent.next().await, Some(FromRelay::Deliver(_))));
+    stage.services.sessions.notice(Notice::Revoked(stage.tenant.clone(), stage.agent.agent));
+    let mut delivered = 1;
+    while let Some(frame) = agent.next().await {
+        delivered += usize::from(matches!(frame, FromRelay::Deliver(_)));
+    }
+    assert!(delivered < WAITING, "it went on delivering to a revoked agent");
+    assert_eq!(agent.ended().await, Ended::Closed(CloseReason::Revoked));
+}
+
+#[tokio::test]
+async fn what_is_queued_when_the_agent_leaves_is_given_back_at_once() {
+    let stage = Stage::new().await;
+    let agent = stage.open().await;
+    let (session, ..) = stage.services.sessions.list().remove(0);
+    let command = stage.command();
+    // The agent has said that it leaves before the session can look at the command.
+    let leaving = agent.to_relay.try_send(FromAgent::Leaving(v1::Leaving { reason: String::new() }));
+    leaving.unwrap();
+    let intent = Intent::Deliver(session);
+    stage.services.ledger.accept(command.clone(), intent, 1).await.unwrap();
+    let mut ending = stage.services.sessions.ending(&command.key);
+    let entry = stage.services.ledger.get(&command.key).await.unwrap().unwrap();
+    match stage.services.sessions.deliver(session, entry) {
+        crate::relay::bus::Delivery::Queued => {
+            let ended = timeout(PATIENCE, ending.ended()).await.expect("nobody waits for exp");
+            assert!(matches!(ended.end, Some(crate::relay::ledger::End::Undelivered { .. })));
+        }
+        // It has left already.
+        crate::relay::bus::Delivery::Gone => {}
+        other => panic!("{other:?}"),
+    }
+    drop(agent.to_relay);
+    assert_eq!(timeout(PATIENCE, agent.ended).await.unwrap().unwrap(), Ended::Left);
+}
+
+#[tokio::test]
+async fn nobody_opens_a_session_on_a_node_that_has_closed_them_all() {
+    let stage = Stage::new().await;
+    let agent = stage.open().await;
+    stage.services.sessions.close_all(CloseReason::Drain);
+    assert_eq!(agent.ended().await, Ended::Closed(CloseReason::Drain));
+    let session = SessionId::new(&System, &System);
+    assert!(stage.services.sessions.register(session, &stage.tenant, stage.agent.agent).is_none());
+}

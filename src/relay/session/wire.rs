@@ -1,0 +1,98 @@
+//! Frames in and out of one socket, side by side: an agent that is still writing and does not read yet is heard.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::time::{Instant, timeout};
+
+use super::{Ended, Socket, SocketError};
+use crate::protocol::frame::{FromAgent, FromRelay};
+
+/// How long frames may wait for a peer that takes none: a half-open socket must not hold its queue for long.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Commands wait in the session's queue, where they can still be taken back, and not here.
+const ROOM: usize = 4;
+/// What is written last is given this long.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A socket, and the frames that wait for it.
+pub(super) struct Wire<S> {
+    socket: S,
+    outgoing: VecDeque<FromRelay>,
+    /// Since when nothing has been taken, while something waits.
+    waiting_since: Option<Instant>,
+}
+
+impl<S: Socket> Wire<S> {
+    pub(super) fn new(socket: S) -> Self {
+        Self { socket, outgoing: VecDeque::new(), waiting_since: None }
+    }
+
+    /// Puts a frame behind the others. It is written while [`Self::next`] is waited for.
+    pub(super) fn send(&mut self, frame: FromRelay) {
+        self.outgoing.push_back(frame);
+    }
+
+    /// Whether a command may be put behind what waits.
+    pub(super) fn has_room(&self) -> bool {
+        self.outgoing.len() < ROOM
+    }
+
+    /// Whether the peer has taken nothing for too long.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.waiting_since.is_some_and(|since| since.elapsed() > WRITE_TIMEOUT)
+    }
+
+    /// The agent's next frame, if `reading`; writes what waits meanwhile, and gives nothing when that has made room.
+    /// Can be dropped and called again.
+    pub(super) async fn next(&mut self, reading: bool) -> Result<Option<FromAgent>, Ended> {
+        poll_fn(|cx| {
+            let had_room = self.has_room();
+            if let Poll::Ready(Err(error)) = self.poll_write(cx) {
+                return Poll::Ready(Err(error.into()));
+            }
+            if self.has_room() && !had_room {
+                return Poll::Ready(Ok(None));
+            }
+            if !reading {
+                return Poll::Pending;
+            }
+            self.socket.poll_next_unpin(cx).map(|frame| match frame {
+                Some(frame) => Ok(Some(frame?)),
+                None => Err(Ended::Lost),
+            })
+        })
+        .await
+    }
+
+    /// Writes what waits, and nothing more.
+    pub(super) async fn finish(&mut self) {
+        // Nobody is left to tell if it fails.
+        let _ = timeout(FAREWELL, poll_fn(|cx| self.poll_write(cx))).await;
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        let waiting = self.outgoing.len();
+        let written = self.poll_all(cx);
+        let progress = self.outgoing.len() < waiting;
+        self.waiting_since = match (&written, self.waiting_since) {
+            (Poll::Ready(_), _) => None,
+            (Poll::Pending, Some(since)) if !progress => Some(since),
+            (Poll::Pending, _) => Some(Instant::now()),
+        };
+        written
+    }
+
+    fn poll_all(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        while !self.outgoing.is_empty() {
+            std::task::ready!(self.socket.poll_ready_unpin(cx))?;
+            if let Some(frame) = self.outgoing.pop_front() {
+                self.socket.start_send_unpin(frame)?;
+            }
+        }
+        self.socket.poll_flush_unpin(cx)
+    }
+}
