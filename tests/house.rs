@@ -22,7 +22,7 @@ const RELAY_FLOORS: &[&[&str]] = &[
     &["registry", "ledger", "bus"],
     &["embedded", "redis", "keys", "sessions"],
     &["config"],
-    &["tls"],
+    &["tls", "store"],
     &["session"],
     &["dispatch"],
     &["http"],

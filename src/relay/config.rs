@@ -53,6 +53,8 @@ pub struct Config {
     /// Which store.
     #[serde(default)]
     pub store: Store,
+    /// With `store = "redis"`: where it is.
+    pub redis: Option<super::redis::config::Config>,
     /// The node's name, for people; the host's name if absent.
     pub node_name: Option<String>,
     /// The certificate of the public listener; absent with `--dev-tls`.
@@ -72,6 +74,8 @@ pub enum Store {
     /// Files in `data_dir`: one node.
     #[default]
     Embedded,
+    /// Redis or Valkey, as `[redis]` says: any number of nodes.
+    Redis,
 }
 
 /// PEM files, read again when they change.
@@ -149,6 +153,7 @@ impl Config {
             ops_listen,
             data_dir,
             store: Store::Embedded,
+            redis: None,
             node_name: None,
             tls: None,
             session: SessionConfig::default(),
@@ -175,6 +180,9 @@ impl Config {
         }
         if !(1..=60).contains(&self.session.heartbeat_seconds) {
             return value("session.heartbeat_seconds", "1 to 60 is expected: load balancers cut what is idle longer");
+        }
+        if self.redis.is_some() != (self.store == Store::Redis) {
+            return value("redis", "a [redis] section belongs to store = \"redis\", and that needs one");
         }
         if self.drain.timeout_seconds > 3600 {
             return value("drain.timeout_seconds", "0 to 3600 is expected");

@@ -6,8 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
@@ -15,23 +13,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::admin::{self, AdminToken, Ops};
-use super::bus::Bus;
-use super::config::{Config, ConfigError, Store};
+use super::config::{Config, ConfigError};
 use super::dispatch::Dispatcher;
-use super::embedded::{EmbeddedBus, EmbeddedLedger, EmbeddedRegistry};
 use super::http::{self, Public, listener};
-use super::ids::NodeId;
-use super::keys::Keys;
 use super::ledger::Ledger;
-use super::registry::Registry;
 use super::session::Services;
 use super::sessions::{Order, Sessions};
+use super::store::{Health, OpenError, Stores};
 use super::tls::{self, Certificate, TlsError};
 use crate::clock::{Clock, Random};
 use crate::host;
 use crate::protocol::frame::CloseReason;
-use crate::protocol::ids::ObjectId;
-use crate::storage::{Database, DatabaseError, FileError};
+use crate::storage::{DatabaseError, FileError};
 use crate::telemetry::metrics::{Metrics, MetricsError};
 
 /// Sockets and requests are given this long to hear that it is over.
@@ -52,7 +45,7 @@ pub enum StartError {
     Tls(#[from] TlsError),
     /// The store.
     #[error("the store can't be opened: {0}")]
-    Store(#[from] DatabaseError),
+    Store(#[from] OpenError),
     /// The admin token.
     #[error(transparent)]
     Token(#[from] FileError),
@@ -71,7 +64,7 @@ pub struct Node {
     public: Public,
     drain: Arc<Notify>,
     drain_timeout: Duration,
-    store_failed: Shared<BoxFuture<'static, DatabaseError>>,
+    health: Health,
     background: CancellationToken,
     listening: CancellationToken,
     listeners: Vec<JoinHandle<()>>,
@@ -101,18 +94,13 @@ impl Node {
         let token = Arc::new(AdminToken::open(&admin_token_file(&config), &*random)?);
         let listener = listener::bind("listen", config.listen).await?;
         let ops_listener = listener::bind("ops_listen", config.ops_listen).await?;
-        let Store::Embedded = config.store;
-        let registry = EmbeddedRegistry::open(&config.data_dir.join("registry.redb")).await?;
-        let ledger = EmbeddedLedger::open(&config.data_dir.join("ledger.redb")).await?;
-        let store_failed = first_failure(registry.database(), ledger.database());
-        let (registry, ledger): (Arc<dyn Registry>, Arc<dyn Ledger>) = (Arc::new(registry), Arc::new(ledger));
-        let node = NodeId(ObjectId::new(&*clock, &*random));
-        let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new(node, Arc::clone(&clock)));
+        let Stores { registry, ledger, bus, keys, health } =
+            Stores::open(&config, Arc::clone(&clock), Arc::clone(&random)).await?;
         let sessions = Arc::new(Sessions::default());
         bus.attach(Arc::clone(&sessions) as Arc<_>);
         let metrics = Arc::new(Metrics::new()?);
         let services = Arc::new(Services {
-            registry: Arc::clone(&registry),
+            registry,
             ledger: Arc::clone(&ledger),
             bus: Arc::clone(&bus),
             sessions: Arc::clone(&sessions),
@@ -125,7 +113,7 @@ impl Node {
         });
         let stopping = CancellationToken::new();
         let public = Public {
-            keys: Keys::new(registry, Arc::clone(&clock), &config.public_url),
+            keys,
             dispatcher: Dispatcher::new(
                 Arc::clone(&ledger),
                 bus,
@@ -143,7 +131,8 @@ impl Node {
         let drain_timeout = Duration::from_secs(config.drain.timeout_seconds);
         let (public_addr, ops_addr) = (listener.local_addr()?, ops_listener.local_addr()?);
         let router = http::router(public.clone());
-        let ops = admin::router(Ops { public: public.clone(), drain: Arc::clone(&drain), token });
+        let ops =
+            admin::router(Ops { public: public.clone(), drain: Arc::clone(&drain), token, health: health.clone() });
         tokio::spawn(background.clone().run_until_cancelled_owned(certificate.clone().watch()));
         tokio::spawn(background.clone().run_until_cancelled_owned(purge(ledger, clock)));
         let listeners = vec![
@@ -151,7 +140,7 @@ impl Node {
             tokio::spawn(listener::serve(ops_listener, None, ops, listening.clone())),
         ];
         tracing::info!(listen = %public_addr, ops_listen = %ops_addr, public_url = config.public_url, "the node is up");
-        Ok(Self { public_addr, ops_addr, public, drain, drain_timeout, store_failed, background, listening, listeners })
+        Ok(Self { public_addr, ops_addr, public, drain, drain_timeout, health, background, listening, listeners })
     }
 
     /// Where agents and portals connect.
@@ -173,7 +162,7 @@ impl Node {
 
     /// Resolves if the node can't go on: its store has failed for good.
     pub async fn failed(&self) -> DatabaseError {
-        self.store_failed.clone().await
+        self.health.failed().await
     }
 
     /// Stops, within the configured time: no new commands, agents told to go, commands in flight given their time, then
@@ -210,22 +199,10 @@ impl Node {
                 }
             }
         }
+        self.health.retire().await;
         self.background.cancel();
         tracing::info!("the node is down");
     }
-}
-
-/// Resolves when one of the files can't be written any more.
-fn first_failure(one: &Database, other: &Database) -> Shared<BoxFuture<'static, DatabaseError>> {
-    let (one, other) = (one.failure(), other.failure());
-    async move {
-        tokio::select! {
-            error = one => error,
-            error = other => error,
-        }
-    }
-    .boxed()
-    .shared()
 }
 
 fn certificate(config: &Config, dev_tls: bool) -> Result<Certificate, StartError> {

@@ -11,7 +11,8 @@
 //! | [`sessions`], [`session`] | this node's agents; one agent's socket |
 //! | [`dispatch`] | from a verified command to its end |
 //! | [`http`], [`admin`] | the public listener; the operator's |
-//! | [`config`], [`tls`], [`lifecycle`] | how a node comes up and goes down |
+//! | [`redis`] | the three, for many nodes |
+//! | [`config`], [`tls`], [`store`], [`lifecycle`] | how a node comes up and goes down |
 
 pub mod admin;
 pub mod bus;
@@ -27,6 +28,7 @@ pub mod redis;
 pub mod registry;
 pub mod session;
 pub mod sessions;
+pub mod store;
 pub mod tls;
 
 /// Why a store did not answer. The caller does not know whether a write took effect.

@@ -21,6 +21,7 @@ use super::http::Public;
 use super::http::body;
 use super::http::problem::{self, Refusal};
 use crate::protocol::problem::ProblemCode;
+use crate::relay::store::Health;
 
 /// An exported registry can be large.
 const MAX_IMPORT_BYTES: usize = 256 * 1024 * 1024;
@@ -32,6 +33,8 @@ pub struct Ops {
     pub public: Public,
     /// Told when the operator asks the node to stop.
     pub drain: Arc<Notify>,
+    /// How the stores are.
+    pub health: Health,
     /// Who may use the admin API.
     pub token: Arc<AdminToken>,
 }
@@ -66,6 +69,9 @@ pub fn router(ops: Ops) -> Router {
 async fn ready(State(ops): State<Ops>) -> Result<&'static str, Refusal> {
     if ops.public.stopping.is_cancelled() {
         return Err(Refusal::new(ProblemCode::Draining, "this node is stopping"));
+    }
+    if !ops.health.is_ready() {
+        return Err(Refusal::new(ProblemCode::StoreUnavailable, "this node's own messages do not reach it"));
     }
     Ok("ok")
 }

@@ -1,0 +1,137 @@
+//! Opens the three contracts on whatever the configuration chooses.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+
+use super::bus::{Bus, Guard};
+use super::config::{Config, ConfigError, Store};
+use super::embedded::{EmbeddedBus, EmbeddedLedger, EmbeddedRegistry};
+use super::ids::NodeId;
+use super::keys::Keys;
+use super::ledger::Ledger;
+use super::redis::bus::RedisBus;
+use super::redis::checks::{self, CheckError};
+use super::redis::ledger::RedisLedger;
+use super::redis::link::{Link, LinkError};
+use super::redis::registry::RedisRegistry;
+use super::registry::Registry;
+use crate::clock::{Clock, Random};
+use crate::host;
+use crate::protocol::ids::ObjectId;
+use crate::storage::DatabaseError;
+
+/// Why the store can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A file.
+    #[error(transparent)]
+    File(#[from] DatabaseError),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Redis can't be used.
+    #[error(transparent)]
+    Redis(#[from] LinkError),
+    /// Redis would lose what must not be lost, or does not let us in.
+    #[error(transparent)]
+    Unfit(#[from] CheckError),
+}
+
+/// The three contracts, and how they are.
+pub struct Stores {
+    /// Who may do what.
+    pub registry: Arc<dyn Registry>,
+    /// What became of each command.
+    pub ledger: Arc<dyn Ledger>,
+    /// Who is where.
+    pub bus: Arc<dyn Bus>,
+    /// Judges by the registry's keys.
+    pub keys: Keys,
+    /// How they are.
+    pub health: Health,
+}
+
+/// How the stores are.
+#[derive(Clone)]
+pub enum Health {
+    /// Resolves when a file can't be written any more.
+    Embedded(Shared<BoxFuture<'static, DatabaseError>>),
+    /// Redis comes and goes; this node's own channel is what has to work.
+    Redis(Arc<RedisBus>),
+}
+
+impl Health {
+    /// Resolves if the node can't go on.
+    pub async fn failed(&self) -> DatabaseError {
+        match self {
+            Self::Embedded(failed) => failed.clone().await,
+            Self::Redis(_) => std::future::pending().await,
+        }
+    }
+
+    /// Whether this node hears what others tell it.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        match self {
+            Self::Embedded(_) => true,
+            Self::Redis(bus) => bus.hears_itself(),
+        }
+    }
+
+    /// The node goes: the others need not wait until its lease runs out.
+    pub async fn retire(&self) {
+        if let Self::Redis(bus) = self
+            && let Err(error) = bus.retire().await
+        {
+            tracing::warn!(%error, "the node's lease could not be given back; it will run out");
+        }
+    }
+}
+
+impl Stores {
+    /// Opens what `config` chooses.
+    ///
+    /// # Errors
+    /// If it can't be used, and why.
+    pub async fn open(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self, OpenError> {
+        let node = NodeId(ObjectId::new(&*clock, &*random));
+        let keys =
+            |registry: &Arc<dyn Registry>| Keys::new(Arc::clone(registry), Arc::clone(&clock), &config.public_url);
+        if config.store == Store::Embedded {
+            let registry = EmbeddedRegistry::open(&config.data_dir.join("registry.redb")).await?;
+            let ledger = EmbeddedLedger::open(&config.data_dir.join("ledger.redb")).await?;
+            let (one, other) = (registry.database().failure(), ledger.database().failure());
+            let failed = async move {
+                tokio::select! { error = one => error, error = other => error }
+            };
+            let registry: Arc<dyn Registry> = Arc::new(registry);
+            return Ok(Self {
+                keys: keys(&registry),
+                registry,
+                ledger: Arc::new(ledger),
+                bus: Arc::new(EmbeddedBus::new(node, clock)),
+                health: Health::Embedded(failed.boxed().shared()),
+            });
+        }
+        let redis = config.redis.clone().ok_or_else(|| ConfigError::Value {
+            field: "redis",
+            message: "store = \"redis\" needs a [redis] section with urls and cluster_key_file".to_owned(),
+        })?;
+        let link = Link::open(redis).await?;
+        checks::check(&link).await?;
+        let registry: Arc<dyn Registry> = Arc::new(RedisRegistry::new(link.clone()));
+        let keys = keys(&registry);
+        let name = config.node_name.clone().unwrap_or_else(host::name);
+        let guard: Arc<dyn Guard> = Arc::new(keys.clone());
+        let bus = Arc::new(RedisBus::open(link.clone(), node, name, guard, clock, random)?);
+        Ok(Self {
+            keys,
+            registry,
+            ledger: Arc::new(RedisLedger::new(link)),
+            bus: Arc::clone(&bus) as Arc<dyn Bus>,
+            health: Health::Redis(bus),
+        })
+    }
+}
