@@ -2,6 +2,7 @@
 
 mod commands;
 mod enrolment;
+mod redis;
 mod sessions;
 mod slow;
 mod startup;

@@ -171,13 +171,17 @@ impl Redis {
             );
             redis.add(&format!("node-{port}"), port, &settings).await;
         }
-        let mut create = Command::new("redis-cli");
-        create.args(["--cluster", "create"]);
+        // By itself it would wait for ever.
+        let mut create = Command::new("timeout");
+        create.args(["30", "redis-cli", "--cluster", "create"]);
         create.args(ports.map(|port| format!("{}:{port}", redis.address)));
         let created = create.args(["--cluster-replicas", "0", "--cluster-yes"]).output().unwrap();
         assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stdout));
         eventually("every node sees the whole cluster", async || {
-            ports.into_iter().all(|port| redis.cli(port, &["CLUSTER", "INFO"]).contains("cluster_slots_ok:16384"))
+            ports.into_iter().all(|port| {
+                let said = redis.cli(port, &["CLUSTER", "INFO"]);
+                said.contains("cluster_state:ok") && said.contains("cluster_slots_ok:16384")
+            })
         })
         .await;
         redis
@@ -185,10 +189,11 @@ impl Redis {
 
     /// Starts a server and waits until it answers.
     async fn add(&mut self, name: &str, port: u16, settings: &str) {
+        // The others learn a server's address from where its connections come from.
+        let (address, folder) = (self.address, self.folder.display());
         let text = format!(
-            "bind {}\nport {port}\ndir {}\nshutdown-timeout 0\ndaemonize no\n{settings}\n",
-            self.address,
-            self.folder.display()
+            "bind {address}\nbind-source-addr {address}\nport {port}\nprotected-mode no\ndir {folder}\n\
+             {settings}\n"
         );
         fs::write(self.folder.join(format!("{name}.conf")), text).unwrap();
         let pid = self.keeper.get_mut().unwrap().start(name);

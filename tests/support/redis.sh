@@ -17,7 +17,7 @@ done
 
 # Redis knows no SIGUSR1, and dies of it at once. A frozen one dies when it goes on.
 trap : USR1
-kill -USR1 -- -$$
-kill -CONT -- -$$
+kill -USR1 -$$
+kill -CONT -$$
 wait
 rm -rf "$1"

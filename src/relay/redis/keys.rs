@@ -14,6 +14,7 @@
 //! | `wb:node:NODE` | string | the node's lease: it is alive | 10 s, renewed every 3 s |
 //! | `wb:nodes` | hash | node → its name, for people | for ever; dead ones are removed by the living |
 //! | `wb:bus:NODE` | shard channel | messages for one node | – |
+//! | `wb:{probe}:hash`, `set`, `mark`, `channel` | | whether we may, tried at the start | a moment |
 //!
 //! Braces make all of a tenant's keys share a slot, so that one script may touch several of them in a Cluster.
 
@@ -44,6 +45,15 @@ pub const TENANTS: &str = "wb:tenants";
 pub const PORTALS: &str = "wb:portals";
 /// All nodes.
 pub const NODES: &str = "wb:nodes";
+
+/// The rights that a relay needs, as Redis is told.
+pub const ACL: &str = "ACL SETUSER NAME ~wb:* &wb:* +@all -@admin -@dangerous +info";
+
+/// A name to try our rights on.
+#[must_use]
+pub fn probe(what: &str) -> String {
+    format!("wb:{{probe}}:{what}")
+}
 
 /// A tenant's invitations.
 #[must_use]

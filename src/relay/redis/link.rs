@@ -1,5 +1,6 @@
 //! Commands to Redis. Each has a deadline; a connection that is in doubt is replaced, and nobody waits for that twice.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,7 +8,9 @@ use std::time::Duration;
 use redis::aio::ConnectionLike;
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
-use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
+use redis::cluster_routing::{
+    MultipleNodeRoutingInfo, ResponsePolicy, Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr,
+};
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
     Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, ProtocolVersion, RedisError, RedisFuture,
@@ -33,13 +36,13 @@ pub enum LinkError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The client library refuses what is configured, or the server does not let us in.
-    #[error("redis at {urls}: {detail}")]
+    /// The client library refuses what is configured, or no node of a Cluster lets us in.
+    #[error("redis at {urls}: {error}")]
     Redis {
         /// Where.
         urls: String,
         /// Why.
-        detail: String,
+        error: RedisError,
     },
 }
 
@@ -61,7 +64,7 @@ struct Inner {
 }
 
 pub(super) fn library(config: &Config) -> impl Fn(RedisError) -> LinkError + '_ {
-    |error| LinkError::Redis { urls: config.urls.join(" "), detail: error.to_string() }
+    |error| LinkError::Redis { urls: config.urls.join(" "), error }
 }
 
 /// A client for one server.
@@ -181,40 +184,63 @@ impl Link {
         self.ask(Question::Beside(key, command)).await
     }
 
-    /// Asks within the command's deadline, reaching the server included.
+    /// One command, to every server that is written to; each by its name.
+    pub(super) async fn everywhere<T: FromRedisValue>(&self, command: &Cmd) -> Result<Vec<(String, T)>, RedisError> {
+        match self.put(Question::Everywhere(command)).await? {
+            Value::Map(answers) if matches!(self.inner.kind, Kind::Cluster(_)) => {
+                let answers = answers.into_iter();
+                answers.map(|(name, answer)| Ok((from_redis_value(name)?, from_redis_value(answer)?))).collect()
+            }
+            answer => Ok(vec![(self.inner.config.urls.join(" "), from_redis_value(answer)?)]),
+        }
+    }
+
+    /// [`Self::command`], and what exactly went wrong.
+    pub(super) async fn answer(&self, command: &Cmd) -> Result<Value, RedisError> {
+        self.put(Question::Command(command)).await
+    }
+
+    /// [`Self::beside`], and what exactly went wrong.
+    pub(super) async fn answer_beside(&self, key: &str, command: &Cmd) -> Result<Value, RedisError> {
+        self.put(Question::Beside(key, command)).await
+    }
+
     async fn ask<T: FromRedisValue>(&self, question: Question<'_>) -> Result<T, StoreError> {
+        let answer = self.put(question).await.map_err(|error| StoreError(error.to_string()))?;
+        from_redis_value(answer).map_err(|error| StoreError(format!("redis answers what was not asked: {error}")))
+    }
+
+    /// Asks within the command's deadline, reaching the server included.
+    async fn put(&self, question: Question<'_>) -> Result<Value, RedisError> {
         let mut used = None;
         let asking = async {
             let mut redirections = 0;
             loop {
-                let wire = self.wire().await.map_err(StoreError)?;
+                let wire = self.wire().await?;
                 used = Some(wire.clone());
                 self.inner.round_trips.fetch_add(1, Ordering::Relaxed);
                 match question.put(wire.clone()).await {
-                    Ok(answer) => return Ok(answer),
                     Err(error) if misplaced(&error) && redirections < REDIRECTIONS => redirections += 1,
-                    Err(error) => {
-                        if in_doubt(&error) {
-                            wire.give_up();
-                        }
-                        return Err(StoreError(error.to_string()));
+                    Err(error) if in_doubt(&error) => {
+                        wire.give_up();
+                        return Err(error);
                     }
+                    answered => return answered,
                 }
                 sleep(REDIRECTION_PAUSE).await;
             }
         };
         let answered = timeout(self.inner.config.command_timeout(), asking).await;
-        let answer = answered.unwrap_or_else(|_| {
+        answered.unwrap_or_else(|_| {
             // The master may be frozen, and another one may have taken its place.
             if let Some(wire) = used {
                 wire.give_up();
             }
-            Err(StoreError("redis did not answer in time".to_owned()))
-        })?;
-        from_redis_value(answer).map_err(|error| StoreError(format!("redis answers what was not asked: {error}")))
+            Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time").into())
+        })
     }
 
-    async fn wire(&self) -> Result<Wire, String> {
+    async fn wire(&self) -> Result<Wire, RedisError> {
         match &self.inner.kind {
             Kind::Server(server) => server.connection().await.map(Wire::Server),
             Kind::Cluster(connection) => Ok(Wire::Cluster(connection.clone())),
@@ -228,6 +254,7 @@ enum Question<'a> {
     Pipeline(&'a Pipeline),
     Script(&'a Call),
     Beside(&'a str, &'a Cmd),
+    Everywhere(&'a Cmd),
 }
 
 impl Question<'_> {
@@ -246,6 +273,14 @@ impl Question<'_> {
                 Wire::Cluster(mut connection) => {
                     let node = SingleNodeRoutingInfo::SpecificNode(Route::with_key(key, SlotAddr::Master));
                     let answer = connection.route_command((*command).clone(), RoutingInfo::SingleNode(node)).await?;
+                    Ok(answer.extract_error()?)
+                }
+            },
+            Self::Everywhere(command) => match wire {
+                Wire::Server(mut live) => command.query_async(&mut live.connection).await,
+                Wire::Cluster(mut connection) => {
+                    let each = (MultipleNodeRoutingInfo::AllMasters, Some(ResponsePolicy::Special));
+                    let answer = connection.route_command((*command).clone(), RoutingInfo::MultiNode(each)).await?;
                     Ok(answer.extract_error()?)
                 }
             },

@@ -1,13 +1,14 @@
 //! The connection to a single server, or to the master that the sentinels name: made when it is needed, and replaced
 //! when it is gone or in doubt.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex as Shared, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::sentinel::SentinelClient;
-use redis::{AsyncConnectionConfig, Client, PushInfo, PushKind, RedisError};
+use redis::{AsyncConnectionConfig, Client, ErrorKind, PushInfo, PushKind, RedisError};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
@@ -46,7 +47,7 @@ impl Live {
 }
 
 /// Where the last attempt to connect has failed: when, and why.
-type Failed = Option<(Instant, String)>;
+type Failed = Option<(Instant, RedisError)>;
 
 /// One server at a time.
 pub(super) struct Server {
@@ -69,13 +70,13 @@ impl Server {
     }
 
     /// A connection, or why there is none. A caller may stop waiting; what it began goes on for the others.
-    pub(super) async fn connection(self: &Arc<Self>) -> Result<Live, String> {
+    pub(super) async fn connection(self: &Arc<Self>) -> Result<Live, RedisError> {
         if let Some(live) = self.live() {
             return Ok(live);
         }
         let server = Arc::clone(self);
         let connecting = tokio::spawn(async move { server.connect().await });
-        connecting.await.unwrap_or_else(|_| Err("redis: the node is stopping".to_owned()))
+        connecting.await.unwrap_or_else(|_| Err((ErrorKind::Client, "the node is stopping").into()))
     }
 
     fn live(&self) -> Option<Live> {
@@ -84,7 +85,7 @@ impl Server {
     }
 
     /// One at a time; those who waited for it get what it got.
-    async fn connect(&self) -> Result<Live, String> {
+    async fn connect(&self) -> Result<Live, RedisError> {
         let mut failed = self.connecting.lock().await;
         if let Some(live) = self.live() {
             return Ok(live);
@@ -111,8 +112,8 @@ impl Server {
                 *failed = None;
                 return Ok(live);
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "redis can't be connected to in time".to_owned(),
+            Ok(Err(error)) => error,
+            Err(_) => io::Error::new(io::ErrorKind::TimedOut, "no connection in time").into(),
         };
         *failed = Some((Instant::now(), why.clone()));
         Err(why)

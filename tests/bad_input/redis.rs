@@ -1,0 +1,112 @@
+//! Redis servers that a relay must not start on.
+
+use std::fmt::Display;
+
+use writeback_relay::relay::redis::checks::{CheckError, checked};
+use writeback_relay::relay::redis::config::Config;
+use writeback_relay::relay::redis::keys::ACL;
+
+use crate::support::deadline;
+use crate::support::redis::Redis;
+
+const PASSWORD: &str = "the-relays-password";
+
+/// What it says when it refuses to start; fails the test if that holds the password.
+async fn refusal(config: Config) -> String {
+    let server = config.urls[0].clone();
+    let refused = deadline("a refusal", checked(config)).await;
+    let said = refused.map(|_| ()).expect_err("it was accepted").to_string();
+    assert!(said.contains(&server), "{said}");
+    assert!(!said.contains(PASSWORD), "{said}");
+    said
+}
+
+fn says(said: &str, parts: &[impl Display]) {
+    for part in parts {
+        assert!(said.contains(&part.to_string()), "{part} is not in: {said}");
+    }
+}
+
+/// The rights that the documentation and the refusal name.
+fn documented_rights() -> &'static str {
+    ACL.strip_prefix("ACL SETUSER NAME ").unwrap()
+}
+
+fn with_user(redis: &Redis, password: &str) -> Config {
+    Config { username: Some("relay".into()), password_file: Some(redis.password_file(password)), ..redis.config() }
+}
+
+#[tokio::test]
+async fn healthy_servers_of_every_topology_are_accepted() {
+    for redis in [Redis::single().await, Redis::sentinel().await, Redis::cluster().await] {
+        checked(redis.config()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_named() {
+    let redis = Redis::single().await;
+    redis.kill(6379).await;
+    says(&refusal(redis.config()).await, &["refused", "redis.urls"]);
+    let redis = Redis::cluster().await;
+    for port in [7001, 7002, 7003] {
+        redis.kill(port).await;
+    }
+    says(&refusal(redis.config()).await, &["refused", "redis.urls"]);
+}
+
+#[tokio::test]
+async fn a_master_that_the_sentinels_do_not_know_is_refused() {
+    let redis = Redis::sentinel().await;
+    let config = Config { master_name: Some("another".into()), ..redis.config() };
+    says(&refusal(config).await, &["redis.master_name"]);
+}
+
+#[tokio::test]
+async fn a_user_with_the_documented_rights_and_a_password_from_a_file_is_let_in_and_no_other() {
+    let redis = Redis::single_with_user(PASSWORD, documented_rights()).await;
+    checked(with_user(&redis, PASSWORD)).await.unwrap();
+    let wrong = refusal(with_user(&redis, "wrong")).await;
+    says(&wrong, &["redis.username", "redis.password_file"]);
+    says(&refusal(redis.config()).await, &["redis.username", "redis.password_file"]);
+}
+
+#[tokio::test]
+async fn a_right_that_is_missing_is_named_with_how_to_give_it() {
+    for command in ["info", "eval", "hset", "smembers", "spublish", "wait"] {
+        let redis = Redis::single_with_user(PASSWORD, &format!("{} -{command}", documented_rights())).await;
+        let said = refusal(with_user(&redis, PASSWORD)).await;
+        says(&said, &[&format!("may not run {}", command.to_uppercase()), ACL]);
+    }
+    for missing in ["resetkeys", "resetchannels"] {
+        let redis = Redis::single_with_user(PASSWORD, &format!("{} {missing}", documented_rights())).await;
+        says(&refusal(with_user(&redis, PASSWORD)).await, &["may not run", ACL]);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_may_evict_keys_is_refused() {
+    let redis = Redis::single_with("maxmemory 100mb\nmaxmemory-policy allkeys-lru").await;
+    says(&refusal(redis.config()).await, &["allkeys-lru", "maxmemory-policy noeviction"]);
+    redis.cli(6379, &["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    checked(redis.config()).await.unwrap();
+    let redis = Redis::cluster().await;
+    redis.cli(7003, &["CONFIG", "SET", "maxmemory", "100mb"]);
+    redis.cli(7003, &["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    let refused = checked(redis.config()).await.unwrap_err();
+    assert!(matches!(&refused, CheckError::Eviction { server, .. } if server.ends_with(":7003")), "{refused}");
+}
+
+#[tokio::test]
+async fn a_server_whose_certificate_another_ca_has_signed_is_refused() {
+    let redis = Redis::single_with_tls().await;
+    checked(redis.config()).await.unwrap();
+    let other = Redis::single_with_tls().await;
+    let config = Config { ca_file: Some(other.ca_file()), ..redis.config() };
+    says(&refusal(config).await, &["certificate", "redis.ca_file"]);
+    let config = Config { ca_file: None, ..redis.config() };
+    says(&refusal(config).await, &["certificate", "redis.ca_file"]);
+    let config = Config { ca_file: Some("/nowhere/ca.pem".into()), ..redis.config() };
+    let said = checked(config).await.unwrap_err().to_string();
+    says(&said, &["redis.ca_file", "/nowhere/ca.pem"]);
+}
