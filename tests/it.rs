@@ -10,6 +10,7 @@
 mod active_directory;
 mod agent;
 mod bad_input;
+mod cluster;
 mod contract;
 mod demo;
 mod guarantees;

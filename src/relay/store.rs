@@ -12,9 +12,9 @@ use super::ids::NodeId;
 use super::keys::Keys;
 use super::ledger::Ledger;
 use super::redis::bus::RedisBus;
-use super::redis::checks::{self, CheckError};
+use super::redis::checks::{CheckError, checked};
 use super::redis::ledger::RedisLedger;
-use super::redis::link::{Link, LinkError};
+use super::redis::link::LinkError;
 use super::redis::registry::RedisRegistry;
 use super::registry::Registry;
 use crate::clock::{Clock, Random};
@@ -31,7 +31,7 @@ pub enum OpenError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Redis can't be used.
+    /// The bus can't be set up.
     #[error(transparent)]
     Redis(#[from] LinkError),
     /// Redis would lose what must not be lost, or does not let us in.
@@ -119,8 +119,7 @@ impl Stores {
             field: "redis",
             message: "store = \"redis\" needs a [redis] section with urls and cluster_key_file".to_owned(),
         })?;
-        let link = Link::open(redis).await?;
-        checks::check(&link).await?;
+        let link = checked(redis).await?;
         let registry: Arc<dyn Registry> = Arc::new(RedisRegistry::new(link.clone()));
         let keys = keys(&registry);
         let name = config.node_name.clone().unwrap_or_else(host::name);

@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod cli;
+pub(crate) mod cluster;
 pub(crate) mod portal_cli;
 pub(crate) mod process;
 pub(crate) mod proxy;

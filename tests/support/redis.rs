@@ -276,6 +276,15 @@ impl Redis {
         }
     }
 
+    /// The same, as it stands in a relay's configuration, with this cluster key.
+    pub(crate) fn settings(&self, cluster_key: &Path) -> String {
+        let config = self.config();
+        let topology = format!("{:?}", config.topology).to_lowercase();
+        let master = config.master_name.map(|name| format!("master_name = \"{name}\"\n")).unwrap_or_default();
+        let key = cluster_key.display();
+        format!("[redis]\nurls = {:?}\ntopology = \"{topology}\"\n{master}cluster_key_file = \"{key}\"\n", config.urls)
+    }
+
     /// A private file with this password in it.
     pub(crate) fn password_file(&self, password: &str) -> PathBuf {
         let file = PrivateFile::new(self.folder.join("password"));

@@ -32,8 +32,18 @@ pub(crate) const TENANT: &str = "contoso";
 /// A running relay. Dropped, it is killed and its folder removed.
 pub(crate) struct Relay {
     folder: TempDir,
-    address: Ipv4Addr,
+    place: Place,
     process: Child,
+}
+
+/// Where a relay runs, and as what it is known.
+#[derive(Clone)]
+struct Place {
+    /// Its own address.
+    address: Ipv4Addr,
+    /// The address in its public URL: its own, or a load balancer's.
+    public: Ipv4Addr,
+    data: PathBuf,
     settings: String,
 }
 
@@ -45,12 +55,24 @@ impl Relay {
 
     /// The same, with more lines in its configuration.
     pub(crate) async fn start_with(settings: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let address = own_address();
-        let process = spawn(folder.path(), address, settings);
-        let relay = Self { folder, address, process, settings: settings.to_owned() };
-        relay.ready().await;
+        let (folder, address) = (tempfile::tempdir().unwrap(), own_address());
+        let data = folder.path().join("data");
+        let relay =
+            Self::start_at(folder, Place { address, public: address, data, settings: settings.to_owned() }).await;
         relay.admin().add_tenant(TENANT.parse().unwrap()).await.unwrap();
+        relay
+    }
+
+    /// A node of a cluster behind a load balancer; nodes share the certificate and the admin token in `data`.
+    pub(crate) async fn node(public: Ipv4Addr, data: PathBuf, settings: &str) -> Self {
+        let (folder, address) = (tempfile::tempdir().unwrap(), own_address());
+        Self::start_at(folder, Place { address, public, data, settings: settings.to_owned() }).await
+    }
+
+    async fn start_at(folder: TempDir, place: Place) -> Self {
+        let process = spawn(folder.path(), &place);
+        let relay = Self { folder, place, process };
+        relay.ready().await;
         relay
     }
 
@@ -64,20 +86,25 @@ impl Relay {
 
     /// What agents and portals use.
     pub(crate) fn url(&self) -> String {
-        format!("https://{}:8443", self.address)
+        format!("https://{}:8443", self.place.public)
     }
 
     pub(crate) fn public_addr(&self) -> SocketAddr {
-        (self.address, 8443).into()
+        (self.place.public, 8443).into()
+    }
+
+    /// Its own listener, behind any load balancer.
+    pub(crate) fn own_addr(&self) -> SocketAddr {
+        (self.place.address, 8443).into()
     }
 
     pub(crate) fn ops_url(&self) -> String {
-        format!("http://{}:9443", self.address)
+        format!("http://{}:9443", self.place.address)
     }
 
     /// Where the relay keeps everything.
     pub(crate) fn data_dir(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.place.data.clone()
     }
 
     pub(crate) fn ca_file(&self) -> PathBuf {
@@ -128,7 +155,7 @@ impl Relay {
 
     /// Starts it again on the same files and the same address, after [`Self::kill`] or [`Self::terminate`].
     pub(crate) async fn start_again(&mut self) {
-        self.process = spawn(self.folder.path(), self.address, &self.settings);
+        self.process = spawn(self.folder.path(), &self.place);
         self.ready().await;
     }
 
@@ -166,12 +193,12 @@ impl Drop for Relay {
     }
 }
 
-fn spawn(folder: &Path, address: Ipv4Addr, settings: &str) -> Child {
+fn spawn(folder: &Path, Place { address, public, data, settings }: &Place) -> Child {
     let config = folder.join("relay.toml");
     let text = format!(
-        "public_url = \"https://{address}:8443\"\nlisten = \"{address}:8443\"\nops_listen = \"{address}:9443\"\n\
+        "public_url = \"https://{public}:8443\"\nlisten = \"{address}:8443\"\nops_listen = \"{address}:9443\"\n\
          data_dir = \"{}\"\nnode_name = \"test\"\n{settings}\n",
-        folder.join("data").display()
+        data.display()
     );
     std::fs::write(&config, text).unwrap();
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();

@@ -1,0 +1,98 @@
+use std::time::{Duration, Instant};
+
+use writeback_relay::protocol::api::{CommandState, CommandView};
+use writeback_relay::protocol::outcome::Code;
+
+use super::{JANE, NEW, command, stored};
+use crate::support::cluster::Cluster;
+use crate::support::eventually;
+use crate::support::raw_agent::RawAgent;
+use crate::support::redis::Redis;
+
+#[tokio::test]
+async fn a_command_outlives_the_node_that_delivered_it() {
+    let mut cluster = Cluster::start(2, Redis::single().await).await;
+    let portal = cluster.nodes[0].portal("portal-1").await;
+    let agent = RawAgent::enrolled(&cluster.nodes[0], &portal).await;
+    cluster.choose(1);
+    let mut session = agent.open().await;
+    cluster.choose(0);
+    let (_, jws) = portal.raw.reset(agent.agent, agent.sealing.public(), JANE, NEW);
+    let raw = portal.raw.clone();
+    let asking = tokio::spawn(async move { raw.submit(&jws, 30).await });
+    let (_, asked) = command(&mut session).await;
+    cluster.nodes[1].kill();
+    let mut session = agent.open().await;
+    let (delivery, again) = command(&mut session).await;
+    assert_eq!((delivery.attempt, again.jti), (2, asked.jti));
+    session.send(agent.outcome_frame(&asked, Code::PasswordReset)).await;
+    stored(&mut session).await;
+    assert_eq!(asking.await.unwrap().json::<CommandView>().state, CommandState::Concluded);
+}
+
+#[tokio::test]
+async fn an_agent_whose_node_died_is_gone_when_the_lease_has_run_out_and_reached_again_when_it_is_back() {
+    let mut cluster = Cluster::start(2, Redis::single().await).await;
+    let portal = cluster.nodes[0].portal("portal-1").await;
+    let agent = RawAgent::enrolled(&cluster.nodes[0], &portal).await;
+    cluster.choose(1);
+    let _session = agent.open().await;
+    cluster.choose(0);
+    let tenant = crate::support::relay::tenant();
+    assert!(portal.portal.availability(&tenant).await.unwrap().available);
+    cluster.nodes[1].kill();
+    // Nobody listens there: the entry is doubted at once, whatever its lease says.
+    let (_, jws) = portal.raw.reset(agent.agent, agent.sealing.public(), JANE, NEW);
+    let begun = Instant::now();
+    assert_eq!(portal.raw.submit(&jws, 30).await.problem(), "no_agent");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    eventually("the lease runs out", || async { !portal.portal.availability(&tenant).await.unwrap().available }).await;
+    let _back = agent.open().await;
+    assert!(portal.portal.availability(&tenant).await.unwrap().available);
+}
+
+#[tokio::test]
+async fn redis_away_is_503_and_all_heals_by_itself() {
+    let cluster = Cluster::start(2, Redis::single_with("appendonly yes").await).await;
+    let portal = cluster.nodes[0].portal("portal-1").await;
+    let agent = RawAgent::enrolled(&cluster.nodes[0], &portal).await;
+    cluster.choose(1);
+    let mut session = agent.open().await;
+    cluster.choose(0);
+    cluster.redis.kill(6379).await;
+    let (_, jws) = portal.raw.reset(agent.agent, agent.sealing.public(), JANE, NEW);
+    let answered = portal.raw.submit(&jws, 5).await;
+    assert_eq!((answered.status, answered.problem().as_str()), (503, "store_unavailable"));
+    assert!(answered.headers.contains_key("retry-after"));
+    cluster.redis.start_again(6379).await;
+    let raw = portal.raw.clone();
+    let asking = tokio::spawn(async move {
+        loop {
+            // The same bytes again, as the answer says.
+            let answered = raw.submit(&jws, 30).await;
+            if answered.status != 503 || answered.problem() != "store_unavailable" {
+                return answered;
+            }
+        }
+    });
+    // The socket has stayed open all the time.
+    let (_, asked) = command(&mut session).await;
+    session.send(agent.outcome_frame(&asked, Code::PasswordReset)).await;
+    stored(&mut session).await;
+    assert_eq!(asking.await.unwrap().json::<CommandView>().state, CommandState::Concluded);
+}
+
+#[tokio::test]
+async fn a_node_with_another_cluster_key_is_not_listened_to() {
+    let mut cluster = Cluster::start(1, Redis::single().await).await;
+    cluster.add_with_key("another-key-than-the-others-have-got").await;
+    let portal = cluster.nodes[0].portal("portal-1").await;
+    let agent = RawAgent::enrolled(&cluster.nodes[0], &portal).await;
+    cluster.choose(1);
+    let _session = agent.open().await;
+    cluster.choose(0);
+    let (_, jws) = portal.raw.reset(agent.agent, agent.sealing.public(), JANE, NEW);
+    let answered = portal.raw.submit(&jws, 3).await;
+    assert_eq!(answered.status, 202, "nobody knows whether it was heard: {}", answered.text());
+    assert!(cluster.nodes[1].log().contains("signed with another key"));
+}
