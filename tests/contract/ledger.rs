@@ -11,6 +11,7 @@ use writeback_relay::relay::ledger::{
 
 use super::stores::{Ground, on_every_backend};
 use super::{agent, tenant};
+use crate::support::eventually;
 
 on_every_backend! {
     of_identical_submits_in_parallel_one_is_new
@@ -18,19 +19,20 @@ on_every_backend! {
     only_the_first_owner_can_say_that_nothing_was_written
     a_signed_outcome_replaces_what_the_relay_said_on_its_own
     an_outcome_whose_command_was_forgotten_is_kept
+    an_empty_ledger_invents_nothing_about_a_command_that_it_has_forgotten
     milestones_are_noted_once
+    milestones_that_were_noted_a_moment_before_the_end_are_kept_with_it
     tenants_and_portals_do_not_see_each_others_commands
-    commands_are_kept_for_seven_days_and_then_forgotten
 }
 
-const T: u64 = 1_800_000_000_000;
+pub(super) const T: u64 = 1_800_000_000_000;
 const EXP: UnixTime = UnixTime(1_800_000_120);
 
-fn session() -> SessionId {
+pub(super) fn session() -> SessionId {
     SessionId::new(&System, &System)
 }
 
-fn command(tenant: &TenantId, agent: AgentId) -> NewCommand {
+pub(super) fn command(tenant: &TenantId, agent: AgentId) -> NewCommand {
     NewCommand {
         key: CommandKey {
             tenant: tenant.clone(),
@@ -139,11 +141,56 @@ async fn milestones_are_noted_once(ground: Ground) {
     ledger.note(&new.key, Milestone::Delivering, T + 2).await.unwrap();
     ledger.note(&new.key, Milestone::Received, T + 3).await.unwrap();
     ledger.note(&new.key, Milestone::Received, T + 4).await.unwrap();
-    // Notes may be on their way; what comes after them in the same ledger sees them.
-    ledger.take_back(&new.key, session(), Undelivered::NoAgent, T).await.unwrap();
+    // Notes may be on their way.
+    let noted = async || {
+        let entry = get(&*ledger, &new.key).await;
+        (entry.delivering_ms, entry.received_ms) == (Some(T + 2), Some(T + 3))
+    };
+    eventually("both are noted, the first time", noted).await;
+    let entry = get(&*ledger, &new.key).await;
+    assert_eq!(entry.state(UnixTime(0)), CommandState::Received);
+}
+
+async fn milestones_that_were_noted_a_moment_before_the_end_are_kept_with_it(ground: Ground) {
+    let ledger = ground.ledger().await;
+    let new = command(&tenant("a"), agent());
+    ledger.accept(new.clone(), Intent::Deliver(session()), T).await.unwrap();
+    ledger.note(&new.key, Milestone::Delivering, T + 2).await.unwrap();
+    ledger.note(&new.key, Milestone::Received, T + 3).await.unwrap();
+    ledger.conclude(&new.key, new.agent, "o".into(), T + 4).await.unwrap();
     let entry = get(&*ledger, &new.key).await;
     assert_eq!((entry.delivering_ms, entry.received_ms), (Some(T + 2), Some(T + 3)));
-    assert_eq!(entry.state(UnixTime(0)), CommandState::Received);
+    ledger.note(&new.key, Milestone::Received, T + 9).await.unwrap();
+    assert_eq!(get(&*ledger, &new.key).await, entry, "nothing is noted after the end");
+}
+
+async fn an_empty_ledger_invents_nothing_about_a_command_that_it_has_forgotten(ground: Ground) {
+    let ledger = ground.ledger().await;
+    let (t, owner) = (tenant("a"), session());
+    let new = command(&t, agent());
+    ledger.accept(new.clone(), Intent::Deliver(owner), T).await.unwrap();
+    ledger.note(&new.key, Milestone::Delivering, T + 1).await.unwrap();
+    drop(ledger);
+    let ground = ground.cleared();
+    let ledger = ground.ledger().await;
+
+    assert_eq!(ledger.get(&new.key).await.unwrap(), None);
+    assert_eq!(ledger.take_back(&new.key, owner, Undelivered::NoAgent, T + 2).await.unwrap(), None);
+    assert_eq!(ledger.take_over(&t, new.agent, session()).await.unwrap(), vec![]);
+    ledger.note(&new.key, Milestone::Received, T + 2).await.unwrap();
+    let again = session();
+    let Accepted::New(entry) = ledger.accept(new.clone(), Intent::Deliver(again), T + 3).await.unwrap() else {
+        panic!("it is new to this ledger");
+    };
+    assert_eq!((entry.attempt, entry.end, entry.delivering_ms), (1, None, None));
+    assert_eq!(
+        ledger.take_back(&new.key, owner, Undelivered::NoAgent, T + 4).await.unwrap(),
+        None,
+        "not its owner now"
+    );
+    let stored = ledger.conclude(&new.key, new.agent, "the first outcome".into(), T + 5).await.unwrap();
+    assert!(matches!(stored, Concluded::Stored(entry) if entry.owner == Some(again)));
+    assert_eq!(get(&*ledger, &new.key).await.state(EXP), CommandState::Concluded);
 }
 
 async fn tenants_and_portals_do_not_see_each_others_commands(ground: Ground) {
@@ -158,7 +205,10 @@ async fn tenants_and_portals_do_not_see_each_others_commands(ground: Ground) {
     assert_eq!(ledger.take_over(&tenant("b"), who, session()).await.unwrap(), vec![]);
 }
 
-async fn commands_are_kept_for_seven_days_and_then_forgotten(ground: Ground) {
+// The embedded ledger is told the time; Redis has a clock of its own (see `redis_ledger`).
+#[tokio::test]
+async fn commands_are_kept_for_seven_days_and_then_forgotten() {
+    let ground = Ground::embedded().await;
     let ledger = ground.ledger().await;
     let new = command(&tenant("a"), agent());
     ledger.accept(new.clone(), Intent::Deliver(session()), T).await.unwrap();

@@ -2,6 +2,7 @@
 
 mod bus;
 mod ledger;
+mod redis_ledger;
 mod redis_link;
 mod registry;
 mod stores;

@@ -58,14 +58,15 @@ async fn after_a_restart_commands_work_again_at_once_and_nobody_waits_meanwhile(
     assert!(healed < Duration::from_secs(1), "{healed:?}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_that_nobody_has_noticed_costs_no_command() {
     let redis = Redis::single().await;
-    let link = link(&redis).await;
-    set(&link, "a").await.unwrap();
+    let (idle, busy) = (link(&redis).await, link(&redis).await);
+    set(&idle, "a").await.unwrap();
     redis.kill(6379).await;
     redis.start_again(6379).await;
-    set(&link, "a").await.unwrap();
+    healed(&busy, "a").await;
+    set(&idle, "a").await.unwrap();
 }
 
 #[tokio::test]
