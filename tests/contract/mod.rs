@@ -4,6 +4,7 @@ mod bus;
 mod ledger;
 mod redis_ledger;
 mod redis_link;
+mod redis_registry;
 mod registry;
 mod stores;
 

@@ -56,7 +56,7 @@ fn pending(agent: AgentId, invitation: &InvitationRecord) -> AgentRecord {
     }
 }
 
-async fn enrolled(registry: &dyn Registry, name: &str) -> AgentRecord {
+pub(super) async fn enrolled(registry: &dyn Registry, name: &str) -> AgentRecord {
     let invitation = invitation();
     registry.add_invitation(&tenant(name), invitation.clone()).await.unwrap();
     let record = pending(agent(), &invitation);

@@ -20,6 +20,9 @@ const PROGRAMS: [&str; 2] = ["/usr/bin/redis-server", "/usr/bin/redis-cli"];
 /// The name that sentinels know the master by.
 pub(crate) const MASTER: &str = "relay";
 
+/// The file with the key that nodes share.
+const KEY: &str = "cluster-key";
+
 /// The script that starts servers, and stops them when its standard input is closed.
 struct Keeper {
     script: Child,
@@ -75,18 +78,15 @@ pub(crate) struct Redis {
     /// What `redis-cli` needs to be let in.
     cli: Vec<String>,
     tls: bool,
-    /// Private, outside the servers' folder: the key that nodes share.
-    key: tempfile::NamedTempFile,
 }
 
 impl Redis {
     fn new(topology: Topology) -> Self {
         let folder = tempfile::Builder::new().prefix("writeback-redis-").tempdir().unwrap().keep();
-        let key = tempfile::NamedTempFile::new().unwrap();
-        PrivateFile::new(key.path()).replace("a key that all nodes of the test share").unwrap();
+        PrivateFile::new(folder.join(KEY)).replace("a key that all nodes of the test share").unwrap();
         let keeper = Mutex::new(Keeper::new(&folder));
         let (address, servers) = (own_address(), Vec::new());
-        Self { keeper, folder, address, topology, servers, cli: Vec::new(), tls: false, key }
+        Self { keeper, folder, address, topology, servers, cli: Vec::new(), tls: false }
     }
 
     /// One plain server, which keeps nothing over a restart.
@@ -272,7 +272,7 @@ impl Redis {
             ca_file: self.tls.then(|| self.ca_file()),
             connect_timeout_ms: 2_000,
             command_timeout_ms: 2_000,
-            cluster_key_file: self.key.path().to_owned(),
+            cluster_key_file: self.folder.join(KEY),
         }
     }
 

@@ -25,12 +25,15 @@ use crate::relay::ledger::{
 /// one round trip less.
 const NOTE_AFTER: Duration = Duration::from_millis(250);
 
+/// Steps on the way, each with its field and its milliseconds.
+type Notes = HashMap<CommandKey, Vec<(&'static str, u64)>>;
+
 /// [`Ledger`] for many nodes.
 #[derive(Clone)]
 pub struct RedisLedger {
     link: Link,
     /// Milestones that are not written yet.
-    pending: Arc<Mutex<HashMap<CommandKey, Vec<(&'static str, u64)>>>>,
+    pending: Arc<Mutex<Notes>>,
 }
 
 /// The parts of a command that never change.
@@ -86,7 +89,7 @@ impl RedisLedger {
         Self { link, pending: Arc::default() }
     }
 
-    fn pending(&self) -> MutexGuard<'_, HashMap<CommandKey, Vec<(&'static str, u64)>>> {
+    fn pending(&self) -> MutexGuard<'_, Notes> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -130,7 +130,7 @@ impl Link {
         config.check()?;
         let server = |connector| Kind::Server(Arc::new(Server::new(connector, &config)));
         let kind = match config.topology {
-            Topology::Single => server(Connector::Single(single(&config)?)),
+            Topology::Single => server(Connector::Single(Box::new(single(&config)?))),
             Topology::Sentinel => server(Connector::Sentinel(Box::new(Mutex::new(sentinel(&config)?)))),
             Topology::Cluster => {
                 let client = cluster(&config)?.build().map_err(library(&config))?;
