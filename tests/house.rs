@@ -37,7 +37,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("hyper_util", &["src/relay/http/"]),
     ("tokio_tungstenite", &["src/relay/http/", "src/agent/link/connection.rs"]),
     ("ldap3", &["src/agent/directory/active_directory/"]),
-    ("redis", &["src/relay/redis/"]),
+    ("redis", &["src/relay/redis/", "src/relay/config.rs", "src/relay/store.rs", "src/relay/mod.rs"]),
     ("redb", &["src/storage/", "src/relay/embedded/", "src/agent/journal"]),
     (
         "reqwest",

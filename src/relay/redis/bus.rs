@@ -35,6 +35,9 @@ pub struct RedisBus {
     _background: tokio_util::sync::DropGuard,
 }
 
+/// An agent's sessions on this node.
+type Here = Vec<(SessionId, InstanceId)>;
+
 struct Shared {
     node: NodeId,
     link: Link,
@@ -45,7 +48,7 @@ struct Shared {
     /// Questions to other nodes that are not answered yet.
     asked: Mutex<HashMap<ObjectId, (NodeId, oneshot::Sender<Delivery>)>>,
     /// This node's sessions, the newest last.
-    local: Mutex<HashMap<(TenantId, AgentId), Vec<(SessionId, InstanceId)>>>,
+    local: Mutex<HashMap<(TenantId, AgentId), Here>>,
     /// When a probe last came back.
     heard: watch::Sender<Option<Instant>>,
     clock: Arc<dyn Clock>,
@@ -289,7 +292,9 @@ impl Bus for RedisBus {
             // Elsewhere, whoever waits looks into the ledger now and then.
             Notice::Ended(entry) => entry.origin.into_iter().filter(|node| *node != self.shared.node).collect(),
             Notice::Displaced(place) => vec![place.node],
-            Notice::Revoked(..) | Notice::Arrived(..) => self.shared.presence.others(),
+            Notice::Revoked(..) => self.shared.presence.others().await?,
+            // Whoever waits at another node looks twice a second.
+            Notice::Arrived(..) => Vec::new(),
         };
         for node in to {
             self.shared.publish(node, Body::Notice(notice.clone())).await?;

@@ -68,10 +68,11 @@ impl PresenceTable {
         self.link.command(&Cmd::exists(keys::node(node))).await
     }
 
-    /// The other nodes that are alive.
-    pub(super) fn others(&self) -> Vec<NodeId> {
-        let alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
-        alive.iter().copied().filter(|node| *node != self.node).collect()
+    /// All other nodes, those that came up a moment ago too.
+    pub(super) async fn others(&self) -> Result<Vec<NodeId>, StoreError> {
+        let known: Vec<String> = self.link.command(&Cmd::hkeys(keys::NODES)).await?;
+        let known = known.iter().filter_map(|id| id.parse().map(NodeId).ok());
+        Ok(known.filter(|node| *node != self.node).collect())
     }
 
     fn is_known_alive(&self, node: NodeId) -> bool {
