@@ -11,6 +11,7 @@ use writeback_relay::relay::redis::link::Link;
 
 use super::ledger::{T, command, session};
 use super::{agent, tenant};
+use crate::support::eventually;
 use crate::support::redis::Redis;
 
 async fn ledger(redis: &Redis) -> Arc<dyn Ledger> {
@@ -84,6 +85,7 @@ async fn a_server_that_came_back_empty_is_told_everything_again_scripts_too() {
     ledger.accept(new.clone(), Intent::Deliver(session()), T).await.unwrap();
     redis.kill(6379).await;
     redis.start_again(6379).await;
+    eventually("the ledger is back", async || ledger.get(&new.key).await.is_ok()).await;
     assert_eq!(ledger.get(&new.key).await.unwrap(), None);
     let again = ledger.accept(new.clone(), Intent::Deliver(session()), T + 1).await.unwrap();
     assert!(matches!(again, Accepted::New(entry) if entry.end.is_none()));
@@ -99,7 +101,7 @@ async fn a_cluster_without_one_master_still_runs_scripts_that_the_others_have_ne
     // Their slots are on the first node (b), and on the second (c).
     for name in ["b", "c"] {
         let new = command(&tenant(name), agent());
-        let accepted = ledger.accept(new.clone(), Intent::Deliver(session()), T).await.unwrap();
+        let accepted = ledger.accept(new, Intent::Deliver(session()), T).await.unwrap();
         assert!(matches!(accepted, Accepted::New(_)));
     }
 }

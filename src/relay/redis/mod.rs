@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`config`] | where it is, and who we are to it |
 //! | [`keys`] | every key, its type and how long it lives |
-//! | [`link`] | commands, with deadlines; reconnects by itself |
+//! | [`link`] | commands, with deadlines; what may have run is never sent twice |
+//! | `server` | the connection below it; reconnects by itself |
 //! | [`checks`] | what is refused at the start |
 //! | [`registry`], [`ledger`], [`bus`] | the contracts |
 //! | `presence` | who is where |
