@@ -28,9 +28,6 @@ const NOTE_AFTER: Duration = Duration::from_millis(250);
 /// Steps on the way, each with its field and its milliseconds.
 type Notes = HashMap<CommandKey, Vec<(&'static str, u64)>>;
 
-/// Fields of a command, and the milliseconds to be written there.
-type Noted = Vec<(&'static str, u64)>;
-
 /// [`Ledger`] for many nodes.
 #[derive(Clone)]
 pub struct RedisLedger {
