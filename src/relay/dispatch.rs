@@ -148,12 +148,15 @@ impl Dispatcher {
         }
     }
 
-    /// What is known of a command now.
+    /// What is known of a command that was submitted before, whatever has changed since; `None` if it was not.
     ///
     /// # Errors
-    /// If the store does not answer.
-    pub async fn look(&self, key: &CommandKey) -> Result<Option<Entry>, StoreError> {
-        self.ledger.get(key).await
+    /// If its id was used with another body, or the store does not answer.
+    pub async fn known(&self, command: &NewCommand) -> Result<Option<Entry>, DispatchError> {
+        match self.ledger.get(&command.key).await? {
+            Some(known) if !known.is_same(command) => self.conflict(),
+            known => Ok(known),
+        }
     }
 
     fn until(&self, wait: Duration) -> Instant {
@@ -166,7 +169,7 @@ impl Dispatcher {
     }
 
     async fn repeated(&self, known: Entry, command: &NewCommand, until: Instant) -> Result<Entry, DispatchError> {
-        if known.body_sha256.is_some_and(|sha256| sha256 != command.body_sha256) {
+        if !known.is_same(command) {
             return self.conflict();
         }
         self.metrics.submitted("known");

@@ -181,6 +181,15 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// Whether `command` is this very one, which came before.
+    #[must_use]
+    pub fn is_same(&self, command: &NewCommand) -> bool {
+        // Without a hash only its outcome came: the agent it is of is all that is known of it.
+        self.agent == command.agent && self.body_sha256.is_none_or(|sha256| sha256 == command.body_sha256)
+    }
+}
+
 /// What was found when a command came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Accepted {

@@ -132,6 +132,34 @@ pub enum Redeemed {
     Taken,
 }
 
+impl InvitationRecord {
+    /// Judges a redemption by `agent`, who is stored as `present` already or not. What is to be stored in place of this
+    /// record, together with the agent; or how it ended, if nothing is to be stored.
+    ///
+    /// # Errors
+    /// The end of a redemption that changes nothing.
+    pub fn redeem(
+        &self,
+        token_sha256: &str,
+        agent: &AgentRecord,
+        present: Option<AgentRecord>,
+        now: UnixTime,
+    ) -> Result<Self, Redeemed> {
+        if self.token_sha256 != token_sha256 {
+            return Err(Redeemed::Unknown);
+        }
+        match (self.redeemed_by, present) {
+            (Some(by), Some(present)) if by == agent.agent && present.keys == agent.keys => {
+                Err(Redeemed::Enrolled { agent: Box::new(present), portal: self.portal.clone() })
+            }
+            (Some(_), _) => Err(Redeemed::Used),
+            (None, Some(_)) => Err(Redeemed::Taken),
+            (None, None) if now >= self.expires_at => Err(Redeemed::Expired),
+            (None, None) => Ok(Self { redeemed_by: Some(agent.agent), ..self.clone() }),
+        }
+    }
+}
+
 /// Tenants, portals, invitations, agents.
 #[async_trait]
 pub trait Registry: Send + Sync + 'static {

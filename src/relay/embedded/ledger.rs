@@ -105,8 +105,7 @@ impl Ledger for EmbeddedLedger {
         self.write(move |t| {
             let key = entry_key(&command.key);
             if let Some(known) = get(t, &key)? {
-                let same = known.agent == command.agent
-                    && known.body_sha256.is_none_or(|sha256| sha256 == command.body_sha256);
+                let same = known.is_same(&command);
                 return Ok(if same { Accepted::Known(known) } else { Accepted::Conflict });
             }
             let (jws, owner, end) = match intent {

@@ -183,23 +183,13 @@ impl Registry for EmbeddedRegistry {
         let token_sha256 = token_sha256.to_owned();
         self.write(move |t| {
             let invitation = get::<InvitationRecord>(&t.open_table(INVITATIONS)?, &invitation_key)?;
-            let Some(mut invitation) = invitation.filter(|i| i.token_sha256 == token_sha256) else {
-                return Ok(Redeemed::Unknown);
-            };
+            let Some(invitation) = invitation else { return Ok(Redeemed::Unknown) };
             let present = get::<AgentRecord>(&t.open_table(AGENTS)?, &agent_key)?;
+            let invitation = match invitation.redeem(&token_sha256, &agent, present, now) {
+                Ok(redeemed) => redeemed,
+                Err(end) => return Ok(end),
+            };
             let portal = invitation.portal.clone();
-            match (invitation.redeemed_by, present) {
-                (Some(by), Some(present)) if by == agent.agent && present.keys == agent.keys => {
-                    return Ok(Redeemed::Enrolled { agent: Box::new(present), portal });
-                }
-                (None, None) => {}
-                (None, Some(_)) => return Ok(Redeemed::Taken),
-                (Some(_), _) => return Ok(Redeemed::Used),
-            }
-            if now >= invitation.expires_at {
-                return Ok(Redeemed::Expired);
-            }
-            invitation.redeemed_by = Some(agent.agent);
             put(t, INVITATIONS, &invitation_key, &invitation)?;
             put(t, AGENTS, &agent_key, &agent)?;
             Ok(Redeemed::Enrolled { agent: Box::new(agent), portal })

@@ -58,30 +58,26 @@ pub(super) async fn submit(
     let command = public.keys.command(jws, &call.portal, &call.tenant).inspect_err(|refused| {
         audit!("command_refused", tenant = %call.tenant, portal = %call.portal.portal, reason = %refused);
     })?;
-    let key = CommandKey { tenant: call.tenant, portal: call.portal.portal, command: command.jti };
-    let body_sha256 = sha256(&body);
+    let new = NewCommand {
+        key: CommandKey { tenant: call.tenant, portal: call.portal.portal, command: command.jti },
+        agent: command.aud,
+        jws: jws.to_owned(),
+        body_sha256: sha256(&body),
+        exp: command.validity.exp,
+        traceparent: trace.to_string(),
+        origin: public.services.bus.node(),
+    };
     let entry = match admit(&public, &command).await {
         Ok(()) => {
-            audit!("command_submitted", tenant = %key.tenant, portal = %key.portal, agent = %command.aud,
-                command = %key.command, operation = ?command.operation, trace_id = trace.trace_id());
-            let wait = wait.min(public.services.clock.now().until(command.validity.exp));
-            let new = NewCommand {
-                key,
-                agent: command.aud,
-                jws: jws.to_owned(),
-                body_sha256,
-                exp: command.validity.exp,
-                traceparent: trace.to_string(),
-                origin: public.services.bus.node(),
-            };
+            audit!("command_submitted", tenant = %new.key.tenant, portal = %new.key.portal, agent = %new.agent,
+                command = %new.key.command, operation = ?command.operation, trace_id = trace.trace_id());
+            let wait = wait.min(public.services.clock.now().until(new.exp));
             public.dispatcher.submit(new, wait).await?
         }
-        // What was submitted before is answered as before, whatever has changed since.
-        Err(refusal) => match public.dispatcher.look(&key).await? {
-            Some(known) if known.body_sha256.is_none_or(|sha256| sha256 == body_sha256) => known,
-            Some(_) => return Err(crate::relay::dispatch::DispatchError::Conflict.into()),
+        Err(refusal) => match public.dispatcher.known(&new).await? {
+            Some(known) => known,
             None => {
-                audit!("command_refused", tenant = %key.tenant, portal = %key.portal, reason = refusal.detail);
+                audit!("command_refused", tenant = %new.key.tenant, portal = %new.key.portal, reason = refusal.detail);
                 return Err(refusal);
             }
         },

@@ -179,24 +179,12 @@ impl Registry for RedisRegistry {
         let (invitation_field, agent_field) = (agent.invitation.to_string(), agent.agent.to_string());
         for _ in 0..ATTEMPTS {
             let Some(was) = self.text(&invitations, &invitation_field).await? else { return Ok(Redeemed::Unknown) };
-            let mut invitation: InvitationRecord = read(&was)?;
-            if invitation.token_sha256 != token_sha256 {
-                return Ok(Redeemed::Unknown);
-            }
             let present: Option<AgentRecord> = self.record(&agents, &agent_field).await?;
+            let invitation = match read::<InvitationRecord>(&was)?.redeem(token_sha256, &agent, present, now) {
+                Ok(redeemed) => redeemed,
+                Err(end) => return Ok(end),
+            };
             let portal = invitation.portal.clone();
-            match (invitation.redeemed_by, present) {
-                (Some(by), Some(present)) if by == agent.agent && present.keys == agent.keys => {
-                    return Ok(Redeemed::Enrolled { agent: Box::new(present), portal });
-                }
-                (None, None) => {}
-                (None, Some(_)) => return Ok(Redeemed::Taken),
-                (Some(_), _) => return Ok(Redeemed::Used),
-            }
-            if now >= invitation.expires_at {
-                return Ok(Redeemed::Expired);
-            }
-            invitation.redeemed_by = Some(agent.agent);
             let redeemed = [
                 Change {
                     hash: invitations.clone(),
