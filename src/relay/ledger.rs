@@ -139,6 +139,57 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// A command that has come in, with what is to happen to it.
+    #[must_use]
+    pub fn new(command: NewCommand, intent: Intent, now_ms: u64) -> Self {
+        let (jws, owner, end) = match intent {
+            Intent::Deliver(session) => (Some(command.jws), Some(session), None),
+            Intent::GiveUp(reason) => (None, None, Some(End::Undelivered { reason, at_ms: now_ms })),
+        };
+        Self {
+            key: command.key,
+            agent: command.agent,
+            jws,
+            body_sha256: Some(command.body_sha256),
+            exp: command.exp,
+            traceparent: command.traceparent,
+            origin: Some(command.origin),
+            owner,
+            attempt: 1,
+            accepted_ms: now_ms,
+            delivering_ms: None,
+            received_ms: None,
+            end,
+        }
+    }
+
+    /// A command of which nothing is known (any more) but that its agent has spoken of it.
+    #[must_use]
+    pub fn forgotten(key: CommandKey, agent: AgentId, now_ms: u64) -> Self {
+        Self {
+            key,
+            agent,
+            jws: None,
+            body_sha256: None,
+            exp: UnixTime(0),
+            traceparent: String::new(),
+            origin: None,
+            owner: None,
+            attempt: 0,
+            accepted_ms: now_ms,
+            delivering_ms: None,
+            received_ms: None,
+            end: None,
+        }
+    }
+
+    /// Whether `command` is this very one, which came before.
+    #[must_use]
+    pub fn is_same(&self, command: &NewCommand) -> bool {
+        // Without a hash only its outcome came: the agent it is of is all that is known of it.
+        self.agent == command.agent && self.body_sha256.is_none_or(|sha256| sha256 == command.body_sha256)
+    }
+
     /// Where the command stands at `now`.
     #[must_use]
     pub fn state(&self, now: UnixTime) -> CommandState {
@@ -181,15 +232,6 @@ impl Entry {
     }
 }
 
-impl Entry {
-    /// Whether `command` is this very one, which came before.
-    #[must_use]
-    pub fn is_same(&self, command: &NewCommand) -> bool {
-        // Without a hash only its outcome came: the agent it is of is all that is known of it.
-        self.agent == command.agent && self.body_sha256.is_none_or(|sha256| sha256 == command.body_sha256)
-    }
-}
-
 /// What was found when a command came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Accepted {
@@ -221,6 +263,15 @@ pub enum Milestone {
     Received,
 }
 
+/// Which of its agent's commands a session takes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Those that other sessions were to deliver.
+    Others,
+    /// Its own, once more: word of them may have been lost on the way.
+    Own,
+}
+
 /// Commands and what became of them.
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
@@ -230,12 +281,15 @@ pub trait Ledger: Send + Sync + 'static {
     /// One command.
     async fn get(&self, key: &CommandKey) -> Result<Option<Entry>, StoreError>;
 
-    /// Gives `session` every command of this agent that has no end and another owner, so that it delivers them. They
-    /// may have been written before, so nobody can take them back any more.
-    async fn take_over(&self, tenant: &TenantId, agent: AgentId, session: SessionId) -> Result<Vec<Entry>, StoreError>;
-
-    /// Every command of this agent that has no end, oldest first.
-    async fn open(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Entry>, StoreError>;
+    /// Gives `session` the commands of this agent that have no end, oldest first, so that it delivers them. They may
+    /// have been written before, so nobody can take them back any more.
+    async fn take_over(
+        &self,
+        tenant: &TenantId,
+        agent: AgentId,
+        session: SessionId,
+        whose: Whose,
+    ) -> Result<Vec<Entry>, StoreError>;
 
     /// Gives a command that `from` has certainly not written to another session of its agent, as if that had been its
     /// owner from the start. Whether it was still so.

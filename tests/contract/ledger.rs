@@ -6,7 +6,7 @@ use writeback_relay::protocol::ids::{AgentId, CommandId, ObjectId, TenantId};
 use writeback_relay::protocol::limits::OUTCOME_RETENTION;
 use writeback_relay::relay::ids::{NodeId, SessionId};
 use writeback_relay::relay::ledger::{
-    Accepted, CommandKey, Concluded, End, Entry, Intent, Ledger, Milestone, NewCommand, Undelivered,
+    Accepted, CommandKey, Concluded, End, Entry, Intent, Ledger, Milestone, NewCommand, Undelivered, Whose,
 };
 
 use super::stores::{Ground, on_every_backend};
@@ -17,6 +17,7 @@ on_every_backend! {
     of_identical_submits_in_parallel_one_is_new
     a_command_has_one_end_and_a_signed_outcome_is_the_last_word
     only_the_first_owner_can_say_that_nothing_was_written
+    nobody_can_say_so_of_a_command_that_its_owner_has_looked_up
     a_signed_outcome_replaces_what_the_relay_said_on_its_own
     an_outcome_whose_command_was_forgotten_is_kept
     an_empty_ledger_invents_nothing_about_a_command_that_it_has_forgotten
@@ -96,9 +97,9 @@ async fn only_the_first_owner_can_say_that_nothing_was_written(ground: Ground) {
     assert_eq!(ledger.take_back(&new.key, session(), Undelivered::NoAgent, T).await.unwrap(), None, "a stranger");
 
     let second = session();
-    let taken = ledger.take_over(&t, new.agent, second).await.unwrap();
+    let taken = ledger.take_over(&t, new.agent, second, Whose::Others).await.unwrap();
     assert_eq!(taken.iter().map(|e| (e.key.clone(), e.attempt)).collect::<Vec<_>>(), vec![(new.key.clone(), 2)]);
-    assert_eq!(ledger.take_over(&t, new.agent, second).await.unwrap(), vec![], "it has it already");
+    assert_eq!(ledger.take_over(&t, new.agent, second, Whose::Others).await.unwrap(), vec![], "it has it already");
     assert_eq!(ledger.take_back(&new.key, owner, Undelivered::NoAgent, T).await.unwrap(), None, "no longer its owner");
     assert_eq!(
         ledger.take_back(&new.key, second, Undelivered::NoAgent, T).await.unwrap(),
@@ -111,7 +112,27 @@ async fn only_the_first_owner_can_say_that_nothing_was_written(ground: Ground) {
     assert!(ledger.take_back(&other.key, owner, Undelivered::AgentBusy, T + 1).await.unwrap().is_some());
     let entry = get(&*ledger, &other.key).await;
     assert_eq!((entry.state(EXP), entry.jws), (CommandState::Undeliverable, None));
-    assert_eq!(ledger.take_over(&t, other.agent, second).await.unwrap(), vec![], "it has an end");
+    assert_eq!(ledger.take_over(&t, other.agent, second, Whose::Others).await.unwrap(), vec![], "it has an end");
+}
+
+async fn nobody_can_say_so_of_a_command_that_its_owner_has_looked_up(ground: Ground) {
+    let ledger = ground.ledger().await;
+    let (t, who, owner) = (tenant("a"), agent(), session());
+    let [early, late, foreign, ended] = [(); 4].map(|()| command(&t, who));
+    ledger.accept(late.clone(), Intent::Deliver(owner), T + 1).await.unwrap();
+    ledger.accept(early.clone(), Intent::Deliver(owner), T).await.unwrap();
+    ledger.accept(foreign.clone(), Intent::Deliver(session()), T).await.unwrap();
+    ledger.accept(ended.clone(), Intent::Deliver(owner), T).await.unwrap();
+    ledger.conclude(&ended.key, who, "o".into(), T).await.unwrap();
+
+    let own = ledger.take_over(&t, who, owner, Whose::Own).await.unwrap();
+    let found: Vec<_> = own.into_iter().map(|entry| (entry.key, entry.owner, entry.attempt)).collect();
+    assert_eq!(found, [(early.key.clone(), Some(owner), 2), (late.key.clone(), Some(owner), 2)]);
+    for key in [&early.key, &late.key] {
+        assert_eq!(ledger.take_back(key, owner, Undelivered::AgentBusy, T).await.unwrap(), None, "it may be written");
+        assert!(!ledger.hand_over(key, owner, session()).await.unwrap(), "it may be written");
+    }
+    assert_eq!(get(&*ledger, &foreign.key).await.attempt, 1, "another session's is left to it");
 }
 
 async fn a_signed_outcome_replaces_what_the_relay_said_on_its_own(ground: Ground) {
@@ -176,7 +197,7 @@ async fn an_empty_ledger_invents_nothing_about_a_command_that_it_has_forgotten(g
 
     assert_eq!(ledger.get(&new.key).await.unwrap(), None);
     assert_eq!(ledger.take_back(&new.key, owner, Undelivered::NoAgent, T + 2).await.unwrap(), None);
-    assert_eq!(ledger.take_over(&t, new.agent, session()).await.unwrap(), vec![]);
+    assert_eq!(ledger.take_over(&t, new.agent, session(), Whose::Others).await.unwrap(), vec![]);
     ledger.note(&new.key, Milestone::Received, T + 2).await.unwrap();
     let again = session();
     let Accepted::New(entry) = ledger.accept(new.clone(), Intent::Deliver(again), T + 3).await.unwrap() else {
@@ -202,7 +223,7 @@ async fn tenants_and_portals_do_not_see_each_others_commands(ground: Ground) {
     let other_portal = CommandKey { portal: "portal-2".parse().unwrap(), ..new.key.clone() };
     assert_eq!(ledger.get(&elsewhere).await.unwrap(), None);
     assert_eq!(ledger.get(&other_portal).await.unwrap(), None);
-    assert_eq!(ledger.take_over(&tenant("b"), who, session()).await.unwrap(), vec![]);
+    assert_eq!(ledger.take_over(&tenant("b"), who, session(), Whose::Others).await.unwrap(), vec![]);
 }
 
 // The embedded ledger is told the time; Redis has a clock of its own (see `redis_ledger`).
@@ -223,5 +244,5 @@ async fn commands_are_kept_for_seven_days_and_then_forgotten() {
     assert!(!ledger.purge(UnixTime(later.0 + 5)).await.unwrap());
     assert_eq!(ledger.get(&answered_late.key).await.unwrap(), None);
     assert_eq!(ledger.get(&new.key).await.unwrap(), None);
-    assert_eq!(ledger.take_over(&tenant("a"), new.agent, session()).await.unwrap(), vec![]);
+    assert_eq!(ledger.take_over(&tenant("a"), new.agent, session(), Whose::Others).await.unwrap(), vec![]);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use writeback_relay::protocol::limits::OUTCOME_RETENTION;
-use writeback_relay::relay::ledger::{Accepted, Concluded, Intent, Ledger, Undelivered};
+use writeback_relay::relay::ledger::{Accepted, Concluded, Intent, Ledger, Undelivered, Whose};
 use writeback_relay::relay::redis::keys;
 use writeback_relay::relay::redis::ledger::RedisLedger;
 use writeback_relay::relay::redis::link::Link;
@@ -58,7 +58,7 @@ async fn a_command_that_redis_has_forgotten_is_not_delivered_and_leaves_nothing_
     let open = keys::open(&t, new.agent);
     assert!(about(kept(&redis, &open), keys::OPEN_KEPT));
     redis.cli(6379, &["DEL", &keys::command(&new.key)]);
-    assert_eq!(ledger.take_over(&t, new.agent, session()).await.unwrap(), vec![]);
+    assert_eq!(ledger.take_over(&t, new.agent, session(), Whose::Others).await.unwrap(), vec![]);
     assert_eq!(redis.cli(6379, &["EXISTS", &open]).trim(), "0");
 }
 
@@ -68,7 +68,7 @@ async fn every_key_but_the_registrys_has_an_end() {
     let ledger = ledger(&redis).await;
     let [open, lost] = [(); 2].map(|()| command(&tenant("a"), agent()));
     ledger.accept(open.clone(), Intent::Deliver(session()), T).await.unwrap();
-    ledger.take_over(&open.key.tenant, open.agent, session()).await.unwrap();
+    ledger.take_over(&open.key.tenant, open.agent, session(), Whose::Others).await.unwrap();
     ledger.conclude(&lost.key, lost.agent, "o".into(), T).await.unwrap();
     let stored = redis.cli(6379, &["KEYS", "*"]);
     assert_eq!(stored.lines().count(), 3, "{stored}");

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::super::StoreError;
 use super::super::ids::SessionId;
 use super::super::ledger::{
-    Accepted, CommandKey, Concluded, End, Entry, Intent, Ledger, Milestone, NewCommand, Undelivered,
+    Accepted, CommandKey, Concluded, End, Entry, Intent, Ledger, Milestone, NewCommand, Undelivered, Whose,
 };
 use super::{read_row, write_row};
 use crate::clock::UnixTime;
@@ -97,6 +97,22 @@ impl EmbeddedLedger {
     ) -> Result<T, StoreError> {
         Ok(self.database.write(f).await?)
     }
+
+    /// The keys of an agent's commands that have no end.
+    fn open_commands(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<String>, StoreError> {
+        let prefix = open_key(tenant, agent, "");
+        Ok(self.database.read(|t| {
+            let mut keys = Vec::new();
+            for row in t.open_table(OPEN)?.range(prefix.as_str()..)? {
+                let (open_key, key) = row?;
+                if !open_key.value().starts_with(&prefix) {
+                    break;
+                }
+                keys.push(key.value().to_owned());
+            }
+            Ok(keys)
+        })?)
+    }
 }
 
 #[async_trait]
@@ -108,25 +124,7 @@ impl Ledger for EmbeddedLedger {
                 let same = known.is_same(&command);
                 return Ok(if same { Accepted::Known(known) } else { Accepted::Conflict });
             }
-            let (jws, owner, end) = match intent {
-                Intent::Deliver(session) => (Some(command.jws), Some(session), None),
-                Intent::GiveUp(reason) => (None, None, Some(End::Undelivered { reason, at_ms: now_ms })),
-            };
-            let entry = Entry {
-                key: command.key,
-                agent: command.agent,
-                jws,
-                body_sha256: Some(command.body_sha256),
-                exp: command.exp,
-                traceparent: command.traceparent,
-                origin: Some(command.origin),
-                owner,
-                attempt: 1,
-                accepted_ms: now_ms,
-                delivering_ms: None,
-                received_ms: None,
-                end,
-            };
+            let entry = Entry::new(command, intent, now_ms);
             put(t, &key, &entry)?;
             keep(t, &key, now_ms)?;
             Ok(Accepted::New(entry))
@@ -141,8 +139,14 @@ impl Ledger for EmbeddedLedger {
             .read(|t| t.open_table(ENTRIES)?.get(key.as_str())?.map(|row| read_row(row.value())).transpose())?)
     }
 
-    async fn take_over(&self, tenant: &TenantId, agent: AgentId, session: SessionId) -> Result<Vec<Entry>, StoreError> {
-        let keys: Vec<_> = self.open(tenant, agent).await?.iter().map(|entry| entry_key(&entry.key)).collect();
+    async fn take_over(
+        &self,
+        tenant: &TenantId,
+        agent: AgentId,
+        session: SessionId,
+        whose: Whose,
+    ) -> Result<Vec<Entry>, StoreError> {
+        let keys = self.open_commands(tenant, agent)?;
         if keys.is_empty() {
             return Ok(Vec::new());
         }
@@ -150,7 +154,8 @@ impl Ledger for EmbeddedLedger {
             let mut taken = Vec::new();
             for key in keys {
                 let Some(mut entry) = get(t, &key)? else { continue };
-                if entry.end.is_some() || entry.owner == Some(session) {
+                let own = entry.owner == Some(session);
+                if entry.end.is_some() || own != (whose == Whose::Own) {
                     continue;
                 }
                 entry.owner = Some(session);
@@ -158,28 +163,10 @@ impl Ledger for EmbeddedLedger {
                 put(t, &key, &entry)?;
                 taken.push(entry);
             }
+            taken.sort_by_key(|entry| entry.accepted_ms);
             Ok(taken)
         })
         .await
-    }
-
-    async fn open(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Entry>, StoreError> {
-        let prefix = open_key(tenant, agent, "");
-        Ok(self.database.read(|t| {
-            let entries = t.open_table(ENTRIES)?;
-            let mut open: Vec<Entry> = Vec::new();
-            for row in t.open_table(OPEN)?.range(prefix.as_str()..)? {
-                let (open_key, key) = row?;
-                if !open_key.value().starts_with(&prefix) {
-                    break;
-                }
-                if let Some(row) = entries.get(key.value())? {
-                    open.push(read_row(row.value())?);
-                }
-            }
-            open.sort_by_key(|entry| entry.accepted_ms);
-            Ok(open)
-        })?)
     }
 
     async fn hand_over(&self, key: &CommandKey, from: SessionId, to: SessionId) -> Result<bool, StoreError> {
@@ -251,21 +238,7 @@ impl Ledger for EmbeddedLedger {
                 Some(entry) => Entry { jws: None, end, ..entry },
                 None => {
                     keep(t, &key, now_ms)?;
-                    Entry {
-                        key: command,
-                        agent,
-                        jws: None,
-                        body_sha256: None,
-                        exp: UnixTime(0),
-                        traceparent: String::new(),
-                        origin: None,
-                        owner: None,
-                        attempt: 0,
-                        accepted_ms: now_ms,
-                        delivering_ms: None,
-                        received_ms: None,
-                        end,
-                    }
+                    Entry { end, ..Entry::forgotten(command, agent, now_ms) }
                 }
             };
             put(t, &key, &entry)?;

@@ -18,7 +18,7 @@ use crate::protocol::limits::OUTCOME_RETENTION;
 use crate::relay::StoreError;
 use crate::relay::ids::{NodeId, SessionId};
 use crate::relay::ledger::{
-    Accepted, CommandKey, Concluded, End, Entry, Intent, Ledger, Milestone, NewCommand, Undelivered,
+    Accepted, CommandKey, Concluded, End, Entry, Intent, Ledger, Milestone, NewCommand, Undelivered, Whose,
 };
 
 /// A milestone waits so long for the command's end, which is then written with it: most commands end sooner, and cost
@@ -47,6 +47,20 @@ struct Fixed {
     #[serde(default)]
     origin: Option<NodeId>,
     accepted_ms: u64,
+}
+
+impl Fixed {
+    fn of(entry: &Entry) -> Self {
+        Self {
+            key: entry.key.clone(),
+            agent: entry.agent,
+            body_sha256: entry.body_sha256,
+            exp: entry.exp,
+            traceparent: entry.traceparent.clone(),
+            origin: entry.origin,
+            accepted_ms: entry.accepted_ms,
+        }
+    }
 }
 
 fn json<T: Serialize>(value: &T) -> Result<String, StoreError> {
@@ -110,51 +124,23 @@ impl RedisLedger {
 #[async_trait]
 impl Ledger for RedisLedger {
     async fn accept(&self, command: NewCommand, intent: Intent, now_ms: u64) -> Result<Accepted, StoreError> {
-        let fixed = Fixed {
-            key: command.key,
-            agent: command.agent,
-            body_sha256: Some(command.body_sha256),
-            exp: command.exp,
-            traceparent: command.traceparent,
-            origin: Some(command.origin),
-            accepted_ms: now_ms,
-        };
-        let (jws, owner, end) = match intent {
-            Intent::Deliver(session) => (Some(command.jws), Some(session), None),
-            Intent::GiveUp(reason) => (None, None, Some(End::Undelivered { reason, at_ms: now_ms })),
-        };
-        let mut script = ACCEPT.key(keys::command(&fixed.key));
+        let entry = Entry::new(command.clone(), intent, now_ms);
+        let mut script = ACCEPT.key(keys::command(&entry.key));
         script
-            .key(keys::open(&fixed.key.tenant, fixed.agent))
-            .arg(json(&fixed)?)
-            .arg(fixed.agent.to_string())
-            .arg(jws.as_deref().unwrap_or_default())
-            .arg(owner.map(|session| session.to_string()).unwrap_or_default())
-            .arg(end.as_ref().map(json).transpose()?.unwrap_or_default())
+            .key(keys::open(&entry.key.tenant, entry.agent))
+            .arg(json(&Fixed::of(&entry))?)
+            .arg(entry.agent.to_string())
+            .arg(entry.jws.as_deref().unwrap_or_default())
+            .arg(entry.owner.map(|session| session.to_string()).unwrap_or_default())
+            .arg(entry.end.as_ref().map(json).transpose()?.unwrap_or_default())
             .arg(millis(OUTCOME_RETENTION))
             .arg(millis(keys::OPEN_KEPT));
         let known: HashMap<String, String> = self.link.script(&script).await?;
-        if !known.is_empty() {
-            let known = read(&known)?;
-            let same =
-                known.agent == fixed.agent && known.body_sha256.is_none_or(|sha256| sha256 == command.body_sha256);
-            return Ok(if same { Accepted::Known(known) } else { Accepted::Conflict });
+        if known.is_empty() {
+            return Ok(Accepted::New(entry));
         }
-        Ok(Accepted::New(Entry {
-            key: fixed.key,
-            agent: fixed.agent,
-            jws,
-            body_sha256: fixed.body_sha256,
-            exp: fixed.exp,
-            traceparent: fixed.traceparent,
-            origin: fixed.origin,
-            owner,
-            attempt: 1,
-            accepted_ms: now_ms,
-            delivering_ms: None,
-            received_ms: None,
-            end,
-        }))
+        let known = read(&known)?;
+        Ok(if known.is_same(&command) { Accepted::Known(known) } else { Accepted::Conflict })
     }
 
     async fn get(&self, key: &CommandKey) -> Result<Option<Entry>, StoreError> {
@@ -162,7 +148,13 @@ impl Ledger for RedisLedger {
         if fields.is_empty() { Ok(None) } else { read(&fields).map(Some) }
     }
 
-    async fn take_over(&self, tenant: &TenantId, agent: AgentId, session: SessionId) -> Result<Vec<Entry>, StoreError> {
+    async fn take_over(
+        &self,
+        tenant: &TenantId,
+        agent: AgentId,
+        session: SessionId,
+        whose: Whose,
+    ) -> Result<Vec<Entry>, StoreError> {
         let open = keys::open(tenant, agent);
         let listed: Vec<String> = self.link.command(&Cmd::smembers(&open)).await?;
         if listed.is_empty() {
@@ -172,25 +164,14 @@ impl Ledger for RedisLedger {
         for command in &listed {
             script.key(command);
         }
-        script.arg(session.to_string());
+        script.arg(session.to_string()).arg(match whose {
+            Whose::Others => "others",
+            Whose::Own => "own",
+        });
         let taken: Vec<HashMap<String, String>> = self.link.script(&script).await?;
         let mut taken = taken.iter().map(read).collect::<Result<Vec<_>, _>>()?;
         taken.sort_by_key(|entry| entry.accepted_ms);
         Ok(taken)
-    }
-
-    async fn open(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Entry>, StoreError> {
-        let listed: Vec<String> = self.link.command(&Cmd::smembers(keys::open(tenant, agent))).await?;
-        let mut open = Vec::new();
-        for command in listed {
-            let fields: HashMap<String, String> = self.link.command(&Cmd::hgetall(command)).await?;
-            if !fields.is_empty() {
-                open.push(read(&fields)?);
-            }
-        }
-        open.retain(|entry| entry.end.is_none());
-        open.sort_by_key(|entry| entry.accepted_ms);
-        Ok(open)
     }
 
     async fn hand_over(&self, key: &CommandKey, from: SessionId, to: SessionId) -> Result<bool, StoreError> {
@@ -241,15 +222,7 @@ impl Ledger for RedisLedger {
         outcome_jws: String,
         now_ms: u64,
     ) -> Result<Concluded, StoreError> {
-        let fallback = Fixed {
-            key: key.clone(),
-            agent,
-            body_sha256: None,
-            exp: UnixTime(0),
-            traceparent: String::new(),
-            origin: None,
-            accepted_ms: now_ms,
-        };
+        let fallback = Fixed::of(&Entry::forgotten(key.clone(), agent, now_ms));
         let mut script = CONCLUDE.key(keys::command(key));
         script
             .key(keys::open(&key.tenant, agent))

@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::super::StoreError;
 use super::super::bus::{Claim, Notice};
+use super::super::ledger::Whose;
 use super::super::registry::AgentRecord;
 use super::{Ended, Services, Session, Socket};
 use crate::audit;
@@ -86,7 +87,8 @@ impl<S: Socket> Session<'_, S> {
         }));
         audit!("session_opened", %tenant, agent = %id, session = %self.presence.session);
         services.bus.tell(Notice::Arrived(tenant.clone(), id)).await.map_err(away)?;
-        for entry in services.ledger.take_over(&tenant, id, self.presence.session).await.map_err(away)? {
+        let left = services.ledger.take_over(&tenant, id, self.presence.session, Whose::Others).await;
+        for entry in left.map_err(away)? {
             // What is in its journal needs no second delivery: its outcome comes by itself.
             let command = entry.key.command.to_string();
             if hello.unfinished.contains(&command) {
@@ -102,26 +104,21 @@ impl<S: Socket> Session<'_, S> {
     /// Messages for this session may have been lost: what it should have heard stands in the registry and the ledger.
     pub(super) async fn reconcile(&mut self) -> Result<(), Ended> {
         let (tenant, agent, services) = (&self.presence.tenant, self.presence.agent, self.services);
-        let look = async {
+        let looked = async {
             let record = services.registry.agent(tenant, agent).await?;
-            Ok::<_, StoreError>((record, services.ledger.open(tenant, agent).await?))
-        };
-        let (record, open) = match look.await {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::warn!(%error, "a session could not look what it may have missed");
-                return Ok(());
+            if record.is_some_and(|record| record.status == AgentStatus::Revoked) {
+                return Ok(Err(Ended::Closed(CloseReason::Revoked)));
             }
-        };
-        if record.is_some_and(|record| record.status == AgentStatus::Revoked) {
-            return Err(Ended::Closed(CloseReason::Revoked));
-        }
-        for entry in open {
-            let mine = entry.owner == Some(self.presence.session);
-            if mine && !self.left && !self.delivered.contains_key(&entry.key.command) {
-                self.backlog.push_back(entry);
+            if !self.left {
+                // Whoever sent them may believe that nothing was written: from here on nobody can say so.
+                let own = services.ledger.take_over(tenant, agent, self.presence.session, Whose::Own).await?;
+                self.backlog.extend(own);
             }
-        }
-        Ok(())
+            Ok::<_, StoreError>(Ok(()))
+        };
+        looked.await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "a session could not look what it may have missed");
+            Ok(())
+        })
     }
 }

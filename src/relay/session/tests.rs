@@ -16,10 +16,10 @@ use crate::protocol::enrollment::AgentKeys;
 use crate::protocol::ids::{AgentId, InstanceId, InvitationId, JournalId, ObjectId};
 use crate::protocol::jose::{SealingKey, SigningKey};
 use crate::protocol::outcome::{Code, Outcome};
-use crate::relay::bus::Inbox;
+use crate::relay::bus::{Delivery, Inbox};
 use crate::relay::embedded::{EmbeddedBus, EmbeddedLedger, EmbeddedRegistry};
 use crate::relay::ids::NodeId;
-use crate::relay::ledger::{Intent, NewCommand};
+use crate::relay::ledger::{Accepted, Intent, NewCommand};
 use crate::relay::registry::InvitationRecord;
 
 /// As many frames fit into the pipe, each way: fewer than are waiting on either side.
@@ -260,16 +260,54 @@ async fn what_is_queued_when_the_agent_leaves_is_given_back_at_once() {
     let mut ending = stage.services.sessions.ending(&command.key);
     let entry = stage.services.ledger.get(&command.key).await.unwrap().unwrap();
     match stage.services.sessions.deliver(session, entry) {
-        crate::relay::bus::Delivery::Queued => {
+        Delivery::Queued => {
             let ended = timeout(PATIENCE, ending.ended()).await.expect("nobody waits for exp");
             assert!(matches!(ended.end, Some(crate::relay::ledger::End::Undelivered { .. })));
         }
         // It has left already.
-        crate::relay::bus::Delivery::Gone => {}
+        Delivery::Gone => {}
         other => panic!("{other:?}"),
     }
     drop(agent.to_relay);
     assert_eq!(timeout(PATIENCE, agent.ended).await.unwrap().unwrap(), Ended::Left);
+}
+
+#[tokio::test]
+async fn a_command_whose_word_was_lost_is_found_once_and_nobody_says_any_more_that_it_was_not_written() {
+    let stage = Stage::new().await;
+    let mut agent = stage.open().await;
+    let (ledger, sessions) = (&stage.services.ledger, &stage.services.sessions);
+    let (session, ..) = sessions.list().remove(0);
+    let [lost, next] = [(); 2].map(|()| stage.command());
+    let Accepted::New(word) = ledger.accept(lost.clone(), Intent::Deliver(session), 1).await.unwrap() else {
+        panic!("it is new")
+    };
+    sessions.reconcile();
+    let found = agent.next().await;
+    assert!(matches!(&found, Some(FromRelay::Deliver(v1::Deliver { attempt: 2, .. }))), "{found:?}");
+    // Whoever sent it got no answer, or thinks that nobody listens.
+    let denied = ledger.take_back(&lost.key, session, Undelivered::NoAgent, 2).await.unwrap();
+    assert_eq!(denied, None, "it is written");
+
+    // Word of it comes after all; what comes behind it is the next that the agent hears.
+    assert_eq!(sessions.deliver(session, word), Delivery::Queued);
+    let jws = "the.next.one".to_owned();
+    let intent = Intent::Deliver(session);
+    let Accepted::New(word) = ledger.accept(NewCommand { jws: jws.clone(), ..next }, intent, 3).await.unwrap() else {
+        panic!("it is new")
+    };
+    assert_eq!(sessions.deliver(session, word), Delivery::Queued);
+    let heard = agent.next().await;
+    assert!(matches!(&heard, Some(FromRelay::Deliver(v1::Deliver { command_jws, .. })) if *command_jws == jws));
+}
+
+#[tokio::test]
+async fn a_session_that_looks_what_it_may_have_missed_finds_that_its_agent_was_revoked() {
+    let stage = Stage::new().await;
+    let agent = stage.open().await;
+    stage.services.registry.revoke(&stage.tenant, stage.agent.agent).await.unwrap();
+    stage.services.sessions.reconcile();
+    assert_eq!(agent.ended().await, Ended::Closed(CloseReason::Revoked));
 }
 
 #[tokio::test]
