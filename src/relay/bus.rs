@@ -1,5 +1,6 @@
 //! Which node holds which agent, and a way to ask that node.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,32 @@ pub enum Claim {
     /// A newer process holds the agent.
     Newer,
 }
+
+/// How many sessions one agent may have: two, and one more of each while it moves. The oldest give way.
+const MAX_SESSIONS: usize = 4;
+
+impl Claim {
+    /// Judges a process that opens a session, by the sessions that its agent has.
+    #[must_use]
+    pub fn judge(instance: InstanceId, present: impl IntoIterator<Item = (Place, InstanceId)>) -> Self {
+        let (mut same, mut displaced) = (Vec::new(), Vec::new());
+        for (place, of) in present {
+            match of.cmp(&instance) {
+                Ordering::Greater => return Self::Newer,
+                Ordering::Equal => same.push(place),
+                Ordering::Less => displaced.push(place),
+            }
+        }
+        // UUIDv7: the oldest sorts first.
+        same.sort_by_key(|place| place.session);
+        let surplus = (same.len() + 1).saturating_sub(MAX_SESSIONS);
+        displaced.extend(same.drain(..surplus));
+        Self::Held { displaced }
+    }
+}
+
+/// An agent that lost its last session may be on its way back for so long.
+pub const RETURN_WINDOW: Duration = Duration::from_secs(30);
 
 /// How a session went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +138,7 @@ pub trait Bus: Send + Sync + 'static {
     async fn release(&self, presence: &Presence, departure: Departure) -> Result<(), StoreError>;
     /// The agent's sessions, the best to deliver to first.
     async fn places(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Place>, StoreError>;
-    /// How long the agent may still be on its way back: for half a minute after its last session was lost.
+    /// How long the agent may still be on its way back: for [`RETURN_WINDOW`] after its last session was lost.
     async fn may_return(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<Duration>, StoreError>;
 
     /// Hands a command to the session at `place`, wherever it is. Has a deadline of its own.

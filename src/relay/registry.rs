@@ -77,6 +77,15 @@ pub struct AgentRecord {
     pub preflight: Option<PreflightReport>,
 }
 
+impl AgentRecord {
+    /// Lets it serve; one that was revoked stays so.
+    pub fn approve(&mut self) {
+        if self.status == AgentStatus::Pending {
+            self.status = AgentStatus::Approved;
+        }
+    }
+}
+
 /// All of a tenant's invitations and agents.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

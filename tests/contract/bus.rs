@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex};
 
 use writeback_relay::clock::System;
 use writeback_relay::protocol::ids::{InstanceId, ObjectId};
-use writeback_relay::relay::bus::{Bus, Claim, Delivery, Departure, Inbox, Notice, Presence};
+use writeback_relay::relay::bus::{Bus, Claim, Delivery, Departure, Inbox, Notice, Place, Presence};
 use writeback_relay::relay::embedded::EmbeddedBus;
 use writeback_relay::relay::ids::{NodeId, SessionId};
 use writeback_relay::relay::ledger::Entry;
@@ -60,14 +60,28 @@ async fn a_newer_process_displaces_an_older_one_and_never_the_other_way_round() 
 }
 
 #[tokio::test]
+async fn of_a_process_that_opens_too_many_sessions_the_oldest_gives_way() {
+    let (_, bus) = embedded();
+    let one = first();
+    let mut claims = Vec::new();
+    for _ in 0..5 {
+        let next = presence(&one, one.instance);
+        claims.push((next.session, bus.claim(&next).await.unwrap()));
+    }
+    let oldest = Place { node: bus.node(), session: claims[0].0 };
+    let displaced: Vec<_> = claims.into_iter().map(|(_, claim)| claim).collect();
+    let held = |displaced| Claim::Held { displaced };
+    assert_eq!(displaced, [held(vec![]), held(vec![]), held(vec![]), held(vec![]), held(vec![oldest])]);
+}
+
+#[tokio::test]
 async fn a_release_removes_that_session_and_leaves_the_others() {
     let (clock, bus) = embedded();
     let one = first();
     let two = presence(&one, one.instance);
     bus.claim(&one).await.unwrap();
     bus.claim(&two).await.unwrap();
-    let sessions =
-        |places: Vec<writeback_relay::relay::bus::Place>| places.into_iter().map(|p| p.session).collect::<Vec<_>>();
+    let sessions = |places: Vec<Place>| places.into_iter().map(|p| p.session).collect::<Vec<_>>();
     assert_eq!(sessions(bus.places(&one.tenant, one.agent).await.unwrap()), vec![two.session, one.session]);
     bus.release(&two, Departure::Lost).await.unwrap();
     bus.release(&two, Departure::Lost).await.unwrap();

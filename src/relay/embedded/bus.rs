@@ -7,17 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::super::StoreError;
-use super::super::bus::{Bus, Claim, Delivery, Departure, Inbox, Notice, Place, Presence};
+use super::super::bus::{Bus, Claim, Delivery, Departure, Inbox, Notice, Place, Presence, RETURN_WINDOW};
 use super::super::ids::{NodeId, SessionId};
 use super::super::ledger::Entry;
 use crate::clock::Clock;
 use crate::protocol::ids::{AgentId, InstanceId, TenantId};
-
-/// How long an agent that left counts as "on its way back", in milliseconds.
-const RETURN_WINDOW_MS: u64 = 30_000;
-
-/// How many sessions one agent may have; the oldest give way.
-const MAX_SESSIONS: usize = 4;
 
 /// [`Bus`] for one node.
 pub struct EmbeddedBus {
@@ -62,18 +56,13 @@ impl Bus for EmbeddedBus {
     async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError> {
         let mut agents = self.agents();
         let agent = agents.entry((presence.tenant.clone(), presence.agent)).or_default();
-        if agent.sessions.iter().any(|(_, instance)| *instance > presence.instance) {
-            return Ok(Claim::Newer);
+        let present = agent.sessions.iter().map(|(session, of)| (Place { node: self.node, session: *session }, *of));
+        let claim = Claim::judge(presence.instance, present);
+        if let Claim::Held { displaced } = &claim {
+            agent.sessions.retain(|(session, _)| displaced.iter().all(|place| place.session != *session));
+            agent.sessions.push((presence.session, presence.instance));
         }
-        let (same, older): (Vec<_>, Vec<_>) =
-            agent.sessions.drain(..).partition(|(_, instance)| *instance == presence.instance);
-        agent.sessions = same;
-        // Two, and one more of each while it moves, are what an agent needs.
-        let surplus = (agent.sessions.len() + 1).saturating_sub(MAX_SESSIONS);
-        let older = agent.sessions.drain(..surplus).chain(older).collect::<Vec<_>>();
-        agent.sessions.push((presence.session, presence.instance));
-        let displaced = older.into_iter().map(|(session, _)| Place { node: self.node, session }).collect();
-        Ok(Claim::Held { displaced })
+        Ok(claim)
     }
 
     async fn release(&self, presence: &Presence, departure: Departure) -> Result<(), StoreError> {
@@ -96,8 +85,8 @@ impl Bus for EmbeddedBus {
 
     async fn may_return(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<Duration>, StoreError> {
         let lost_ms = self.agents().get(&(tenant.clone(), agent)).and_then(|agent| agent.lost_ms);
-        let left = lost_ms.and_then(|lost_ms| (lost_ms + RETURN_WINDOW_MS).checked_sub(self.clock.now_ms()));
-        Ok(left.filter(|ms| *ms > 0).map(Duration::from_millis))
+        let gone = lost_ms.map(|lost_ms| Duration::from_millis(self.clock.now_ms().saturating_sub(lost_ms)));
+        Ok(gone.and_then(|gone| RETURN_WINDOW.checked_sub(gone)).filter(|left| !left.is_zero()))
     }
 
     async fn deliver(&self, place: Place, entry: Entry) -> Result<Delivery, StoreError> {

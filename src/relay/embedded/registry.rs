@@ -206,12 +206,7 @@ impl Registry for EmbeddedRegistry {
     }
 
     async fn approve(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError> {
-        self.change_agent(tenant, agent, |record| {
-            if record.status == AgentStatus::Pending {
-                record.status = AgentStatus::Approved;
-            }
-        })
-        .await
+        self.change_agent(tenant, agent, AgentRecord::approve).await
     }
 
     async fn revoke(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError> {

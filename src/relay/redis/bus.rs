@@ -16,7 +16,7 @@ use super::link::{Link, LinkError};
 use super::presence::PresenceTable;
 use super::subscriber::{Heard, listen};
 use crate::clock::{Clock, Random};
-use crate::protocol::ids::{AgentId, InstanceId, ObjectId, TenantId};
+use crate::protocol::ids::{AgentId, ObjectId, TenantId};
 use crate::relay::StoreError;
 use crate::relay::bus::{Bus, Claim, Delivery, Departure, Guard, Inbox, Notice, Place, Presence};
 use crate::relay::ids::{NodeId, SessionId};
@@ -35,9 +35,6 @@ pub struct RedisBus {
     _background: tokio_util::sync::DropGuard,
 }
 
-/// An agent's sessions on this node.
-type Here = Vec<(SessionId, InstanceId)>;
-
 struct Shared {
     node: NodeId,
     link: Link,
@@ -48,7 +45,7 @@ struct Shared {
     /// Questions to other nodes that are not answered yet.
     asked: Mutex<HashMap<ObjectId, (NodeId, oneshot::Sender<Delivery>)>>,
     /// This node's sessions, the newest last.
-    local: Mutex<HashMap<(TenantId, AgentId), Here>>,
+    local: Mutex<HashMap<(TenantId, AgentId), Vec<SessionId>>>,
     /// When a probe last came back.
     heard: watch::Sender<Option<Instant>>,
     clock: Arc<dyn Clock>,
@@ -100,12 +97,6 @@ impl RedisBus {
     #[must_use]
     pub fn hears_itself(&self) -> bool {
         self.shared.heard.borrow().is_some_and(|at| at.elapsed() < SILENCE)
-    }
-
-    /// Resolves when this node's own messages reach it for the first time.
-    pub async fn ready(&self) {
-        // It fails only if there is no sender, and this is one.
-        let _ = self.shared.heard.subscribe().wait_for(Option::is_some).await;
     }
 
     /// Gives the node's lease back, when its sessions are closed.
@@ -243,8 +234,8 @@ impl Bus for RedisBus {
         if let Claim::Held { displaced } = &claim {
             let mut local = lock(&self.shared.local);
             let sessions = local.entry((presence.tenant.clone(), presence.agent)).or_default();
-            sessions.retain(|(session, _)| displaced.iter().all(|place| place.session != *session));
-            sessions.push((presence.session, presence.instance));
+            sessions.retain(|session| displaced.iter().all(|place| place.session != *session));
+            sessions.push(presence.session);
         }
         Ok(claim)
     }
@@ -254,7 +245,7 @@ impl Bus for RedisBus {
             let mut local = lock(&self.shared.local);
             let agent = (presence.tenant.clone(), presence.agent);
             if let Some(sessions) = local.get_mut(&agent) {
-                sessions.retain(|(session, _)| *session != presence.session);
+                sessions.retain(|session| *session != presence.session);
                 if sessions.is_empty() {
                     local.remove(&agent);
                 }
@@ -267,7 +258,7 @@ impl Bus for RedisBus {
         let here: Vec<Place> = {
             let local = lock(&self.shared.local);
             let sessions = local.get(&(tenant.clone(), agent)).map(Vec::as_slice).unwrap_or_default();
-            sessions.iter().rev().map(|(session, _)| Place { node: self.shared.node, session: *session }).collect()
+            sessions.iter().rev().map(|session| Place { node: self.shared.node, session: *session }).collect()
         };
         // The nearest session is as good as any, and needs nobody to be asked.
         if here.is_empty() { self.shared.presence.places(tenant, agent).await } else { Ok(here) }

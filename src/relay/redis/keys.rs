@@ -30,9 +30,6 @@ pub const NODE_LEASE: Duration = Duration::from_secs(10);
 /// Three attempts fit into a lease.
 pub const NODE_RENEWAL: Duration = Duration::from_secs(3);
 
-/// An agent that lost its last session may be on its way back for so long.
-pub const RETURN_WINDOW: Duration = Duration::from_secs(30);
-
 /// Sessions of nodes that died are cleaned up when the agent comes back; if it never does, by this.
 pub const SESSIONS_KEPT: Duration = Duration::from_secs(24 * 3600);
 

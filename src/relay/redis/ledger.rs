@@ -9,9 +9,9 @@ use redis::{Cmd, FromRedisValue, Value};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
-use super::keys;
 use super::link::Link;
 use super::scripts::{ACCEPT, CONCLUDE, HAND_OVER, NOTE, TAKE_BACK, TAKE_OVER};
+use super::{keys, millis};
 use crate::clock::UnixTime;
 use crate::protocol::ids::{AgentId, TenantId};
 use crate::protocol::limits::OUTCOME_RETENTION;
@@ -65,10 +65,6 @@ impl Fixed {
 
 fn json<T: Serialize>(value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|e| StoreError(format!("a command can't be written: {e}")))
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A command from the hash that holds it.

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::aio::ConnectionLike;
@@ -60,7 +59,6 @@ pub struct Link {
 struct Inner {
     kind: Kind,
     config: Config,
-    round_trips: AtomicU64,
 }
 
 pub(super) fn library(config: &Config) -> impl Fn(RedisError) -> LinkError + '_ {
@@ -137,19 +135,13 @@ impl Link {
                 Kind::Cluster(client.get_async_connection().await.map_err(library(&config))?)
             }
         };
-        Ok(Self { inner: Arc::new(Inner { kind, config, round_trips: AtomicU64::new(0) }) })
+        Ok(Self { inner: Arc::new(Inner { kind, config }) })
     }
 
     /// What it was opened with.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.inner.config
-    }
-
-    /// How many times something was sent and waited for.
-    #[must_use]
-    pub fn round_trips(&self) -> u64 {
-        self.inner.round_trips.load(Ordering::Relaxed)
     }
 
     /// One command.
@@ -218,7 +210,6 @@ impl Link {
             loop {
                 let wire = self.wire().await?;
                 used = Some(wire.clone());
-                self.inner.round_trips.fetch_add(1, Ordering::Relaxed);
                 match question.put(wire.clone()).await {
                     Err(error) if misplaced(&error) && redirections < REDIRECTIONS => redirections += 1,
                     Err(error) if in_doubt(&error) => {

@@ -23,3 +23,8 @@ pub mod registry;
 mod scripts;
 mod server;
 mod subscriber;
+
+/// As commands take it.
+fn millis(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

@@ -7,11 +7,11 @@ use std::time::Duration;
 use redis::{Cmd, Pipeline};
 use serde::{Deserialize, Serialize};
 
-use super::keys;
 use super::link::Link;
+use super::{keys, millis};
 use crate::protocol::ids::{AgentId, InstanceId, TenantId};
 use crate::relay::StoreError;
-use crate::relay::bus::{Claim, Departure, Place, Presence};
+use crate::relay::bus::{Claim, Departure, Place, Presence, RETURN_WINDOW};
 use crate::relay::ids::{NodeId, SessionId};
 
 /// A session, as other nodes see it.
@@ -28,10 +28,6 @@ pub(super) struct PresenceTable {
     node: NodeId,
     /// Nodes that held a lease when this node last looked.
     alive: Arc<Mutex<HashSet<NodeId>>>,
-}
-
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl PresenceTable {
@@ -110,12 +106,12 @@ impl PresenceTable {
     }
 
     pub(super) async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError> {
-        let sessions = self.sessions(&presence.tenant, presence.agent).await?;
-        if sessions.iter().any(|(_, seen)| seen.instance > presence.instance) {
-            return Ok(Claim::Newer);
-        }
-        let older = sessions.into_iter().filter(|(_, seen)| seen.instance < presence.instance);
-        let displaced: Vec<_> = older.map(|(session, seen)| Place { node: seen.node, session }).collect();
+        let sessions = self.sessions(&presence.tenant, presence.agent).await?.into_iter();
+        let present = sessions.map(|(session, seen)| (Place { node: seen.node, session }, seen.instance));
+        let displaced = match Claim::judge(presence.instance, present) {
+            Claim::Newer => return Ok(Claim::Newer),
+            Claim::Held { displaced } => displaced,
+        };
         let seen = Seen { node: self.node, instance: presence.instance };
         let seen = serde_json::to_string(&seen).map_err(|e| StoreError(e.to_string()))?;
         let key = keys::sessions(&presence.tenant, presence.agent);
@@ -140,10 +136,11 @@ impl PresenceTable {
         let key = keys::sessions(&presence.tenant, presence.agent);
         let mut release = Pipeline::new();
         release.hdel(&key, presence.session.to_string()).ignore();
-        if departure == Departure::Lost {
-            let lost = keys::lost(&presence.tenant, presence.agent);
-            release.pset_ex(lost, 1, millis(keys::RETURN_WINDOW)).ignore();
-        }
+        let lost = keys::lost(&presence.tenant, presence.agent);
+        match departure {
+            Departure::Lost => release.pset_ex(lost, 1, millis(RETURN_WINDOW)).ignore(),
+            Departure::Left => release.del(lost).ignore(),
+        };
         self.link.pipeline(&release).await
     }
 

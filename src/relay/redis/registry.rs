@@ -210,12 +210,7 @@ impl Registry for RedisRegistry {
     }
 
     async fn approve(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError> {
-        self.change_agent(tenant, agent, |record| {
-            if record.status == AgentStatus::Pending {
-                record.status = AgentStatus::Approved;
-            }
-        })
-        .await
+        self.change_agent(tenant, agent, AgentRecord::approve).await
     }
 
     async fn revoke(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError> {
