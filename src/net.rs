@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderMap;
+use http::header::RETRY_AFTER;
 use rustls::ClientConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;
@@ -104,6 +106,13 @@ pub fn websocket_client(ca_file: Option<&Path>) -> Result<reqwest::Client, NetEr
     let mut tls = tls_client(ca_file)?;
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     builder(tls).http1_only().pool_max_idle_per_host(0).build().map_err(|e| NetError::Tls(e.to_string()))
+}
+
+/// How long a server asks to be left alone: `Retry-After` in seconds (RFC 9110 §10.2.3). A date, which no relay sends, is
+/// as good as none.
+#[must_use]
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok().map(Duration::from_secs)
 }
 
 /// An error with everything that caused it, in one line.

@@ -5,8 +5,9 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -71,7 +72,7 @@ impl EventLog {
         let line = Line { time, event_id: event, name: event.name(), level, message, about };
         let written = serde_json::to_string(&line).map_err(std::io::Error::from).and_then(|text| {
             // One write for one line, so that lines of two processes don't mix.
-            self.file.lock().unwrap_or_else(PoisonError::into_inner).write_all(format!("{text}\n").as_bytes())
+            self.file.lock().write_all(format!("{text}\n").as_bytes())
         });
         if let Err(error) = written {
             tracing::error!(%error, "the event log can't be written");

@@ -216,13 +216,11 @@ impl Journal {
     /// # Errors
     /// If it is not on disk; then the directory must not be asked.
     pub async fn start(&self, id: CommandId, account: Account) -> Result<(), JournalError> {
-        let start = move |t: &WriteTransaction| match get(t, id)? {
-            Some(entry) if matches!(entry.stage, Stage::Received { .. }) => {
-                let Stage::Received { jws } = entry.stage else { return Ok(false) };
-                put(t, &Entry { stage: Stage::Started { jws, account }, ..entry })?;
-                Ok(true)
-            }
-            _ => Ok(false),
+        let start = move |t: &WriteTransaction| {
+            let Some(entry) = get(t, id)? else { return Ok(false) };
+            let Stage::Received { jws } = entry.stage else { return Ok(false) };
+            put(t, &Entry { stage: Stage::Started { jws, account }, ..entry })?;
+            Ok(true)
         };
         if self.db.write(start).await? {
             Ok(())

@@ -1,6 +1,8 @@
 //! Looks whether resets can work, before a user needs one, and says so to the relay and in the event log.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::directory::Directory;
 use super::events::{About, EventLog};
@@ -30,7 +32,7 @@ impl Preflight {
         let rows = self.directory.preflight().await;
         let failed: Vec<_> = rows.iter().filter(|row| row.state == PreflightState::Failed).cloned().collect();
         let known = {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = self.known.lock();
             std::mem::replace(&mut *known, failed.clone())
         };
         for row in failed.iter().filter(|row| !known.contains(row)) {

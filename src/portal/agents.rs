@@ -89,17 +89,12 @@ impl Agent {
     #[must_use]
     pub fn usable(&self) -> bool {
         let (Some(Standing::Trusted { keys, .. }), Some(relay)) = (&self.standing, &self.relay) else { return false };
-        relay.keys() == *keys && relay.status == AgentStatus::Approved && relay.online && !preflight_failed(relay)
+        relay.keys() == *keys && relay.status == AgentStatus::Approved && relay.online && !relay.preflight_failed()
     }
 
     fn keys_differ(&self) -> bool {
         self.warnings.iter().any(|warning| matches!(warning, Warning::KeysDiffer { .. }))
     }
-}
-
-pub(super) fn preflight_failed(view: &AgentView) -> bool {
-    use crate::protocol::api::PreflightState;
-    view.preflight.as_ref().is_some_and(|report| report.worst() == PreflightState::Failed)
 }
 
 impl Portal {

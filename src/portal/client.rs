@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::config::Config;
 use crate::clock::{Clock, Random};
-use crate::net::{NetError, causes, https_client};
+use crate::net::{NetError, causes, https_client, retry_after};
 use crate::protocol::api::{AgentList, Availability, CommandView, NewInvitation};
 use crate::protocol::assertion::PortalAssertion;
 use crate::protocol::ids::{AgentId, CommandId, ObjectId, TenantId};
@@ -236,12 +236,11 @@ impl RelayClient {
         }
         let problem = serde_json::from_slice(&body)
             .map_err(|_| self.not_understood(status, "an error as application/problem+json"))?;
-        let seconds = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()?.parse().ok());
         Err(ClientError::Refused {
             relay: self.config.relay.clone(),
             status: status.as_u16(),
             problem: Box::new(problem),
-            retry_after: seconds.map(Duration::from_secs),
+            retry_after: retry_after(response.headers()),
         })
     }
 

@@ -1,7 +1,5 @@
 //! The portal's folder: `portal.toml` and the signing key.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::config::Config;
@@ -10,7 +8,7 @@ use super::trust_store::TrustStore;
 use crate::clock::Random;
 use crate::net::read_ca;
 use crate::protocol::jose::{PublicKey, SigningKey};
-use crate::storage::{FileError, PrivateFile};
+use crate::storage::{PrivateFile, make_private_folder};
 
 const CONFIG_FILE: &str = "portal.toml";
 const KEY_FILE: &str = "signing-key.jwk";
@@ -50,11 +48,7 @@ impl Home {
         }
         config.check().map_err(|detail| self.refused(detail))?;
         config.ca_file.as_deref().map(read_ca).transpose()?;
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.folder)
-            .map_err(|error| FileError::Io { path: self.folder.clone(), error })?;
+        make_private_folder(&self.folder)?;
         if !self.file(KEY_FILE).exists() {
             self.file(KEY_FILE).replace(&SigningKey::generate(random)?.to_jwk())?;
         }

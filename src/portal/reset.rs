@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::agents::{Agent, preflight_failed};
+use super::agents::Agent;
 use super::answer::{Answer, Doubt, Look, unknown};
 use super::client::{ClientError, MAX_WAIT};
 use super::selection::in_order_for;
@@ -216,7 +216,7 @@ impl Portal {
 /// Why no agent can be asked, in one word.
 fn why_none(agents: &[Agent]) -> &'static str {
     let trusted = |agent: &&Agent| matches!(agent.standing, Some(Standing::Trusted { .. }));
-    let failed = |agent: &Agent| agent.relay.as_ref().is_some_and(|view| view.online && preflight_failed(view));
+    let failed = |agent: &Agent| agent.relay.as_ref().is_some_and(|view| view.online && view.preflight_failed());
     let mut trusted = agents.iter().filter(trusted).peekable();
     if trusted.peek().is_none() {
         "no_trusted_agent"

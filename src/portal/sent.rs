@@ -1,7 +1,6 @@
 //! The commands that were sent: what is needed to verify an outcome that comes late. No password, nothing sealed.
 
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::PortalError;
@@ -9,7 +8,7 @@ use crate::clock::UnixTime;
 use crate::protocol::command::Command;
 use crate::protocol::ids::{CommandId, TenantId};
 use crate::protocol::limits::OUTCOME_RETENTION;
-use crate::storage::{FileError, PrivateFile};
+use crate::storage::{PrivateFile, make_private_folder};
 
 const FOLDER: &str = "commands";
 
@@ -26,11 +25,7 @@ impl SentCommands {
     /// If it can't be made.
     pub fn open(home: &Path) -> Result<Self, PortalError> {
         let folder = home.join(FOLDER);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)
-            .map_err(|error| FileError::Io { path: folder.clone(), error })?;
+        make_private_folder(&folder)?;
         Ok(Self { folder })
     }
 

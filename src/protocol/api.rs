@@ -114,6 +114,12 @@ impl AgentView {
     pub fn keys(&self) -> AgentKeys {
         AgentKeys { signing: self.signing_key.clone(), sealing: self.sealing_key.clone() }
     }
+
+    /// Whether its last preflight says that resets will fail.
+    #[must_use]
+    pub fn preflight_failed(&self) -> bool {
+        self.preflight.as_ref().is_some_and(|report| report.worst() == PreflightState::Failed)
+    }
 }
 
 /// `GET /v1/tenants/{tenant}/agents`.

@@ -81,7 +81,7 @@ impl Dispatcher {
     /// If its id was used with another body, or the store does not answer.
     pub async fn submit(&self, command: NewCommand, wait: Duration) -> Result<Entry, DispatchError> {
         let in_flight = InFlight::begin(&self.in_flight);
-        let until = self.until(wait);
+        let until = Instant::now() + wait;
         let mut place = self.bus.places(&command.key.tenant, command.agent).await?.into_iter().next();
         if place.is_none() {
             // A repeated submit does not wait for an agent that has answered.
@@ -142,7 +142,7 @@ impl Dispatcher {
     /// # Errors
     /// If the store does not answer.
     pub async fn follow(&self, key: &CommandKey, wait: Duration) -> Result<Option<Entry>, StoreError> {
-        match self.stopping.run_until_cancelled(self.end_of(key, self.until(wait))).await {
+        match self.stopping.run_until_cancelled(self.end_of(key, Instant::now() + wait)).await {
             Some(found) => found,
             None => self.ledger.get(key).await,
         }
@@ -157,10 +157,6 @@ impl Dispatcher {
             Some(known) if !known.is_same(command) => self.conflict(),
             known => Ok(known),
         }
-    }
-
-    fn until(&self, wait: Duration) -> Instant {
-        Instant::now() + wait
     }
 
     fn conflict<T>(&self) -> Result<T, DispatchError> {

@@ -1,8 +1,9 @@
 //! The sessions of this node, and those who wait for a command's end.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::bus::{Delivery, Inbox, Notice};
@@ -64,10 +65,6 @@ pub struct Sessions {
     arrived: Notify,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Keeps a session registered; when dropped, it is gone.
 pub struct Registered {
     sessions: Arc<Sessions>,
@@ -76,7 +73,7 @@ pub struct Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        lock(&self.sessions.open).handles.remove(&self.session);
+        self.sessions.open.lock().handles.remove(&self.session);
     }
 }
 
@@ -104,7 +101,7 @@ impl Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        let mut ending = lock(&self.sessions.ending);
+        let mut ending = self.sessions.ending.lock();
         // Under the lock, so that of two that go together the second sees that it is the last.
         drop(self.end.take());
         if ending.get(&self.key).is_some_and(|end| end.receiver_count() == 0) {
@@ -125,7 +122,7 @@ impl Sessions {
         let (deliveries, delivery_queue) = mpsc::channel(MAILBOX);
         let (orders, order_queue) = mpsc::channel(ORDERS);
         let handle = Handle { tenant: tenant.clone(), agent, deliveries: Some(deliveries), orders };
-        let mut open = lock(&self.open);
+        let mut open = self.open.lock();
         if open.closing {
             return None;
         }
@@ -137,7 +134,7 @@ impl Sessions {
     /// Subscribes to the end of a command: what ends after this call is not missed.
     #[must_use]
     pub fn ending(self: &Arc<Self>, key: &CommandKey) -> Ending {
-        let end = lock(&self.ending).entry(key.clone()).or_insert_with(|| watch::Sender::new(None)).subscribe();
+        let end = self.ending.lock().entry(key.clone()).or_insert_with(|| watch::Sender::new(None)).subscribe();
         Ending { sessions: Arc::clone(self), key: key.clone(), end: Some(end) }
     }
 
@@ -149,19 +146,19 @@ impl Sessions {
     /// Every session of this node: its id, its tenant, its agent.
     #[must_use]
     pub fn list(&self) -> Vec<(SessionId, TenantId, AgentId)> {
-        lock(&self.open).handles.iter().map(|(id, handle)| (*id, handle.tenant.clone(), handle.agent)).collect()
+        self.open.lock().handles.iter().map(|(id, handle)| (*id, handle.tenant.clone(), handle.agent)).collect()
     }
 
     /// Takes no more commands for this session; orders still reach it.
     pub fn leave(&self, session: SessionId) {
-        if let Some(handle) = lock(&self.open).handles.get_mut(&session) {
+        if let Some(handle) = self.open.lock().handles.get_mut(&session) {
             handle.deliveries = None;
         }
     }
 
     /// Closes every session, and lets none open any more.
     pub fn close_all(&self, reason: CloseReason) {
-        let mut open = lock(&self.open);
+        let mut open = self.open.lock();
         open.closing = true;
         for handle in open.handles.values() {
             // A full queue means that it is closing already.
@@ -171,7 +168,7 @@ impl Sessions {
 
     /// Tells one session; whether it is here.
     pub fn order(&self, session: SessionId, order: Order) -> bool {
-        lock(&self.open).handles.get(&session).is_some_and(|handle| {
+        self.open.lock().handles.get(&session).is_some_and(|handle| {
             // A full queue means that it is closing already.
             let _ = handle.orders.try_send(order);
             true
@@ -181,7 +178,7 @@ impl Sessions {
 
 impl Inbox for Sessions {
     fn deliver(&self, session: SessionId, entry: Entry) -> Delivery {
-        let open = lock(&self.open);
+        let open = self.open.lock();
         let deliveries = open.handles.get(&session).and_then(|handle| handle.deliveries.as_ref());
         match deliveries.map(|deliveries| deliveries.try_send(Box::new(entry))) {
             Some(Ok(())) => Delivery::Queued,
@@ -193,7 +190,7 @@ impl Inbox for Sessions {
     fn notice(&self, notice: Notice) {
         match notice {
             Notice::Ended(entry) => {
-                if let Some(ending) = lock(&self.ending).get(&entry.key) {
+                if let Some(ending) = self.ending.lock().get(&entry.key) {
                     ending.send_replace(Some(*entry));
                 }
             }

@@ -61,11 +61,13 @@ async fn a_newer_process_displaces_an_older_one_and_never_the_other_way_round() 
 
 #[tokio::test]
 async fn of_a_process_that_opens_too_many_sessions_the_oldest_gives_way() {
-    let (_, bus) = embedded();
+    let (clock, bus) = embedded();
     let one = first();
     let mut claims = Vec::new();
     for _ in 0..5 {
-        let next = presence(&one, one.instance);
+        // Ids of one millisecond have no order.
+        clock.advance_ms(1);
+        let next = Presence { session: SessionId::new(&*clock, &System), ..one.clone() };
         claims.push((next.session, bus.claim(&next).await.unwrap()));
     }
     let oldest = Place { node: bus.node(), session: claims[0].0 };

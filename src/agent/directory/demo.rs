@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -133,11 +134,11 @@ impl Demo {
         demo.delay_after = Duration::from_millis(config.delay_after_ms);
         demo.state_file = config.state_file.as_ref().map(PrivateFile::new);
         if let Some(file) = demo.state_file.as_ref().filter(|file| file.exists()) {
-            *demo.users() = serde_json::from_str(&file.read()?).map_err(|e| file.contents(e))?;
+            *demo.users.lock() = serde_json::from_str(&file.read()?).map_err(|e| file.contents(e))?;
         }
         for name in &config.accounts {
             Subject::upn(name).map_err(|error| DemoError::Account { name: name.clone(), error: error.to_string() })?;
-            if !demo.users().contains_key(&name.to_lowercase()) {
+            if !demo.users.lock().contains_key(&name.to_lowercase()) {
                 demo.add(name, config.initial_password.expose());
             }
         }
@@ -160,7 +161,7 @@ impl Demo {
 
     /// Disables an account.
     pub fn disable(&self, upn: &str) {
-        if let Some(user) = self.users().get_mut(&upn.to_lowercase()) {
+        if let Some(user) = self.users.lock().get_mut(&upn.to_lowercase()) {
             user.disabled = true;
         }
     }
@@ -168,17 +169,16 @@ impl Demo {
     /// Whether this is the account's password. It counts as no logon.
     #[must_use]
     pub fn password_is(&self, upn: &str, password: &str) -> bool {
-        self.users().get(&upn.to_lowercase()).is_some_and(|user| user.password_sha256 == digest(user.guid, password))
+        self.users
+            .lock()
+            .get(&upn.to_lowercase())
+            .is_some_and(|user| user.password_sha256 == digest(user.guid, password))
     }
 
     /// The account's objectGUID.
     #[must_use]
     pub fn object_guid(&self, upn: &str) -> Option<Uuid> {
-        self.users().get(&upn.to_lowercase()).map(|user| user.guid)
-    }
-
-    fn users(&self) -> MutexGuard<'_, Users> {
-        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+        self.users.lock().get(&upn.to_lowercase()).map(|user| user.guid)
     }
 
     fn add(&self, upn: &str, password: &str) {
@@ -187,7 +187,7 @@ impl Demo {
         let guid = uuid::Builder::from_random_bytes(bytes).into_uuid();
         let (password_sha256, pwd_last_set) = (digest(guid, password), self.now());
         let user = User { guid, password_sha256, pwd_last_set, disabled: false, bad_logons: 0 };
-        self.users().insert(upn.to_lowercase(), user);
+        self.users.lock().insert(upn.to_lowercase(), user);
     }
 
     fn now(&self) -> i64 {
@@ -197,12 +197,12 @@ impl Demo {
     fn save(&self) -> Result<(), FileError> {
         let Some(file) = &self.state_file else { return Ok(()) };
         // Under the lock, so that an older state never replaces a newer one.
-        let users = self.users();
+        let users = self.users.lock();
         file.replace(&serde_json::to_string(&*users).map_err(|e| file.contents(e))?)
     }
 
     fn by_guid<T>(&self, guid: Uuid, f: impl FnOnce(&mut User) -> T) -> Result<T, DirectoryError> {
-        let mut users = self.users();
+        let mut users = self.users.lock();
         let user = users.values_mut().find(|user| user.guid == guid);
         user.map(f).ok_or_else(|| refused(Code::UserNotFound, "there is no such account any more"))
     }
@@ -211,7 +211,7 @@ impl Demo {
 #[async_trait]
 impl Directory for Demo {
     async fn find(&self, subject: &Subject) -> Result<Account, DirectoryError> {
-        let users = self.users();
+        let users = self.users.lock();
         let found = match subject {
             Subject::Upn(upn) => users.get_key_value(&upn.to_lowercase()),
             Subject::ObjectGuid(guid) => users.iter().find(|(_, user)| user.guid == *guid),
@@ -273,7 +273,7 @@ impl Directory for Demo {
     }
 
     async fn preflight(&self) -> Vec<PreflightRow> {
-        let detail = format!("{} accounts in memory; this directory is for trials only", self.users().len());
+        let detail = format!("{} accounts in memory; this directory is for trials only", self.users.lock().len());
         let (check, target) = ("directory".to_owned(), CONTROLLER.to_owned());
         vec![PreflightRow { check, target, state: PreflightState::Warning, detail }]
     }

@@ -1,13 +1,10 @@
 //! One account at a time, in order of arrival; different accounts side by side.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use uuid::Uuid;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Jobs that wait behind another one for the same account, as portals name it.
 pub(super) struct Lanes<J> {
@@ -22,7 +19,7 @@ impl<J> Lanes<J> {
     /// Enters a lane. Gives the job back if the lane was empty: the caller runs it, and then whatever [`Self::next`]
     /// gives until it gives nothing.
     pub(super) fn enter(&self, lane: &str, job: J) -> Option<J> {
-        let mut waiting = lock(&self.waiting);
+        let mut waiting = self.waiting.lock();
         if let Some(queue) = waiting.get_mut(lane) {
             queue.push_back(job);
             return None;
@@ -33,7 +30,7 @@ impl<J> Lanes<J> {
 
     /// The next job of a lane; if there is none, the lane is empty from now on.
     pub(super) fn next(&self, lane: &str) -> Option<J> {
-        let mut waiting = lock(&self.waiting);
+        let mut waiting = self.waiting.lock();
         let next = waiting.get_mut(lane).and_then(VecDeque::pop_front);
         if next.is_none() {
             waiting.remove(lane);
@@ -51,7 +48,7 @@ pub(super) struct AccountLocks {
 impl AccountLocks {
     /// The lock of an account. Locks that nobody holds or waits for are forgotten.
     pub(super) fn of(&self, object_guid: Uuid) -> Arc<tokio::sync::Mutex<()>> {
-        let mut locks = lock(&self.locks);
+        let mut locks = self.locks.lock();
         locks.retain(|_, lock| lock.strong_count() > 0);
         if let Some(lock) = locks.get(&object_guid).and_then(Weak::upgrade) {
             return lock;
@@ -84,6 +81,6 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &same) && !Arc::ptr_eq(&first, &locks.of(Uuid::from_u128(2))));
         drop((first, same));
         locks.of(Uuid::from_u128(3));
-        assert_eq!(lock(&locks.locks).len(), 1);
+        assert_eq!(locks.locks.lock().len(), 1);
     }
 }

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::{SinkExt, StreamExt};
 use http::StatusCode;
-use http::header::{CONNECTION, RETRY_AFTER, UPGRADE};
+use http::header::{CONNECTION, UPGRADE};
 use reqwest::Response;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -127,8 +127,7 @@ impl Dialer {
 /// What a relay says when it says no.
 async fn refusal(answer: Response) -> DialError {
     let status = answer.status().as_u16();
-    let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    let retry_after = retry_after.map(Duration::from_secs);
+    let retry_after = net::retry_after(answer.headers());
     match answer.json::<Problem>().await {
         Ok(problem) => {
             let message = format!("{}: {}", problem.title, problem.detail);

@@ -1,10 +1,11 @@
 //! The bus of a single node: a map, and calls instead of messages.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 
 use super::super::StoreError;
 use super::super::bus::{Bus, Claim, Delivery, Departure, Inbox, Notice, Place, Presence, RETURN_WINDOW};
@@ -36,10 +37,6 @@ impl EmbeddedBus {
     pub fn new(node: NodeId, clock: Arc<dyn Clock>) -> Self {
         Self { node, clock, inbox: OnceLock::new(), agents: Mutex::default() }
     }
-
-    fn agents(&self) -> std::sync::MutexGuard<'_, HashMap<(TenantId, AgentId), Agent>> {
-        self.agents.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 #[async_trait]
@@ -54,7 +51,7 @@ impl Bus for EmbeddedBus {
     }
 
     async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError> {
-        let mut agents = self.agents();
+        let mut agents = self.agents.lock();
         let agent = agents.entry((presence.tenant.clone(), presence.agent)).or_default();
         let present = agent.sessions.iter().map(|(session, of)| (Place { node: self.node, session: *session }, *of));
         let claim = Claim::judge(presence.instance, present);
@@ -66,7 +63,7 @@ impl Bus for EmbeddedBus {
     }
 
     async fn release(&self, presence: &Presence, departure: Departure) -> Result<(), StoreError> {
-        if let Some(agent) = self.agents().get_mut(&(presence.tenant.clone(), presence.agent)) {
+        if let Some(agent) = self.agents.lock().get_mut(&(presence.tenant.clone(), presence.agent)) {
             let before = agent.sessions.len();
             agent.sessions.retain(|(session, _)| *session != presence.session);
             if agent.sessions.len() < before {
@@ -77,14 +74,14 @@ impl Bus for EmbeddedBus {
     }
 
     async fn places(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Place>, StoreError> {
-        let agents = self.agents();
+        let agents = self.agents.lock();
         let sessions = agents.get(&(tenant.clone(), agent)).map(|agent| &agent.sessions[..]).unwrap_or_default();
         // The newest first: an older one may be about to close.
         Ok(sessions.iter().rev().map(|(session, _)| Place { node: self.node, session: *session }).collect())
     }
 
     async fn may_return(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<Duration>, StoreError> {
-        let lost_ms = self.agents().get(&(tenant.clone(), agent)).and_then(|agent| agent.lost_ms);
+        let lost_ms = self.agents.lock().get(&(tenant.clone(), agent)).and_then(|agent| agent.lost_ms);
         let gone = lost_ms.map(|lost_ms| Duration::from_millis(self.clock.now_ms().saturating_sub(lost_ms)));
         Ok(gone.and_then(|gone| RETURN_WINDOW.checked_sub(gone)).filter(|left| !left.is_zero()))
     }

@@ -4,13 +4,16 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 
+use futures_util::future::try_join_all;
+
 use super::Public;
 use super::caller::PortalCall;
 use super::problem::Refusal;
 use crate::audit;
-use crate::protocol::api::{AgentList, AgentStatus, AgentView, Availability, PreflightState};
+use crate::protocol::api::{AgentList, AgentStatus, AgentView, Availability};
 use crate::protocol::ids::{AgentId, TenantId};
 use crate::protocol::problem::{Problem, ProblemCode};
+use crate::relay::StoreError;
 use crate::relay::bus::Notice;
 use crate::relay::registry::AgentRecord;
 
@@ -31,11 +34,12 @@ fn view(record: AgentRecord, online: bool) -> AgentView {
 }
 
 async fn views(public: &Public, tenant: &TenantId) -> Result<Vec<AgentView>, Refusal> {
-    let mut views: Vec<AgentView> = Vec::new();
-    for record in public.services.registry.agents(tenant).await? {
-        let online = !public.services.bus.places(tenant, record.agent).await?.is_empty();
-        views.push(view(record, online));
-    }
+    let bus = &public.services.bus;
+    let looked = public.services.registry.agents(tenant).await?.into_iter().map(async |record| {
+        let places = bus.places(tenant, record.agent).await?;
+        Ok::<_, StoreError>(view(record, !places.is_empty()))
+    });
+    let mut views = try_join_all(looked).await?;
     views.sort_by_key(|agent| agent.enrolled_at);
     Ok(views)
 }
@@ -66,10 +70,8 @@ pub(super) async fn availability(
 ) -> Result<Json<Availability>, Refusal> {
     let agents = views(&public, &call.tenant).await?;
     let in_service = |agent: &&AgentView| agent.online && agent.status == AgentStatus::Approved;
-    let healthy = |agent: &&AgentView| {
-        agent.preflight.as_ref().is_none_or(|preflight| preflight.worst() != PreflightState::Failed)
-    };
-    let able: Vec<AgentId> = agents.iter().filter(in_service).filter(healthy).map(|agent| agent.agent).collect();
+    let able = agents.iter().filter(in_service).filter(|agent| !agent.preflight_failed());
+    let able: Vec<AgentId> = able.map(|agent| agent.agent).collect();
     let reason = match agents.iter().find(in_service) {
         _ if !able.is_empty() => None,
         Some(_) => Some("preflight_failed".to_owned()),
@@ -131,18 +133,16 @@ pub(super) async fn revoke(
 }
 
 /// Stores the tombstone and drops the sockets, even if the caller hangs up in between; whether there is such an agent.
-pub(in crate::relay) async fn revoke_at(
-    public: &Public,
-    tenant: TenantId,
-    agent: AgentId,
-) -> Result<bool, crate::relay::StoreError> {
+pub(in crate::relay) async fn revoke_at(public: &Public, tenant: TenantId, agent: AgentId) -> Result<bool, StoreError> {
     let services = public.services.clone();
     let revoking = tokio::spawn(async move {
-        let found = services.registry.revoke(&tenant, agent).await?.is_some();
-        if found {
+        let revoked = services.registry.revoke(&tenant, agent).await;
+        // A tombstone that no replica has confirmed stands all the same. Only a tombstone may stop an agent for good.
+        let found = services.registry.agent(&tenant, agent).await?;
+        if found.is_some_and(|found| found.status == AgentStatus::Revoked) {
             services.bus.tell(Notice::Revoked(tenant, agent)).await?;
         }
-        Ok(found)
+        Ok(revoked?.is_some())
     });
-    revoking.await.map_err(|e| crate::relay::StoreError(e.to_string()))?
+    revoking.await.map_err(|e| StoreError(e.to_string()))?
 }

@@ -1,10 +1,11 @@
 //! The bus over Redis: presence by leases, a shard channel for each node, answers by correlation, a deadline on each.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use redis::cmd;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -50,10 +51,6 @@ struct Shared {
     heard: watch::Sender<Option<Instant>>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl RedisBus {
@@ -163,7 +160,7 @@ impl Shared {
                 }
             }
             Body::Delivered { question, delivery } => {
-                let mut asked = lock(&self.asked);
+                let mut asked = self.asked.lock();
                 // Only the node that was asked may answer.
                 if asked.get(&question).is_some_and(|(node, _)| *node == message.from)
                     && let Some((_, reply)) = asked.remove(&question)
@@ -198,7 +195,7 @@ impl Shared {
     async fn ask(&self, place: Place, entry: Entry) -> Result<Delivery, StoreError> {
         let question = ObjectId::new(&*self.clock, &*self.random);
         let (reply, answer) = oneshot::channel();
-        lock(&self.asked).insert(question, (place.node, reply));
+        self.asked.lock().insert(question, (place.node, reply));
         let body = Body::Deliver { question, session: place.session, entry: Box::new(entry) };
         let answered = match self.publish(place.node, body).await {
             // Nobody listens there: it was not heard, and will not be.
@@ -210,7 +207,7 @@ impl Shared {
                 Ok(Delivery::NoAnswer)
             }
         };
-        lock(&self.asked).remove(&question);
+        self.asked.lock().remove(&question);
         if matches!(answered, Ok(Delivery::Gone | Delivery::NoAnswer)) {
             self.presence.doubt(place.node);
         }
@@ -232,7 +229,7 @@ impl Bus for RedisBus {
     async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError> {
         let claim = self.shared.presence.claim(presence).await?;
         if let Claim::Held { displaced } = &claim {
-            let mut local = lock(&self.shared.local);
+            let mut local = self.shared.local.lock();
             let sessions = local.entry((presence.tenant.clone(), presence.agent)).or_default();
             sessions.retain(|session| displaced.iter().all(|place| place.session != *session));
             sessions.push(presence.session);
@@ -242,7 +239,7 @@ impl Bus for RedisBus {
 
     async fn release(&self, presence: &Presence, departure: Departure) -> Result<(), StoreError> {
         {
-            let mut local = lock(&self.shared.local);
+            let mut local = self.shared.local.lock();
             let agent = (presence.tenant.clone(), presence.agent);
             if let Some(sessions) = local.get_mut(&agent) {
                 sessions.retain(|session| *session != presence.session);
@@ -256,7 +253,7 @@ impl Bus for RedisBus {
 
     async fn places(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Place>, StoreError> {
         let here: Vec<Place> = {
-            let local = lock(&self.shared.local);
+            let local = self.shared.local.lock();
             let sessions = local.get(&(tenant.clone(), agent)).map(Vec::as_slice).unwrap_or_default();
             sessions.iter().rev().map(|session| Place { node: self.shared.node, session: *session }).collect()
         };

@@ -1,10 +1,11 @@
 //! The ledger in Redis.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use redis::{Cmd, FromRedisValue, Value};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
@@ -99,14 +100,10 @@ impl RedisLedger {
         Self { link, pending: Arc::default() }
     }
 
-    fn pending(&self) -> MutexGuard<'_, Notes> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Writes what was noted of a command, unless its end has taken it along.
     async fn write_notes(self, key: CommandKey) {
         sleep(NOTE_AFTER).await;
-        let Some(noted) = self.pending().remove(&key) else { return };
+        let Some(noted) = self.pending.lock().remove(&key) else { return };
         let mut script = NOTE.key(keys::command(&key));
         for (field, ms) in noted {
             script.arg(field).arg(ms);
@@ -200,7 +197,7 @@ impl Ledger for RedisLedger {
             Milestone::Received => "received",
         };
         let first = {
-            let mut pending = self.pending();
+            let mut pending = self.pending.lock();
             let noted = pending.entry(key.clone()).or_default();
             noted.push((field, now_ms));
             noted.len() == 1
@@ -226,7 +223,7 @@ impl Ledger for RedisLedger {
             .arg(json(&End::Outcome { jws: outcome_jws, at_ms: now_ms })?)
             .arg(millis(OUTCOME_RETENTION))
             .arg(json(&fallback)?);
-        for (field, ms) in self.pending().remove(key).unwrap_or_default() {
+        for (field, ms) in self.pending.lock().remove(key).unwrap_or_default() {
             script.arg(field).arg(ms);
         }
         match self.link.script::<Value>(&script).await? {

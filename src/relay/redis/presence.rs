@@ -1,9 +1,10 @@
 //! Who is where. A session's entry is worth as much as its node's lease: agents and heartbeats cost no writes.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use redis::{Cmd, Pipeline};
 use serde::{Deserialize, Serialize};
 
@@ -50,7 +51,7 @@ impl PresenceTable {
                 self.link.command::<()>(&Cmd::hdel(keys::NODES, id.0.to_string())).await?;
             }
         }
-        *self.alive.lock().unwrap_or_else(PoisonError::into_inner) = alive;
+        *self.alive.lock() = alive;
         Ok(())
     }
 
@@ -72,13 +73,13 @@ impl PresenceTable {
     }
 
     fn is_known_alive(&self, node: NodeId) -> bool {
-        self.alive.lock().unwrap_or_else(PoisonError::into_inner).contains(&node)
+        self.alive.lock().contains(&node)
     }
 
     /// A node that did not answer is looked at again before it is believed.
     pub(super) fn doubt(&self, node: NodeId) {
         if node != self.node {
-            self.alive.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
+            self.alive.lock().remove(&node);
         }
     }
 

@@ -2,10 +2,11 @@
 //! when it is gone or in doubt.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex as Shared, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex as Shared;
 use redis::aio::MultiplexedConnection;
 use redis::sentinel::SentinelClient;
 use redis::{AsyncConnectionConfig, Client, ErrorKind, PushInfo, PushKind, RedisError};
@@ -80,7 +81,7 @@ impl Server {
     }
 
     fn live(&self) -> Option<Live> {
-        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        let live = self.live.lock();
         live.clone().filter(|live| !live.given_up.load(Ordering::Relaxed))
     }
 
@@ -108,7 +109,7 @@ impl Server {
         let why = match timeout(self.connect_timeout, self.connector.connect(&config)).await {
             Ok(Ok(connection)) => {
                 let live = Live { connection, given_up };
-                *self.live.lock().unwrap_or_else(PoisonError::into_inner) = Some(live.clone());
+                *self.live.lock() = Some(live.clone());
                 *failed = None;
                 return Ok(live);
             }
