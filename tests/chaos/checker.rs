@@ -6,7 +6,7 @@ use std::fmt;
 use writeback_relay::protocol::ids::CommandId;
 use writeback_relay::protocol::outcome::Status;
 
-use crate::history::{Change, Event, Made, Said};
+use super::history::{Change, Event, Made, Said};
 
 /// A guarantee that was not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -178,16 +178,22 @@ impl Findings {
             }
         }
         let undelivered = story.answers.iter().find_map(|answer| match answer.said {
-            Said::NotDelivered { reason } => Some(reason),
+            Said::NotDelivered { reason } => Some((answer, reason)),
             _ => None,
         });
-        if let Some(reason) = undelivered {
+        if let Some((first, reason)) = undelivered {
+            let revived = |later: &&Answer<'_>| {
+                later.asked >= first.at && matches!(later.said, Said::Going { .. } | Said::Unknown)
+            };
             if written > 0 {
                 self.add(Broken::FalseUndelivered, command, format!("{reason}, and the directory has it"));
             } else if let Some(answer) = story.signed().next() {
                 self.add(Broken::AnsweredUndelivered, command, format!("{reason}, and then {:?}", answer.said));
+            } else if let Some(answer) = story.answers.iter().find(revived) {
+                self.add(Broken::ChangedEnd, command, format!("{reason}, and then {:?}", answer.said));
             }
         }
+        let undelivered = undelivered.map(|(_, reason)| reason);
         self.judge_end(story, undelivered, emptied, directories);
     }
 
