@@ -124,6 +124,7 @@ async fn agent(home: PathBuf, ca: PathBuf, directory: SocketAddr, clock: &Skewed
         recovery_interval: Duration::from_secs(1),
         backoff_base: Duration::from_millis(100),
         backoff_max: Duration::from_secs(1),
+        elsewhere_max: Duration::from_secs(2),
         healthy_after: Duration::from_secs(3),
         unknown_agent_pause: Duration::from_millis(500),
         stop_deadline: Duration::from_secs(5),

@@ -2,6 +2,7 @@
 
 mod failures;
 mod routes;
+mod two_sessions;
 
 use writeback_relay::protocol::command::Command;
 use writeback_relay::protocol::frame::{FromRelay, v1};
