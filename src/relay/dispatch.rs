@@ -141,7 +141,8 @@ impl Dispatcher {
             self.metrics.submitted("new");
             match place {
                 Some(place) => self.deliver(place, entry.clone()).await?,
-                None => self.metrics.ended(Undelivered::NoAgent.as_str()),
+                None if entry.end.is_some() => self.metrics.ended(Undelivered::NoAgent.as_str()),
+                None => {}
             }
         }
         Ok(accepted)
@@ -177,8 +178,8 @@ impl Dispatcher {
     /// If its id was used with another body, or the store does not answer: then it may still be taken.
     pub async fn refuse(&self, command: NewCommand, reason: Undelivered) -> Result<Option<Entry>, DispatchError> {
         match self.ledger.accept(command, Intent::GiveUp(reason), self.clock.now_ms()).await? {
-            Accepted::New(_) => Ok(None),
-            Accepted::Known(known) => Ok(Some(known)),
+            Accepted::New(refused) if refused.end.is_some() => Ok(None),
+            Accepted::New(known) | Accepted::Known(known) => Ok(Some(known)),
             Accepted::Conflict => self.conflict(),
         }
     }

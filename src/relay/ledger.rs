@@ -275,7 +275,8 @@ pub enum Whose {
 /// Commands and what became of them.
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
-    /// Stores a new command with its intent, in one step: of two identical requests one is new.
+    /// Stores a new command with its intent, in one step: of two identical requests one is new. A ledger that may have
+    /// forgotten that the command came before does not give it up: it is then stored without an end.
     async fn accept(&self, command: NewCommand, intent: Intent, now_ms: u64) -> Result<Accepted, StoreError>;
 
     /// One command.
@@ -295,8 +296,8 @@ pub trait Ledger: Send + Sync + 'static {
     /// owner from the start. Whether it was still so.
     async fn hand_over(&self, key: &CommandKey, from: SessionId, to: SessionId) -> Result<bool, StoreError>;
 
-    /// Says that nothing was written and nothing will be: only its owner may, and only at the first attempt. The
-    /// command with that end, if it was so.
+    /// Says that nothing was written and nothing will be: only its owner may, only at the first attempt, and only if the
+    /// ledger can't have forgotten another one. The command with that end, if it was so.
     async fn take_back(
         &self,
         key: &CommandKey,

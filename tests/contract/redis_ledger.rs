@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use writeback_relay::protocol::limits::OUTCOME_RETENTION;
-use writeback_relay::relay::ledger::{Accepted, Concluded, Intent, Ledger, Undelivered, Whose};
+use writeback_relay::clock::UnixTime;
+use writeback_relay::protocol::limits::{MAX_CLOCK_AHEAD, MAX_COMMAND_LIFETIME, OUTCOME_RETENTION};
+use writeback_relay::relay::ledger::{Accepted, Concluded, Intent, Ledger, NewCommand, Undelivered, Whose};
 use writeback_relay::relay::redis::keys;
 use writeback_relay::relay::redis::ledger::RedisLedger;
 use writeback_relay::relay::redis::link::Link;
+use writeback_relay::relay::redis::registry::RedisRegistry;
+use writeback_relay::relay::registry::{Registry, TenantRecord};
 
 use super::ledger::{T, command, session};
 use super::{agent, tenant};
@@ -16,6 +19,10 @@ use crate::support::redis::Redis;
 
 async fn ledger(redis: &Redis) -> Arc<dyn Ledger> {
     Arc::new(RedisLedger::new(Link::open(redis.config()).await.unwrap()))
+}
+
+async fn registry(redis: &Redis) -> RedisRegistry {
+    RedisRegistry::new(Link::open(redis.config()).await.unwrap())
 }
 
 /// How long Redis will keep `key`.
@@ -32,6 +39,7 @@ fn about(found: Duration, expected: Duration) -> bool {
 async fn redis_forgets_commands_seven_days_after_their_end() {
     let redis = Redis::single().await;
     let ledger = ledger(&redis).await;
+    registry(&redis).await.add_tenant(TenantRecord { tenant: tenant("a"), created_at: UnixTime(0) }).await.unwrap();
     let (t, owner) = (tenant("a"), session());
     let [ended, given_up, taken_back] = [(); 3].map(|()| command(&t, agent()));
     ledger.accept(given_up.clone(), Intent::GiveUp(Undelivered::NoAgent), T).await.unwrap();
@@ -91,6 +99,35 @@ async fn a_server_that_came_back_empty_is_told_everything_again_scripts_too() {
     assert!(matches!(again, Accepted::New(entry) if entry.end.is_none()));
     let concluded = ledger.conclude(&new.key, new.agent, "o".into(), T + 2).await.unwrap();
     assert!(matches!(concluded, Concluded::Stored(_)));
+}
+
+#[tokio::test]
+async fn a_ledger_that_came_back_empty_says_of_no_older_command_that_it_was_not_delivered() {
+    let redis = Redis::single().await;
+    let (ledger, registry, t, owner) = (ledger(&redis).await, registry(&redis).await, tenant("a"), session());
+    registry.add_tenant(TenantRecord { tenant: t.clone(), created_at: UnixTime(0) }).await.unwrap();
+    let [delivered, asked_again] = [(); 2].map(|()| command(&t, agent()));
+    for new in [&delivered, &asked_again] {
+        ledger.accept(new.clone(), Intent::Deliver(owner), T).await.unwrap();
+    }
+    let saved = registry.export().await.unwrap();
+    redis.flush();
+    registry.import(saved).await.unwrap();
+
+    let given_up = ledger.accept(delivered.clone(), Intent::GiveUp(Undelivered::NoAgent), T + 1).await.unwrap();
+    assert!(matches!(given_up, Accepted::New(entry) if entry.end.is_none()), "its agent may have it");
+    let taken = ledger.take_over(&t, delivered.agent, session(), Whose::Others).await.unwrap();
+    assert!(matches!(&taken[..], [entry] if entry.jws.is_some() && entry.attempt == 2), "its agent is asked");
+    ledger.accept(asked_again.clone(), Intent::Deliver(owner), T + 1).await.unwrap();
+    assert_eq!(ledger.take_back(&asked_again.key, owner, Undelivered::NoAgent, T + 2).await.unwrap(), None);
+
+    let longest = MAX_COMMAND_LIFETIME + MAX_CLOCK_AHEAD;
+    let began = UnixTime(i64::try_from(T / 1000).unwrap());
+    for (exp, lost) in [(began.plus(longest), true), (began.plus(longest + Duration::from_secs(1)), false)] {
+        let new = NewCommand { exp, ..command(&t, agent()) };
+        let accepted = ledger.accept(new, Intent::GiveUp(Undelivered::NoAgent), T + 3).await.unwrap();
+        assert!(matches!(accepted, Accepted::New(entry) if entry.end.is_none() == lost), "{exp}");
+    }
 }
 
 #[tokio::test]

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
+use writeback_relay::clock::UnixTime;
 use writeback_relay::relay::embedded::{EmbeddedLedger, EmbeddedRegistry};
 use writeback_relay::relay::ledger::Ledger;
 use writeback_relay::relay::redis::ledger::RedisLedger;
 use writeback_relay::relay::redis::link::Link;
 use writeback_relay::relay::redis::registry::RedisRegistry;
-use writeback_relay::relay::registry::Registry;
+use writeback_relay::relay::registry::{Registry, TenantRecord};
 
 use crate::support::redis::Redis;
 
@@ -60,7 +61,17 @@ impl Ground {
 
     pub(crate) async fn ledger(&self) -> Arc<dyn Ledger> {
         match (self, self.redis()) {
-            (_, Some(redis)) => Arc::new(RedisLedger::new(link(redis).await)),
+            (_, Some(redis)) => {
+                let link = link(redis).await;
+                let registry = RedisRegistry::new(link.clone());
+                for name in ["a", "b"] {
+                    registry
+                        .add_tenant(TenantRecord { tenant: name.parse().unwrap(), created_at: UnixTime(0) })
+                        .await
+                        .unwrap();
+                }
+                Arc::new(RedisLedger::new(link))
+            }
             (Self::Embedded(folder), _) => {
                 Arc::new(EmbeddedLedger::open(&folder.path().join("ledger.redb")).await.unwrap())
             }

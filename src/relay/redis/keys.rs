@@ -8,6 +8,7 @@
 //! | `wb:{TENANT}:agents` | hash | agent → its record; tombstones too | for ever |
 //! | `wb:{TENANT}:used:AGENT:JTI` | string | an assertion that opened a session | until its `exp` |
 //! | `wb:{TENANT}:command:PORTAL:COMMAND` | hash | `entry`: the command as JSON, `jws` until it has an end, `owner`, `attempt`, `delivering`, `received`, `end` | 7 days, from its end |
+//! | `wb:{TENANT}:whole` | string | since when the ledger has forgotten nothing, in seconds; 0: since the tenant was added | for ever |
 //! | `wb:{TENANT}:open:AGENT` | set | keys of the agent's commands that have no end | 8 days, from the last one |
 //! | `wb:{TENANT}:sessions:AGENT` | hash | session → node, instance, since | a day, from the last change |
 //! | `wb:{TENANT}:lost:AGENT` | string | the agent lost its last session a moment ago | 30 s |
@@ -74,6 +75,12 @@ pub fn used(tenant: &TenantId, agent: AgentId, jti: ObjectId) -> String {
 #[must_use]
 pub fn command(key: &CommandKey) -> String {
     format!("wb:{{{}}}:command:{}:{}", key.tenant, key.portal, key.command)
+}
+
+/// Since when the ledger has forgotten nothing.
+#[must_use]
+pub fn whole_since(tenant: &TenantId) -> String {
+    format!("wb:{{{tenant}}}:whole")
 }
 
 /// An agent's commands that have no end.

@@ -12,9 +12,9 @@ use tokio::time::sleep;
 
 use super::link::Link;
 use super::scripts::{ACCEPT, CONCLUDE, HAND_OVER, NOTE, TAKE_BACK, TAKE_OVER};
-use super::{keys, millis};
+use super::{keys, memory, millis};
 use crate::clock::UnixTime;
-use crate::protocol::ids::{AgentId, TenantId};
+use crate::protocol::ids::{AgentId, ObjectId, TenantId};
 use crate::protocol::limits::OUTCOME_RETENTION;
 use crate::relay::StoreError;
 use crate::relay::ids::{NodeId, SessionId};
@@ -25,6 +25,9 @@ use crate::relay::ledger::{
 /// A milestone waits so long for the command's end, which is then written with it: most commands end sooner, and cost
 /// one round trip less.
 const NOTE_AFTER: Duration = Duration::from_millis(250);
+
+/// A session that nobody has.
+const NOBODY: SessionId = SessionId(ObjectId::NIL);
 
 /// Steps on the way, each with its field and its milliseconds.
 type Notes = HashMap<CommandKey, Vec<(&'static str, u64)>>;
@@ -117,6 +120,14 @@ impl RedisLedger {
 #[async_trait]
 impl Ledger for RedisLedger {
     async fn accept(&self, command: NewCommand, intent: Intent, now_ms: u64) -> Result<Accepted, StoreError> {
+        let (tenant, exp) = (&command.key.tenant, command.exp);
+        let intent = match intent {
+            // Nobody's, until a session of its agent opens and asks the agent's journal.
+            Intent::GiveUp(_) if memory::may_have_lost(&self.link, tenant, exp, now_ms).await? => {
+                Intent::Deliver(NOBODY)
+            }
+            intent => intent,
+        };
         let entry = Entry::new(command.clone(), intent, now_ms);
         let mut script = ACCEPT.key(keys::command(&entry.key));
         script
@@ -181,6 +192,9 @@ impl Ledger for RedisLedger {
         now_ms: u64,
     ) -> Result<Option<Entry>, StoreError> {
         let Some(entry) = self.get(key).await? else { return Ok(None) };
+        if memory::may_have_lost(&self.link, &key.tenant, entry.exp, now_ms).await? {
+            return Ok(None);
+        }
         let mut script = TAKE_BACK.key(keys::command(key));
         script
             .key(keys::open(&key.tenant, entry.agent))

@@ -18,6 +18,7 @@ mod envelope;
 pub mod keys;
 pub mod ledger;
 pub mod link;
+mod memory;
 mod presence;
 pub mod registry;
 mod scripts;
