@@ -52,10 +52,10 @@ const MAX_SESSIONS: usize = 4;
 impl Claim {
     /// Judges a process that opens a session, by the sessions that its agent has.
     #[must_use]
-    pub fn judge(instance: InstanceId, present: impl IntoIterator<Item = (Place, InstanceId)>) -> Self {
+    pub fn judge(presence: &Presence, present: impl IntoIterator<Item = (Place, InstanceId)>) -> Self {
         let (mut same, mut displaced) = (Vec::new(), Vec::new());
-        for (place, of) in present {
-            match of.cmp(&instance) {
+        for (place, of) in present.into_iter().filter(|(place, _)| place.session != presence.session) {
+            match of.cmp(&presence.instance) {
                 Ordering::Greater => return Self::Newer,
                 Ordering::Equal => same.push(place),
                 Ordering::Less => displaced.push(place),
@@ -136,7 +136,7 @@ pub trait Bus: Send + Sync + 'static {
     /// How many nodes there are, this one too, as far as this one knows.
     fn nodes(&self) -> u32;
 
-    /// Makes a session known, unless a newer process holds the agent.
+    /// Makes a session known, unless a newer process holds the agent. May be called again, if it may be forgotten.
     async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError>;
     /// Forgets a session. Only this very session: a newer one stays.
     async fn release(&self, presence: &Presence, departure: Departure) -> Result<(), StoreError>;

@@ -107,6 +107,34 @@ async fn redis_away_is_503_and_all_heals_by_itself() {
 }
 
 #[tokio::test]
+async fn an_agent_that_stayed_connected_is_found_by_every_node_when_redis_comes_back_empty() {
+    let cluster = Cluster::start(2, Redis::single().await).await;
+    let portal = cluster.nodes[0].portal("portal-1").await;
+    let agent = RawAgent::enrolled(&cluster.nodes[0], &portal).await;
+    cluster.choose(1);
+    let mut session = agent.open().await;
+    cluster.choose(0);
+    let saved = cluster.nodes[0].admin().export().await.unwrap();
+    cluster.redis.kill(6379).await;
+    cluster.redis.start_again(6379).await;
+    eventually("the registry is restored", || async { cluster.nodes[0].admin().import(&saved).await.is_ok() }).await;
+    let tenant = crate::support::relay::tenant();
+    eventually("the agent is found", || async {
+        portal.portal.availability(&tenant).await.is_ok_and(|availability| availability.available)
+    })
+    .await;
+    let (_, jws) = portal.raw.reset(agent.agent, agent.sealing.public(), JANE, NEW);
+    let asking = portal.raw.submit(&jws, 30);
+    let answering = async {
+        let (_, asked) = command(&mut session).await;
+        session.send(agent.outcome_frame(&asked, Code::PasswordReset)).await;
+        stored(&mut session).await;
+    };
+    let (answered, ()) = tokio::join!(asking, answering);
+    assert_eq!(answered.json::<CommandView>().state, CommandState::Concluded);
+}
+
+#[tokio::test]
 async fn a_node_with_another_cluster_key_is_not_listened_to() {
     let mut cluster = Cluster::start(1, Redis::single().await).await;
     cluster.add_with_key("another-key-than-the-others-have-got").await;

@@ -45,6 +45,17 @@ fn first() -> Presence {
 }
 
 #[tokio::test]
+async fn a_session_that_makes_itself_known_again_displaces_nobody() {
+    let (_, bus) = embedded();
+    let sessions: Vec<_> =
+        std::iter::successors(Some(first()), |one| Some(presence(one, one.instance))).take(4).collect();
+    for session in sessions.iter().chain(&sessions) {
+        assert_eq!(bus.claim(session).await.unwrap(), Claim::Held { displaced: vec![] });
+    }
+    assert_eq!(bus.places(&sessions[0].tenant, sessions[0].agent).await.unwrap().len(), 4);
+}
+
+#[tokio::test]
 async fn a_newer_process_displaces_an_older_one_and_never_the_other_way_round() {
     let (_, bus) = embedded();
     let old = first();

@@ -58,9 +58,11 @@ impl Bus for EmbeddedBus {
         let mut agents = self.agents.lock();
         let agent = agents.entry((presence.tenant.clone(), presence.agent)).or_default();
         let present = agent.sessions.iter().map(|(session, of)| (Place { node: self.node, session: *session }, *of));
-        let claim = Claim::judge(presence.instance, present);
+        let claim = Claim::judge(presence, present);
         if let Claim::Held { displaced } = &claim {
-            agent.sessions.retain(|(session, _)| displaced.iter().all(|place| place.session != *session));
+            agent.sessions.retain(|(session, _)| {
+                *session != presence.session && displaced.iter().all(|place| place.session != *session)
+            });
             agent.sessions.push((presence.session, presence.instance));
         }
         Ok(claim)

@@ -236,7 +236,9 @@ impl Bus for RedisBus {
             let mut local = self.shared.local.lock();
             let sessions = local.entry((presence.tenant.clone(), presence.agent)).or_default();
             sessions.retain(|session| displaced.iter().all(|place| place.session != *session));
-            sessions.push(presence.session);
+            if !sessions.contains(&presence.session) {
+                sessions.push(presence.session);
+            }
         }
         Ok(claim)
     }

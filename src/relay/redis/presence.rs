@@ -114,7 +114,7 @@ impl PresenceTable {
     pub(super) async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError> {
         let sessions = self.sessions(&presence.tenant, presence.agent).await?.into_iter();
         let present = sessions.map(|(session, seen)| (Place { node: seen.node, session }, seen.instance));
-        let displaced = match Claim::judge(presence.instance, present) {
+        let displaced = match Claim::judge(presence, present) {
             Claim::Newer => return Ok(Claim::Newer),
             Claim::Held { displaced } => displaced,
         };

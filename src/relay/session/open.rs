@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use super::super::StoreError;
-use super::super::bus::{Claim, Notice};
+use super::super::bus::{Claim, Notice, Presence};
 use super::super::ledger::Whose;
 use super::super::registry::AgentRecord;
 use super::{Ended, Services, Session, Socket};
@@ -58,23 +58,15 @@ impl<S: Socket> Session<'_, S> {
             Ended::Closed(CloseReason::Internal)
         };
         let services = self.services;
-        match services.bus.claim(&self.presence).await.map_err(away)? {
-            Claim::Newer => {
-                audit!("session_refused", agent = %self.presence.agent, reason = CloseReason::Displaced.as_str());
-                return Err(Ended::Closed(CloseReason::Displaced));
-            }
-            Claim::Held { displaced } => {
-                for place in displaced {
-                    audit!("session_displaced", agent = %self.presence.agent, session = %place.session);
-                    services.bus.tell(Notice::Displaced(place)).await.map_err(away)?;
-                }
-            }
-        }
+        claim(services, &self.presence).await.map_err(away)??;
         // It may have been revoked between its assertion and its presence: nobody would have told this session.
         let (tenant, id) = (self.presence.tenant.clone(), self.presence.agent);
         let record = services.registry.agent(&tenant, id).await.map_err(away)?;
-        let Some(record) = record.filter(|record| record.status != AgentStatus::Revoked) else {
-            return Err(Ended::Closed(CloseReason::Revoked));
+        let record = match record {
+            Some(record) if record.status == AgentStatus::Revoked => return Err(Ended::Closed(CloseReason::Revoked)),
+            Some(record) => record,
+            // The registry came back empty a moment ago. Only a tombstone ends an agent.
+            None => return Err(Ended::Closed(CloseReason::Internal)),
         };
         if record.version.as_deref() != Some(&hello.version) {
             services.registry.note_version(&tenant, id, &hello.version).await.map_err(away)?;
@@ -113,6 +105,12 @@ impl<S: Socket> Session<'_, S> {
                 return Ok(Err(Ended::Closed(CloseReason::Revoked)));
             }
             if !self.left {
+                // The store may have come back empty: nobody would find this session any more.
+                if whose == Whose::Own
+                    && let Err(ended) = claim(services, &self.presence).await?
+                {
+                    return Ok(Err(ended));
+                }
                 // Whoever sent them may believe that nothing was written: from here on nobody can say so.
                 self.backlog.extend(services.ledger.take_over(tenant, agent, self.presence.session, whose).await?);
             }
@@ -123,4 +121,21 @@ impl<S: Socket> Session<'_, S> {
             Ok(())
         })
     }
+}
+
+/// From now on the session stands for its agent, beside sessions of the same process and instead of older ones.
+async fn claim(services: &Services, presence: &Presence) -> Result<Result<(), Ended>, StoreError> {
+    match services.bus.claim(presence).await? {
+        Claim::Newer => {
+            audit!("session_refused", agent = %presence.agent, reason = CloseReason::Displaced.as_str());
+            return Ok(Err(Ended::Closed(CloseReason::Displaced)));
+        }
+        Claim::Held { displaced } => {
+            for place in displaced {
+                audit!("session_displaced", agent = %presence.agent, session = %place.session);
+                services.bus.tell(Notice::Displaced(place)).await?;
+            }
+        }
+    }
+    Ok(Ok(()))
 }

@@ -151,12 +151,19 @@ impl Stage {
     }
 
     async fn open(&self) -> Agent {
+        let mut agent = self.greet().await;
+        assert!(matches!(agent.next().await, Some(FromRelay::Welcome(_))));
+        agent
+    }
+
+    /// An agent that has said `Hello`.
+    async fn greet(&self) -> Agent {
         let (to_relay, from_agent) = mpsc::channel(PIPE);
         let (to_agent, from_relay) = mpsc::channel(PIPE);
         let (services, tenant, agent) = (Arc::clone(&self.services), self.tenant.clone(), self.agent.clone());
         let pipe = Pipe { from_agent, to_agent: PollSender::new(to_agent) };
         let ended = tokio::spawn(async move { run(&services, tenant, agent, pipe).await });
-        let mut agent = Agent { to_relay, from_relay, ended };
+        let agent = Agent { to_relay, from_relay, ended };
         agent
             .send(FromAgent::Hello(v1::Hello {
                 version: "test".into(),
@@ -166,7 +173,6 @@ impl Stage {
                 capacity: 1,
             }))
             .await;
-        assert!(matches!(agent.next().await, Some(FromRelay::Welcome(_))));
         agent
     }
 
@@ -229,6 +235,13 @@ async fn every_command_that_was_left_is_delivered_however_many_there_are() {
     for _ in &commands {
         assert!(matches!(agent.next().await, Some(FromRelay::Deliver(v1::Deliver { attempt: 2, .. }))));
     }
+}
+
+#[tokio::test]
+async fn an_agent_that_the_registry_has_lost_while_it_connected_may_come_back() {
+    let mut stage = Stage::new().await;
+    stage.agent.agent = AgentId::new(&System, &System);
+    assert_eq!(stage.greet().await.ended().await, Ended::Closed(CloseReason::Internal), "only a tombstone ends it");
 }
 
 #[tokio::test]
