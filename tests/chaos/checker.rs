@@ -59,6 +59,9 @@ pub(crate) struct Findings {
     /// Commands for which the agent's word came only when it was started anew after everything was healed.
     pub(crate) late: usize,
     pub(crate) changes: usize,
+    /// How often commands were sent, and how often that was a repetition.
+    pub(crate) submits: usize,
+    pub(crate) repeated: usize,
     pub(crate) violations: Vec<Violation>,
 }
 
@@ -71,6 +74,8 @@ struct Story<'a> {
 }
 
 struct Answer<'a> {
+    /// It was sent (again), not only asked about.
+    submitted: bool,
     asked: u64,
     at: u64,
     said: &'a Said,
@@ -86,9 +91,9 @@ pub(crate) fn check(history: &[Event], directories: &BTreeMap<String, Vec<Change
             Event::Made { made, .. } => {
                 stories.insert(made.command, Story { made, answers: Vec::new(), changes: Vec::new() });
             }
-            Event::Answered { command, asked, at, answer, .. } => {
+            Event::Answered { command, asked, at, call, answer } => {
                 if let Some(story) = stories.get_mut(command) {
-                    story.answers.push(Answer { asked: *asked, at: *at, said: answer });
+                    story.answers.push(Answer { submitted: call == "submit", asked: *asked, at: *at, said: answer });
                 }
             }
             Event::Trespassed { command, answer, .. } => {
@@ -111,6 +116,9 @@ pub(crate) fn check(history: &[Event], directories: &BTreeMap<String, Vec<Change
     }
     findings.attribute(&mut stories, directories);
     for story in stories.values() {
+        let submits = story.answers.iter().filter(|answer| answer.submitted).count();
+        findings.submits += submits;
+        findings.repeated += submits.saturating_sub(1);
         findings.judge(story, &emptied, directories);
         let signed = story.signed().map(|answer| answer.at).next();
         findings.late += usize::from(signed.is_some_and(|at| healed < restarted && at >= restarted));

@@ -13,7 +13,10 @@ const SHOWN: usize = 20;
 pub(crate) fn print(seed: u64, took: Duration, faults: &BTreeMap<String, usize>, findings: &Findings, folder: &Path) {
     let commands: usize = findings.ends.values().sum();
     println!("\nseed {seed}, {} s", took.as_secs());
-    println!("\n{commands} commands, {} changes in the directories", findings.changes);
+    let Findings { changes, submits, repeated, .. } = findings;
+    println!(
+        "\n{commands} commands, sent {submits} times, {repeated} of them again; {changes} changes in the directories"
+    );
     for (end, count) in &findings.ends {
         println!("{count:8}  {end}");
     }
