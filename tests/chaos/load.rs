@@ -151,6 +151,8 @@ impl Load {
         let agent = if who < SHARED { agent } else { of_tenant[who % of_tenant.len()] };
         let account = if dice.percent(3) { "nobody@corp.example".to_owned() } else { account(who) };
         let weak = if dice.percent(3) { WEAK } else { "" };
+        // Where two agents write, so that `pwdLastSet` is often 0 before and after.
+        let force_change_at_next_logon = dice.percent(if who < SHARED { 50 } else { 10 });
         let password = format!("{MARK}{weak}{number}-{:016x}", dice.next());
         let lifetime = if dice.percent(15) { dice.between(3, 15) } else { dice.between(45, 120) };
         let portal = self.world.portals.iter().position(|portal| portal.tenants.contains(tenant)).unwrap();
@@ -163,7 +165,7 @@ impl Load {
             validity: Validity::starting(hands.clock.now(), Duration::from_secs(lifetime)),
             sub_id: Subject::upn(&account).unwrap(),
             operation: Operation::ResetPassword,
-            options: Options { force_change_at_next_logon: dice.percent(10), ..Options::default() },
+            options: Options { force_change_at_next_logon, ..Options::default() },
             sealed: None,
         };
         let digest = digest(&password);
