@@ -103,6 +103,8 @@ pub enum Notice {
     Revoked(TenantId, AgentId),
     /// A newer process has taken over: close this session.
     Displaced(Place),
+    /// Another session of the same agent has ended: this one takes over what it left.
+    Inherit(Place),
     /// The agent has a session.
     Arrived(TenantId, AgentId),
 }

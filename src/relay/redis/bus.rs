@@ -96,6 +96,11 @@ impl RedisBus {
         self.shared.heard.borrow().is_some_and(|at| at.elapsed() < SILENCE)
     }
 
+    /// Whether there are other nodes, as far as Redis tells.
+    pub async fn has_others(&self) -> bool {
+        self.shared.presence.others().await.is_ok_and(|others| !others.is_empty())
+    }
+
     /// Gives the node's lease back, when its sessions are closed.
     ///
     /// # Errors
@@ -279,7 +284,7 @@ impl Bus for RedisBus {
         let to = match &notice {
             // Elsewhere, whoever waits looks into the ledger now and then.
             Notice::Ended(entry) => entry.origin.into_iter().filter(|node| *node != self.shared.node).collect(),
-            Notice::Displaced(place) => vec![place.node],
+            Notice::Displaced(place) | Notice::Inherit(place) => vec![place.node],
             Notice::Revoked(..) => self.shared.presence.others().await?,
             // Whoever waits at another node looks twice a second.
             Notice::Arrived(..) => Vec::new(),

@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use super::super::StoreError;
-use super::super::bus::{Claim, Notice};
+use super::super::bus::{Claim, Notice, Presence};
 use super::super::ledger::Whose;
 use super::super::registry::AgentRecord;
 use super::{Ended, Services, Session, Socket};
@@ -96,6 +96,18 @@ impl<S: Socket> Session<'_, S> {
                 self.received(&v1::Received { command }).await?;
             } else {
                 self.backlog.push_back(entry);
+            }
+        }
+        Ok(())
+    }
+
+    /// Another session of the agent has ended, and may have left commands that nobody answers now.
+    pub(super) async fn inherit(&mut self) -> Result<(), Ended> {
+        if !self.left {
+            let (Presence { tenant, agent, session, .. }, ledger) = (&self.presence, &self.services.ledger);
+            match ledger.take_over(tenant, *agent, *session, Whose::Others).await {
+                Ok(left) => self.backlog.extend(left),
+                Err(error) => tracing::warn!(%error, "a session could not take over what another one left"),
             }
         }
         Ok(())
