@@ -18,6 +18,10 @@ use crate::telemetry::metrics::Metrics;
 /// How often a caller that waits looks into the ledger, in case that word of the end was lost on the way.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
+/// An agent whose session can't be reached, though it is said to be there, is looked for at most so long: a node that died
+/// is believed to be alive until its lease is over, and one that is alive may have lost its subscription for a moment.
+const RESETTLING: Duration = Duration::from_secs(10);
+
 /// How often it is asked whether an agent that is on its way back has arrived at another node.
 const LOOK_FOR_ARRIVAL: Duration = Duration::from_millis(500);
 
@@ -95,7 +99,7 @@ impl Dispatcher {
         let (accepted, answer) = oneshot::channel();
         // A task of its own: a caller that hangs up must not leave a command stored that nobody delivers, and a node
         // that stops waits for its end whether somebody else does or not.
-        tokio::spawn(self.clone().carry(command.clone(), place, in_flight, accepted));
+        tokio::spawn(self.clone().carry(command.clone(), place, until, in_flight, accepted));
         match answer.await.map_err(|_| StoreError("the node failed".to_owned()))?? {
             Accepted::Conflict => self.conflict(),
             Accepted::Known(entry) => self.repeated(entry, &command, until).await,
@@ -108,12 +112,13 @@ impl Dispatcher {
         self,
         command: NewCommand,
         place: Option<Place>,
+        patience: Instant,
         _in_flight: InFlight,
         accepted: oneshot::Sender<Result<Accepted, StoreError>>,
     ) {
         let mut ending = self.sessions.ending(&command.key);
         let until = Instant::now() + self.clock.now().until(command.exp);
-        let result = self.accept(command, place).await;
+        let result = self.accept(command, place, patience).await;
         let new = match &result {
             Ok(Accepted::New(entry)) => Some(entry.clone()),
             _ => None,
@@ -134,13 +139,18 @@ impl Dispatcher {
     }
 
     /// Stores the command with what is to happen to it, and has that happen.
-    async fn accept(&self, command: NewCommand, place: Option<Place>) -> Result<Accepted, StoreError> {
+    async fn accept(
+        &self,
+        command: NewCommand,
+        place: Option<Place>,
+        patience: Instant,
+    ) -> Result<Accepted, StoreError> {
         let intent = place.map_or(Intent::GiveUp(Undelivered::NoAgent), |place| Intent::Deliver(place.session));
         let accepted = self.ledger.accept(command, intent, self.clock.now_ms()).await?;
         if let Accepted::New(entry) = &accepted {
             self.metrics.submitted("new");
             match place {
-                Some(place) => self.deliver(place, entry.clone()).await?,
+                Some(place) => self.deliver(place, entry.clone(), patience).await?,
                 None if entry.end.is_some() => self.metrics.ended(Undelivered::NoAgent.as_str()),
                 None => {}
             }
@@ -227,24 +237,30 @@ impl Dispatcher {
     }
 
     /// Hands the command to its session, or to another one of its agent if that one has not got it.
-    async fn deliver(&self, mut place: Place, mut entry: Entry) -> Result<(), StoreError> {
+    async fn deliver(&self, mut place: Place, mut entry: Entry, patience: Instant) -> Result<(), StoreError> {
         let (key, agent) = (entry.key.clone(), entry.agent);
-        let mut tried = Vec::new();
+        let patience = patience.min(Instant::now() + RESETTLING);
+        let (mut tried, mut busy) = (Vec::new(), false);
         loop {
+            let arrival = self.sessions.arrival();
             let reason = match self.bus.deliver(place, entry.clone()).await? {
                 Delivery::Queued | Delivery::NoAnswer => return Ok(()),
                 Delivery::Busy => Undelivered::AgentBusy,
                 Delivery::Gone => Undelivered::NoAgent,
             };
+            busy |= reason == Undelivered::AgentBusy;
             tried.push(place.session);
             // Asked again: what was known of its sessions may be old.
             let places = self.bus.places(&key.tenant, agent).await?;
-            let next = places.into_iter().find(|other| !tried.contains(&other.session));
-            if let Some(next) = next
-                && self.ledger.hand_over(&key, place.session, next.session).await?
-            {
-                entry.owner = Some(next.session);
-                place = next;
+            if let Some(next) = places.iter().find(|other| !tried.contains(&other.session)).copied() {
+                if self.ledger.hand_over(&key, place.session, next.session).await? {
+                    entry.owner = Some(next.session);
+                    place = next;
+                    continue;
+                }
+            } else if !busy && Instant::now() < patience && self.settles(&key.tenant, agent, &places).await? {
+                let _ = timeout_at(patience.min(Instant::now() + LOOK_FOR_ARRIVAL), arrival).await;
+                tried.clear();
                 continue;
             }
             // No session ever had it, so this node may speak for it.
@@ -254,6 +270,11 @@ impl Dispatcher {
             }
             return Ok(());
         }
+    }
+
+    /// Whether an agent that can't be reached is likely to be in a moment: it is said to be there, or on its way back.
+    async fn settles(&self, tenant: &TenantId, agent: AgentId, places: &[Place]) -> Result<bool, StoreError> {
+        Ok(!places.is_empty() || self.bus.may_return(tenant, agent).await?.is_some())
     }
 
     /// The command as it is stored, or with the end that it gets before `until`.

@@ -1,7 +1,10 @@
 //! Any node reaches any agent: several relay processes on a real Redis.
 
 mod failures;
+mod rebalance;
+mod rolling_restart;
 mod routes;
+mod storm;
 mod two_sessions;
 
 use writeback_relay::protocol::command::Command;
