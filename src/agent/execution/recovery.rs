@@ -78,7 +78,7 @@ async fn ask(
     let Some(password) = new_password else { return Ok(Finding::Unknown) };
     Ok(match directory.try_password(before, password).await? {
         PasswordCheck::Right => Finding::Done,
-        PasswordCheck::Wrong if !changed => Finding::NotDone,
+        // Even unchanged: it may have been done, and somebody else may have set another password the same way since.
         PasswordCheck::Wrong | PasswordCheck::Unclear => Finding::Unknown,
     })
 }
@@ -133,10 +133,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_unchanged_proves_nothing_the_password_decides() {
+    async fn where_unchanged_proves_nothing_only_the_right_password_proves_anything() {
         for (check, expected) in [
             (PasswordCheck::Right, Finding::Done),
-            (PasswordCheck::Wrong, Finding::NotDone),
+            (PasswordCheck::Wrong, Finding::Unknown),
             (PasswordCheck::Unclear, Finding::Unknown),
         ] {
             let directory = Scripted::default().pwd_last_set([Ok(0), Ok(0)]).checks([Ok(check)]);
