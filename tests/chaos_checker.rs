@@ -177,6 +177,21 @@ fn an_emptied_ledger_excuses_that_it_has_forgotten_and_nothing_else() {
 }
 
 #[test]
+fn a_promise_is_lost_with_the_ledger_only_for_a_copy_that_was_under_way_all_the_time() {
+    let emptied = |story: Story| story.then(|at, _| Event::Emptied { at });
+    let under_way = emptied(Story::begun().told(undelivered())).told_late(signed(Status::Succeeded)).written();
+    under_way.is("succeeded code", &[]);
+    assert_eq!(under_way.checked().promises_lost, 1);
+    for story in [
+        emptied(Story::begun().told(undelivered())).told(signed(Status::Succeeded)),
+        emptied(Story::begun()).told(undelivered()).told_late(signed(Status::Succeeded)),
+        Story::begun().told(undelivered()).told_late(signed(Status::Succeeded)),
+    ] {
+        story.written().is("succeeded code", &[Broken::FalseUndelivered]);
+    }
+}
+
+#[test]
 fn a_forged_outcome_is_found() {
     let story = Story::begun().told(Said::Forged { why: "signature".to_owned() }).told(signed(Status::Rejected));
     assert!(story.checked().violations.iter().any(|violation| violation.broken == Broken::Forged));

@@ -62,6 +62,9 @@ pub(crate) struct Findings {
     /// How often commands were sent, and how often that was a repetition.
     pub(crate) submits: usize,
     pub(crate) repeated: usize,
+    /// Commands of which the relay said truly that they were not delivered, and then lost its ledger while the same bytes
+    /// were still on their way to it: these it took.
+    pub(crate) promises_lost: usize,
     pub(crate) violations: Vec<Violation>,
 }
 
@@ -189,7 +192,9 @@ impl Findings {
             Said::NotDelivered { reason } => Some((answer, reason)),
             _ => None,
         });
-        if let Some((first, reason)) = undelivered {
+        if let Some((first, reason)) =
+            undelivered.filter(|(first, _)| !self.lost_with_the_ledger(story, first, emptied))
+        {
             let revived = |later: &&Answer<'_>| {
                 later.asked >= first.at && matches!(later.said, Said::Going { .. } | Said::Unknown)
             };
@@ -203,6 +208,17 @@ impl Findings {
         }
         let undelivered = undelivered.map(|(_, reason)| reason);
         self.judge_end(story, undelivered, emptied, directories);
+    }
+
+    /// Whether a copy of the command was on its way when the relay said `first`, and still when the ledger was lost.
+    fn lost_with_the_ledger(&mut self, story: &Story<'_>, first: &Answer<'_>, emptied: &[u64]) -> bool {
+        let under_way = |lost: u64| {
+            let mut copies = story.answers.iter().filter(|answer| answer.submitted);
+            copies.any(|copy| copy.asked < first.at && copy.at > lost)
+        };
+        let lost = emptied.iter().any(|lost| *lost > first.asked && under_way(*lost));
+        self.promises_lost += usize::from(lost && (!story.changes.is_empty() || story.signed().next().is_some()));
+        lost
     }
 
     fn judge_end(

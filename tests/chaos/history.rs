@@ -1,5 +1,6 @@
 //! What happened, one JSON line for each event, on disk as it happens: the checker needs nothing else.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
@@ -28,6 +29,15 @@ impl Change {
     /// All that stand whole in a log.
     pub(crate) fn read(log: &Path) -> Vec<Self> {
         read_lines(log)
+    }
+
+    /// Each tenant's: `directory-TENANT.jsonl` in this folder.
+    pub(crate) fn read_all(folder: &Path) -> BTreeMap<String, Vec<Self>> {
+        let tenant = |path: &Path| {
+            path.file_name()?.to_str()?.strip_prefix("directory-")?.strip_suffix(".jsonl").map(str::to_owned)
+        };
+        let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        files.filter_map(|path| Some((tenant(&path)?, Self::read(&path)))).collect()
     }
 }
 

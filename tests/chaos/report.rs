@@ -9,24 +9,29 @@ use crate::checker::{Findings, Violation};
 /// So many violations are shown with the whole history of their command.
 const SHOWN: usize = 20;
 
-/// Counts, faults, violations.
-pub(crate) fn print(seed: u64, took: Duration, faults: &BTreeMap<String, usize>, findings: &Findings, folder: &Path) {
-    let commands: usize = findings.ends.values().sum();
+/// What was done.
+pub(crate) fn print_run(seed: u64, took: Duration, faults: &BTreeMap<String, usize>) {
     println!("\nseed {seed}, {} s", took.as_secs());
-    let Findings { changes, submits, repeated, .. } = findings;
+    println!("\n{} faults", faults.values().sum::<usize>());
+    for (fault, count) in faults {
+        println!("{count:8}  {fault}");
+    }
+}
+
+/// What came of it.
+pub(crate) fn print_findings(findings: &Findings, folder: &Path) {
+    let Findings { changes, submits, repeated, late, promises_lost, .. } = findings;
+    let commands: usize = findings.ends.values().sum();
     println!(
         "\n{commands} commands, sent {submits} times, {repeated} of them again; {changes} changes in the directories"
     );
     for (end, count) in &findings.ends {
         println!("{count:8}  {end}");
     }
-    if findings.late > 0 {
-        println!("{:8}  of these were answered only when their agent was started anew", findings.late);
-    }
-    println!("\n{} faults", faults.values().sum::<usize>());
-    for (fault, count) in faults {
-        println!("{count:8}  {fault}");
-    }
+    println!("{late:8}  of these were answered only when their agent was started anew");
+    println!(
+        "{promises_lost:8}  of these were called undelivered by a ledger that was lost while a copy was under way"
+    );
     println!("\n{} violations", findings.violations.len());
     for violation in &findings.violations {
         println!("  {violation}");

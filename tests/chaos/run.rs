@@ -13,7 +13,7 @@ use crate::checker::{Broken, Findings, Violation, check};
 use crate::clock::MAX_SKEW_MS;
 use crate::dice::Dice;
 use crate::faults::Faults;
-use crate::history::{Event, History};
+use crate::history::{Change, Event, History};
 use crate::load::{Load, MARK};
 use crate::report;
 use crate::world::World;
@@ -38,12 +38,17 @@ pub(crate) struct Settings {
     /// Keep everything in this folder; otherwise in a temporary one, kept if there are violations.
     #[arg(long)]
     folder: Option<PathBuf>,
-    /// Cargo's own, for tests with a harness.
-    #[arg(long, hide = true)]
-    bench: bool,
+    /// Run nothing: check the histories that an earlier run has left in this folder.
+    #[arg(long)]
+    check: Option<PathBuf>,
 }
 
 pub(crate) async fn run(settings: Settings) -> ExitCode {
+    if let Some(folder) = &settings.check {
+        let findings = judge(folder);
+        report::print_findings(&findings, folder);
+        return if findings.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let seed = settings.seed.unwrap_or_else(|| System.now_ms());
     let temporary = tempfile::Builder::new().prefix("writeback-chaos-").tempdir().unwrap().keep();
     let folder = settings.folder.clone().unwrap_or_else(|| temporary.clone());
@@ -63,10 +68,15 @@ pub(crate) async fn run(settings: Settings) -> ExitCode {
     for process in world.processes() {
         process.kill();
     }
-    let mut findings = check(&History::read(&folder.join("history.jsonl")), &world.changes());
+    let mut findings = judge(&folder);
     search_logs(&world, &mut findings);
-    report::print(seed, began.elapsed(), &faults.counts(), &findings, &folder);
+    report::print_run(seed, began.elapsed(), &faults.counts());
+    report::print_findings(&findings, &folder);
     conclude(&findings, &settings, &folder, &temporary)
+}
+
+fn judge(folder: &Path) -> Findings {
+    check(&History::read(&folder.join("history.jsonl")), &Change::read_all(folder))
 }
 
 fn conclude(findings: &Findings, settings: &Settings, folder: &Path, temporary: &Path) -> ExitCode {

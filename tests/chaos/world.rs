@@ -18,7 +18,7 @@ use writeback_relay::storage::PrivateFile;
 
 use crate::clock::Skewed;
 use crate::directory::client::address;
-use crate::history::{Change, Event, History};
+use crate::history::{Event, History};
 use crate::process::Process;
 use crate::proxy::{Entry, Proxy};
 use crate::roles::{Role, STOPPED_FOR_GOOD};
@@ -55,7 +55,6 @@ pub(crate) struct Agent {
 pub(crate) struct Directory {
     pub(crate) process: Process,
     pub(crate) tenant: TenantId,
-    log: PathBuf,
 }
 
 /// A portal: its key, and several clients.
@@ -159,11 +158,6 @@ impl World {
             }
         }
     }
-
-    /// Each tenant's log.
-    pub(crate) fn changes(&self) -> std::collections::BTreeMap<String, Vec<Change>> {
-        self.directories.iter().map(|directory| (directory.tenant.to_string(), Change::read(&directory.log))).collect()
-    }
 }
 
 async fn node(folder: &Path, number: usize, host: std::net::IpAddr, url: &str, redis: &Redis, seed: u64) -> Node {
@@ -195,10 +189,10 @@ fn directory(folder: &Path, tenant: &TenantId, seed: u64) -> (Directory, SocketA
     let (host, name) = (own_address(), format!("directory-{tenant}"));
     let log = folder.join(format!("{name}.jsonl"));
     let tenant_name = tenant.to_string();
-    let role = Role::Directory { address: host, log: log.clone(), accounts: ACCOUNTS, tenant: tenant_name, seed };
+    let role = Role::Directory { address: host, log, accounts: ACCOUNTS, tenant: tenant_name, seed };
     let process = Process::new(&name, role, None, folder.join(format!("{name}.log")));
     process.start();
-    (Directory { process, tenant: tenant.clone(), log }, address(host))
+    (Directory { process, tenant: tenant.clone() }, address(host))
 }
 
 /// Enrolled by its code, approved, and started.
