@@ -221,6 +221,9 @@ impl Inbox for Sessions {
             Notice::Displaced(place) => {
                 self.order(place.session, Order::Close(CloseReason::Displaced));
             }
+            Notice::Surplus(place) => {
+                self.order(place.session, Order::Close(CloseReason::Overload));
+            }
             Notice::Arrived(..) => self.arrived.notify_waiters(),
             Notice::Left(place) => {
                 self.order(place.session, Order::Reconcile(Whose::Others));

@@ -50,7 +50,7 @@ async fn a_session_that_makes_itself_known_again_displaces_nobody() {
     let sessions: Vec<_> =
         std::iter::successors(Some(first()), |one| Some(presence(one, one.instance))).take(4).collect();
     for session in sessions.iter().chain(&sessions) {
-        assert_eq!(bus.claim(session).await.unwrap(), Claim::Held { displaced: vec![] });
+        assert_eq!(bus.claim(session).await.unwrap(), Claim::Held { displaced: vec![], surplus: vec![] });
     }
     assert_eq!(bus.places(&sessions[0].tenant, sessions[0].agent).await.unwrap().len(), 4);
 }
@@ -62,8 +62,8 @@ async fn a_newer_process_displaces_an_older_one_and_never_the_other_way_round() 
     let later = StandingClock::new();
     later.advance_ms(10);
     let new = presence(&old, InstanceId::new(&*later, &System));
-    assert_eq!(bus.claim(&old).await.unwrap(), Claim::Held { displaced: vec![] });
-    let Claim::Held { displaced } = bus.claim(&new).await.unwrap() else { panic!("the newer one holds it") };
+    assert_eq!(bus.claim(&old).await.unwrap(), Claim::Held { displaced: vec![], surplus: vec![] });
+    let Claim::Held { displaced, .. } = bus.claim(&new).await.unwrap() else { panic!("the newer one holds it") };
     assert_eq!(displaced.iter().map(|place| place.session).collect::<Vec<_>>(), vec![old.session]);
     assert_eq!(bus.claim(&presence(&old, old.instance)).await.unwrap(), Claim::Newer);
     let places = bus.places(&old.tenant, old.agent).await.unwrap();
@@ -83,7 +83,7 @@ async fn of_a_process_that_opens_too_many_sessions_the_oldest_gives_way() {
     }
     let oldest = Place { node: bus.node(), session: claims[0].0 };
     let displaced: Vec<_> = claims.into_iter().map(|(_, claim)| claim).collect();
-    let held = |displaced| Claim::Held { displaced };
+    let held = |surplus| Claim::Held { displaced: vec![], surplus };
     assert_eq!(displaced, [held(vec![]), held(vec![]), held(vec![]), held(vec![]), held(vec![oldest])]);
 }
 

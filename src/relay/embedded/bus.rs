@@ -59,9 +59,9 @@ impl Bus for EmbeddedBus {
         let agent = agents.entry((presence.tenant.clone(), presence.agent)).or_default();
         let present = agent.sessions.iter().map(|(session, of)| (Place { node: self.node, session: *session }, *of));
         let claim = Claim::judge(presence, present);
-        if let Claim::Held { displaced } = &claim {
+        if let Claim::Held { displaced, surplus } = &claim {
             agent.sessions.retain(|(session, _)| {
-                *session != presence.session && displaced.iter().all(|place| place.session != *session)
+                *session != presence.session && displaced.iter().chain(surplus).all(|place| place.session != *session)
             });
             agent.sessions.push((presence.session, presence.instance));
         }

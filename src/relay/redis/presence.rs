@@ -114,16 +114,16 @@ impl PresenceTable {
     pub(super) async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError> {
         let sessions = self.sessions(&presence.tenant, presence.agent).await?.into_iter();
         let present = sessions.map(|(session, seen)| (Place { node: seen.node, session }, seen.instance));
-        let displaced = match Claim::judge(presence, present) {
+        let (displaced, surplus) = match Claim::judge(presence, present) {
             Claim::Newer => return Ok(Claim::Newer),
-            Claim::Held { displaced } => displaced,
+            Claim::Held { displaced, surplus } => (displaced, surplus),
         };
         let seen = Seen { node: self.node, instance: presence.instance };
         let seen = serde_json::to_string(&seen).map_err(|e| StoreError(e.to_string()))?;
         let key = keys::sessions(&presence.tenant, presence.agent);
         let mut claim = Pipeline::new();
         claim.hset(&key, presence.session.to_string(), seen).ignore();
-        for place in &displaced {
+        for place in displaced.iter().chain(&surplus) {
             claim.hdel(&key, place.session.to_string()).ignore();
         }
         claim.pexpire(&key, i64::try_from(millis(keys::SESSIONS_KEPT)).unwrap_or(i64::MAX)).ignore();
@@ -135,7 +135,7 @@ impl PresenceTable {
             self.link.command::<()>(&Cmd::hdel(&key, presence.session.to_string())).await?;
             return Ok(Claim::Newer);
         }
-        Ok(Claim::Held { displaced })
+        Ok(Claim::Held { displaced, surplus })
     }
 
     pub(super) async fn release(&self, presence: &Presence, departure: Departure) -> Result<(), StoreError> {

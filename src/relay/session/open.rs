@@ -130,10 +130,13 @@ async fn claim(services: &Services, presence: &Presence) -> Result<Result<(), En
             audit!("session_refused", agent = %presence.agent, reason = CloseReason::Displaced.as_str());
             return Ok(Err(Ended::Closed(CloseReason::Displaced)));
         }
-        Claim::Held { displaced } => {
+        Claim::Held { displaced, surplus } => {
             for place in displaced {
                 audit!("session_displaced", agent = %presence.agent, session = %place.session);
                 services.bus.tell(Notice::Displaced(place)).await?;
+            }
+            for place in surplus {
+                services.bus.tell(Notice::Surplus(place)).await?;
             }
         }
     }
