@@ -256,14 +256,12 @@ impl Findings {
         }
         let last = story.answers.iter().rev().find(|answer| !matches!(answer.said, Said::Nothing { .. }));
         let accepted = story.answers.iter().any(|answer| matches!(answer.said, Said::Going { .. } | Said::Unknown));
-        match last.map(|answer| (answer.said, answer.at)) {
-            Some((Said::NotThere, at)) if forgotten(0, at) => self.end("forgotten with the ledger"),
-            Some((Said::NotThere | Said::Refused { .. }, _)) | None if !accepted && story.changes.is_empty() => {
+        match last.map(|answer| answer.said) {
+            Some(Said::NotThere | Said::Refused { .. }) | None if !accepted && story.changes.is_empty() => {
                 self.end("never taken");
             }
             last => {
                 self.end("unresolved");
-                let last = last.map(|(said, _)| said);
                 self.add(Broken::Unresolved, command, format!("at last {last:?}, written {}", story.changes.len()));
             }
         }

@@ -1,6 +1,6 @@
 //! The portals: they submit all the time, twice now and then, hang up, and follow each command to its end.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -33,14 +33,6 @@ const SHARED: usize = 5;
 /// So many commands may be without an end before the next is sent: on a slow machine a run takes longer.
 const AT_A_TIME: usize = 250;
 
-/// Where a command stands that has no end yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    Open,
-    /// Its time is over, and the relay has no such command.
-    NotThere,
-}
-
 /// A command that was sent.
 struct Sent {
     command: Command,
@@ -54,7 +46,8 @@ pub(crate) struct Load {
     seed: u64,
     made: AtomicUsize,
     sent: Mutex<Vec<Arc<Sent>>>,
-    standing: Mutex<HashMap<CommandId, Standing>>,
+    /// Those without an end.
+    open: Mutex<HashSet<CommandId>>,
     following: TaskTracker,
     stop: CancellationToken,
 }
@@ -66,7 +59,7 @@ impl Load {
             seed,
             made: AtomicUsize::new(0),
             sent: Mutex::default(),
-            standing: Mutex::default(),
+            open: Mutex::default(),
             following: TaskTracker::new(),
             stop: CancellationToken::new(),
         })
@@ -79,7 +72,7 @@ impl Load {
 
     /// So many have no end yet.
     pub(crate) fn open(&self) -> usize {
-        self.standing.lock().unwrap().values().filter(|standing| **standing == Standing::Open).count()
+        self.open.lock().unwrap().len()
     }
 
     /// Submits at this rate, for ever.
@@ -95,7 +88,7 @@ impl Load {
             let dice = Dice::of(self.seed, "command", number);
             let sent = Arc::new(self.make(number, dice.clone()));
             self.made.fetch_add(1, Ordering::Relaxed);
-            self.standing.lock().unwrap().insert(sent.command.jti, Standing::Open);
+            self.open.lock().unwrap().insert(sent.command.jti);
             self.following.spawn(async move { load.stop.run_until_cancelled(load.follow(&sent, dice)).await });
         }
     }
@@ -184,11 +177,12 @@ impl Load {
         let (id, exp) = (sent.command.jti, sent.command.validity.exp);
         self.sent.lock().unwrap().push(Arc::clone(sent));
         let hands = &self.world.portals[sent.portal];
-        let (mut taken, mut pause_ms) = (false, 100);
+        let (mut taken, mut lost, mut pause_ms) = (false, false, 100);
         loop {
             let client = dice.one_of(&hands.clients);
             let wait = dice.millis(0, 10_000);
-            let said = if taken || hands.clock.now() >= exp {
+            // What the relay has lost is sent again, after `exp` too: then it is only a question.
+            let said = if taken || (hands.clock.now() >= exp && !lost) {
                 self.ask(client, sent, "follow", wait).await
             } else if dice.percent(8) {
                 let other = dice.one_of(&hands.clients);
@@ -204,17 +198,14 @@ impl Load {
             };
             match &said {
                 said if is_end(said) => break,
-                Said::Going { .. } | Said::Unknown => taken = true,
-                Said::NotThere => taken = false,
+                Said::Going { .. } | Said::Unknown => (taken, lost) = (true, false),
+                Said::NotThere => (taken, lost) = (false, true),
                 _ => {}
             }
-            let lost = said == Said::NotThere && hands.clock.now() >= exp;
-            let standing = if lost { Standing::NotThere } else { Standing::Open };
-            self.standing.lock().unwrap().insert(id, standing);
             sleep(dice.millis(pause_ms / 2, pause_ms)).await;
             pause_ms = (pause_ms * 2).min(3_000);
         }
-        self.standing.lock().unwrap().remove(&id);
+        self.open.lock().unwrap().remove(&id);
         if dice.percent(5) {
             self.submit(dice.one_of(&hands.clients), sent, Duration::ZERO).await;
         }
