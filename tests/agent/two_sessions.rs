@@ -95,3 +95,16 @@ async fn one_that_is_told_to_go_is_closed_when_the_way_leads_to_the_node_of_the_
     is_closed(&mut first).await;
     works(&relay, &mut second, "Pass-Word-1").await;
 }
+
+#[tokio::test]
+async fn one_that_is_told_to_go_is_closed_at_once_when_there_is_no_other_node_left() {
+    let relay = ScriptedRelay::start().await;
+    let _agent = Running::start(&relay).await;
+    let mut first = relay.welcome_at("node-1", 2).await;
+    let mut second = relay.welcome_at("node-2", 1).await;
+    let advice = v1::GoAway { reason: "drain".into(), reconnect_after_ms: 1, close_after_ms: 60_000 };
+    first.say(FromRelay::GoAway(advice)).await;
+    is_closed(&mut first).await;
+    works(&relay, &mut second, "Pass-Word-1").await;
+    assert_eq!(relay.upgrades(), 2);
+}

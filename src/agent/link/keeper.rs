@@ -79,12 +79,13 @@ impl<'a> Keeper<'a> {
         Ok(())
     }
 
-    /// Begins to open a session, if there should be one more.
+    /// Begins to open a session, if there should be one more. If there are enough, those that are to go may go.
     fn open_another(&mut self, nodes: u32) {
         let staying = self.held.iter().filter(|session| !session.going).count();
         let wanted = self.link.options.sessions.min(usize::try_from(nodes).unwrap_or(usize::MAX)).max(1);
         if staying >= wanted {
             self.opening = None;
+            self.held.iter().filter(|session| session.going).for_each(|session| session.replaced.cancel());
         } else if self.opening.is_none() {
             self.opening = Some(Box::pin(self.link.open_at(self.patience.next())));
         }
