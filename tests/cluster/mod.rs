@@ -5,6 +5,7 @@ mod rebalance;
 mod rolling_restart;
 mod routes;
 mod storm;
+mod two_sessions;
 
 use writeback_relay::protocol::command::Command;
 use writeback_relay::protocol::frame::{FromRelay, v1};

@@ -96,11 +96,6 @@ impl RedisBus {
         self.shared.heard.borrow().is_some_and(|at| at.elapsed() < SILENCE)
     }
 
-    /// Whether there are other nodes, as far as Redis tells.
-    pub async fn has_others(&self) -> bool {
-        self.shared.presence.others().await.is_ok_and(|others| !others.is_empty())
-    }
-
     /// Gives the node's lease back, when its sessions are closed.
     ///
     /// # Errors
@@ -231,6 +226,10 @@ impl Bus for RedisBus {
         self.shared.node
     }
 
+    fn nodes(&self) -> u32 {
+        self.shared.presence.alive()
+    }
+
     async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError> {
         let claim = self.shared.presence.claim(presence).await?;
         if let Claim::Held { displaced } = &claim {
@@ -281,15 +280,15 @@ impl Bus for RedisBus {
         if let Some(inbox) = self.shared.inbox.get() {
             inbox.notice(notice.clone());
         }
-        let to = match &notice {
+        let to: Vec<_> = match &notice {
             // Elsewhere, whoever waits looks into the ledger now and then.
-            Notice::Ended(entry) => entry.origin.into_iter().filter(|node| *node != self.shared.node).collect(),
-            Notice::Displaced(place) | Notice::Inherit(place) => vec![place.node],
+            Notice::Ended(entry) => entry.origin.into_iter().collect(),
+            Notice::Displaced(place) | Notice::Left(place) => vec![place.node],
             Notice::Revoked(..) => self.shared.presence.others().await?,
             // Whoever waits at another node looks twice a second.
             Notice::Arrived(..) => Vec::new(),
         };
-        for node in to {
+        for node in to.into_iter().filter(|node| *node != self.shared.node) {
             self.shared.publish(node, Body::Notice(notice.clone())).await?;
         }
         Ok(())

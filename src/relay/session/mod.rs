@@ -224,7 +224,7 @@ impl<S: Socket> Session<'_, S> {
                     Err(ended) => Err(ended),
                 },
                 _ = tick.tick() => {
-                    self.wire.send(FromRelay::Heartbeat(v1::Heartbeat {}));
+                    self.wire.send(FromRelay::Heartbeat(v1::Heartbeat { nodes: self.services.bus.nodes() }));
                     if self.wire.is_stuck() { Err(Ended::Lost) } else { Ok(()) }
                 }
                 () = sleep_until(self.term.at().min(silent_at)) => if self.term.at() <= silent_at {
@@ -241,8 +241,7 @@ impl<S: Socket> Session<'_, S> {
 
     async fn obey(&mut self, order: Order) -> Result<(), Ended> {
         match order {
-            Order::Reconcile => self.reconcile().await,
-            Order::Inherit => self.inherit().await,
+            Order::Reconcile(whose) => self.reconcile(whose).await,
             Order::Close(reason) => Err(Ended::Closed(reason)),
             Order::GoAway { reconnect_after_ms, close_after_ms } => {
                 self.go_away(CloseReason::Drain, reconnect_after_ms, close_after_ms);
@@ -265,7 +264,7 @@ impl<S: Socket> Session<'_, S> {
             return Ok(());
         }
         if entry.attempt == 1 && self.services.clock.now() >= entry.exp {
-            self.take_back(&entry, self.presence.session, Undelivered::Expired).await;
+            self.take_back(&entry, Undelivered::Expired).await;
             return Ok(());
         }
         let Some(command_jws) = entry.jws.clone() else { return Ok(()) };
