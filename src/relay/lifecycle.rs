@@ -202,7 +202,7 @@ impl Node {
             // stopping.
             public.dispatcher.idle().await;
             // An agent opens its new session before it closes this one: it can be reached all the time.
-            if public.services.bus.nodes() > 1 {
+            if self.health.has_others().await {
                 sessions.empty().await;
             }
         };

@@ -23,7 +23,7 @@ struct Held {
     /// The node's id.
     node: String,
     since: Instant,
-    /// The relay wants it to end: it is served until another one is open.
+    /// The relay wants it to end: it is served until another one is open, if none is.
     going: bool,
     replaced: CancellationToken,
 }
@@ -120,8 +120,13 @@ impl<'a> Keeper<'a> {
     }
 
     fn told_to_go(&mut self, task: Id, reconnect_after: Duration) {
+        let another = self.held.iter().any(|session| session.task != task && !session.going);
         if let Some(session) = self.held.iter_mut().find(|session| session.task == task) {
             session.going = true;
+            // The agent is reached over the other one: a node that stops need not wait until there are two again.
+            if another {
+                session.replaced.cancel();
+            }
             self.patience.told_to_go(session.since.elapsed(), reconnect_after);
             self.opening = None;
         }
