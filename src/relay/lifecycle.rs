@@ -94,11 +94,11 @@ impl Node {
         let token = Arc::new(AdminToken::open(&admin_token_file(&config), &*random)?);
         let listener = listener::bind("listen", config.listen).await?;
         let ops_listener = listener::bind("ops_listen", config.ops_listen).await?;
+        let metrics = Arc::new(Metrics::new()?);
         let Stores { registry, ledger, bus, keys, health } =
-            Stores::open(&config, Arc::clone(&clock), Arc::clone(&random)).await?;
+            Stores::open(&config, Arc::clone(&clock), Arc::clone(&random), &metrics).await?;
         let sessions = Arc::new(Sessions::default());
         bus.attach(Arc::clone(&sessions) as Arc<_>);
-        let metrics = Arc::new(Metrics::new()?);
         let services = Arc::new(Services {
             registry,
             ledger: Arc::clone(&ledger),

@@ -21,6 +21,7 @@ use crate::clock::{Clock, Random};
 use crate::host;
 use crate::protocol::ids::ObjectId;
 use crate::storage::DatabaseError;
+use crate::telemetry::metrics::Metrics;
 
 /// Why the store can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +96,12 @@ impl Stores {
     ///
     /// # Errors
     /// If it can't be used, and why.
-    pub async fn open(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self, OpenError> {
+    pub async fn open(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, OpenError> {
         let node = NodeId(ObjectId::new(&*clock, &*random));
         let keys =
             |registry: &Arc<dyn Registry>| Keys::new(Arc::clone(registry), Arc::clone(&clock), &config.public_url);
@@ -119,7 +125,7 @@ impl Stores {
             field: "redis",
             message: "store = \"redis\" needs a [redis] section with urls and cluster_key_file".to_owned(),
         })?;
-        let link = checked(redis).await?;
+        let link = checked(redis).await?.counted(Arc::clone(metrics));
         let registry: Arc<dyn Registry> = Arc::new(RedisRegistry::new(link.clone()));
         let keys = keys(&registry);
         let name = config.node_name.clone().unwrap_or_else(host::name);

@@ -17,6 +17,7 @@ pub struct Metrics {
     ends: Counter<u64>,
     duration: Histogram<f64>,
     problems: Counter<u64>,
+    redis_round_trips: Counter<u64>,
 }
 
 /// From a quick answer to the longest a command may live, in seconds.
@@ -73,6 +74,10 @@ impl Metrics {
                 .u64_counter("writeback.problems")
                 .with_description("Requests refused, by problem code")
                 .build(),
+            redis_round_trips: meter
+                .u64_counter("writeback.redis.round_trips")
+                .with_description("Commands, pipelines and scripts sent to Redis, by what they are for")
+                .build(),
             registry,
             _provider: provider,
         })
@@ -111,6 +116,11 @@ impl Metrics {
     /// A request was refused.
     pub fn problem(&self, code: &'static str) {
         self.problems.add(1, &[KeyValue::new("code", code)]);
+    }
+
+    /// Something was sent to Redis. `purpose` is a contract's name, or what the node does for itself.
+    pub fn redis_round_trip(&self, purpose: &'static str) {
+        self.redis_round_trips.add(1, &[KeyValue::new("purpose", purpose)]);
     }
 
     /// The Prometheus text format.

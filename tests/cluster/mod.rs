@@ -1,5 +1,6 @@
 //! Any node reaches any agent: several relay processes on a real Redis.
 
+mod cost;
 mod failures;
 mod routes;
 

@@ -38,7 +38,8 @@ pub struct RedisBus {
 
 struct Shared {
     node: NodeId,
-    link: Link,
+    messages: Link,
+    probes: Link,
     presence: PresenceTable,
     envelopes: Envelopes,
     guard: Arc<dyn Guard>,
@@ -70,8 +71,9 @@ impl RedisBus {
         let envelopes = Envelopes::new(&config.cluster_key()?, node, Arc::clone(&clock));
         let shared = Arc::new(Shared {
             node,
-            presence: PresenceTable::new(link.clone(), node),
-            link,
+            presence: PresenceTable::new(&link, node),
+            messages: link.used_for("message"),
+            probes: link.used_for("probe"),
             envelopes,
             guard,
             inbox: OnceLock::new(),
@@ -188,8 +190,9 @@ impl Shared {
 
     /// Sends a message; how many listeners there were, as far as the server knows.
     async fn publish(&self, to: NodeId, body: Body) -> Result<u64, StoreError> {
+        let link = if matches!(body, Body::Probe(_)) { &self.probes } else { &self.messages };
         let sealed = self.envelopes.seal(to, body).map_err(|e| StoreError(e.to_string()))?;
-        self.link.command(cmd("SPUBLISH").arg(keys::bus(to)).arg(sealed)).await
+        link.command(cmd("SPUBLISH").arg(keys::bus(to)).arg(sealed)).await
     }
 
     async fn ask(&self, place: Place, entry: Entry) -> Result<Delivery, StoreError> {

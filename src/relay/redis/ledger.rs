@@ -97,7 +97,7 @@ impl RedisLedger {
     /// Over this link.
     #[must_use]
     pub fn new(link: Link) -> Self {
-        Self { link, pending: Arc::default() }
+        Self { link: link.used_for("ledger"), pending: Arc::default() }
     }
 
     /// Writes what was noted of a command, unless its end has taken it along.

@@ -26,29 +26,32 @@ struct Seen {
 #[derive(Clone)]
 pub(super) struct PresenceTable {
     link: Link,
+    /// The same, for the node's own lease.
+    lease: Link,
     node: NodeId,
     /// Nodes that held a lease when this node last looked.
     alive: Arc<Mutex<HashSet<NodeId>>>,
 }
 
 impl PresenceTable {
-    pub(super) fn new(link: Link, node: NodeId) -> Self {
-        Self { link, node, alive: Arc::new(Mutex::new(HashSet::from([node]))) }
+    pub(super) fn new(link: &Link, node: NodeId) -> Self {
+        let (link, lease) = (link.used_for("presence"), link.used_for("lease"));
+        Self { link, lease, node, alive: Arc::new(Mutex::new(HashSet::from([node]))) }
     }
 
     /// Renews this node's lease, and looks who else is alive.
     pub(super) async fn renew(&self, name: &str) -> Result<(), StoreError> {
         let lease = Cmd::pset_ex(keys::node(self.node), name, millis(keys::NODE_LEASE));
-        self.link.command::<()>(&lease).await?;
-        self.link.command::<()>(&Cmd::hset(keys::NODES, self.node.0.to_string(), name)).await?;
-        let known: HashMap<String, String> = self.link.command(&Cmd::hgetall(keys::NODES)).await?;
+        self.lease.command::<()>(&lease).await?;
+        self.lease.command::<()>(&Cmd::hset(keys::NODES, self.node.0.to_string(), name)).await?;
+        let known: HashMap<String, String> = self.lease.command(&Cmd::hgetall(keys::NODES)).await?;
         let mut alive = HashSet::from([self.node]);
         for id in known.keys() {
             let Ok(id) = id.parse().map(NodeId) else { continue };
             if self.holds_lease(id).await? {
                 alive.insert(id);
             } else {
-                self.link.command::<()>(&Cmd::hdel(keys::NODES, id.0.to_string())).await?;
+                self.lease.command::<()>(&Cmd::hdel(keys::NODES, id.0.to_string())).await?;
             }
         }
         *self.alive.lock() = alive;
@@ -57,8 +60,8 @@ impl PresenceTable {
 
     /// Gives the lease back: the others need not wait for it to run out.
     pub(super) async fn retire(&self) -> Result<(), StoreError> {
-        self.link.command::<()>(&Cmd::del(keys::node(self.node))).await?;
-        self.link.command(&Cmd::hdel(keys::NODES, self.node.0.to_string())).await
+        self.lease.command::<()>(&Cmd::del(keys::node(self.node))).await?;
+        self.lease.command(&Cmd::hdel(keys::NODES, self.node.0.to_string())).await
     }
 
     async fn holds_lease(&self, node: NodeId) -> Result<bool, StoreError> {
