@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::StoreError;
 use super::ids::{NodeId, SessionId};
 use super::ledger::Entry;
-use crate::protocol::ids::{AgentId, InstanceId, TenantId};
+use crate::protocol::ids::{AgentId, InstanceId, PortalId, TenantId};
 
 /// A session, and where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +101,8 @@ pub enum Notice {
     Ended(Box<Entry>),
     /// The agent was revoked: close its sessions.
     Revoked(TenantId, AgentId),
+    /// The operator has changed or removed the portal: what is remembered of it may be wrong.
+    PortalChanged(PortalId),
     /// A newer process has taken over: close this session.
     Displaced(Place),
     /// The agent has a session.

@@ -17,6 +17,7 @@ use super::config::{Config, ConfigError};
 use super::dispatch::Dispatcher;
 use super::http::{self, Public, listener};
 use super::ledger::Ledger;
+use super::recent::Attentive;
 use super::session::Services;
 use super::sessions::{Order, Sessions};
 use super::store::{Health, OpenError, Stores};
@@ -98,7 +99,8 @@ impl Node {
         let Stores { registry, ledger, bus, keys, health } =
             Stores::open(&config, Arc::clone(&clock), Arc::clone(&random), &metrics).await?;
         let sessions = Arc::new(Sessions::default());
-        bus.attach(Arc::clone(&sessions) as Arc<_>);
+        let inbox = Arc::clone(&sessions) as Arc<_>;
+        bus.attach(Arc::new(Attentive { recent: Arc::clone(keys.recent()), inbox }));
         let services = Arc::new(Services {
             registry,
             ledger: Arc::clone(&ledger),

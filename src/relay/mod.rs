@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`ids`] | nodes and sessions |
 //! | [`registry`], [`ledger`], [`bus`] | what is stored and who is where: three contracts |
+//! | [`recent`] | what was found in the registry a moment ago |
 //! | [`embedded`] | the three, for one node: two tables of files and a map |
 //! | [`keys`] | who signed this, and may he |
 //! | [`sessions`], [`session`] | this node's agents; one agent's socket |
@@ -16,6 +17,7 @@
 
 pub mod admin;
 pub mod bus;
+mod cache;
 pub mod config;
 pub mod dispatch;
 pub mod embedded;
@@ -24,6 +26,7 @@ pub mod ids;
 pub mod keys;
 pub mod ledger;
 pub mod lifecycle;
+pub mod recent;
 pub mod redis;
 pub mod registry;
 pub mod session;

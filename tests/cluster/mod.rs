@@ -2,6 +2,7 @@
 
 mod cost;
 mod failures;
+mod rights;
 mod routes;
 
 use writeback_relay::protocol::command::Command;

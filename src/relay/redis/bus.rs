@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use redis::cmd;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -283,13 +284,12 @@ impl Bus for RedisBus {
             // Elsewhere, whoever waits looks into the ledger now and then.
             Notice::Ended(entry) => entry.origin.into_iter().filter(|node| *node != self.shared.node).collect(),
             Notice::Displaced(place) => vec![place.node],
-            Notice::Revoked(..) => self.shared.presence.others().await?,
+            Notice::Revoked(..) | Notice::PortalChanged(_) => self.shared.presence.others().await?,
             // Whoever waits at another node looks twice a second.
             Notice::Arrived(..) => Vec::new(),
         };
-        for node in to {
-            self.shared.publish(node, Body::Notice(notice.clone())).await?;
-        }
-        Ok(())
+        // One that can't be told keeps nobody else from hearing it.
+        let telling = to.into_iter().map(|node| self.shared.publish(node, Body::Notice(notice.clone())));
+        join_all(telling).await.into_iter().try_for_each(|told| told.map(drop))
     }
 }
