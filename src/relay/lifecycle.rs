@@ -96,7 +96,7 @@ impl Node {
         let listener = listener::bind("listen", config.listen).await?;
         let ops_listener = listener::bind("ops_listen", config.ops_listen).await?;
         let metrics = Arc::new(Metrics::new()?);
-        let Stores { registry, ledger, bus, keys, health } =
+        let Stores { registry, ledger, bus, intake, keys, health } =
             Stores::open(&config, Arc::clone(&clock), Arc::clone(&random), &metrics).await?;
         let sessions = Arc::new(Sessions::default());
         let inbox = Arc::clone(&sessions) as Arc<_>;
@@ -119,6 +119,7 @@ impl Node {
             dispatcher: Dispatcher::new(
                 Arc::clone(&ledger),
                 bus,
+                intake,
                 sessions,
                 Arc::clone(&clock),
                 metrics,

@@ -9,10 +9,12 @@ use super::bus::{Bus, Guard};
 use super::config::{Config, ConfigError, Store};
 use super::embedded::{EmbeddedBus, EmbeddedLedger, EmbeddedRegistry};
 use super::ids::NodeId;
+use super::intake::{Intake, TwoSteps};
 use super::keys::Keys;
 use super::ledger::Ledger;
 use super::redis::bus::RedisBus;
 use super::redis::checks::{CheckError, checked};
+use super::redis::intake::RedisIntake;
 use super::redis::ledger::RedisLedger;
 use super::redis::link::LinkError;
 use super::redis::registry::RedisRegistry;
@@ -48,6 +50,8 @@ pub struct Stores {
     pub ledger: Arc<dyn Ledger>,
     /// Who is where.
     pub bus: Arc<dyn Bus>,
+    /// From the one to the other.
+    pub intake: Arc<dyn Intake>,
     /// Judges by the registry's keys.
     pub keys: Keys,
     /// How they are.
@@ -113,11 +117,13 @@ impl Stores {
                 tokio::select! { error = one => error, error = other => error }
             };
             let registry: Arc<dyn Registry> = Arc::new(registry);
+            let (ledger, bus) = (Arc::new(ledger), Arc::new(EmbeddedBus::new(node, Arc::clone(&clock))));
             return Ok(Self {
                 keys: keys(&registry),
                 registry,
-                ledger: Arc::new(ledger),
-                bus: Arc::new(EmbeddedBus::new(node, clock)),
+                ledger: Arc::clone(&ledger) as Arc<dyn Ledger>,
+                bus: Arc::clone(&bus) as Arc<dyn Bus>,
+                intake: Arc::new(TwoSteps { ledger, bus }),
                 health: Health::Embedded(failed.boxed().shared()),
             });
         }
@@ -131,10 +137,12 @@ impl Stores {
         let name = config.node_name.clone().unwrap_or_else(host::name);
         let guard: Arc<dyn Guard> = Arc::new(keys.clone());
         let bus = Arc::new(RedisBus::open(link.clone(), node, name, guard, clock, random)?);
+        let ledger = RedisLedger::new(link);
         Ok(Self {
             keys,
             registry,
-            ledger: Arc::new(RedisLedger::new(link)),
+            ledger: Arc::new(ledger.clone()),
+            intake: Arc::new(RedisIntake::new(ledger, Arc::clone(&bus))),
             bus: Arc::clone(&bus) as Arc<dyn Bus>,
             health: Health::Redis(bus),
         })

@@ -8,24 +8,29 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use redis::cmd;
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::envelope::{Body, Envelopes};
 use super::keys;
+use super::ledger::Letter;
 use super::link::{Link, LinkError};
 use super::presence::PresenceTable;
+use super::questions::{GOOD_ANSWER_AFTER, Question, Questions};
 use super::subscriber::{Heard, listen};
 use crate::clock::{Clock, Random};
 use crate::protocol::ids::{AgentId, ObjectId, TenantId};
 use crate::relay::StoreError;
 use crate::relay::bus::{Bus, Claim, Delivery, Departure, Guard, Inbox, Notice, Place, Presence};
+use crate::relay::cache::Cache;
 use crate::relay::ids::{NodeId, SessionId};
 use crate::relay::ledger::Entry;
 
-/// Another node answers at once, or not at all.
-const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
+/// Where an agent was is believed for so long. That it is there no longer is found by the first command.
+const NEAREST_KEPT: Duration = Duration::from_secs(30);
+/// As many agents of other nodes as get a command within that time on a busy node.
+const MAX_NEAREST: usize = 20_000;
 /// How often the node says something to itself.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// So many probes missing means that the subscription is dead.
@@ -45,8 +50,9 @@ struct Shared {
     envelopes: Envelopes,
     guard: Arc<dyn Guard>,
     inbox: OnceLock<Arc<dyn Inbox>>,
-    /// Questions to other nodes that are not answered yet.
-    asked: Mutex<HashMap<ObjectId, (NodeId, oneshot::Sender<Delivery>)>>,
+    questions: Questions,
+    /// Where commands for the agents of other nodes went last.
+    nearest: Cache<(TenantId, AgentId), Place>,
     /// This node's sessions, the newest last.
     local: Mutex<HashMap<(TenantId, AgentId), Vec<SessionId>>>,
     /// When a probe last came back.
@@ -78,7 +84,8 @@ impl RedisBus {
             envelopes,
             guard,
             inbox: OnceLock::new(),
-            asked: Mutex::default(),
+            questions: Questions::default(),
+            nearest: Cache::new(NEAREST_KEPT, MAX_NEAREST),
             local: Mutex::default(),
             heard: watch::Sender::new(None),
             clock,
@@ -91,6 +98,16 @@ impl RedisBus {
         tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&shared).hear(messages)));
         tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&shared).live(name)));
         Ok(Self { shared, _background: stop.drop_guard() })
+    }
+
+    /// A question to another node, and the letter that asks it.
+    pub(super) fn question(&self, place: Place, entry: Entry) -> Result<(Question, Letter), StoreError> {
+        self.shared.question(place, entry)
+    }
+
+    /// What became of a question that was put to so many listeners.
+    pub(super) async fn answer(&self, question: Question, listeners: u64) -> Delivery {
+        self.shared.answer(question, listeners).await
     }
 
     /// Whether this node's own messages reach it.
@@ -122,13 +139,18 @@ impl Shared {
                     }
                 }
                 _ = probe.tick() => {
-                    let probe = Body::Probe(ObjectId::new(&*self.clock, &*self.random));
-                    if let Err(error) = self.publish(self.node, probe).await {
+                    if let Err(error) = self.probe().await {
                         tracing::debug!(%error, "a probe could not be sent");
                     }
                 }
             }
         }
+    }
+
+    /// Says something to itself.
+    async fn probe(&self) -> Result<u64, StoreError> {
+        let probe = Body::Probe(ObjectId::new(&*self.clock, &*self.random));
+        self.send(&self.probes, &self.letter(self.node, probe)?).await
     }
 
     async fn hear(self: Arc<Self>, mut messages: mpsc::UnboundedReceiver<Heard>) {
@@ -158,64 +180,92 @@ impl Shared {
             Body::Probe(_) if message.from == self.node => drop(self.heard.send_replace(Some(Instant::now()))),
             Body::Probe(_) => {}
             Body::Notice(notice) => {
+                if let Notice::Ended(entry) = &notice {
+                    self.questions.ended(&entry.key);
+                }
                 if let Some(inbox) = self.inbox.get() {
                     inbox.notice(notice);
                 }
             }
-            Body::Delivered { question, delivery } => {
-                let mut asked = self.asked.lock();
-                // Only the node that was asked may answer.
-                if asked.get(&question).is_some_and(|(node, _)| *node == message.from)
-                    && let Some((_, reply)) = asked.remove(&question)
-                {
-                    // Whoever asked may have given up.
-                    let _ = reply.send(delivery);
-                }
+            Body::Delivered { question, command, delivery } => {
+                self.questions.answered(message.from, question, &command, delivery);
             }
             Body::Deliver { question, session, entry } => {
-                let shared = Arc::clone(self);
-                tokio::spawn(async move {
-                    let genuine = shared.guard.is_genuine(&entry).await;
-                    let delivery = match shared.inbox.get() {
-                        Some(inbox) if genuine => inbox.deliver(session, *entry),
-                        _ => Delivery::Gone,
-                    };
-                    let answer = Body::Delivered { question, delivery };
-                    if let Err(error) = shared.publish(message.from, answer).await {
-                        tracing::warn!(%error, "another node could not be answered");
-                    }
-                });
+                tokio::spawn(Arc::clone(self).deliver_for(message.from, question, session, entry));
             }
         }
     }
 
-    /// Sends a message; how many listeners there were, as far as the server knows.
-    async fn publish(&self, to: NodeId, body: Body) -> Result<u64, StoreError> {
-        let link = if matches!(body, Body::Probe(_)) { &self.probes } else { &self.messages };
+    fn letter(&self, to: NodeId, body: Body) -> Result<Letter, StoreError> {
         let sealed = self.envelopes.seal(to, body).map_err(|e| StoreError(e.to_string()))?;
-        link.command(cmd("SPUBLISH").arg(keys::bus(to)).arg(sealed)).await
+        Ok(Letter { channel: keys::bus(to), sealed })
+    }
+
+    /// How many listeners there were, as far as the server knows.
+    async fn send(&self, link: &Link, letter: &Letter) -> Result<u64, StoreError> {
+        link.command(cmd("SPUBLISH").arg(&letter.channel).arg(&letter.sealed)).await
+    }
+
+    async fn publish(&self, to: NodeId, body: Body) -> Result<u64, StoreError> {
+        self.send(&self.messages, &self.letter(to, body)?).await
+    }
+
+    /// Hands another node's command to a session, and answers.
+    async fn deliver_for(self: Arc<Self>, from: NodeId, question: ObjectId, session: SessionId, entry: Box<Entry>) {
+        let genuine = self.guard.is_genuine(&entry).await;
+        let command = entry.key.clone();
+        self.questions.owe(&command, from);
+        let delivery = match self.inbox.get() {
+            Some(inbox) if genuine => inbox.deliver(session, *entry),
+            _ => Delivery::Gone,
+        };
+        if delivery == Delivery::Queued {
+            sleep(GOOD_ANSWER_AFTER).await;
+        }
+        if !self.questions.settle(&command, from) {
+            return;
+        }
+        if let Err(error) = self.publish(from, Body::Delivered { question, command, delivery }).await {
+            tracing::warn!(%error, "another node could not be answered");
+        }
+    }
+
+    /// The sessions of an agent that are on this node, the newest first.
+    fn here(&self, tenant: &TenantId, agent: AgentId) -> Vec<Place> {
+        let local = self.local.lock();
+        let sessions = local.get(&(tenant.clone(), agent)).map(Vec::as_slice).unwrap_or_default();
+        sessions.iter().rev().map(|session| Place { node: self.node, session: *session }).collect()
+    }
+
+    /// A question to another node, and the letter that asks it.
+    fn question(&self, place: Place, entry: Entry) -> Result<(Question, Letter), StoreError> {
+        let id = ObjectId::new(&*self.clock, &*self.random);
+        let question = self.questions.ask(id, place.node, &entry.key);
+        let body = Body::Deliver { question: id, session: place.session, entry: Box::new(entry) };
+        Ok((question, self.letter(place.node, body)?))
+    }
+
+    /// Waits for the answer to a question that was put to so many listeners.
+    async fn answer(&self, question: Question, listeners: u64) -> Delivery {
+        let node = question.node;
+        // Where nobody listens it was not heard, and will not be.
+        let delivery = if listeners == 0 { Delivery::Gone } else { question.answer().await };
+        if listeners == 0 || delivery == Delivery::NoAnswer {
+            self.presence.doubt(node);
+        }
+        delivery
     }
 
     async fn ask(&self, place: Place, entry: Entry) -> Result<Delivery, StoreError> {
-        let question = ObjectId::new(&*self.clock, &*self.random);
-        let (reply, answer) = oneshot::channel();
-        self.asked.lock().insert(question, (place.node, reply));
-        let body = Body::Deliver { question, session: place.session, entry: Box::new(entry) };
-        let answered = match self.publish(place.node, body).await {
-            // Nobody listens there: it was not heard, and will not be.
-            Ok(0) => Ok(Delivery::Gone),
-            Ok(_) => Ok(timeout(ANSWER_TIMEOUT, answer).await.ok().and_then(Result::ok).unwrap_or(Delivery::NoAnswer)),
+        let (question, letter) = self.question(place, entry)?;
+        match self.send(&self.messages, &letter).await {
+            Ok(listeners) => Ok(self.answer(question, listeners).await),
             // It may have been published.
             Err(error) => {
                 tracing::warn!(%error, "another node could not be asked");
                 Ok(Delivery::NoAnswer)
             }
-        };
-        self.asked.lock().remove(&question);
-        if matches!(answered, Ok(Delivery::Gone | Delivery::NoAnswer)) {
-            self.presence.doubt(place.node);
         }
-        answered
     }
 }
 
@@ -255,14 +305,29 @@ impl Bus for RedisBus {
         self.shared.presence.release(presence, departure).await
     }
 
+    async fn nearest(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<Place>, StoreError> {
+        // A session of this node is as good as any, and needs nobody to be asked.
+        if let Some(here) = self.shared.here(tenant, agent).into_iter().next() {
+            return Ok(Some(here));
+        }
+        match self.shared.nearest.get(&(tenant.clone(), agent)) {
+            Some(place) if self.shared.presence.is_known_alive(place.node) => Ok(Some(place)),
+            _ => Ok(self.places(tenant, agent).await?.into_iter().next()),
+        }
+    }
+
     async fn places(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Place>, StoreError> {
-        let here: Vec<Place> = {
-            let local = self.shared.local.lock();
-            let sessions = local.get(&(tenant.clone(), agent)).map(Vec::as_slice).unwrap_or_default();
-            sessions.iter().rev().map(|session| Place { node: self.shared.node, session: *session }).collect()
-        };
-        // The nearest session is as good as any, and needs nobody to be asked.
-        if here.is_empty() { self.shared.presence.places(tenant, agent).await } else { Ok(here) }
+        let Shared { node, nearest, presence, .. } = &*self.shared;
+        let look = nearest.look();
+        let mut elsewhere = presence.places(tenant, agent).await?;
+        elsewhere.retain(|place| place.node != *node);
+        elsewhere.sort_by_key(|place| presence.is_doubted(place.node));
+        if let Some(first) = elsewhere.first() {
+            nearest.remember(look, (tenant.clone(), agent), *first);
+        }
+        let mut places = self.shared.here(tenant, agent);
+        places.extend(elsewhere);
+        Ok(places)
     }
 
     async fn may_return(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<Duration>, StoreError> {
@@ -282,7 +347,13 @@ impl Bus for RedisBus {
         }
         let to = match &notice {
             // Elsewhere, whoever waits looks into the ledger now and then.
-            Notice::Ended(entry) => entry.origin.into_iter().filter(|node| *node != self.shared.node).collect(),
+            Notice::Ended(entry) => {
+                let waiting = entry.origin.filter(|node| *node != self.shared.node);
+                if let Some(node) = waiting {
+                    self.shared.questions.settle(&entry.key, node);
+                }
+                waiting.into_iter().collect()
+            }
             Notice::Displaced(place) => vec![place.node],
             Notice::Revoked(..) | Notice::PortalChanged(_) => self.shared.presence.others().await?,
             // Whoever waits at another node looks twice a second.

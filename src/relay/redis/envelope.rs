@@ -9,7 +9,7 @@ use crate::clock::{Clock, UnixTime};
 use crate::protocol::ids::ObjectId;
 use crate::relay::bus::{Delivery, Notice};
 use crate::relay::ids::{NodeId, SessionId};
-use crate::relay::ledger::Entry;
+use crate::relay::ledger::{CommandKey, Entry};
 
 /// A message older than this is not acted on: every question has long been given up.
 const MAX_AGE_SECONDS: i64 = 120;
@@ -29,7 +29,7 @@ pub(super) enum Body {
     /// Hand this command to that session, and answer.
     Deliver { question: ObjectId, session: SessionId, entry: Box<Entry> },
     /// What became of it.
-    Delivered { question: ObjectId, delivery: Delivery },
+    Delivered { question: ObjectId, command: CommandKey, delivery: Delivery },
     /// Take note.
     Notice(Notice),
     /// To oneself: the subscription works.

@@ -7,18 +7,20 @@
 //! | [`link`] | commands, with deadlines; what may have run is never sent twice |
 //! | `server` | the connection below it; reconnects by itself |
 //! | [`checks`] | what is refused at the start |
-//! | [`registry`], [`ledger`], [`bus`] | the contracts |
+//! | [`registry`], [`ledger`], [`bus`], [`intake`] | the contracts |
 //! | `presence` | who is where |
-//! | `envelope`, `subscriber` | what nodes say to each other, and how they hear it |
+//! | `envelope`, `questions`, `subscriber` | what nodes say to each other, what they still wait for, how they hear it |
 
 pub mod bus;
 pub mod checks;
 pub mod config;
 mod envelope;
+pub mod intake;
 pub mod keys;
 pub mod ledger;
 pub mod link;
 mod presence;
+mod questions;
 pub mod registry;
 mod scripts;
 mod server;

@@ -31,12 +31,14 @@ pub(super) struct PresenceTable {
     node: NodeId,
     /// Nodes that held a lease when this node last looked.
     alive: Arc<Mutex<HashSet<NodeId>>>,
+    /// Nodes that have not answered lately, lease or not.
+    doubted: Arc<Mutex<HashSet<NodeId>>>,
 }
 
 impl PresenceTable {
     pub(super) fn new(link: &Link, node: NodeId) -> Self {
         let (link, lease) = (link.used_for("presence"), link.used_for("lease"));
-        Self { link, lease, node, alive: Arc::new(Mutex::new(HashSet::from([node]))) }
+        Self { link, lease, node, alive: Arc::new(Mutex::new(HashSet::from([node]))), doubted: Arc::default() }
     }
 
     /// Renews this node's lease, and looks who else is alive.
@@ -55,6 +57,7 @@ impl PresenceTable {
             }
         }
         *self.alive.lock() = alive;
+        self.doubted.lock().clear();
         Ok(())
     }
 
@@ -75,15 +78,22 @@ impl PresenceTable {
         Ok(known.filter(|node| *node != self.node).collect())
     }
 
-    fn is_known_alive(&self, node: NodeId) -> bool {
+    /// Whether the node held a lease lately, and nothing speaks against it.
+    pub(super) fn is_known_alive(&self, node: NodeId) -> bool {
         self.alive.lock().contains(&node)
     }
 
-    /// A node that did not answer is looked at again before it is believed.
+    /// A node that did not answer is looked at again before it is believed, and others are asked first for a while.
     pub(super) fn doubt(&self, node: NodeId) {
         if node != self.node {
             self.alive.lock().remove(&node);
+            self.doubted.lock().insert(node);
         }
+    }
+
+    /// Whether the node did not answer lately.
+    pub(super) fn is_doubted(&self, node: NodeId) -> bool {
+        self.doubted.lock().contains(&node)
     }
 
     /// The agent's sessions on nodes that are alive, the newest first.
@@ -94,10 +104,14 @@ impl PresenceTable {
             let (Ok(session), Ok(seen)) = (session.parse().map(SessionId), serde_json::from_str::<Seen>(&seen)) else {
                 continue;
             };
-            // A node that has just come up is not in our list yet.
-            if self.is_known_alive(seen.node) || self.holds_lease(seen.node).await? {
-                sessions.push((session, seen));
+            if !self.is_known_alive(seen.node) {
+                // It may have come up since this node last looked.
+                if !self.holds_lease(seen.node).await? {
+                    continue;
+                }
+                self.alive.lock().insert(seen.node);
             }
+            sessions.push((session, seen));
         }
         // UUIDv7: the newest sorts last.
         sessions.sort_by_key(|(session, _)| std::cmp::Reverse(*session));
