@@ -1,6 +1,7 @@
-//! What a command costs Redis, counted by the nodes themselves and by Redis.
+//! What a command costs Redis, counted by the nodes and by Redis itself; and how much longer another node takes.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use writeback_relay::protocol::api::{CommandState, CommandView};
 use writeback_relay::protocol::frame::{FromAgent, v1};
@@ -18,59 +19,84 @@ const COMMANDS: u64 = 10;
 /// What a node does for itself, whatever else happens.
 const BACKGROUND: [&str; 2] = ["lease", "probe"];
 
-/// A whole reset: submitted, executed, answered.
-async fn reset(portal: &TestPortal, agent: &RawAgent, session: &mut RawSession) {
-    let (_, jws) = portal.raw.reset(agent.agent, agent.sealing.public(), JANE, NEW);
-    let answering = async {
-        let (_, asked) = command(session).await;
-        session.send(FromAgent::Received(v1::Received { command: asked.jti.to_string() })).await;
-        session.send(agent.outcome_frame(&asked, Code::PasswordReset)).await;
-        stored(session).await;
-    };
-    let (answered, ()) = tokio::join!(portal.raw.submit(&jws, 30), answering);
-    assert_eq!(answered.json::<CommandView>().state, CommandState::Concluded);
+/// Round trips, by what they are for.
+type Trips = BTreeMap<String, u64>;
+
+/// Two nodes; the portal is at the first, its agent at one of them.
+struct Stage {
+    cluster: Cluster,
+    portal: TestPortal,
+    agent: RawAgent,
+    session: RawSession,
 }
 
-/// Round trips of all nodes so far, by what they are for.
-async fn round_trips(cluster: &Cluster) -> BTreeMap<String, u64> {
-    let mut found = BTreeMap::new();
-    for node in &cluster.nodes {
-        for line in node.metrics().await.lines() {
-            let Some(counted) = line.strip_prefix("writeback_redis_round_trips_total{purpose=\"") else { continue };
-            let (purpose, count) = counted.split_once("\"} ").unwrap();
-            if !BACKGROUND.contains(&purpose) {
-                *found.entry(purpose.to_owned()).or_default() += count.parse::<u64>().unwrap();
+impl Stage {
+    async fn new(redis: Redis, agents_node: usize) -> Self {
+        let cluster = Cluster::start(2, redis).await;
+        let portal = cluster.nodes[0].portal("portal-1").await;
+        let agent = RawAgent::enrolled(&cluster.nodes[0], &portal).await;
+        cluster.choose(agents_node);
+        let session = agent.open().await;
+        cluster.choose(0);
+        Self { cluster, portal, agent, session }
+    }
+
+    /// A whole reset: submitted, executed, answered. How long it took.
+    async fn reset(&mut self) -> Duration {
+        let (_, jws) = self.portal.raw.reset(self.agent.agent, self.agent.sealing.public(), JANE, NEW);
+        let (agent, session) = (&self.agent, &mut self.session);
+        let answering = async {
+            let (_, asked) = command(session).await;
+            session.send(FromAgent::Received(v1::Received { command: asked.jti.to_string() })).await;
+            session.send(agent.outcome_frame(&asked, Code::PasswordReset)).await;
+            stored(session).await;
+        };
+        let begun = Instant::now();
+        let (answered, ()) = tokio::join!(self.portal.raw.submit(&jws, 30), answering);
+        let took = begun.elapsed();
+        assert_eq!(answered.json::<CommandView>().state, CommandState::Concluded);
+        took
+    }
+
+    /// What all nodes have counted so far.
+    async fn counted(&self) -> Trips {
+        let mut found = Trips::new();
+        for node in &self.cluster.nodes {
+            for line in node.metrics().await.lines() {
+                let Some(counted) = line.strip_prefix("writeback_redis_round_trips_total{purpose=\"") else { continue };
+                let (purpose, count) = counted.split_once("\"} ").unwrap();
+                if !BACKGROUND.contains(&purpose) {
+                    *found.entry(purpose.to_owned()).or_default() += count.parse::<u64>().unwrap();
+                }
             }
         }
+        found
     }
-    found
-}
 
-/// Round trips of each command, its agent at this node.
-async fn cost(cluster: &Cluster, agents_node: usize) -> BTreeMap<String, f64> {
-    let portal = cluster.nodes[0].portal("portal-1").await;
-    let agent = RawAgent::enrolled(&cluster.nodes[0], &portal).await;
-    cluster.choose(agents_node);
-    let mut session = agent.open().await;
-    cluster.choose(0);
-    reset(&portal, &agent, &mut session).await;
-    let before = round_trips(cluster).await;
-    for _ in 0..COMMANDS {
-        reset(&portal, &agent, &mut session).await;
+    /// What [`COMMANDS`] have cost, by the nodes' own count.
+    async fn cost(&mut self) -> Trips {
+        self.reset().await;
+        let before = self.counted().await;
+        for _ in 0..COMMANDS {
+            self.reset().await;
+        }
+        let mut cost = self.counted().await;
+        for (purpose, count) in before {
+            *cost.get_mut(&purpose).unwrap() -= count;
+        }
+        cost.retain(|_, count| *count > 0);
+        cost
     }
-    let mut after = round_trips(cluster).await;
-    for (purpose, count) in before {
-        *after.get_mut(&purpose).unwrap() -= count;
-    }
-    let each = |(purpose, count): (String, u64)| (purpose, count as f64 / COMMANDS as f64);
-    after.into_iter().map(each).collect()
 }
 
 #[tokio::test]
 async fn what_it_costs() {
-    let cluster = Cluster::start(2, Redis::single().await).await;
-    println!("local {:?}", cost(&cluster, 0).await);
-    println!("remote {:?}", cost(&cluster, 1).await);
-    let cluster = Cluster::start(2, Redis::cluster().await).await;
-    println!("cluster {:?}", cost(&cluster, 1).await);
+    let mut stage = Stage::new(Redis::single().await, 0).await;
+    println!("local {:?}", stage.cost().await);
+    let mut stage = Stage::new(Redis::single().await, 1).await;
+    println!("remote {:?}", stage.cost().await);
+    println!("{}", stage.cluster.redis.cli(6379, &["INFO", "commandstats"]));
+    let mut stage = Stage::new(Redis::cluster().await, 1).await;
+    println!("cluster {:?}", stage.cost().await);
+ for n in &stage.cluster.nodes { println!("NODE"); for l in n.log().lines().filter(|l| l.contains("DBG") && !l.contains("probe") && !l.contains("lease")) { println!("{l}"); } }
 }
