@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::StoreError;
@@ -115,13 +115,24 @@ impl Dispatcher {
         accepted: oneshot::Sender<Result<Accepted, StoreError>>,
     ) {
         let mut ending = self.sessions.ending(&command.key);
-        let left = self.clock.now().until(command.exp);
+        let until = Instant::now() + self.clock.now().until(command.exp);
         let result = self.accept(command, place).await;
-        let open = matches!(&result, Ok(Accepted::New(entry)) if entry.end.is_none());
+        let new = match &result {
+            Ok(Accepted::New(entry)) => Some(entry.clone()),
+            _ => None,
+        };
         // The caller may have gone.
         let _ = accepted.send(result);
-        if open {
-            let _ = timeout(left, ending.ended()).await;
+        let Some(mut entry) = new else { return };
+        while entry.end.is_none() && Instant::now() < until {
+            let look = until.min(Instant::now() + LOOK_AGAIN);
+            if timeout_at(look, ending.ended()).await.is_ok() {
+                return;
+            }
+            match self.look_after(&entry).await {
+                Ok(now) => entry = now,
+                Err(error) => tracing::warn!(%error, "a command could not be looked after"),
+            }
         }
     }
 
@@ -258,6 +269,20 @@ impl Dispatcher {
         }
     }
 
+    /// The command as it is stored now. One whose session died without a word goes on with another session of its
+    /// agent, if there is one.
+    async fn look_after(&self, entry: &Entry) -> Result<Entry, StoreError> {
+        let entry = self.ledger.get(&entry.key).await?.unwrap_or_else(|| entry.clone());
+        if let (None, Some(owner)) = (&entry.end, entry.owner) {
+            let places = self.bus.places(&entry.key.tenant, entry.agent).await?;
+            let gone = places.iter().all(|place| place.session != owner);
+            if let Some(next) = places.first().filter(|_| gone) {
+                self.bus.tell(Notice::Left(*next)).await?;
+            }
+        }
+        Ok(entry)
+    }
+
     async fn wait(&self, entry: Entry, mut ending: Ending, until: Instant) -> Result<Entry, StoreError> {
         if entry.end.is_some() {
             return Ok(entry);
@@ -268,7 +293,7 @@ impl Dispatcher {
                 Ok(ended) => return Ok(ended),
                 // Word of its end may have been lost; the ledger has it.
                 Err(_) => {
-                    let entry = self.ledger.get(&entry.key).await?.unwrap_or_else(|| entry.clone());
+                    let entry = self.look_after(&entry).await?;
                     if entry.end.is_some() || Instant::now() >= until {
                         return Ok(entry);
                     }

@@ -101,7 +101,7 @@ impl Inbox for Attentive {
         match &notice {
             Notice::Revoked(tenant, agent) => self.recent.approved.forget(&(tenant.clone(), *agent)),
             Notice::PortalChanged(portal) => self.recent.portals.forget(portal),
-            Notice::Ended(_) | Notice::Displaced(_) | Notice::Arrived(..) => {}
+            Notice::Ended(_) | Notice::Displaced(_) | Notice::Arrived(..) | Notice::Left(_) => {}
         }
         self.inbox.notice(notice);
     }

@@ -16,7 +16,6 @@ use super::redis::bus::RedisBus;
 use super::redis::checks::{CheckError, checked};
 use super::redis::intake::RedisIntake;
 use super::redis::ledger::RedisLedger;
-use super::redis::link::LinkError;
 use super::redis::registry::RedisRegistry;
 use super::registry::Registry;
 use crate::clock::{Clock, Random};
@@ -34,10 +33,7 @@ pub enum OpenError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The bus can't be set up.
-    #[error(transparent)]
-    Redis(#[from] LinkError),
-    /// Redis would lose what must not be lost, or does not let us in.
+    /// Redis would lose what must not be lost, or does not let us in, or other nodes don't.
     #[error(transparent)]
     Unfit(#[from] CheckError),
 }
@@ -83,6 +79,15 @@ impl Health {
             Self::Embedded(_) => true,
             Self::Redis(bus) => bus.hears_itself(),
         }
+    }
+
+    /// What is wrong, though this node serves.
+    #[must_use]
+    pub fn remark(&self) -> Option<String> {
+        let Self::Redis(bus) = self else { return None };
+        let strangers = bus.strangers();
+        (!strangers.is_empty())
+            .then(|| format!("nodes on the same redis have another redis.cluster_key_file: {}", strangers.join(", ")))
     }
 
     /// The node goes: the others need not wait until its lease runs out.
@@ -136,7 +141,8 @@ impl Stores {
         let keys = keys(&registry);
         let name = config.node_name.clone().unwrap_or_else(host::name);
         let guard: Arc<dyn Guard> = Arc::new(keys.clone());
-        let bus = Arc::new(RedisBus::open(link.clone(), node, name, guard, clock, random)?);
+        let bus = RedisBus::open(link.clone(), node, name, guard, clock, random, Arc::clone(metrics)).await?;
+        let bus = Arc::new(bus);
         let ledger = RedisLedger::new(link);
         Ok(Self {
             keys,

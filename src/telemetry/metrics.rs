@@ -18,6 +18,8 @@ pub struct Metrics {
     duration: Histogram<f64>,
     problems: Counter<u64>,
     redis_round_trips: Counter<u64>,
+    messages_refused: Counter<u64>,
+    messages_dropped: Counter<u64>,
 }
 
 /// From a quick answer to the longest a command may live, in seconds.
@@ -78,6 +80,14 @@ impl Metrics {
                 .u64_counter("writeback.redis.round_trips")
                 .with_description("Commands, pipelines and scripts sent to Redis, by what they are for")
                 .build(),
+            messages_refused: meter
+                .u64_counter("writeback.bus.messages.refused")
+                .with_description("Messages between nodes that were not acted on, by reason")
+                .build(),
+            messages_dropped: meter
+                .u64_counter("writeback.bus.messages.dropped")
+                .with_description("Messages between nodes that came faster than they could be taken")
+                .build(),
             registry,
             _provider: provider,
         })
@@ -121,6 +131,16 @@ impl Metrics {
     /// Something was sent to Redis. `purpose` is a contract's name, or what the node does for itself.
     pub fn redis_round_trip(&self, purpose: &'static str) {
         self.redis_round_trips.add(1, &[KeyValue::new("purpose", purpose)]);
+    }
+
+    /// A message between nodes was not acted on. `reason` is `malformed`, `signature`, `stale` or `replayed`.
+    pub fn message_refused(&self, reason: &'static str) {
+        self.messages_refused.add(1, &[KeyValue::new("reason", reason)]);
+    }
+
+    /// A message between nodes was dropped: too many were waiting.
+    pub fn message_dropped(&self) {
+        self.messages_dropped.add(1, &[]);
     }
 
     /// The Prometheus text format.

@@ -98,5 +98,10 @@ async fn what_it_costs() {
     println!("{}", stage.cluster.redis.cli(6379, &["INFO", "commandstats"]));
     let mut stage = Stage::new(Redis::cluster().await, 1).await;
     println!("cluster {:?}", stage.cost().await);
- for n in &stage.cluster.nodes { println!("NODE"); for l in n.log().lines().filter(|l| l.contains("DBG") && !l.contains("probe") && !l.contains("lease")) { println!("{l}"); } }
+    for n in &stage.cluster.nodes {
+        println!("NODE");
+        for l in n.log().lines().filter(|l| l.contains("DBG") && !l.contains("probe") && !l.contains("lease")) {
+            println!("{l}");
+        }
+    }
 }

@@ -4,6 +4,7 @@ mod cost;
 mod failures;
 mod rights;
 mod routes;
+mod two_sessions;
 
 use writeback_relay::protocol::command::Command;
 use writeback_relay::protocol::frame::{FromRelay, v1};

@@ -9,12 +9,14 @@
 //! | [`checks`] | what is refused at the start |
 //! | [`registry`], [`ledger`], [`bus`], [`intake`] | the contracts |
 //! | `presence` | who is where |
-//! | `envelope`, `questions`, `subscriber` | what nodes say to each other, what they still wait for, how they hear it |
+//! | `exchange` | what this node says to others, and what it does when it hears them |
+//! | `envelope`, `questions`, `subscriber` | how that is signed, what is still unanswered, how it is heard |
 
 pub mod bus;
 pub mod checks;
 pub mod config;
 mod envelope;
+mod exchange;
 pub mod intake;
 pub mod keys;
 pub mod ledger;

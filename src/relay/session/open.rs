@@ -84,6 +84,8 @@ impl<S: Socket> Session<'_, S> {
             heartbeat_interval_ms: u32::try_from(services.heartbeat.as_millis()).unwrap_or(u32::MAX),
             max_frame_bytes: u32::try_from(MAX_FRAME_BYTES).unwrap_or(u32::MAX),
             approved: record.status == AgentStatus::Approved,
+            node_id: services.bus.node().0.to_string(),
+            nodes: services.bus.nodes(),
         }));
         audit!("session_opened", %tenant, agent = %id, session = %self.presence.session);
         services.bus.tell(Notice::Arrived(tenant.clone(), id)).await.map_err(away)?;
@@ -101,8 +103,9 @@ impl<S: Socket> Session<'_, S> {
         Ok(())
     }
 
-    /// Messages for this session may have been lost: what it should have heard stands in the registry and the ledger.
-    pub(super) async fn reconcile(&mut self) -> Result<(), Ended> {
+    /// Messages for this session may have been lost, or another session of the agent has left commands: all of it stands
+    /// in the registry and the ledger.
+    pub(super) async fn reconcile(&mut self, whose: Whose) -> Result<(), Ended> {
         let (tenant, agent, services) = (&self.presence.tenant, self.presence.agent, self.services);
         let looked = async {
             let record = services.registry.agent(tenant, agent).await?;
@@ -111,8 +114,7 @@ impl<S: Socket> Session<'_, S> {
             }
             if !self.left {
                 // Whoever sent them may believe that nothing was written: from here on nobody can say so.
-                let own = services.ledger.take_over(tenant, agent, self.presence.session, Whose::Own).await?;
-                self.backlog.extend(own);
+                self.backlog.extend(services.ledger.take_over(tenant, agent, self.presence.session, whose).await?);
             }
             Ok::<_, StoreError>(Ok(()))
         };
