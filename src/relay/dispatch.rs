@@ -19,6 +19,10 @@ use crate::telemetry::metrics::Metrics;
 /// How often a caller that waits looks into the ledger, in case that word of the end was lost on the way.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
+/// An agent whose session can't be reached, though it is said to be there, is looked for at most so long: a node that died
+/// is believed to be alive until its lease is over, and one that is alive may have lost its subscription for a moment.
+const RESETTLING: Duration = Duration::from_secs(10);
+
 /// How often it is asked whether an agent that is on its way back has arrived at another node.
 const LOOK_FOR_ARRIVAL: Duration = Duration::from_millis(500);
 
@@ -98,7 +102,7 @@ impl Dispatcher {
         let (accepted, answer) = oneshot::channel();
         // A task of its own: a caller that hangs up must not leave a command stored that nobody delivers, and a node
         // that stops waits for its end whether somebody else does or not.
-        tokio::spawn(self.clone().carry(command.clone(), place, in_flight, accepted));
+        tokio::spawn(self.clone().carry(command.clone(), place, until, in_flight, accepted));
         match answer.await.map_err(|_| StoreError("the node failed".to_owned()))?? {
             Accepted::Conflict => self.conflict(),
             Accepted::Known(entry) => self.repeated(entry, &command, until).await,
@@ -111,12 +115,13 @@ impl Dispatcher {
         self,
         command: NewCommand,
         place: Option<Place>,
+        patience: Instant,
         _in_flight: InFlight,
         accepted: oneshot::Sender<Result<Accepted, StoreError>>,
     ) {
         let mut ending = self.sessions.ending(&command.key);
         let until = Instant::now() + self.clock.now().until(command.exp);
-        let result = self.accept(command, place).await;
+        let result = self.accept(command, place, patience).await;
         let new = match &result {
             Ok(Accepted::New(entry)) => Some(entry.clone()),
             _ => None,
@@ -137,7 +142,12 @@ impl Dispatcher {
     }
 
     /// Stores the command with what is to happen to it, and has that happen.
-    async fn accept(&self, command: NewCommand, place: Option<Place>) -> Result<Accepted, StoreError> {
+    async fn accept(
+        &self,
+        command: NewCommand,
+        place: Option<Place>,
+        patience: Instant,
+    ) -> Result<Accepted, StoreError> {
         let now_ms = self.clock.now_ms();
         let Some(place) = place else {
             let reason = Undelivered::NoAgent;
@@ -151,7 +161,7 @@ impl Dispatcher {
         Ok(match self.intake.take_in(command, place, now_ms).await? {
             TakenIn::New { entry, delivery } => {
                 self.metrics.submitted("new");
-                self.see_delivered(place, entry.clone(), delivery).await?;
+                self.see_delivered(place, entry.clone(), delivery, patience).await?;
                 Accepted::New(entry)
             }
             TakenIn::Known(entry) => Accepted::Known(entry),
@@ -230,34 +240,53 @@ impl Dispatcher {
         mut place: Place,
         mut entry: Entry,
         mut delivery: Delivery,
+        patience: Instant,
     ) -> Result<(), StoreError> {
         let (key, agent) = (entry.key.clone(), entry.agent);
-        let mut tried = Vec::new();
+        let patience = patience.min(Instant::now() + RESETTLING);
+        let (mut tried, mut busy) = (Vec::new(), false);
         loop {
-            let (written, reason) = match delivery {
+            let arrival = self.sessions.arrival();
+            let undelivered = match delivery {
                 Delivery::Queued => return Ok(()),
-                Delivery::Busy => (Written::No, Some(Undelivered::AgentBusy)),
-                Delivery::Gone => (Written::No, Some(Undelivered::NoAgent)),
-                Delivery::NoAnswer => (Written::Maybe, None),
+                Delivery::Busy => Some(Undelivered::AgentBusy),
+                Delivery::Gone => Some(Undelivered::NoAgent),
+                Delivery::NoAnswer => None,
             };
+            let written = if undelivered.is_some() { Written::No } else { Written::Maybe };
+            busy |= delivery == Delivery::Busy;
             tried.push(place.session);
             // What was known of its sessions may be old.
             let places = self.bus.places(&key.tenant, agent).await?;
-            if let Some(next) = places.into_iter().find(|other| !tried.contains(&other.session))
-                && let Some(handed) = self.ledger.hand_over(entry.clone(), next.session, written).await?
+            if let Some(next) = places.iter().find(|other| !tried.contains(&other.session)).copied() {
+                if let Some(handed) = self.ledger.hand_over(entry.clone(), next.session, written).await? {
+                    (place, entry) = (next, handed);
+                    delivery = self.bus.deliver(place, entry.clone()).await?;
+                    continue;
+                }
+            } else if delivery == Delivery::Gone
+                && !busy
+                && Instant::now() < patience
+                && self.settles(&key.tenant, agent, &places).await?
             {
-                (place, entry) = (next, handed);
+                let _ = timeout_at(patience.min(Instant::now() + LOOK_FOR_ARRIVAL), arrival).await;
+                tried.clear();
                 delivery = self.bus.deliver(place, entry.clone()).await?;
                 continue;
             }
             // If no session ever had it, this node may speak for it.
-            let Some(reason) = reason else { return Ok(()) };
+            let Some(reason) = undelivered else { return Ok(()) };
             if let Some(ended) = self.ledger.take_back(&key, place.session, reason, self.clock.now_ms()).await? {
                 self.metrics.ended(reason.as_str());
                 self.bus.tell(Notice::Ended(Box::new(ended))).await?;
             }
             return Ok(());
         }
+    }
+
+    /// Whether an agent that can't be reached is likely to be in a moment: it is said to be there, or on its way back.
+    async fn settles(&self, tenant: &TenantId, agent: AgentId, places: &[Place]) -> Result<bool, StoreError> {
+        Ok(!places.is_empty() || self.bus.may_return(tenant, agent).await?.is_some())
     }
 
     /// The command as it is stored, or with the end that it gets before `until`.
