@@ -2,8 +2,10 @@
 
 mod cost;
 mod failures;
+mod keys;
 mod rights;
 mod routes;
+mod stale;
 mod two_sessions;
 
 use writeback_relay::protocol::command::Command;

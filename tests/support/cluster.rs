@@ -32,6 +32,8 @@ impl Front {
                 let target = *target.lock().unwrap();
                 tokio::spawn(async move {
                     let Ok(mut node) = TcpStream::connect(target).await else { return };
+                    client.set_nodelay(true).unwrap();
+                    node.set_nodelay(true).unwrap();
                     let _ = copy_bidirectional(&mut client, &mut node).await;
                 });
             }
@@ -77,10 +79,23 @@ impl Cluster {
 
     /// One more node, with this cluster key.
     pub(crate) async fn add_with_key(&mut self, key: &str) {
+        let settings = self.settings(key);
+        self.nodes.push(Relay::node(self.front.address, self.data(), &settings).await);
+    }
+
+    /// What one more node, with this cluster key, logs before it refuses to start.
+    pub(crate) async fn refuses_with_key(&self, key: &str) -> String {
+        Relay::refusing_node(self.front.address, self.data(), &self.settings(key)).await
+    }
+
+    fn data(&self) -> std::path::PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn settings(&self, key: &str) -> String {
         let file = self.folder.path().join(format!("cluster-{}.key", self.nodes.len()));
         PrivateFile::new(&file).replace(key).unwrap();
-        let settings = format!("store = \"redis\"\n{}", self.redis.settings(&file));
-        self.nodes.push(Relay::node(self.front.address, self.folder.path().join("data"), &settings).await);
+        format!("store = \"redis\"\n{}", self.redis.settings(&file))
     }
 
     /// New connections go to this node.

@@ -68,6 +68,38 @@ struct Server {
     pid: Mutex<Pid>,
 }
 
+/// Writes down everything that a server is asked.
+pub(crate) struct Monitor<'a> {
+    redis: &'a Redis,
+    port: u16,
+    cli: Child,
+    file: PathBuf,
+}
+
+impl Monitor<'_> {
+    /// All requests since it was started, with the client that sent each.
+    pub(crate) async fn requests(self) -> Vec<String> {
+        const END: &str = "\"ECHO\" \"the end of the watch\"";
+        self.redis.cli(self.port, &["ECHO", "the end of the watch"]);
+        eventually("MONITOR shows the end", async || self.lines().iter().any(|line| line.contains(END))).await;
+        let mut lines = self.lines();
+        let end = lines.iter().position(|line| line.contains(END)).unwrap();
+        // The first line is MONITOR's own answer; then what redis-cli says before the last request.
+        lines.drain(..end).skip(1).filter(|line| !line.contains("\"COMMAND\"")).collect()
+    }
+
+    fn lines(&self) -> Vec<String> {
+        fs::read_to_string(&self.file).unwrap().lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Monitor<'_> {
+    fn drop(&mut self) {
+        let _ = self.cli.kill();
+        let _ = self.cli.wait();
+    }
+}
+
 /// Servers that belong together.
 pub(crate) struct Redis {
     keeper: Mutex<Keeper>,
@@ -212,6 +244,17 @@ impl Redis {
 
     fn signal(&self, port: u16, signal: Signal) {
         kill_process(*self.server(port).pid.lock().unwrap(), signal).unwrap();
+    }
+
+    /// Watches a server.
+    pub(crate) async fn monitor(&self, port: u16) -> Monitor<'_> {
+        let file = self.folder.join("monitor");
+        let mut cli = Command::new("redis-cli");
+        cli.args(["-h", &self.address.to_string(), "-p", &port.to_string()]).args(&self.cli).arg("MONITOR");
+        let cli = cli.stdout(fs::File::create(&file).unwrap()).spawn().unwrap();
+        let monitor = Monitor { redis: self, port, cli, file };
+        eventually("MONITOR answers", async || !monitor.lines().is_empty()).await;
+        monitor
     }
 
     /// What `redis-cli` prints; nothing, if the server can't be reached.
