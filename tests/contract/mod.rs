@@ -2,6 +2,7 @@
 
 mod bus;
 mod ledger;
+mod nodes;
 mod redis_ledger;
 mod redis_link;
 mod redis_registry;
