@@ -1,14 +1,13 @@
 //! Redis servers that a relay must not start on.
 
 use std::fmt::Display;
-use std::io::Write;
-use std::sync::{Arc, Mutex};
 
 use writeback_relay::relay::redis::checks::{CheckError, checked};
 use writeback_relay::relay::redis::config::Config;
 use writeback_relay::relay::redis::keys::ACL;
 
 use crate::support::deadline;
+use crate::support::logged::Logged;
 use crate::support::redis::Redis;
 
 const PASSWORD: &str = "the-relays-password";
@@ -99,20 +98,6 @@ async fn a_server_that_may_evict_keys_is_refused() {
     assert!(matches!(&refused, CheckError::Eviction { server, .. } if server.ends_with(":7003")), "{refused}");
 }
 
-/// All that is logged on this thread.
-#[derive(Clone, Default)]
-struct Logged(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Logged {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn a_server_that_keeps_nothing_over_a_restart_is_warned_about_and_no_other() {
     let redis = Redis::single().await;
@@ -120,12 +105,9 @@ async fn a_server_that_keeps_nothing_over_a_restart_is_warned_about_and_no_other
         [("appendonly", "no", true), ("appendonly", "yes", false), ("appendonly", "no", true), ("save", "60 1", false)]
     {
         redis.cli(6379, &["CONFIG", "SET", setting, value]);
-        let logged = Logged::default();
-        let writer = logged.clone();
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-        let _here = tracing::subscriber::set_default(subscriber);
+        let (logged, _here) = Logged::here();
         checked(redis.config()).await.unwrap();
-        let said = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
+        let said = logged.text();
         assert_eq!(said.contains("keeps nothing over a restart"), warned, "{setting} {value}: {said}");
         assert!(!warned || said.contains(&redis.config().urls[0]), "{said}");
     }

@@ -2,15 +2,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Cmd;
-use writeback_relay::clock::System;
+use writeback_relay::clock::{Clock, System};
 use writeback_relay::protocol::ids::InstanceId;
-use writeback_relay::relay::bus::{Claim, Delivery, Departure, Notice, Place, Presence};
+use writeback_relay::relay::bus::{Bus, Claim, Delivery, Departure, Notice, Place, Presence};
+use writeback_relay::relay::embedded::EmbeddedBus;
 use writeback_relay::relay::ids::SessionId;
 use writeback_relay::relay::ledger::{Entry, Intent};
 use writeback_relay::relay::redis::keys;
 
 use super::ledger::{T, command};
-use super::nodes::{Judgement, Node};
+use super::nodes::{Judgement, Node, new_node};
 use super::stores::{Ground, link, on_every_backend, on_every_redis};
 use super::{StandingClock, agent, tenant};
 use crate::support::{deadline, eventually};
@@ -292,4 +293,17 @@ async fn what_is_remembered_of_an_agent_is_repaired_by_asking(ground: Ground) {
     let there = Place { node: third.bus.node(), session: moved.session };
     assert_eq!(two.places().await, vec![there]);
     assert_eq!(nearest().await, Some(there));
+}
+
+#[tokio::test]
+async fn an_agent_that_has_not_come_back_in_half_a_minute_is_gone_for_good() {
+    let clock = StandingClock::new();
+    let bus = EmbeddedBus::new(new_node(), Arc::clone(&clock) as Arc<dyn Clock>);
+    let one = first();
+    bus.claim(&one).await.unwrap();
+    bus.release(&one, Departure::Lost).await.unwrap();
+    clock.advance_ms(29_999);
+    assert!(bus.may_return(&one.tenant, one.agent).await.unwrap().is_some());
+    clock.advance_ms(1);
+    assert_eq!(bus.may_return(&one.tenant, one.agent).await.unwrap(), None);
 }
