@@ -34,7 +34,8 @@ fn documented_rights() -> &'static str {
 }
 
 fn with_user(redis: &Redis, password: &str) -> Config {
-    Config { username: Some("relay".into()), password_file: Some(redis.password_file(password)), ..redis.config() }
+    let config = redis.config();
+    Config { username: Some("relay".into()), password_file: Some(redis.password_file(password)), ..config }
 }
 
 #[tokio::test]
@@ -69,7 +70,8 @@ async fn a_user_with_the_documented_rights_and_a_password_from_a_file_is_let_in_
     checked(with_user(&redis, PASSWORD)).await.unwrap();
     let wrong = refusal(with_user(&redis, "wrong")).await;
     says(&wrong, &["redis.username", "redis.password_file"]);
-    says(&refusal(redis.config()).await, &["redis.username", "redis.password_file"]);
+    let nobody = Config { username: None, password_file: None, ..redis.config() };
+    says(&refusal(nobody).await, &["redis.username", "redis.password_file"]);
 }
 
 #[tokio::test]
@@ -125,4 +127,23 @@ async fn a_server_whose_certificate_another_ca_has_signed_is_refused() {
     let config = Config { ca_file: Some("/nowhere/ca.pem".into()), ..redis.config() };
     let said = checked(config).await.unwrap_err().to_string();
     says(&said, &["redis.ca_file", "/nowhere/ca.pem"]);
+}
+
+/// Both refuse a wrong password and a wrong CA, and are good without either mistake.
+async fn locked_servers(redis: Redis) {
+    checked(redis.config()).await.unwrap();
+    says(&refusal(with_user(&redis, "wrong")).await, &["redis.username", "redis.password_file"]);
+    let (config, other) = (with_user(&redis, PASSWORD), Redis::single_with_tls().await);
+    let said = refusal(Config { ca_file: Some(other.ca_file()), ..config }).await;
+    says(&said, &["redis.ca_file"]);
+}
+
+#[tokio::test]
+async fn behind_sentinel_a_wrong_password_and_a_wrong_ca_are_named() {
+    locked_servers(Redis::locked_sentinel(PASSWORD, documented_rights()).await).await;
+}
+
+#[tokio::test]
+async fn of_a_cluster_a_wrong_password_and_a_wrong_ca_are_named() {
+    locked_servers(Redis::locked_cluster(PASSWORD, documented_rights()).await).await;
 }
