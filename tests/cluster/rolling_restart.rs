@@ -93,8 +93,4 @@ async fn a_rolling_restart_under_load_fails_no_command() {
     assert_eq!(executed, sent, "one command for each reset, and nothing besides");
     let agents = portal.portal.agents(&tenant()).await.unwrap();
     assert!(agents.iter().all(Agent::usable), "{agents:?}");
-    eventually("every agent has two sessions", || async {
-        cluster.sessions().await.iter().sum::<usize>() == 2 * AGENTS
-    })
-    .await;
 }
