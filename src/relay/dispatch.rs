@@ -27,6 +27,12 @@ pub enum DispatchError {
     /// Its id was used with another body.
     #[error("this jti was used with another body; a jti is never used again")]
     Conflict,
+    /// Nothing is known of it, and it may have been delivered.
+    #[error(
+        "the relay's store has lost what it was told before, perhaps this command among it: its agent may have executed \
+         it, and will say so if it has"
+    )]
+    Forgotten,
     /// The store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -130,7 +136,9 @@ impl Dispatcher {
             self.metrics.submitted("new");
             match place {
                 Some(place) => self.deliver(place, entry.clone()).await?,
-                None => self.metrics.ended(Undelivered::NoAgent.as_str()),
+                None if entry.end.is_some() => self.metrics.ended(Undelivered::NoAgent.as_str()),
+                // It may have been delivered before: its agent gets it when it is back.
+                None => {}
             }
         }
         Ok(accepted)
@@ -151,11 +159,15 @@ impl Dispatcher {
     /// What is known of a command that was submitted before, whatever has changed since; `None` if it was not.
     ///
     /// # Errors
-    /// If its id was used with another body, or the store does not answer.
+    /// If its id was used with another body, it may have been forgotten, or the store does not answer.
     pub async fn known(&self, command: &NewCommand) -> Result<Option<Entry>, DispatchError> {
         match self.ledger.get(&command.key).await? {
             Some(known) if !known.is_same(command) => self.conflict(),
-            known => Ok(known),
+            Some(known) => Ok(Some(known)),
+            None => {
+                let since = self.ledger.complete_since(&command.key.tenant, self.clock.now()).await?;
+                if command.may_be_forgotten(since) { Err(DispatchError::Forgotten) } else { Ok(None) }
+            }
         }
     }
 

@@ -79,7 +79,7 @@ impl Stage {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let registry = Arc::new(EmbeddedRegistry::open(&dir.path().join("r.redb")).await.unwrap());
-        let ledger = Arc::new(EmbeddedLedger::open(&dir.path().join("l.redb")).await.unwrap());
+        let ledger = Arc::new(EmbeddedLedger::open(&dir.path().join("l.redb"), System.now()).await.unwrap());
         let bus = Arc::new(EmbeddedBus::new(NodeId(ObjectId::new(&System, &System)), System::clock()));
         let sessions = Arc::new(Sessions::default());
         bus.attach(Arc::clone(&sessions) as Arc<dyn Inbox>);
@@ -135,6 +135,7 @@ impl Stage {
             jws: "a.b.c".into(),
             body_sha256: [1; 32],
             exp: System.now().plus(PATIENCE),
+            earliest: System.now(),
             traceparent: String::new(),
             origin: self.services.bus.node(),
         }

@@ -2,26 +2,34 @@
 --
 -- KEYS[1]  the command
 -- KEYS[2]  the agent's open commands
+-- KEYS[3]  the tenant's mark, for `complete_since`
 -- ARGV[1]  entry: the parts that never change, as JSON
 -- ARGV[2]  agent
--- ARGV[3]  jws; empty if nobody will deliver it
+-- ARGV[3]  jws
 -- ARGV[4]  owner: the session that will; empty if nobody will
 -- ARGV[5]  end, as JSON; empty if somebody will
 -- ARGV[6]  how long to keep the command, in ms
--- ARGV[7]  how long to keep the list of open commands, in ms
+-- ARGV[7]  how long to keep the list of open commands, and the mark, in ms
+-- ARGV[8]  now, in seconds
+-- ARGV[9]  when the command can have come before, at the earliest, in seconds
 --
--- Gives an empty list if it is new, else the command as it is stored.
+-- Gives the command as it was stored before. If it is new, an empty list, or, if it may have come before and been
+-- forgotten, only that: then nobody may say that it was not written.
 local known = redis.call('HGETALL', KEYS[1])
 if #known > 0 then
   return known
 end
-redis.call('HSET', KEYS[1], 'entry', ARGV[1], 'agent', ARGV[2], 'attempt', 1)
-if ARGV[5] == '' then
-  redis.call('HSET', KEYS[1], 'jws', ARGV[3], 'owner', ARGV[4])
+local forgotten = complete_since(KEYS[3], ARGV[8], ARGV[7]) > tonumber(ARGV[9])
+redis.call('HSET', KEYS[1], 'entry', ARGV[1], 'agent', ARGV[2], 'attempt', forgotten and 2 or 1)
+if ARGV[5] == '' or forgotten then
+  redis.call('HSET', KEYS[1], 'jws', ARGV[3])
+  if ARGV[4] ~= '' then
+    redis.call('HSET', KEYS[1], 'owner', ARGV[4])
+  end
   redis.call('SADD', KEYS[2], KEYS[1])
   redis.call('PEXPIRE', KEYS[2], ARGV[7])
 else
   redis.call('HSET', KEYS[1], 'end', ARGV[5])
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[6])
-return {}
+return forgotten and { 'forgotten', '1' } or {}
