@@ -103,6 +103,8 @@ pub enum Notice {
     Revoked(TenantId, AgentId),
     /// A newer process has taken over: close this session.
     Displaced(Place),
+    /// A command of this session is not written yet: word of it may have been lost.
+    Overdue(Place),
     /// The agent has a session.
     Arrived(TenantId, AgentId),
 }

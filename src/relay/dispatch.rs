@@ -18,6 +18,9 @@ use crate::telemetry::metrics::Metrics;
 /// How often a caller that waits looks into the ledger, in case that word of the end was lost on the way.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
+/// A command is written within this time, and noted so, if all is well.
+const OVERDUE: Duration = Duration::from_secs(1);
+
 /// How often it is asked whether an agent that is on its way back has arrived at another node.
 const LOOK_FOR_ARRIVAL: Duration = Duration::from_millis(500);
 
@@ -181,7 +184,25 @@ impl Dispatcher {
             return self.conflict();
         }
         self.metrics.submitted("known");
-        Ok(self.end_of(&known.key, until).await?.unwrap_or(known))
+        let soon = until.min(Instant::now() + OVERDUE);
+        let entry = self.end_of(&known.key, soon).await?.unwrap_or(known);
+        if entry.end.is_some() {
+            return Ok(entry);
+        }
+        if entry.delivering_ms.is_none() {
+            self.remind(&entry).await?;
+        }
+        Ok(self.end_of(&entry.key, until).await?.unwrap_or(entry))
+    }
+
+    /// Whoever submits again may have got no answer, because this node got none from its store: then nobody has told the
+    /// session.
+    async fn remind(&self, entry: &Entry) -> Result<(), StoreError> {
+        let places = self.bus.places(&entry.key.tenant, entry.agent).await?;
+        match places.into_iter().find(|place| Some(place.session) == entry.owner) {
+            Some(place) => self.bus.tell(Notice::Overdue(place)).await,
+            None => Ok(()),
+        }
     }
 
     /// Resolves when every command that was submitted here has an end, or its time is over.

@@ -204,6 +204,9 @@ impl Inbox for Sessions {
             Notice::Displaced(place) => {
                 self.order(place.session, Order::Close(CloseReason::Displaced));
             }
+            Notice::Overdue(place) => {
+                self.order(place.session, Order::Reconcile);
+            }
             Notice::Arrived(..) => self.arrived.notify_waiters(),
         }
     }

@@ -1,20 +1,21 @@
 //! The bus over Redis: presence by leases, a shard channel for each node, answers by correlation, a deadline on each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use redis::cmd;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::envelope::{Body, Envelopes};
+use super::hearing::{Hearing, SILENCE};
 use super::keys;
 use super::link::{Link, LinkError};
-use super::presence::PresenceTable;
+use super::presence::{Lease, PresenceTable};
 use super::subscriber::{Heard, listen};
 use crate::clock::{Clock, Random};
 use crate::protocol::ids::{AgentId, ObjectId, TenantId};
@@ -27,8 +28,6 @@ use crate::relay::ledger::Entry;
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
 /// How often the node says something to itself.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
-/// So many probes missing means that the subscription is dead.
-const SILENCE: Duration = Duration::from_secs(3);
 
 /// [`Bus`] for many nodes.
 pub struct RedisBus {
@@ -47,8 +46,11 @@ struct Shared {
     asked: Mutex<HashMap<ObjectId, (NodeId, oneshot::Sender<Delivery>)>>,
     /// This node's sessions, the newest last.
     local: Mutex<HashMap<(TenantId, AgentId), Vec<SessionId>>>,
-    /// When a probe last came back.
-    heard: watch::Sender<Option<Instant>>,
+    /// Sessions whose claim was not answered: it may still arrive.
+    doubtful: Mutex<HashSet<SessionId>>,
+    /// Sessions that are gone and may be known all the same.
+    unreleased: Mutex<Vec<(Presence, Departure)>>,
+    hearing: Mutex<Hearing>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 }
@@ -77,7 +79,9 @@ impl RedisBus {
             inbox: OnceLock::new(),
             asked: Mutex::default(),
             local: Mutex::default(),
-            heard: watch::Sender::new(None),
+            doubtful: Mutex::default(),
+            unreleased: Mutex::default(),
+            hearing: Mutex::default(),
             clock,
             random,
         });
@@ -90,10 +94,11 @@ impl RedisBus {
         Ok(Self { shared, _background: stop.drop_guard() })
     }
 
-    /// Whether this node's own messages reach it.
+    /// Whether this node's own messages reach it, as far as Redis takes them: one that is away for all nodes is no
+    /// reason to take all of them out of service.
     #[must_use]
     pub fn hears_itself(&self) -> bool {
-        self.shared.heard.borrow().is_some_and(|at| at.elapsed() < SILENCE)
+        self.shared.hearing.lock().works(Instant::now())
     }
 
     /// Gives the node's lease back, when its sessions are closed.
@@ -111,16 +116,28 @@ impl Shared {
         let (mut renew, mut probe) = (interval(keys::NODE_RENEWAL), interval(PROBE_EVERY));
         renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
         probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut first = true;
         loop {
             tokio::select! {
                 _ = renew.tick() => {
-                    if let Err(error) = self.presence.renew(&name).await {
-                        tracing::warn!(%error, "the node's lease could not be renewed");
+                    match self.presence.renew(&name).await {
+                        Ok(Lease::Kept) => {}
+                        Ok(Lease::New) if first => {}
+                        // It has run out, or Redis has lost it, and perhaps more: who was here may be forgotten.
+                        Ok(Lease::New) => self.reconcile(),
+                        Err(error) => {
+                            tracing::warn!(%error, "the node's lease could not be renewed");
+                            continue;
+                        }
                     }
+                    first = false;
+                    self.release_again().await;
                 }
                 _ = probe.tick() => {
                     let probe = Body::Probe(ObjectId::new(&*self.clock, &*self.random));
-                    if let Err(error) = self.publish(self.node, probe).await {
+                    let taken = self.publish(self.node, probe).await;
+                    self.hearing.lock().said(taken.is_ok(), Instant::now());
+                    if let Err(error) = taken {
                         tracing::debug!(%error, "a probe could not be sent");
                     }
                 }
@@ -132,13 +149,27 @@ impl Shared {
         let mut opened = false;
         while let Some(heard) = messages.recv().await {
             match heard {
-                Heard::Opened if opened => {
-                    if let Some(inbox) = self.inbox.get() {
-                        inbox.reconcile();
-                    }
-                }
+                Heard::Opened if opened => self.reconcile(),
                 Heard::Opened => opened = true,
                 Heard::Message(message) => self.take(&message),
+            }
+        }
+    }
+
+    /// Messages may have been lost, or what is stored of this node's sessions.
+    fn reconcile(&self) {
+        tracing::info!("messages may have been lost: every session looks into the store");
+        if let Some(inbox) = self.inbox.get() {
+            inbox.reconcile();
+        }
+    }
+
+    /// Releases what could not be released when its session ended.
+    async fn release_again(&self) {
+        let unreleased = std::mem::take(&mut *self.unreleased.lock());
+        for (presence, departure) in unreleased {
+            if self.presence.release(&presence, departure).await.is_err() {
+                self.unreleased.lock().push((presence, departure));
             }
         }
     }
@@ -152,7 +183,7 @@ impl Shared {
             }
         };
         match message.body {
-            Body::Probe(_) if message.from == self.node => drop(self.heard.send_replace(Some(Instant::now()))),
+            Body::Probe(_) if message.from == self.node => self.hearing.lock().heard(),
             Body::Probe(_) => {}
             Body::Notice(notice) => {
                 if let Some(inbox) = self.inbox.get() {
@@ -227,12 +258,16 @@ impl Bus for RedisBus {
     }
 
     async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError> {
+        self.shared.doubtful.lock().insert(presence.session);
         let claim = self.shared.presence.claim(presence).await?;
+        self.shared.doubtful.lock().remove(&presence.session);
         if let Claim::Held { displaced } = &claim {
             let mut local = self.shared.local.lock();
             let sessions = local.entry((presence.tenant.clone(), presence.agent)).or_default();
             sessions.retain(|session| displaced.iter().all(|place| place.session != *session));
-            sessions.push(presence.session);
+            if !sessions.contains(&presence.session) {
+                sessions.push(presence.session);
+            }
         }
         Ok(claim)
     }
@@ -248,7 +283,12 @@ impl Bus for RedisBus {
                 }
             }
         }
-        self.shared.presence.release(presence, departure).await
+        let doubtful = self.shared.doubtful.lock().remove(&presence.session);
+        let released = self.shared.presence.release(presence, departure).await;
+        if doubtful || released.is_err() {
+            self.shared.unreleased.lock().push((presence.clone(), departure));
+        }
+        released
     }
 
     async fn places(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Place>, StoreError> {
@@ -279,7 +319,7 @@ impl Bus for RedisBus {
         let to = match &notice {
             // Elsewhere, whoever waits looks into the ledger now and then.
             Notice::Ended(entry) => entry.origin.into_iter().filter(|node| *node != self.shared.node).collect(),
-            Notice::Displaced(place) => vec![place.node],
+            Notice::Displaced(place) | Notice::Overdue(place) => vec![place.node],
             Notice::Revoked(..) => self.shared.presence.others().await?,
             // Whoever waits at another node looks twice a second.
             Notice::Arrived(..) => Vec::new(),

@@ -145,6 +145,7 @@ async fn rights(link: &Link, server: &str) -> Result<(), CheckError> {
         &["SMEMBERS", &set],
         &["SREM", &set, "a"],
         &["SET", &mark, "1", "NX", "EX", "60"],
+        &["SET", &mark, "1", "PX", "60000", "GET"],
         &["GET", &mark],
         &["PEXPIRE", &mark, "60000"],
         &["EXISTS", &mark],

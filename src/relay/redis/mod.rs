@@ -9,12 +9,13 @@
 //! | [`checks`] | what is refused at the start |
 //! | [`registry`], [`ledger`], [`bus`] | the contracts |
 //! | `presence` | who is where |
-//! | `envelope`, `subscriber` | what nodes say to each other, and how they hear it |
+//! | `envelope`, `subscriber`, `hearing` | what nodes say to each other, how they hear it, and whether they do |
 
 pub mod bus;
 pub mod checks;
 pub mod config;
 mod envelope;
+mod hearing;
 pub mod keys;
 pub mod ledger;
 pub mod link;

@@ -22,6 +22,15 @@ struct Seen {
     instance: InstanceId,
 }
 
+/// What a renewal has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lease {
+    /// The lease was there.
+    Kept,
+    /// It was not.
+    New,
+}
+
 /// The presence of agents, in Redis.
 #[derive(Clone)]
 pub(super) struct PresenceTable {
@@ -37,9 +46,10 @@ impl PresenceTable {
     }
 
     /// Renews this node's lease, and looks who else is alive.
-    pub(super) async fn renew(&self, name: &str) -> Result<(), StoreError> {
-        let lease = Cmd::pset_ex(keys::node(self.node), name, millis(keys::NODE_LEASE));
-        self.link.command::<()>(&lease).await?;
+    pub(super) async fn renew(&self, name: &str) -> Result<Lease, StoreError> {
+        let mut lease = Cmd::set(keys::node(self.node), name);
+        lease.arg("PX").arg(millis(keys::NODE_LEASE)).arg("GET");
+        let before: Option<String> = self.link.command(&lease).await?;
         self.link.command::<()>(&Cmd::hset(keys::NODES, self.node.0.to_string(), name)).await?;
         let known: HashMap<String, String> = self.link.command(&Cmd::hgetall(keys::NODES)).await?;
         let mut alive = HashSet::from([self.node]);
@@ -52,7 +62,7 @@ impl PresenceTable {
             }
         }
         *self.alive.lock() = alive;
-        Ok(())
+        Ok(if before.is_some() { Lease::Kept } else { Lease::New })
     }
 
     /// Gives the lease back: the others need not wait for it to run out.
@@ -108,7 +118,9 @@ impl PresenceTable {
 
     pub(super) async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError> {
         let sessions = self.sessions(&presence.tenant, presence.agent).await?.into_iter();
-        let present = sessions.map(|(session, seen)| (Place { node: seen.node, session }, seen.instance));
+        // A session that was known before makes itself known again.
+        let others = sessions.filter(|(session, _)| *session != presence.session);
+        let present = others.map(|(session, seen)| (Place { node: seen.node, session }, seen.instance));
         let displaced = match Claim::judge(presence.instance, present) {
             Claim::Newer => return Ok(Claim::Newer),
             Claim::Held { displaced } => displaced,

@@ -137,6 +137,8 @@ struct Session<'a, S> {
     /// Outcomes on their way to the ledger.
     storing: FuturesUnordered<Stored>,
     closes_at: Option<Instant>,
+    /// When it looks again what it may have missed, because it could not.
+    reconcile_at: Option<Instant>,
     /// When the agent's last preflight was noted.
     preflight_at: Option<Instant>,
 }
@@ -165,6 +167,7 @@ pub async fn run<S: Socket>(services: &Arc<Services>, tenant: TenantId, agent: A
         delivered: HashMap::new(),
         storing: FuturesUnordered::new(),
         closes_at: None,
+        reconcile_at: None,
         preflight_at: None,
     };
     let lived = AssertUnwindSafe(async {
@@ -211,6 +214,9 @@ impl<S: Socket> Session<'_, S> {
                 _ = tick.tick() => {
                     self.wire.send(FromRelay::Heartbeat(v1::Heartbeat {}));
                     if self.wire.is_stuck() { Err(Ended::Lost) } else { Ok(()) }
+                }
+                () = sleep_until(self.reconcile_at.unwrap_or(silent_at)), if self.reconcile_at.is_some() => {
+                    Box::pin(self.reconcile()).await
                 }
                 () = sleep_until(closes_at.min(silent_at)) => Err(Ended::Closed(match self.closes_at {
                     Some(at) if at <= silent_at => CloseReason::Drain,
