@@ -224,6 +224,20 @@ impl RawSession {
         }
     }
 
+    /// Says that it is alive, and waits until the relay does, which has to be the next frame.
+    pub(crate) async fn heartbeat(&mut self) {
+        self.send(FromAgent::Heartbeat(v1::Heartbeat {})).await;
+        loop {
+            match timeout(PATIENCE, self.0.next()).await.expect("a heartbeat in time").expect("a frame").unwrap() {
+                Message::Binary(bytes) if matches!(FromRelay::decode(&bytes).unwrap(), FromRelay::Heartbeat(_)) => {
+                    return;
+                }
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("a heartbeat was expected: {other:?}"),
+            }
+        }
+    }
+
     /// The next frame, which has to be a command.
     pub(crate) async fn delivery(&mut self) -> v1::Deliver {
         match self.next().await {

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -162,24 +162,41 @@ impl Redis {
 
     /// Three masters that share the slots; without one of them the others go on.
     pub(crate) async fn cluster() -> Self {
+        Self::cluster_of(&[7001, 7002, 7003], 0).await
+    }
+
+    /// Three masters, each with a replica that takes its place.
+    pub(crate) async fn cluster_with_replicas() -> Self {
+        let redis = Self::cluster_of(&[7001, 7002, 7003, 7004, 7005, 7006], 1).await;
+        for master in [7001, 7002, 7003] {
+            eventually("each master has its replica", async || {
+                let said = redis.cli(master, &["INFO", "replication"]);
+                said.contains("connected_slaves:1") && said.contains("state=online")
+            })
+            .await;
+        }
+        redis
+    }
+
+    async fn cluster_of(ports: &[u16], replicas: usize) -> Self {
         let mut redis = Self::new(Topology::Cluster);
-        let ports = [7001, 7002, 7003];
         for port in ports {
             let settings = format!(
-                "save \"\"\ncluster-enabled yes\ncluster-config-file nodes-{port}.conf\ncluster-node-timeout 1000\n\
-                 cluster-require-full-coverage no"
+                "save \"\"\nrepl-diskless-sync-delay 0\ncluster-enabled yes\ncluster-config-file nodes-{port}.conf\n\
+                 cluster-node-timeout 1000\ncluster-require-full-coverage no"
             );
-            redis.add(&format!("node-{port}"), port, &settings).await;
+            redis.add(&format!("node-{port}"), *port, &settings).await;
         }
         // By itself it would wait for ever.
         let mut create = Command::new("timeout");
         create.args(["30", "redis-cli", "--cluster", "create"]);
-        create.args(ports.map(|port| format!("{}:{port}", redis.address)));
-        let created = create.args(["--cluster-replicas", "0", "--cluster-yes"]).output().unwrap();
+        create.args(ports.iter().map(|port| format!("{}:{port}", redis.address)));
+        let replicas = replicas.to_string();
+        let created = create.args(["--cluster-replicas", &replicas, "--cluster-yes"]).output().unwrap();
         assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stdout));
         eventually("every node sees the whole cluster", async || {
-            ports.into_iter().all(|port| {
-                let said = redis.cli(port, &["CLUSTER", "INFO"]);
+            ports.iter().all(|port| {
+                let said = redis.cli(*port, &["CLUSTER", "INFO"]);
                 said.contains("cluster_state:ok") && said.contains("cluster_slots_ok:16384")
             })
         })
@@ -256,6 +273,22 @@ impl Redis {
         }
     }
 
+    /// The Cluster's master of the slot of `key`, as `asked` sees it; itself, if it is none.
+    pub(crate) fn master_of(&self, asked: u16, key: &str) -> u16 {
+        let moved = self.cli(asked, &["EXISTS", key]);
+        moved.trim().strip_prefix("MOVED").and_then(|to| to.rsplit(':').next()?.parse().ok()).unwrap_or(asked)
+    }
+
+    /// Where one server listens.
+    pub(crate) fn addr(&self, port: u16) -> SocketAddr {
+        (self.address, port).into()
+    }
+
+    /// The key that nodes share.
+    pub(crate) fn cluster_key_file(&self) -> PathBuf {
+        self.folder.join(KEY)
+    }
+
     /// What a relay that uses these servers is configured with.
     pub(crate) fn config(&self) -> Config {
         let scheme = if self.tls { "rediss" } else { "redis" };
@@ -278,7 +311,12 @@ impl Redis {
 
     /// The same, as it stands in a relay's configuration, with this cluster key.
     pub(crate) fn settings(&self, cluster_key: &Path) -> String {
-        let config = self.config();
+        self.settings_through(self.config().urls, cluster_key)
+    }
+
+    /// The same, for a node that reaches them at `urls`.
+    pub(crate) fn settings_through(&self, urls: Vec<String>, cluster_key: &Path) -> String {
+        let config = Config { urls, ..self.config() };
         let topology = format!("{:?}", config.topology).to_lowercase();
         let master = config.master_name.map(|name| format!("master_name = \"{name}\"\n")).unwrap_or_default();
         let key = cluster_key.display();

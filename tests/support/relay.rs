@@ -131,6 +131,17 @@ impl Relay {
         kill_process(Pid::from_child(&self.process), Signal::STOP).unwrap();
     }
 
+    /// Ends [`Self::freeze`].
+    pub(crate) fn thaw(&self) {
+        kill_process(Pid::from_child(&self.process), Signal::CONT).unwrap();
+    }
+
+    /// What a probe of the operator's listener is answered with: `livez` or `readyz`.
+    pub(crate) async fn probe(&self, name: &str) -> u16 {
+        let url = format!("{}/{name}", self.ops_url());
+        https_client(None).unwrap().get(url).timeout(super::PATIENCE).send().await.unwrap().status().as_u16()
+    }
+
     /// SIGTERM; returns the exit status when it has ended.
     pub(crate) async fn terminate(&mut self) -> std::process::ExitStatus {
         self.signal_to_stop();
