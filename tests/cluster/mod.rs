@@ -3,6 +3,7 @@
 mod failures;
 mod redis_away;
 mod routes;
+mod subscription;
 
 use tokio::task::JoinHandle;
 use writeback_relay::protocol::command::Command;
