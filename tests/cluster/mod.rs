@@ -1,5 +1,6 @@
 //! Any node reaches any agent: several relay processes on a real Redis.
 
+mod empty;
 mod failures;
 mod redis_away;
 mod routes;

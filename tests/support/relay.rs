@@ -120,6 +120,14 @@ impl Relay {
         AdminClient::new(&self.ops_url(), &self.data_dir().join("admin.token")).unwrap()
     }
 
+    /// Runs `writeback-relay` as the operator; whether it went well.
+    pub(crate) fn operator(&self, arguments: &[&str]) -> bool {
+        let mut command = Command::new(RELAY);
+        command.args(arguments).arg("--ops-url").arg(self.ops_url());
+        command.arg("--admin-token-file").arg(self.data_dir().join("admin.token"));
+        command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+    }
+
     /// SIGKILL: nothing is finished.
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use redis::cmd;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +51,8 @@ struct Shared {
     /// Sessions that are gone and may be known all the same.
     unreleased: Mutex<Vec<(Presence, Departure)>>,
     hearing: Mutex<Hearing>,
+    /// The subscription was lost, and is there again.
+    reopened: Notify,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 }
@@ -82,6 +84,7 @@ impl RedisBus {
             doubtful: Mutex::default(),
             unreleased: Mutex::default(),
             hearing: Mutex::default(),
+            reopened: Notify::new(),
             clock,
             random,
         });
@@ -127,11 +130,17 @@ impl Shared {
                         Ok(Lease::New) => self.reconcile(),
                         Err(error) => {
                             tracing::warn!(%error, "the node's lease could not be renewed");
+                            renew.reset_after(keys::NODE_RETRY);
                             continue;
                         }
                     }
                     first = false;
                     self.release_again().await;
+                }
+                () = self.reopened.notified() => {
+                    // Before its sessions: they are worth nothing without it.
+                    renew.reset_immediately();
+                    self.reconcile();
                 }
                 _ = probe.tick() => {
                     let probe = Body::Probe(ObjectId::new(&*self.clock, &*self.random));
@@ -149,7 +158,7 @@ impl Shared {
         let mut opened = false;
         while let Some(heard) = messages.recv().await {
             match heard {
-                Heard::Opened if opened => self.reconcile(),
+                Heard::Opened if opened => self.reopened.notify_one(),
                 Heard::Opened => opened = true,
                 Heard::Message(message) => self.take(&message),
             }

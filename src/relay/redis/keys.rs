@@ -31,6 +31,9 @@ pub const NODE_LEASE: Duration = Duration::from_secs(10);
 /// Three attempts fit into a lease.
 pub const NODE_RENEWAL: Duration = Duration::from_secs(3);
 
+/// After a renewal that failed.
+pub const NODE_RETRY: Duration = Duration::from_secs(1);
+
 /// Sessions of nodes that died are cleaned up when the agent comes back; if it never does, by this.
 pub const SESSIONS_KEPT: Duration = Duration::from_secs(24 * 3600);
 
