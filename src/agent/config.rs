@@ -10,6 +10,9 @@ use super::directory::config as directory;
 /// How many accounts are written at the same time, if nobody says otherwise: a domain controller serves that easily.
 pub const DEFAULT_PARALLEL: usize = 8;
 
+/// How many sessions are held, if nobody says otherwise: a node may go at any time, and the other session stays.
+pub const DEFAULT_SESSIONS: usize = 2;
+
 /// The configuration.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,11 +29,19 @@ pub struct Config {
 }
 
 /// How the relay is reached.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Relay {
     /// A PEM file with a private CA that is trusted beside the system's; relative to `agent.toml`.
     pub ca_file: Option<PathBuf>,
+    /// How many sessions are held, each on a node of its own if the relay has as many: 1 or 2.
+    pub sessions: usize,
+}
+
+impl Default for Relay {
+    fn default() -> Self {
+        Self { ca_file: None, sessions: DEFAULT_SESSIONS }
+    }
 }
 
 /// How commands are executed.
@@ -92,6 +103,9 @@ impl Config {
             let field = line.split('=').next().unwrap_or_default().trim();
             format!("line {}, {field}: {}", before.matches('\n').count() + 1, error.message())
         })?;
+        if !(1..=2).contains(&config.relay.sessions) {
+            return Err("[relay] sessions: 1 or 2 is expected".to_owned());
+        }
         if !(1..=64).contains(&config.execution.parallel) {
             return Err("[execution] parallel: a number from 1 to 64 is expected".to_owned());
         }
@@ -137,6 +151,7 @@ mod tests {
     fn an_error_names_the_file_and_the_field_and_repeats_no_secret() {
         for (text, field) in [
             ("[relay]\nca = \"x\"", "ca"),
+            ("[relay]\nsessions = 3", "sessions"),
             ("[execution]\nparallel = \"many\"", "parallel"),
             ("[execution]\nparallel = 0", "parallel"),
             ("[directory]\nkind = \"demo\"\naccounts = []", "initial_password"),

@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::config::DEFAULT_PARALLEL;
+use super::config::{DEFAULT_PARALLEL, DEFAULT_SESSIONS};
 
 /// How an agent works. The defaults are right for a service; tests shorten the times.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// A PEM file with a private CA, trusted beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// How many sessions are held, on as many nodes of the relay: either may break without a command noticing.
+    pub sessions: usize,
     /// How many accounts are written at the same time.
     pub parallel: usize,
     /// Between the two questions to a domain controller after a crash: a write that was under way has arrived by then.
@@ -18,6 +20,8 @@ pub struct Options {
     pub backoff_base: Duration,
     /// The longest such pause.
     pub backoff_max: Duration,
+    /// The longest pause before looking for another node again, after the way led to one where there is a session.
+    pub elsewhere_max: Duration,
     /// A session that has lived this long was healthy: the next pause is the first again.
     pub healthy_after: Duration,
     /// The shortest pause when the relay does not know the agent: only people can mend that.
@@ -32,10 +36,12 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             ca_file: None,
+            sessions: DEFAULT_SESSIONS,
             parallel: DEFAULT_PARALLEL,
             recovery_interval: Duration::from_secs(5),
             backoff_base: Duration::from_secs(1),
             backoff_max: Duration::from_secs(60),
+            elsewhere_max: Duration::from_secs(300),
             healthy_after: Duration::from_secs(30),
             unknown_agent_pause: Duration::from_secs(60),
             preflight_interval: Duration::from_secs(15 * 60),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +14,7 @@ use super::execution::Executor;
 use super::home::{Home, Identity};
 use super::instance::next_instance;
 use super::journal::{Journal, JournalError};
-use super::link::{Dialer, Link};
+use super::link::{Dialer, Link, Shared};
 use super::options::Options;
 use super::preflight::Preflight;
 use crate::clock::{Clock, Random};
@@ -80,8 +80,16 @@ impl Agent {
             clock.clone(),
             random.clone(),
         );
-        let instance = next_instance(home, &*clock, &*random)?;
-        let link = Link { dialer, executor, preflight, events, options, instance, random };
+        let shared = Shared {
+            executor,
+            preflight,
+            preflight_interval: options.preflight_interval,
+            instance: next_instance(home, &*clock, &*random)?,
+            capacity: u32::try_from(options.parallel).unwrap_or(u32::MAX),
+            lead: Arc::default(),
+            nodes: watch::Sender::new(1),
+        };
+        let link = Link { dialer, shared, events, options, random };
         Ok(Self { identity, link, failed, clock })
     }
 
@@ -97,7 +105,7 @@ impl Agent {
     /// If the relay says that this agent must not come back, or the journal fails. Whatever was going on, the journal
     /// knows where the next process has to go on.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), AgentError> {
-        let (events, executor) = (self.link.events.clone(), self.link.executor.clone());
+        let (events, executor) = (self.link.events.clone(), self.link.shared.executor.clone());
         let message = format!("the agent {} has started", self.identity.agent);
         events.record(Event::WriteBackServiceStarted, &message, &About::default());
         executor.resume()?;

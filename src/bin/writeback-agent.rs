@@ -96,8 +96,12 @@ async fn run(home: &Home) -> Result<(), Failure> {
     let path = home.config();
     let config = Config::load(&path)?;
     let directory = config.directory(&path)?.open(System::clock(), System::random())?;
-    let options =
-        Options { ca_file: config.relay.ca_file.clone(), parallel: config.execution.parallel, ..Options::default() };
+    let options = Options {
+        ca_file: config.relay.ca_file.clone(),
+        sessions: config.relay.sessions,
+        parallel: config.execution.parallel,
+        ..Options::default()
+    };
     let mut signals = StopSignals::catch()?;
     let agent = Agent::open(home, directory, options, System::clock(), System::random())?;
     let stop = CancellationToken::new();

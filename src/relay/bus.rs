@@ -107,6 +107,8 @@ pub enum Notice {
     Overdue(Place),
     /// The agent has a session.
     Arrived(TenantId, AgentId),
+    /// Another session of the same agent is gone: this one goes on with the commands that it has left.
+    Left(Place),
 }
 
 /// What the bus asks of the node it runs on. It never waits.
@@ -133,6 +135,8 @@ pub trait Bus: Send + Sync + 'static {
     fn attach(&self, inbox: Arc<dyn Inbox>);
     /// This node.
     fn node(&self) -> NodeId;
+    /// How many nodes there are, this one too, as far as this one knows.
+    fn nodes(&self) -> u32;
 
     /// Makes a session known, unless a newer process holds the agent.
     async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError>;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::StoreError;
@@ -20,6 +20,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// A command is written within this time, and noted so, if all is well.
 const OVERDUE: Duration = Duration::from_secs(1);
+
+/// An agent whose session can't be reached, though it is said to be there, is looked for at most so long: a node that died
+/// is believed to be alive until its lease is over, and one that is alive may have lost its subscription for a moment.
+const RESETTLING: Duration = Duration::from_secs(10);
 
 /// How often it is asked whether an agent that is on its way back has arrived at another node.
 const LOOK_FOR_ARRIVAL: Duration = Duration::from_millis(500);
@@ -104,7 +108,7 @@ impl Dispatcher {
         let (accepted, answer) = oneshot::channel();
         // A task of its own: a caller that hangs up must not leave a command stored that nobody delivers, and a node
         // that stops waits for its end whether somebody else does or not.
-        tokio::spawn(self.clone().carry(command.clone(), place, in_flight, accepted));
+        tokio::spawn(self.clone().carry(command.clone(), place, until, in_flight, accepted));
         match answer.await.map_err(|_| StoreError("the node failed".to_owned()))?? {
             Accepted::Conflict => self.conflict(),
             Accepted::Known(entry) => self.repeated(entry, &command, until).await,
@@ -117,28 +121,45 @@ impl Dispatcher {
         self,
         command: NewCommand,
         place: Option<Place>,
+        patience: Instant,
         _in_flight: InFlight,
         accepted: oneshot::Sender<Result<Accepted, StoreError>>,
     ) {
         let mut ending = self.sessions.ending(&command.key);
-        let left = self.clock.now().until(command.exp);
-        let result = self.accept(command, place).await;
-        let open = matches!(&result, Ok(Accepted::New(entry)) if entry.end.is_none());
+        let until = Instant::now() + self.clock.now().until(command.exp);
+        let result = self.accept(command, place, patience).await;
+        let new = match &result {
+            Ok(Accepted::New(entry)) => Some(entry.clone()),
+            _ => None,
+        };
         // The caller may have gone.
         let _ = accepted.send(result);
-        if open {
-            let _ = timeout(left, ending.ended()).await;
+        let Some(mut entry) = new else { return };
+        while entry.end.is_none() && Instant::now() < until {
+            let look = until.min(Instant::now() + LOOK_AGAIN);
+            if timeout_at(look, ending.ended()).await.is_ok() {
+                return;
+            }
+            match self.look_after(&entry).await {
+                Ok(now) => entry = now,
+                Err(error) => tracing::warn!(%error, "a command could not be looked after"),
+            }
         }
     }
 
     /// Stores the command with what is to happen to it, and has that happen.
-    async fn accept(&self, command: NewCommand, place: Option<Place>) -> Result<Accepted, StoreError> {
+    async fn accept(
+        &self,
+        command: NewCommand,
+        place: Option<Place>,
+        patience: Instant,
+    ) -> Result<Accepted, StoreError> {
         let intent = place.map_or(Intent::GiveUp(Undelivered::NoAgent), |place| Intent::Deliver(place.session));
         let accepted = self.ledger.accept(command, intent, self.clock.now_ms()).await?;
         if let Accepted::New(entry) = &accepted {
             self.metrics.submitted("new");
             match place {
-                Some(place) => self.deliver(place, entry.clone()).await?,
+                Some(place) => self.deliver(place, entry.clone(), patience).await?,
                 None if entry.end.is_some() => self.metrics.ended(Undelivered::NoAgent.as_str()),
                 // It may have been delivered before: its agent gets it when it is back.
                 None => {}
@@ -235,24 +256,30 @@ impl Dispatcher {
     }
 
     /// Hands the command to its session, or to another one of its agent if that one has not got it.
-    async fn deliver(&self, mut place: Place, mut entry: Entry) -> Result<(), StoreError> {
+    async fn deliver(&self, mut place: Place, mut entry: Entry, patience: Instant) -> Result<(), StoreError> {
         let (key, agent) = (entry.key.clone(), entry.agent);
-        let mut tried = Vec::new();
+        let patience = patience.min(Instant::now() + RESETTLING);
+        let (mut tried, mut busy) = (Vec::new(), false);
         loop {
+            let arrival = self.sessions.arrival();
             let reason = match self.bus.deliver(place, entry.clone()).await? {
                 Delivery::Queued | Delivery::NoAnswer => return Ok(()),
                 Delivery::Busy => Undelivered::AgentBusy,
                 Delivery::Gone => Undelivered::NoAgent,
             };
+            busy |= reason == Undelivered::AgentBusy;
             tried.push(place.session);
             // Asked again: what was known of its sessions may be old.
             let places = self.bus.places(&key.tenant, agent).await?;
-            let next = places.into_iter().find(|other| !tried.contains(&other.session));
-            if let Some(next) = next
-                && self.ledger.hand_over(&key, place.session, next.session).await?
-            {
-                entry.owner = Some(next.session);
-                place = next;
+            if let Some(next) = places.iter().find(|other| !tried.contains(&other.session)).copied() {
+                if self.ledger.hand_over(&key, place.session, next.session).await? {
+                    entry.owner = Some(next.session);
+                    place = next;
+                    continue;
+                }
+            } else if !busy && Instant::now() < patience && self.settles(&key.tenant, agent, &places).await? {
+                let _ = timeout_at(patience.min(Instant::now() + LOOK_FOR_ARRIVAL), arrival).await;
+                tried.clear();
                 continue;
             }
             // No session ever had it, so this node may speak for it.
@@ -264,6 +291,11 @@ impl Dispatcher {
         }
     }
 
+    /// Whether an agent that can't be reached is likely to be in a moment: it is said to be there, or on its way back.
+    async fn settles(&self, tenant: &TenantId, agent: AgentId, places: &[Place]) -> Result<bool, StoreError> {
+        Ok(!places.is_empty() || self.bus.may_return(tenant, agent).await?.is_some())
+    }
+
     /// The command as it is stored, or with the end that it gets before `until`.
     async fn end_of(&self, key: &CommandKey, until: Instant) -> Result<Option<Entry>, StoreError> {
         let ending = self.sessions.ending(key);
@@ -271,6 +303,20 @@ impl Dispatcher {
             Some(entry) => self.wait(entry, ending, until).await.map(Some),
             None => Ok(None),
         }
+    }
+
+    /// The command as it is stored now. One whose session died without a word goes on with another session of its
+    /// agent, if there is one.
+    async fn look_after(&self, entry: &Entry) -> Result<Entry, StoreError> {
+        let entry = self.ledger.get(&entry.key).await?.unwrap_or_else(|| entry.clone());
+        if entry.end.is_none() {
+            let places = self.bus.places(&entry.key.tenant, entry.agent).await?;
+            let gone = places.iter().all(|place| Some(place.session) != entry.owner);
+            if let Some(next) = places.first().filter(|_| gone) {
+                self.bus.tell(Notice::Left(*next)).await?;
+            }
+        }
+        Ok(entry)
     }
 
     async fn wait(&self, entry: Entry, mut ending: Ending, until: Instant) -> Result<Entry, StoreError> {
@@ -283,7 +329,7 @@ impl Dispatcher {
                 Ok(ended) => return Ok(ended),
                 // Word of its end may have been lost; the ledger has it.
                 Err(_) => {
-                    let entry = self.ledger.get(&entry.key).await?.unwrap_or_else(|| entry.clone());
+                    let entry = self.look_after(&entry).await?;
                     if entry.end.is_some() || Instant::now() >= until {
                         return Ok(entry);
                     }

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::bus::{Delivery, Inbox, Notice};
 use super::ids::SessionId;
-use super::ledger::{CommandKey, Entry};
+use super::ledger::{CommandKey, Entry, Whose};
 use crate::protocol::frame::CloseReason;
 use crate::protocol::ids::{AgentId, TenantId};
 
@@ -27,8 +27,8 @@ pub enum Order {
         /// When this session closes.
         close_after_ms: u32,
     },
-    /// Look what may have been missed.
-    Reconcile,
+    /// Look what may have been missed, or what other sessions of the agent have left.
+    Reconcile(Whose),
     /// Close now.
     Close(CloseReason),
 }
@@ -205,15 +205,18 @@ impl Inbox for Sessions {
                 self.order(place.session, Order::Close(CloseReason::Displaced));
             }
             Notice::Overdue(place) => {
-                self.order(place.session, Order::Reconcile);
+                self.order(place.session, Order::Reconcile(Whose::Own));
             }
             Notice::Arrived(..) => self.arrived.notify_waiters(),
+            Notice::Left(place) => {
+                self.order(place.session, Order::Reconcile(Whose::Others));
+            }
         }
     }
 
     fn reconcile(&self) {
         for (session, ..) in self.list() {
-            self.order(session, Order::Reconcile);
+            self.order(session, Order::Reconcile(Whose::Own));
         }
         self.arrived.notify_waiters();
     }

@@ -3,3 +3,4 @@
 mod crash;
 mod enrolment;
 mod sessions;
+mod two_sessions;

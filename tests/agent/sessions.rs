@@ -18,7 +18,7 @@ use writeback_relay::protocol::problem::ProblemCode;
 use crate::support::deadline;
 use crate::support::scripted_relay::{ScriptedRelay, event_ids};
 
-const JANE: &str = "jane@corp.example";
+pub(super) const JANE: &str = "jane@corp.example";
 
 /// The system's clock, set back by five seconds.
 struct SetBack;
@@ -30,15 +30,15 @@ impl Clock for SetBack {
 }
 
 /// An agent that runs.
-struct Running {
+pub(super) struct Running {
     dir: TempDir,
     directory: Demo,
-    stop: CancellationToken,
+    pub(super) stop: CancellationToken,
     ended: JoinHandle<Result<(), AgentError>>,
 }
 
 impl Running {
-    async fn start(relay: &ScriptedRelay) -> Self {
+    pub(super) async fn start(relay: &ScriptedRelay) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::new(dir.path());
         enroll(&home, &relay.code(), Some(&relay.ca_file), System::clock(), System::random()).await.unwrap();
@@ -63,7 +63,7 @@ impl Running {
         Self { dir, directory, stop, ended }
     }
 
-    async fn ended(self) -> (TempDir, Result<(), AgentError>) {
+    pub(super) async fn ended(self) -> (TempDir, Result<(), AgentError>) {
         (self.dir, deadline("the agent's end", self.ended).await.unwrap())
     }
 }

@@ -111,7 +111,7 @@ async fn an_agent_that_says_nothing_is_left() {
     let (relay, _portal, agent) = stage().await;
     closed_with(agent.connect().await, &relay, 4001, "hello_timeout", 1).await;
     let mut early = agent.connect().await;
-    early.send(FromAgent::Heartbeat(v1::Heartbeat {})).await;
+    early.send(FromAgent::Heartbeat(v1::Heartbeat::default())).await;
     closed_with(early, &relay, 4500, "protocol_error", 1).await;
     closed_with(agent.open().await, &relay, 4000, "silent", 1).await;
 }
@@ -133,7 +133,7 @@ async fn a_newer_process_with_the_same_identity_takes_over_and_an_older_one_does
     let older = InstanceId::new(&System, &System);
     let first = agent.open_as(older).await;
     let mut sibling = agent.open_as(older).await;
-    sibling.send(FromAgent::Heartbeat(v1::Heartbeat {})).await;
+    sibling.send(FromAgent::Heartbeat(v1::Heartbeat::default())).await;
     // UUIDv7: a later millisecond sorts behind.
     eventually("the clock moves on", || std::future::ready(InstanceId::new(&System, &System) > older)).await;
     let newer = agent.open().await;

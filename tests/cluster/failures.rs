@@ -41,11 +41,11 @@ async fn an_agent_whose_node_died_is_gone_when_the_lease_has_run_out_and_reached
     let tenant = crate::support::relay::tenant();
     assert!(portal.portal.availability(&tenant).await.unwrap().available);
     cluster.nodes[1].kill();
-    // Nobody listens there: the entry is doubted at once, whatever its lease says.
+    // Nobody listens there. It is looked for while its lease lasts, and not longer.
     let (_, jws) = portal.raw.reset(agent.agent, agent.sealing.public(), JANE, NEW);
     let begun = Instant::now();
     assert_eq!(portal.raw.submit(&jws, 30).await.problem(), "no_agent");
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     eventually("the lease runs out", || async { !portal.portal.availability(&tenant).await.unwrap().available }).await;
     let _back = agent.open().await;
     assert!(portal.portal.availability(&tenant).await.unwrap().available);

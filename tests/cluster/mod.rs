@@ -5,6 +5,7 @@ mod failures;
 mod redis_away;
 mod routes;
 mod subscription;
+mod two_sessions;
 
 use tokio::task::JoinHandle;
 use writeback_relay::protocol::command::Command;

@@ -166,12 +166,23 @@ impl ScriptedRelay {
         Socket(deadline("a session", next).await)
     }
 
-    /// The next session, welcomed.
+    /// The next session, welcomed by the only node.
     pub(crate) async fn welcome(&self) -> Socket {
+        self.welcome_at("node-1", 1).await
+    }
+
+    /// The next session, welcomed by one of so many nodes.
+    pub(crate) async fn welcome_at(&self, node: &str, nodes: u32) -> Socket {
         let mut socket = self.session().await;
         assert!(matches!(socket.hear().await, FromAgent::Hello(_)));
-        let node = "node-1".to_owned();
-        let welcome = v1::Welcome { node, heartbeat_interval_ms: 30_000, max_frame_bytes: 16_384, approved: true };
+        let welcome = v1::Welcome {
+            node: node.to_owned(),
+            heartbeat_interval_ms: 30_000,
+            max_frame_bytes: 16_384,
+            approved: true,
+            node_id: format!("the id of {node}"),
+            nodes,
+        };
         socket.say(FromRelay::Welcome(welcome)).await;
         socket
     }

@@ -21,6 +21,7 @@ pub(crate) const IAT: UnixTime = UnixTime(1_767_225_600);
 pub(crate) const RELAY: &str = "https://relay.example";
 pub(crate) const PASSWORD: &str = "Zwölf Boxkämpfer \u{1f600}";
 const COMMAND: &str = "019b76da-a805-7000-8000-000000000001";
+const NODE: &str = "019b76da-a805-7000-8000-0000000000aa";
 const AGENT: &str = "019b76da-a801-7000-8000-00000000000a";
 const JOURNAL: &str = "019b76da-a802-7000-8000-00000000000b";
 const INVITATION: &str = "019b76da-a800-7000-8000-00000000000c";
@@ -212,7 +213,7 @@ pub(crate) fn frames_from_agent(outcome_jws: &str) -> Vec<Frame<FromAgent>> {
                 }],
             }),
         ),
-        ("heartbeat", FromAgent::Heartbeat(v1::Heartbeat {}), json!({})),
+        ("heartbeat", FromAgent::Heartbeat(v1::Heartbeat::default()), json!({})),
         ("leaving", FromAgent::Leaving(v1::Leaving { reason: "stopping".to_owned() }), json!({ "reason": "stopping" })),
     ]
 }
@@ -226,8 +227,17 @@ pub(crate) fn frames_from_relay(command_jws: &str) -> Vec<Frame<FromRelay>> {
                 heartbeat_interval_ms: 30_000,
                 max_frame_bytes: 16_384,
                 approved: true,
+                node_id: NODE.to_owned(),
+                nodes: 3,
             }),
-            json!({ "node": "relay-0", "heartbeat_interval_ms": 30_000, "max_frame_bytes": 16_384, "approved": true }),
+            json!({
+                "node": "relay-0",
+                "heartbeat_interval_ms": 30_000,
+                "max_frame_bytes": 16_384,
+                "approved": true,
+                "node_id": NODE,
+                "nodes": 3,
+            }),
         ),
         (
             "deliver",
@@ -243,7 +253,7 @@ pub(crate) fn frames_from_relay(command_jws: &str) -> Vec<Frame<FromRelay>> {
             FromRelay::OutcomeStored(v1::OutcomeStored { command: COMMAND.to_owned() }),
             json!({ "command": COMMAND }),
         ),
-        ("heartbeat", FromRelay::Heartbeat(v1::Heartbeat {}), json!({})),
+        ("heartbeat", FromRelay::Heartbeat(v1::Heartbeat { nodes: 3 }), json!({ "nodes": 3 })),
         (
             "go_away",
             FromRelay::GoAway(v1::GoAway {

@@ -1,6 +1,7 @@
 //! Takes commands in, executes each once, and answers.
 
 mod answer;
+mod askers;
 mod lanes;
 mod recovery;
 mod run;
@@ -9,11 +10,13 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use tokio::sync::{Notify, OwnedMutexGuard, Semaphore, broadcast, mpsc};
+use tokio::sync::{Notify, OwnedMutexGuard, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::answer::Answer;
+use self::askers::Askers;
+pub(in crate::agent) use self::askers::{Asker, Concluded};
 use self::lanes::{AccountLocks, Lanes};
 use self::recovery::Patience;
 use crate::agent::directory::{Account, Directory};
@@ -30,12 +33,6 @@ use crate::protocol::ids::CommandId;
 use crate::protocol::jose::JoseError;
 use crate::protocol::limits::{JOURNAL_RETENTION, MAX_CLOCK_AHEAD};
 use crate::protocol::outcome::Code;
-
-/// How many outcomes may wait for a slow session before it reads the journal instead.
-const OUTCOMES: usize = 256;
-
-/// A signed outcome, on its way to the relay.
-pub(in crate::agent) type Concluded = (CommandId, String);
 
 /// A command on its way through a lane.
 struct Job {
@@ -90,7 +87,7 @@ pub(in crate::agent) struct Core {
     permits: Semaphore,
     accounts: AccountLocks,
     stop: CancellationToken,
-    concluded: broadcast::Sender<Concluded>,
+    askers: Askers,
     lanes: Lanes<Job>,
     running: TaskTracker,
     stored: Notify,
@@ -129,7 +126,7 @@ impl Executor {
             permits: Semaphore::new(options.parallel.max(1)),
             accounts: AccountLocks::default(),
             stop: CancellationToken::new(),
-            concluded: broadcast::channel(OUTCOMES).0,
+            askers: Askers::default(),
             lanes: Lanes::new(),
             running: TaskTracker::new(),
             stored: Notify::new(),
@@ -138,9 +135,14 @@ impl Executor {
         (Self { core: Arc::new(core) }, failed)
     }
 
-    /// Outcomes from now on, as they are signed.
-    pub(in crate::agent) fn concluded(&self) -> broadcast::Receiver<Concluded> {
-        self.core.concluded.subscribe()
+    /// Resolves when outcomes may lie in the journal that no session has sent, or that nobody knows to have arrived.
+    pub(in crate::agent) async fn unclaimed(&self) {
+        self.core.askers.unclaimed().await;
+    }
+
+    /// A session has ended: what it has sent may not have arrived.
+    pub(in crate::agent) fn disclaim(&self) {
+        self.core.askers.disclaim();
     }
 
     /// Goes on where the last process left off.
@@ -172,12 +174,15 @@ impl Executor {
         Ok(())
     }
 
-    /// Takes a delivery, and gives the frame that answers it now, if any. Outcomes that come later are
-    /// [`Self::concluded`].
+    /// Takes a delivery, and gives the frame that answers it now, if any. An outcome that comes later goes to `asker`.
     ///
     /// # Errors
     /// If the journal can't be written: then nothing more may be executed.
-    pub(in crate::agent) async fn deliver(&self, delivery: v1::Deliver) -> Result<Option<FromAgent>, AgentError> {
+    pub(in crate::agent) async fn deliver(
+        &self,
+        delivery: v1::Deliver,
+        asker: &Asker,
+    ) -> Result<Option<FromAgent>, AgentError> {
         if self.core.stop.is_cancelled() {
             return Ok(None);
         }
@@ -197,11 +202,19 @@ impl Executor {
             // Its entry may have been purged, so "never started" could be untrue.
             return refuse(job.about(), "it expired more than a week ago");
         }
+        // Before it can have an outcome.
+        self.core.askers.ask(id, asker);
         let receipt = self.core.journal.receive(&job.command, &delivery.command_jws, job.trace_id.clone()).await?;
         match receipt {
-            Receipt::Conflict => refuse(job.about(), "another command has the same id"),
+            Receipt::Conflict => {
+                self.core.askers.forget(id);
+                refuse(job.about(), "another command has the same id")
+            }
             Receipt::Known(entry) => Ok(Some(match entry.stage {
-                Stage::Concluded { outcome, .. } => outcome_frame((id, outcome)),
+                Stage::Concluded { outcome, .. } => {
+                    self.core.askers.forget(id);
+                    outcome_frame((id, outcome))
+                }
                 Stage::Received { .. } | Stage::Started { .. } => received_frame(id),
             })),
             Receipt::New if validity.iat > now.plus(MAX_CLOCK_AHEAD) => {

@@ -163,8 +163,7 @@ impl Executor {
         for event in answer.events(command.operation) {
             core.events.record(event, &answer.detail, &about);
         }
-        // Without a session nobody listens; the next one reads the journal.
-        let _ = core.concluded.send((command.jti, first));
+        core.askers.answer((command.jti, first));
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Semaphore, mpsc};
 
 use super::*;
 use crate::agent::directory::{DirectoryError, PasswordCheck};
@@ -14,7 +14,12 @@ use crate::protocol::ids::AgentId;
 use crate::protocol::jose::SigningKey;
 use crate::protocol::outcome::{Outcome, Status};
 
-type Listener = broadcast::Receiver<Concluded>;
+type Listener = mpsc::Receiver<Concluded>;
+
+/// Asks, and does not wait for the outcome.
+fn nobody() -> Asker {
+    mpsc::channel(1).0
+}
 
 fn uncertain() -> DirectoryError {
     DirectoryError::Uncertain("the connection broke".into())
@@ -26,9 +31,15 @@ fn resets(count: usize) -> Vec<Result<(), DirectoryError>> {
 
 /// The outcome of a command that is delivered now.
 async fn outcome(agent: &Enrolled, executor: &Executor, command: &Command) -> Outcome {
-    let mut concluded = executor.concluded();
-    executor.deliver(agent.delivery(command)).await.unwrap();
+    let (asker, mut concluded) = mpsc::channel(8);
+    executor.deliver(agent.delivery(command), &asker).await.unwrap();
     next_outcome(agent, &mut concluded, command).await
+}
+
+/// The outcome of a command that no session has asked for.
+async fn unclaimed_outcome(agent: &Enrolled, executor: &Executor, command: &Command) -> Outcome {
+    deadline(executor.unclaimed()).await;
+    agent.outcome(&agent_outcome(executor, command), command)
 }
 
 async fn next_outcome(agent: &Enrolled, concluded: &mut Listener, command: &Command) -> Outcome {
@@ -49,8 +60,8 @@ async fn a_reset_is_found_started_written_and_answered() {
     let directory = Arc::new(Scripted::default().resets(resets(1)));
     let (executor, _failed) = agent.executor(directory.clone());
     let command = agent.command(JANE);
-    let mut concluded = executor.concluded();
-    let answer = executor.deliver(agent.delivery(&command)).await.unwrap();
+    let (asker, mut concluded) = mpsc::channel(8);
+    let answer = executor.deliver(agent.delivery(&command), &asker).await.unwrap();
     assert_eq!(answer, Some(received_frame(command.jti)));
     let outcome = next_outcome(&agent, &mut concluded, &command).await;
     assert_eq!((outcome.status, outcome.code.as_str()), (Status::Succeeded, "password_reset"));
@@ -69,10 +80,10 @@ async fn the_same_command_delivered_many_times_at_once_is_executed_once() {
     let (executor, _failed) = agent.executor(directory.clone());
     let command = agent.command(JANE);
     let delivery = agent.delivery(&command);
-    let mut concluded = executor.concluded();
+    let (asker, mut concluded) = mpsc::channel(8);
     let deliveries = (0..20).map(|_| {
-        let (executor, delivery) = (executor.clone(), delivery.clone());
-        tokio::spawn(async move { executor.deliver(delivery).await.unwrap() })
+        let (executor, delivery, asker) = (executor.clone(), delivery.clone(), asker.clone());
+        tokio::spawn(async move { executor.deliver(delivery, &asker).await.unwrap() })
     });
     for delivered in deliveries.collect::<Vec<_>>() {
         assert!(delivered.await.unwrap().is_some());
@@ -80,7 +91,7 @@ async fn the_same_command_delivered_many_times_at_once_is_executed_once() {
     next_outcome(&agent, &mut concluded, &command).await;
     // And again, when it is over: the first outcome, byte for byte.
     let stored = agent_outcome(&executor, &command);
-    assert_eq!(executor.deliver(delivery).await.unwrap(), Some(outcome_frame((command.jti, stored))));
+    assert_eq!(executor.deliver(delivery, &asker).await.unwrap(), Some(outcome_frame((command.jti, stored))));
     assert_eq!(directory.calls().iter().filter(|call| call.starts_with("reset")).count(), 1);
 }
 
@@ -102,11 +113,11 @@ async fn commands_for_one_account_run_one_after_another_in_order_of_arrival() {
         let password = format!("Passw0rd-{n}");
         let mut command = agent.command(name);
         agent.seal(&mut command, &password);
-        executor.deliver(agent.delivery(&command)).await.unwrap();
+        executor.deliver(agent.delivery(&command), &nobody()).await.unwrap();
         expected.extend([format!("find {name}"), format!("reset CN={name} {password}"), format!("done CN={name}")]);
     }
     // When another account that came later is being written, all of them have had their chance to begin.
-    executor.deliver(agent.delivery(&agent.command("joe@x"))).await.unwrap();
+    executor.deliver(agent.delivery(&agent.command("joe@x")), &nobody()).await.unwrap();
     directory.called("reset CN=joe", 1).await;
     gate.add_permits(6);
     directory.called("done", 6).await;
@@ -125,11 +136,11 @@ async fn a_name_and_an_object_guid_of_one_account_are_never_written_at_the_same_
     let by_name = agent.command(JANE);
     let by_guid = agent.command("00000000-0000-0000-0000-000000000001");
     let other = agent.command("joe@corp.example");
-    executor.deliver(agent.delivery(&by_name)).await.unwrap();
+    executor.deliver(agent.delivery(&by_name), &nobody()).await.unwrap();
     directory.called("reset", 1).await;
-    executor.deliver(agent.delivery(&by_guid)).await.unwrap();
+    executor.deliver(agent.delivery(&by_guid), &nobody()).await.unwrap();
     directory.called("find 0000", 1).await;
-    executor.deliver(agent.delivery(&other)).await.unwrap();
+    executor.deliver(agent.delivery(&other), &nobody()).await.unwrap();
     directory.called("reset", 2).await;
     let calls = directory.calls();
     assert!(calls.iter().any(|call| call.starts_with("reset CN=joe")), "{calls:?}");
@@ -146,7 +157,7 @@ async fn no_more_accounts_are_written_at_once_than_allowed() {
     let options = Options { parallel: 2, ..quick() };
     let (executor, _failed) = agent.executor_with(directory.clone(), agent.journal(), options);
     for name in ["a@x", "bb@x", "ccc@x", "dddd@x"] {
-        executor.deliver(agent.delivery(&agent.command(name))).await.unwrap();
+        executor.deliver(agent.delivery(&agent.command(name)), &nobody()).await.unwrap();
     }
     directory.called("reset", 2).await;
     gate.add_permits(1);
@@ -164,12 +175,12 @@ async fn exp_has_no_leeway_on_arrival_and_none_after_waiting() {
     let gate = Arc::new(Semaphore::new(0));
     let directory = Arc::new(Scripted::default().resets(resets(2)).gated(gate.clone()));
     let (executor, _failed) = agent.executor(directory.clone());
-    let mut concluded = executor.concluded();
+    let (asker, mut concluded) = mpsc::channel(8);
     // One second before exp it starts; what waits behind it does not.
     agent.clock.set(NOW + 119);
     let (first, behind, late) = (agent.command(JANE), agent.command(JANE), agent.command(JANE));
-    executor.deliver(agent.delivery(&first)).await.unwrap();
-    executor.deliver(agent.delivery(&behind)).await.unwrap();
+    executor.deliver(agent.delivery(&first), &asker).await.unwrap();
+    executor.deliver(agent.delivery(&behind), &asker).await.unwrap();
     directory.called("reset", 1).await;
     agent.clock.set(NOW + 120);
     // What comes too late need not wait to hear that.
@@ -186,7 +197,7 @@ async fn what_may_have_been_purged_is_not_answered() {
     let agent = Enrolled::new().await;
     let (executor, _failed) = agent.executor(Arc::new(Scripted::default()));
     agent.clock.set(NOW + 120 + 7 * 24 * 3600);
-    assert_eq!(executor.deliver(agent.delivery(&agent.command(JANE))).await.unwrap(), None);
+    assert_eq!(executor.deliver(agent.delivery(&agent.command(JANE)), &nobody()).await.unwrap(), None);
     assert_eq!(executor.core.journal.open_entries().unwrap().len(), 0);
     assert_eq!(agent.event_ids(), [32003]);
 }
@@ -212,7 +223,7 @@ async fn a_foreign_command_is_not_answered_not_journaled_and_not_executed() {
     }
     for (n, command_jws) in jws.iter().enumerate() {
         let delivery = v1::Deliver { command_jws: command_jws.clone(), ..Default::default() };
-        assert_eq!(executor.deliver(delivery).await.unwrap(), None, "{n}");
+        assert_eq!(executor.deliver(delivery, &nobody()).await.unwrap(), None, "{n}");
     }
     assert_eq!(agent.event_ids(), vec![32003; jws.len()]);
     assert_eq!(executor.core.journal.open_entries().unwrap().len(), 0);
@@ -225,14 +236,13 @@ async fn another_command_with_the_same_id_is_refused_and_the_first_goes_on() {
     let gate = Arc::new(Semaphore::new(0));
     let directory = Arc::new(Scripted::default().resets(resets(1)).gated(gate.clone()));
     let (executor, _failed) = agent.executor(directory.clone());
-    let mut concluded = executor.concluded();
     let first = agent.command(JANE);
-    executor.deliver(agent.delivery(&first)).await.unwrap();
+    executor.deliver(agent.delivery(&first), &nobody()).await.unwrap();
     let mut second = first.clone();
     agent.seal(&mut second, "Other-Passw0rd");
-    assert_eq!(executor.deliver(agent.delivery(&second)).await.unwrap(), None);
+    assert_eq!(executor.deliver(agent.delivery(&second), &nobody()).await.unwrap(), None);
     gate.add_permits(1);
-    assert_eq!(next_outcome(&agent, &mut concluded, &first).await.status, Status::Succeeded);
+    assert_eq!(unclaimed_outcome(&agent, &executor, &first).await.status, Status::Succeeded);
     assert!(agent.event_ids().contains(&32003));
     assert!(!directory.calls().iter().any(|call| call.contains("Other")));
 }
@@ -296,9 +306,8 @@ async fn crashed(agent: &Enrolled, command: &Command, started: bool) {
 
 async fn after_crash(agent: &Enrolled, directory: Scripted, command: &Command) -> Outcome {
     let (executor, _failed) = agent.executor(Arc::new(directory));
-    let mut concluded = executor.concluded();
     executor.resume().unwrap();
-    next_outcome(agent, &mut concluded, command).await
+    unclaimed_outcome(agent, &executor, command).await
 }
 
 #[tokio::test]
@@ -346,8 +355,8 @@ async fn while_a_controller_is_silent_others_go_on_and_the_same_account_waits() 
     executor.resume().unwrap();
     directory.called("pwd_last_set", 1).await;
     // The same account by its other name, and then another account.
-    executor.deliver(agent.delivery(&agent.command("00000000-0000-0000-0000-000000000001"))).await.unwrap();
-    executor.deliver(agent.delivery(&agent.command(JANE))).await.unwrap();
+    executor.deliver(agent.delivery(&agent.command("00000000-0000-0000-0000-000000000001")), &nobody()).await.unwrap();
+    executor.deliver(agent.delivery(&agent.command(JANE)), &nobody()).await.unwrap();
     directory.called("find 0000", 1).await;
     let answer = outcome(&agent, &executor, &agent.command("joe@corp.example")).await;
     assert_eq!(answer.status, Status::Succeeded);
@@ -370,11 +379,11 @@ async fn a_stop_finishes_what_was_started_and_leaves_the_rest_to_the_next_proces
     let directory = Arc::new(Scripted::default().resets(resets(1)).gated(gate.clone()));
     let (executor, _failed) = agent.executor(directory.clone());
     let (running, waiting) = (agent.command(JANE), agent.command(JANE));
-    executor.deliver(agent.delivery(&running)).await.unwrap();
-    executor.deliver(agent.delivery(&waiting)).await.unwrap();
+    executor.deliver(agent.delivery(&running), &nobody()).await.unwrap();
+    executor.deliver(agent.delivery(&waiting), &nobody()).await.unwrap();
     directory.called("reset", 1).await;
     executor.stop();
-    assert_eq!(executor.deliver(agent.delivery(&agent.command(JANE))).await.unwrap(), None);
+    assert_eq!(executor.deliver(agent.delivery(&agent.command(JANE)), &nobody()).await.unwrap(), None);
     gate.add_permits(1);
     deadline(executor.idle()).await;
     assert_eq!(agent.outcome(&agent_outcome(&executor, &running), &running).status, Status::Succeeded);
@@ -423,7 +432,7 @@ async fn a_fault_in_the_middle_ends_the_agent_and_leaves_the_answer_to_the_next_
     // Its script is empty: it panics.
     let (executor, mut failed) = agent.executor(Arc::new(Scripted::default()));
     let command = agent.command(JANE);
-    executor.deliver(agent.delivery(&command)).await.unwrap();
+    executor.deliver(agent.delivery(&command), &nobody()).await.unwrap();
     assert!(matches!(deadline(failed.recv()).await, Some(AgentError::Panicked { command: id }) if id == command.jti));
     deadline(executor.idle()).await;
     assert!(matches!(executor.core.journal.unfinished().unwrap()[0].stage, Stage::Started { .. }));
@@ -436,7 +445,7 @@ async fn a_silent_controller_after_a_write_keeps_nobody_else_from_the_directory(
     let directory = Arc::new(Scripted::default().resets([Err(uncertain()), Ok(())]).pwd_last_set(silent));
     let options = Options { parallel: 1, backoff_base: Duration::from_millis(50), ..quick() };
     let (executor, _failed) = agent.executor_with(directory.clone(), agent.journal(), options);
-    executor.deliver(agent.delivery(&agent.command(JANE))).await.unwrap();
+    executor.deliver(agent.delivery(&agent.command(JANE)), &nobody()).await.unwrap();
     directory.called("pwd_last_set", 1).await;
     assert_eq!(outcome(&agent, &executor, &agent.command("joe@x")).await.status, Status::Succeeded);
 }

@@ -2,14 +2,15 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, Stream, StreamExt};
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 
 use crate::agent::error::AgentError;
-use crate::agent::execution::{Concluded, Executor, outcome_frame};
+use crate::agent::execution::{Asker, Concluded, Executor, outcome_frame};
 use crate::agent::link::outbox::{Outbox, Outgoing};
 use crate::agent::preflight::Preflight;
 use crate::protocol::frame::{CloseReason, FrameError, FromAgent, FromRelay, v1};
@@ -21,6 +22,8 @@ pub(super) const STEP: Duration = Duration::from_secs(10);
 const FAREWELL: Duration = Duration::from_secs(1);
 /// As many ids as fit into a frame with the rest of `Hello`. The relay asks about the others by delivering them.
 const MAX_UNFINISHED: usize = 400;
+/// How many outcomes may wait for a slow session; it finds more of them in the journal.
+const OUTCOMES: usize = 64;
 /// A heartbeat interval below this is a mistake.
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(20);
 
@@ -93,64 +96,74 @@ pub(super) enum End {
     GoAway { reason: String, reconnect_after: Duration },
 }
 
+/// What an agent's sessions share.
+#[derive(Clone)]
+pub(in crate::agent) struct Shared {
+    pub(in crate::agent) executor: Executor,
+    pub(in crate::agent) preflight: Preflight,
+    pub(in crate::agent) preflight_interval: Duration,
+    pub(in crate::agent) instance: InstanceId,
+    /// How many commands are executed at the same time.
+    pub(in crate::agent) capacity: u32,
+    /// Held by the session that speaks for the agent as a whole: of its directory, and of outcomes that no other session
+    /// has asked for.
+    pub(in crate::agent) lead: Arc<Mutex<()>>,
+    /// How many nodes the relay has, as far as it has said.
+    pub(in crate::agent) nodes: watch::Sender<u32>,
+}
+
 /// An open session.
 pub(super) struct Session {
     incoming: Incoming,
     outbox: Outbox,
-    executor: Executor,
-    preflight: Preflight,
-    preflight_interval: Duration,
+    shared: Shared,
+    /// If it leads.
+    lead: Option<OwnedMutexGuard<()>>,
     next_preflight: Instant,
-    concluded: broadcast::Receiver<Concluded>,
+    asker: Asker,
+    concluded: mpsc::Receiver<Concluded>,
     heartbeat: Duration,
     /// The relay node's name.
     pub(super) node: String,
+    /// Its id.
+    pub(super) node_id: String,
     /// Whether a portal has approved the agent.
     pub(super) approved: bool,
 }
 
 impl Session {
-    /// Says `Hello` and waits for `Welcome`. Every outcome the relay has not stored is sent as soon as it is served.
-    pub(super) async fn open(
-        mut frames: Frames,
-        instance: InstanceId,
-        capacity: u32,
-        executor: Executor,
-        preflight: Preflight,
-        preflight_interval: Duration,
-    ) -> Result<Self, SessionError> {
-        let journal = &executor.core.journal;
-        let unfinished = journal.unfinished().map_err(AgentError::from)?;
+    /// Says `Hello` and waits for `Welcome`.
+    pub(super) async fn open(mut frames: Frames, shared: Shared) -> Result<Self, SessionError> {
+        let core = &shared.executor.core;
+        let unfinished = core.journal.unfinished().map_err(AgentError::from)?;
         let hello = v1::Hello {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            instance: instance.to_string(),
-            journal: executor.core.identity.journal.to_string(),
+            instance: shared.instance.to_string(),
+            journal: core.identity.journal.to_string(),
             unfinished: unfinished.iter().take(MAX_UNFINISHED).map(|entry| entry.command.to_string()).collect(),
-            capacity,
+            capacity: shared.capacity,
         };
         timeout(STEP, frames.outgoing.send(FromAgent::Hello(hello))).await.map_err(|_| Lost::Stuck)??;
         let first = timeout(STEP, frames.incoming.next()).await.map_err(|_| Lost::NoWelcome)?;
         let FromRelay::Welcome(welcome) = first.ok_or_else(ended)?? else {
             return Err(Lost::Frame(FrameError::UnknownKind).into());
         };
-        // Listening before reading the journal, so that no outcome falls in between.
-        let concluded = executor.concluded();
+        shared.note_nodes(welcome.nodes);
+        let (asker, concluded) = mpsc::channel(OUTCOMES);
         let heartbeat = Duration::from_millis(welcome.heartbeat_interval_ms.into()).max(SHORTEST_HEARTBEAT);
-        let (next_preflight, node, approved) = (Instant::now(), welcome.node, welcome.approved);
-        let mut session = Self {
+        Ok(Self {
             incoming: frames.incoming,
             outbox: Outbox::new(frames.outgoing, STEP),
-            executor,
-            preflight,
-            preflight_interval,
-            next_preflight,
+            shared,
+            lead: None,
+            next_preflight: Instant::now(),
+            asker,
             concluded,
             heartbeat,
-            node,
-            approved,
-        };
-        session.queue_unstored()?;
-        Ok(session)
+            node: welcome.node,
+            node_id: welcome.node_id,
+            approved: welcome.approved,
+        })
     }
 
     /// Serves until something happens. It may be called again on a session that is still open.
@@ -168,7 +181,7 @@ impl Session {
                 preflight.report().await
             })
         };
-        let mut report = check(self.preflight.clone(), self.next_preflight);
+        let mut report = check(self.shared.preflight.clone(), self.next_preflight);
         loop {
             tokio::select! {
                 biased;
@@ -176,11 +189,13 @@ impl Session {
                 written = self.outbox.write(), if !self.outbox.is_empty() => written?,
                 () = &mut until => return Ok(End::Until),
                 () = &mut silent => return Err(Lost::Silent.into()),
-                _ = beat.tick() => self.outbox.push(FromAgent::Heartbeat(v1::Heartbeat {})),
-                outcome = self.concluded.recv() => match outcome {
-                    Ok(concluded) => self.outbox.push(outcome_frame(concluded)),
-                    Err(RecvError::Lagged(_) | RecvError::Closed) => self.queue_unstored()?,
-                },
+                _ = beat.tick() => self.outbox.push(FromAgent::Heartbeat(v1::Heartbeat::default())),
+                lead = Arc::clone(&self.shared.lead).lock_owned(), if self.lead.is_none() => {
+                    self.lead = Some(lead);
+                    self.queue_unstored()?;
+                }
+                () = self.shared.executor.unclaimed(), if self.lead.is_some() => self.queue_unstored()?,
+                Some(concluded) = self.concluded.recv() => self.outbox.push(outcome_frame(concluded)),
                 frame = self.incoming.next(), if self.outbox.has_room() => {
                     let frame = frame.ok_or_else(ended)??;
                     silent.as_mut().reset(Instant::now() + silence);
@@ -188,10 +203,10 @@ impl Session {
                         return Ok(end);
                     }
                 }
-                found = &mut report => {
+                found = &mut report, if self.lead.is_some() => {
                     self.outbox.push(FromAgent::Preflight(found));
-                    self.next_preflight = Instant::now() + self.preflight_interval;
-                    report = check(self.preflight.clone(), self.next_preflight);
+                    self.next_preflight = Instant::now() + self.shared.preflight_interval;
+                    report = check(self.shared.preflight.clone(), self.next_preflight);
                 }
             }
         }
@@ -200,15 +215,15 @@ impl Session {
     async fn take(&mut self, frame: FromRelay) -> Result<Option<End>, SessionError> {
         match frame {
             FromRelay::Deliver(delivery) => {
-                if let Some(answer) = self.executor.deliver(delivery).await? {
+                if let Some(answer) = self.shared.executor.deliver(delivery, &self.asker).await? {
                     self.outbox.push(answer);
                 }
             }
             FromRelay::OutcomeStored(stored) => {
                 let id: CommandId = stored.command.parse().map_err(|_| Lost::Frame(FrameError::Malformed))?;
-                self.executor.stored(id).await.map_err(AgentError::from)?;
+                self.shared.executor.stored(id).await.map_err(AgentError::from)?;
             }
-            FromRelay::Heartbeat(_) => {}
+            FromRelay::Heartbeat(heartbeat) => self.shared.note_nodes(heartbeat.nodes),
             FromRelay::GoAway(advice) => {
                 let reconnect_after = Duration::from_millis(advice.reconnect_after_ms.into());
                 return Ok(Some(End::GoAway { reason: advice.reason, reconnect_after }));
@@ -220,9 +235,9 @@ impl Session {
 
     /// Lets what runs finish and the relay store the outcomes, within `deadline`; takes no new command.
     pub(super) async fn leave(mut self, deadline: Duration) {
-        self.executor.stop();
+        self.shared.executor.stop();
         let leaving = v1::Leaving { reason: "the agent stops".to_owned() };
-        let executor = self.executor.clone();
+        let executor = self.shared.executor.clone();
         let settled = async {
             self.outbox.push(FromAgent::Leaving(leaving));
             // The relay may say GoAway meanwhile; that changes nothing.
@@ -253,8 +268,24 @@ impl Session {
     }
 
     fn queue_unstored(&mut self) -> Result<(), AgentError> {
-        self.outbox.set_unstored(self.executor.core.journal.unstored()?);
+        self.outbox.set_unstored(self.shared.executor.core.journal.unstored()?);
         Ok(())
+    }
+}
+
+impl Shared {
+    /// A relay that says nothing of its nodes has one.
+    fn note_nodes(&self, nodes: u32) {
+        let nodes = nodes.max(1);
+        self.nodes.send_if_modified(|known| std::mem::replace(known, nodes) != nodes);
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Closed first: what is concluded from now on finds nobody here.
+        self.concluded.close();
+        self.shared.executor.disclaim();
     }
 }
 

@@ -75,10 +75,29 @@ async fn open(agent: &Enrolled, executor: &Executor, heartbeat: u32) -> (Relay, 
 }
 
 async fn open_with(agent: &Enrolled, executor: &Executor, frames: Frames) -> Result<Session, SessionError> {
+    Session::open(frames, shared(agent, executor)).await
+}
+
+fn shared(agent: &Enrolled, executor: &Executor) -> Shared {
     let events = EventLog::open(&agent.home().events(), agent.clock.clone()).unwrap();
     let preflight = Preflight::new(executor.core.directory.clone(), events, agent.clock.clone());
-    let instance = InstanceId::new(&System, &System);
-    Session::open(frames, instance, 8, executor.clone(), preflight, Duration::from_secs(60)).await
+    Shared {
+        executor: executor.clone(),
+        preflight,
+        preflight_interval: Duration::from_secs(60),
+        instance: InstanceId::new(&System, &System),
+        capacity: 8,
+        lead: Arc::default(),
+        nodes: watch::Sender::new(1),
+    }
+}
+
+/// One of several sessions of a process.
+async fn one_of(shared: &Shared) -> (Relay, JoinHandle<Result<End, SessionError>>) {
+    let (relay, frames) = wired();
+    relay.welcome(LONG);
+    let mut session = Session::open(frames, shared.clone()).await.unwrap();
+    (relay, tokio::spawn(async move { session.serve(std::future::pending()).await }))
 }
 
 async fn serving(agent: &Enrolled, directory: Arc<dyn Directory>, heartbeat: u32) -> Serving {
@@ -183,7 +202,7 @@ async fn outcomes_that_fill_the_way_to_the_relay_do_not_keep_the_agent_from_list
     // A relay that first says all it has to say, deliveries among it, and only then listens.
     let relay = async {
         for command in &commands {
-            to_agent.send(FromRelay::Heartbeat(v1::Heartbeat {})).await.unwrap();
+            to_agent.send(FromRelay::Heartbeat(v1::Heartbeat::default())).await.unwrap();
             to_agent.send(FromRelay::Deliver(agent.delivery(command))).await.unwrap();
         }
         let mut left: Vec<_> = commands.iter().map(|command| command.jti.to_string()).collect();
@@ -223,6 +242,54 @@ async fn go_away_ends_serving_and_leaves_the_session_open() {
 }
 
 #[tokio::test]
+async fn of_two_sessions_the_first_speaks_for_the_agent_and_an_outcome_goes_back_to_who_asked() {
+    let agent = Enrolled::new().await;
+    let (executor, _) = agent.executor(Arc::new(Scripted::default().resets([Ok(()), Ok(())])));
+    let shared = shared(&agent, &executor);
+    let (mut first, _serving) = one_of(&shared).await;
+    assert!(matches!(first.hear().await, FromAgent::Hello(_)));
+    assert!(matches!(first.hear().await, FromAgent::Preflight(_)));
+    let (mut second, _serving) = one_of(&shared).await;
+    assert!(matches!(second.hear().await, FromAgent::Hello(_)));
+    for relay in [&mut second, &mut first] {
+        let command = agent.command(JANE);
+        relay.say(FromRelay::Deliver(agent.delivery(&command)));
+        // The other one hears nothing of it, or this would not be all that it hears; nor of a preflight.
+        let mut heard = [relay.hear().await, relay.hear().await];
+        heard.sort_by_key(|frame| matches!(frame, FromAgent::Outcome(_)));
+        let [FromAgent::Received(received), FromAgent::Outcome(outcome)] = heard else { panic!("{heard:?}") };
+        assert_eq!((received.command, outcome.command), (command.jti.to_string(), command.jti.to_string()));
+        relay.stored(&command);
+    }
+}
+
+#[tokio::test]
+async fn when_the_session_that_asked_is_gone_the_other_one_sends_the_outcome() {
+    let agent = Enrolled::new().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let directory = Arc::new(Scripted::default().resets([Ok(()), Ok(())]).gated(gate.clone()));
+    let (executor, _) = agent.executor(directory.clone());
+    let shared = shared(&agent, &executor);
+    let ((mut first, _serving), (second, ended)) = (one_of(&shared).await, one_of(&shared).await);
+    let (asked, lost) = (agent.command(JANE), agent.command(JANE));
+    second.say(FromRelay::Deliver(agent.delivery(&asked)));
+    directory.called("reset", 1).await;
+    drop(second);
+    deadline(ended).await.unwrap().unwrap_err();
+    gate.add_permits(1);
+    assert_eq!(first.outcome().await.command, asked.jti.to_string());
+    first.stored(&asked);
+    // And the same for one that was sent, and did not arrive.
+    let (mut second, ended) = one_of(&shared).await;
+    second.say(FromRelay::Deliver(agent.delivery(&lost)));
+    gate.add_permits(1);
+    second.outcome().await;
+    drop(second);
+    deadline(ended).await.unwrap().unwrap_err();
+    while first.outcome().await.command != lost.jti.to_string() {}
+}
+
+#[tokio::test]
 async fn leaving_says_so_and_waits_for_what_runs_and_for_the_relay_to_store_it() {
     let agent = Enrolled::new().await;
     let gate = Arc::new(Semaphore::new(0));
@@ -255,7 +322,7 @@ async fn anything_but_a_welcome_opens_no_session() {
     let agent = Enrolled::new().await;
     let (executor, _) = agent.executor(Arc::new(Scripted::default()));
     let (relay, frames) = wired();
-    relay.say(FromRelay::Heartbeat(v1::Heartbeat {}));
+    relay.say(FromRelay::Heartbeat(v1::Heartbeat::default()));
     assert!(deadline(open_with(&agent, &executor, frames)).await.is_err());
     let (relay, frames) = wired();
     drop(relay.to_agent);

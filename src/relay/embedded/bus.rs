@@ -50,6 +50,10 @@ impl Bus for EmbeddedBus {
         self.node
     }
 
+    fn nodes(&self) -> u32 {
+        1
+    }
+
     async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError> {
         let mut agents = self.agents.lock();
         let agent = agents.entry((presence.tenant.clone(), presence.agent)).or_default();

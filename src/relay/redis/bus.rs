@@ -266,6 +266,10 @@ impl Bus for RedisBus {
         self.shared.node
     }
 
+    fn nodes(&self) -> u32 {
+        self.shared.presence.alive()
+    }
+
     async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError> {
         self.shared.doubtful.lock().insert(presence.session);
         let claim = self.shared.presence.claim(presence).await?;
@@ -325,15 +329,15 @@ impl Bus for RedisBus {
         if let Some(inbox) = self.shared.inbox.get() {
             inbox.notice(notice.clone());
         }
-        let to = match &notice {
+        let to: Vec<_> = match &notice {
             // Elsewhere, whoever waits looks into the ledger now and then.
-            Notice::Ended(entry) => entry.origin.into_iter().filter(|node| *node != self.shared.node).collect(),
-            Notice::Displaced(place) | Notice::Overdue(place) => vec![place.node],
+            Notice::Ended(entry) => entry.origin.into_iter().collect(),
+            Notice::Displaced(place) | Notice::Overdue(place) | Notice::Left(place) => vec![place.node],
             Notice::Revoked(..) => self.shared.presence.others().await?,
             // Whoever waits at another node looks twice a second.
             Notice::Arrived(..) => Vec::new(),
         };
-        for node in to {
+        for node in to.into_iter().filter(|node| *node != self.shared.node) {
             self.shared.publish(node, Body::Notice(notice.clone())).await?;
         }
         Ok(())

@@ -82,6 +82,11 @@ impl PresenceTable {
         Ok(known.filter(|node| *node != self.node).collect())
     }
 
+    /// How many nodes are alive, this one too.
+    pub(super) fn alive(&self) -> u32 {
+        u32::try_from(self.alive.lock().len()).unwrap_or(u32::MAX)
+    }
+
     fn is_known_alive(&self, node: NodeId) -> bool {
         self.alive.lock().contains(&node)
     }

@@ -16,9 +16,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use self::wire::Wire;
 
-use super::bus::{Bus, Departure, Notice, Presence};
+use super::bus::{Bus, Departure, Notice, Place, Presence};
 use super::ids::SessionId;
-use super::ledger::{CommandKey, Entry, Ledger, Milestone, Undelivered};
+use super::ledger::{CommandKey, Entry, Ledger, Milestone, Undelivered, Whose};
 use super::registry::{AgentRecord, Registry};
 use super::sessions::{Mailbox, Order, Registered, Sessions};
 use crate::clock::{Clock, Random, UnixTime};
@@ -212,11 +212,11 @@ impl<S: Socket> Session<'_, S> {
                     Err(ended) => Err(ended),
                 },
                 _ = tick.tick() => {
-                    self.wire.send(FromRelay::Heartbeat(v1::Heartbeat {}));
+                    self.wire.send(FromRelay::Heartbeat(v1::Heartbeat { nodes: self.services.bus.nodes() }));
                     if self.wire.is_stuck() { Err(Ended::Lost) } else { Ok(()) }
                 }
                 () = sleep_until(self.reconcile_at.unwrap_or(silent_at)), if self.reconcile_at.is_some() => {
-                    Box::pin(self.reconcile()).await
+                    Box::pin(self.reconcile(Whose::Own)).await
                 }
                 () = sleep_until(closes_at.min(silent_at)) => Err(Ended::Closed(match self.closes_at {
                     Some(at) if at <= silent_at => CloseReason::Drain,
@@ -231,7 +231,7 @@ impl<S: Socket> Session<'_, S> {
 
     async fn obey(&mut self, order: Order) -> Result<(), Ended> {
         match order {
-            Order::Reconcile => self.reconcile().await,
+            Order::Reconcile(whose) => self.reconcile(whose).await,
             Order::Close(reason) => Err(Ended::Closed(reason)),
             Order::GoAway { reconnect_after_ms, close_after_ms } => {
                 self.closes_at = Some(Instant::now() + Duration::from_millis(close_after_ms.into()));
@@ -338,12 +338,30 @@ impl<S: Socket> Session<'_, S> {
         }
     }
 
+    /// Another session of the agent, if this one leaves commands without an end.
+    async fn successor(&mut self, ended: Ended) -> Option<Place> {
+        let nothing = self.mailbox.deliveries.is_empty() && self.backlog.is_empty() && self.delivered.is_empty();
+        if nothing || ended == Ended::Closed(CloseReason::Revoked) {
+            return None;
+        }
+        let Presence { tenant, agent, session, .. } = &self.presence;
+        let places = self.services.bus.places(tenant, *agent).await.unwrap_or_default();
+        places.into_iter().find(|place| place.session != *session)
+    }
+
     async fn give_back(mut self, ended: Ended) {
-        self.give_back_queue(match ended {
-            Ended::Closed(CloseReason::Drain) => Undelivered::Draining,
-            _ => Undelivered::NoAgent,
-        })
-        .await;
+        match self.successor(ended).await {
+            Some(place) => {
+                if let Err(error) = self.services.bus.tell(Notice::Left(place)).await {
+                    tracing::warn!(%error, "another session could not be told; whoever waits will find out");
+                }
+            }
+            None => {
+                let draining = ended == Ended::Closed(CloseReason::Drain);
+                let reason = if draining { Undelivered::Draining } else { Undelivered::NoAgent };
+                self.give_back_queue(reason).await;
+            }
+        }
         // An outcome that has come is stored, even if the socket is gone by now.
         while self.storing.next().await.is_some() {}
     }

@@ -95,6 +95,8 @@ impl<S: Socket> Session<'_, S> {
             heartbeat_interval_ms: u32::try_from(services.heartbeat.as_millis()).unwrap_or(u32::MAX),
             max_frame_bytes: u32::try_from(MAX_FRAME_BYTES).unwrap_or(u32::MAX),
             approved: record.status == AgentStatus::Approved,
+            node_id: services.bus.node().0.to_string(),
+            nodes: services.bus.nodes(),
         }));
         audit!("session_opened", %tenant, agent = %id, session = %self.presence.session);
         services.bus.tell(Notice::Arrived(tenant.clone(), id)).await.map_err(away)?;
@@ -112,13 +114,16 @@ impl<S: Socket> Session<'_, S> {
         Ok(())
     }
 
-    /// Messages for this session may have been lost, and its presence too: what it should have heard stands in the
-    /// registry and the ledger.
-    pub(super) async fn reconcile(&mut self) -> Result<(), Ended> {
+    /// Messages for this session may have been lost, and its presence too, or another session of the agent has left
+    /// commands: all of it stands in the registry and the ledger.
+    pub(super) async fn reconcile(&mut self, whose: Whose) -> Result<(), Ended> {
         let (tenant, agent, services) = (&self.presence.tenant, self.presence.agent, self.services);
-        self.reconcile_at = None;
+        if whose == Whose::Own {
+            self.reconcile_at = None;
+        }
         let looked = async {
-            if !self.left
+            if whose == Whose::Own
+                && !self.left
                 && let Err(ended) = claim(services, &self.presence).await?
             {
                 return Ok(Err(ended));
@@ -129,14 +134,16 @@ impl<S: Socket> Session<'_, S> {
             }
             if !self.left {
                 // Whoever sent them may believe that nothing was written: from here on nobody can say so.
-                let own = services.ledger.take_over(tenant, agent, self.presence.session, Whose::Own).await?;
-                self.backlog.extend(own);
+                self.backlog.extend(services.ledger.take_over(tenant, agent, self.presence.session, whose).await?);
             }
             Ok::<_, StoreError>(Ok(()))
         };
         looked.await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "a session could not look what it may have missed; it tries again");
-            self.reconcile_at = Some(Instant::now() + RECONCILE_PAUSE);
+            tracing::warn!(%error, "a session could not look what it may have missed");
+            // What another one has left, it is told again of.
+            if whose == Whose::Own {
+                self.reconcile_at = Some(Instant::now() + RECONCILE_PAUSE);
+            }
             Ok(())
         })
     }
