@@ -1,6 +1,7 @@
 //! Any node reaches any agent: several relay processes on a real Redis.
 
 mod empty;
+mod failover;
 mod failures;
 mod redis_away;
 mod routes;
@@ -10,9 +11,11 @@ mod two_sessions;
 use tokio::task::JoinHandle;
 use writeback_relay::protocol::command::Command;
 use writeback_relay::protocol::frame::{FromRelay, v1};
+use writeback_relay::protocol::ids::CommandId;
+use writeback_relay::protocol::outcome::Code;
 
 use crate::support::deadline;
-use crate::support::raw_agent::RawSession;
+use crate::support::raw_agent::{RawAgent, RawSession};
 use crate::support::relay::{Answered, RawPortal};
 
 const JANE: &str = "jane@corp.example";
@@ -23,6 +26,14 @@ async fn command(session: &mut RawSession) -> (v1::Deliver, Command) {
     let delivery = session.delivery().await;
     let command = Command::parse(&delivery.command_jws).unwrap().unverified().unwrap();
     (delivery, command)
+}
+
+/// The agent gets its next command, and has done it.
+async fn conclude(agent: &RawAgent, session: &mut RawSession) -> CommandId {
+    let (_, asked) = command(session).await;
+    session.send(agent.outcome_frame(&asked, Code::PasswordReset)).await;
+    stored(session).await;
+    asked.jti
 }
 
 /// The answer says that the same may be sent again, and when.

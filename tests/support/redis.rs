@@ -128,6 +128,33 @@ impl Redis {
         redis
     }
 
+    /// A master with a replica, and nobody who watches them.
+    pub(crate) async fn with_a_replica() -> Self {
+        let mut redis = Self::new(Topology::Single);
+        let address = redis.address;
+        redis.add("server", 6379, "save \"\"\nrepl-diskless-sync-delay 0").await;
+        let settings = format!("save \"\"\nrepl-diskless-sync-delay 0\nreplicaof {address} 6379");
+        redis.add("replica", 6380, &settings).await;
+        redis.is_followed(6379).await;
+        redis
+    }
+
+    /// Makes the replica of [`Self::with_a_replica`] the master of its master.
+    pub(crate) async fn swap_with_replica(&self) {
+        assert_eq!(self.cli(6379, &["WAIT", "1", "5000"]).trim(), "1");
+        self.cli(6380, &["REPLICAOF", "NO", "ONE"]);
+        self.cli(6379, &["REPLICAOF", &self.address.to_string(), "6380"]);
+        self.is_followed(6380).await;
+    }
+
+    async fn is_followed(&self, master: u16) {
+        eventually("the replica is connected", async || {
+            let said = self.cli(master, &["INFO", "replication"]);
+            said.contains("connected_slaves:1") && said.contains("state=online")
+        })
+        .await;
+    }
+
     /// A master with two replicas, watched by three sentinels that miss it after a second.
     pub(crate) async fn sentinel() -> Self {
         let mut redis = Self::new(Topology::Sentinel);
@@ -169,11 +196,7 @@ impl Redis {
     pub(crate) async fn cluster_with_replicas() -> Self {
         let redis = Self::cluster_of(&[7001, 7002, 7003, 7004, 7005, 7006], 1).await;
         for master in [7001, 7002, 7003] {
-            eventually("each master has its replica", async || {
-                let said = redis.cli(master, &["INFO", "replication"]);
-                said.contains("connected_slaves:1") && said.contains("state=online")
-            })
-            .await;
+            redis.is_followed(master).await;
         }
         redis
     }
@@ -295,7 +318,8 @@ impl Redis {
         let entries = self
             .servers
             .iter()
-            .filter(|server| self.topology != Topology::Sentinel || server.name.starts_with("sentinel"));
+            .filter(|server| self.topology != Topology::Sentinel || server.name.starts_with("sentinel"))
+            .filter(|server| self.topology != Topology::Single || server.name == "server");
         Config {
             urls: entries.map(|server| format!("{scheme}://{}:{}", self.address, server.port)).collect(),
             topology: self.topology,

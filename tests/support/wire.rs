@@ -32,6 +32,7 @@ pub(crate) enum Fault {
 /// A way to one Redis server; gone when dropped.
 pub(crate) struct Wire {
     address: SocketAddr,
+    redis: watch::Sender<SocketAddr>,
     fault: watch::Sender<Fault>,
     task: AbortHandle,
 }
@@ -40,18 +41,23 @@ impl Wire {
     pub(crate) async fn start(redis: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (fault, faults) = watch::channel(Fault::None);
+        let ((redis, to), (fault, faults)) = (watch::channel(redis), watch::channel(Fault::None));
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((node, _)) = listener.accept().await {
-                connections.spawn(carry(node, redis, faults.clone()));
+                connections.spawn(carry(node, *to.borrow(), faults.clone()));
             }
         });
-        Self { address, fault, task: task.abort_handle() }
+        Self { address, redis, fault, task: task.abort_handle() }
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Leads new connections there; those that are open stay where they are.
+    pub(crate) fn lead_to(&self, redis: SocketAddr) {
+        self.redis.send_replace(redis);
     }
 
     /// From now on.

@@ -26,6 +26,8 @@ use crate::relay::ledger::Entry;
 
 /// Another node answers at once, or not at all.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
+/// The same, where nobody seems to listen.
+const UNCOUNTED_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often the node says something to itself.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 
@@ -53,6 +55,8 @@ struct Shared {
     hearing: Mutex<Hearing>,
     /// The subscription was lost, and is there again.
     reopened: Notify,
+    /// What the node says to itself has no listener.
+    uncounted: Arc<Notify>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 }
@@ -85,12 +89,13 @@ impl RedisBus {
             unreleased: Mutex::default(),
             hearing: Mutex::default(),
             reopened: Notify::new(),
+            uncounted: Arc::default(),
             clock,
             random,
         });
         let stop = CancellationToken::new();
         let (heard, messages) = mpsc::unbounded_channel();
-        let listening = listen(config, keys::bus(node), SILENCE, heard);
+        let listening = listen(config, keys::bus(node), SILENCE, Arc::clone(&shared.uncounted), heard);
         tokio::spawn(stop.clone().run_until_cancelled_owned(listening));
         tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&shared).hear(messages)));
         tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&shared).live(name)));
@@ -146,8 +151,11 @@ impl Shared {
                     let probe = Body::Probe(ObjectId::new(&*self.clock, &*self.random));
                     let taken = self.publish(self.node, probe).await;
                     self.hearing.lock().said(taken.is_ok(), Instant::now());
-                    if let Err(error) = taken {
-                        tracing::debug!(%error, "a probe could not be sent");
+                    match taken {
+                        // Nobody cares who is making it anew already.
+                        Ok(0) => self.uncounted.notify_waiters(),
+                        Ok(_) => {}
+                        Err(error) => tracing::debug!(%error, "a probe could not be sent"),
                     }
                 }
             }
@@ -237,10 +245,11 @@ impl Shared {
         let (reply, answer) = oneshot::channel();
         self.asked.lock().insert(question, (place.node, reply));
         let body = Body::Deliver { question, session: place.session, entry: Box::new(entry) };
+        let heard = async |wait, or| Ok(timeout(wait, answer).await.ok().and_then(Result::ok).unwrap_or(or));
         let answered = match self.publish(place.node, body).await {
-            // Nobody listens there: it was not heard, and will not be.
-            Ok(0) => Ok(Delivery::Gone),
-            Ok(_) => Ok(timeout(ANSWER_TIMEOUT, answer).await.ok().and_then(Result::ok).unwrap_or(Delivery::NoAnswer)),
+            // Nobody is counted there: it was not heard, unless somebody says that it was.
+            Ok(0) => heard(UNCOUNTED_TIMEOUT, Delivery::Gone).await,
+            Ok(_) => heard(ANSWER_TIMEOUT, Delivery::NoAnswer).await,
             // It may have been published.
             Err(error) => {
                 tracing::warn!(%error, "another node could not be asked");

@@ -1,13 +1,15 @@
 //! This node's channel: subscribed for as long as the node lives, and known to work, since a probe travels over it.
 //!
-//! A subscription that is connected but silent (after a failover, say) is found by the probe and made anew.
+//! A subscription that is connected but silent is found by the probe and made anew, and so is one that hears and is not
+//! counted: in a Cluster, a master that has stepped back hands on what is said to its successor.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
 use redis::{AsyncConnectionConfig, PushInfo, PushKind, RedisError, Value, cmd};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
 
 use super::config::{Config, Topology};
@@ -58,8 +60,15 @@ pub(super) enum Heard {
     Message(Vec<u8>),
 }
 
-/// Listens for ever. Nothing heard for `silence` means that the subscription is dead: somebody probes it more often.
-pub(super) async fn listen(config: Config, channel: String, silence: Duration, heard: mpsc::UnboundedSender<Heard>) {
+/// Listens for ever. Nothing heard for `silence` means that the subscription is dead: somebody probes it more often, and
+/// says `uncounted` when nobody is counted who hears it.
+pub(super) async fn listen(
+    config: Config,
+    channel: String,
+    silence: Duration,
+    uncounted: Arc<Notify>,
+    heard: mpsc::UnboundedSender<Heard>,
+) {
     loop {
         match timeout(config.connect_timeout() + config.command_timeout(), subscribe(&config, &channel)).await {
             Ok(Ok((subscription, mut pushes))) => {
@@ -67,7 +76,14 @@ pub(super) async fn listen(config: Config, channel: String, silence: Duration, h
                     return;
                 }
                 loop {
-                    match timeout(silence, pushes.recv()).await {
+                    let push = tokio::select! {
+                        push = timeout(silence, pushes.recv()) => push,
+                        () = uncounted.notified() => {
+                            tracing::warn!("the node's subscription is not where messages are sent; it is made anew");
+                            break;
+                        }
+                    };
+                    match push {
                         Ok(Some(push)) if push.kind == PushKind::SMessage => {
                             if let Some(Value::BulkString(message)) = push.data.into_iter().nth(1)
                                 && heard.send(Heard::Message(message)).is_err()
@@ -75,7 +91,10 @@ pub(super) async fn listen(config: Config, channel: String, silence: Duration, h
                                 return;
                             }
                         }
-                        Ok(Some(push)) if push.kind == PushKind::Disconnection => break,
+                        // The server has gone, or does not hold the channel's slot any more.
+                        Ok(Some(push)) if matches!(push.kind, PushKind::Disconnection | PushKind::SUnsubscribe) => {
+                            break;
+                        }
                         Ok(Some(_)) => {}
                         Ok(None) => break,
                         Err(_) => {
