@@ -3,8 +3,11 @@
 mod empty;
 mod failover;
 mod failures;
+mod rebalance;
 mod redis_away;
+mod rolling_restart;
 mod routes;
+mod storm;
 mod subscription;
 mod two_sessions;
 

@@ -96,6 +96,10 @@ impl<'a> Keeper<'a> {
             Ok(session) => session,
             Err(why) => return self.patience.failed(why),
         };
+        // One that is to go is not needed any more, even if the new one is given up in favour of one on the same node.
+        if let Some(old) = self.held.iter().find(|old| old.going && !old.replaced.is_cancelled()) {
+            old.replaced.cancel();
+        }
         if self.held.iter().any(|other| !other.going && other.node == session.node_id) {
             tracing::debug!(node = session.node, "the way has led to a node where there is a session already");
             self.patience.same_node();
@@ -109,9 +113,6 @@ impl<'a> Keeper<'a> {
         let approved = if session.approved { "" } else { "; no portal has approved this agent yet" };
         let message = format!("a session is open at {}{approved}", session.node);
         self.link.events.record(Event::AuthTokenSuccess, &message, &About::default());
-        if let Some(old) = self.held.iter().find(|old| old.going && !old.replaced.is_cancelled()) {
-            old.replaced.cancel();
-        }
         let (node, replaced) = (session.node_id.clone(), CancellationToken::new());
         let (stop, advise, deadline) = (self.stop.clone(), self.advise.clone(), self.link.options.stop_deadline);
         let task = self.serving.spawn(serve(session, replaced.clone(), stop, deadline, advise)).id();

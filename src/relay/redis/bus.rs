@@ -109,6 +109,11 @@ impl RedisBus {
         self.shared.hearing.lock().works(Instant::now())
     }
 
+    /// Whether there are other nodes, as far as Redis tells.
+    pub async fn has_others(&self) -> bool {
+        self.shared.presence.others().await.is_ok_and(|others| !others.is_empty())
+    }
+
     /// Gives the node's lease back, when its sessions are closed.
     ///
     /// # Errors
