@@ -125,7 +125,7 @@ pub trait Inbox: Send + Sync + 'static {
 #[async_trait]
 pub trait Guard: Send + Sync + 'static {
     /// Whether a portal that is registered here signed this very command, for this agent.
-    async fn is_genuine(&self, entry: &Entry) -> bool;
+    async fn is_genuine(&self, entry: &Entry) -> Result<bool, StoreError>;
 }
 
 /// Presence, and messages between nodes.

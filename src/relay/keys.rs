@@ -131,11 +131,11 @@ impl Keys {
 
 #[async_trait]
 impl Guard for Keys {
-    async fn is_genuine(&self, entry: &Entry) -> bool {
-        let Some(jws) = &entry.jws else { return false };
-        let Ok(Some(portal)) = self.registry.portal(&entry.key.portal).await else { return false };
+    async fn is_genuine(&self, entry: &Entry) -> Result<bool, StoreError> {
+        let Some(jws) = &entry.jws else { return Ok(false) };
+        let Some(portal) = self.registry.portal(&entry.key.portal).await? else { return Ok(false) };
         let granted = portal.tenants.contains(&entry.key.tenant);
-        self.command(jws, &portal, &entry.key.tenant)
-            .is_ok_and(|command| granted && command.jti == entry.key.command && command.aud == entry.agent)
+        let command = self.command(jws, &portal, &entry.key.tenant);
+        Ok(command.is_ok_and(|command| granted && command.jti == entry.key.command && command.aud == entry.agent))
     }
 }

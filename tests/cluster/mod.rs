@@ -3,10 +3,12 @@
 mod empty;
 mod failover;
 mod failures;
+mod frozen;
 mod rebalance;
 mod redis_away;
 mod rolling_restart;
 mod routes;
+mod slow;
 mod storm;
 mod subscription;
 mod two_sessions;

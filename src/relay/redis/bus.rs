@@ -225,10 +225,16 @@ impl Shared {
             Body::Deliver { question, session, entry } => {
                 let shared = Arc::clone(self);
                 tokio::spawn(async move {
-                    let genuine = shared.guard.is_genuine(&entry).await;
-                    let delivery = match shared.inbox.get() {
-                        Some(inbox) if genuine => inbox.deliver(session, *entry),
-                        _ => Delivery::Gone,
+                    let Some(inbox) = shared.inbox.get() else { return };
+                    let delivery = match shared.guard.is_genuine(&entry).await {
+                        Ok(true) => inbox.deliver(session, *entry),
+                        Ok(false) => Delivery::Gone,
+                        // Whoever asks has given up by now: the session finds it in the ledger when that answers.
+                        Err(error) => {
+                            tracing::warn!(%error, "a command from another node could not be judged");
+                            inbox.notice(Notice::Overdue(Place { node: shared.node, session }));
+                            return;
+                        }
                     };
                     let answer = Body::Delivered { question, delivery };
                     if let Err(error) = shared.publish(message.from, answer).await {

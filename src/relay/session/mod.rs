@@ -263,10 +263,14 @@ impl<S: Socket> Session<'_, S> {
         }
     }
 
+    fn is_written(&self, entry: &Entry) -> bool {
+        self.delivered.get(&entry.key.command).is_some_and(|(key, _)| *key == entry.key)
+    }
+
     /// Writes a command to the socket. It is in the ledger, with this session as its owner.
     async fn deliver(&mut self, entry: Entry) -> Result<(), Ended> {
         // Word of it may come late, when the session has found it in the ledger by itself.
-        if self.delivered.get(&entry.key.command).is_some_and(|(key, _)| *key == entry.key) {
+        if self.is_written(&entry) {
             return Ok(());
         }
         if entry.attempt == 1 && self.services.clock.now() >= entry.exp {
