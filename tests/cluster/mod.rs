@@ -3,6 +3,7 @@
 mod empty;
 mod failover;
 mod failures;
+mod forged;
 mod frozen;
 mod rebalance;
 mod redis_away;
