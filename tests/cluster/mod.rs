@@ -5,6 +5,7 @@ mod failover;
 mod failures;
 mod forged;
 mod frozen;
+mod partition;
 mod rebalance;
 mod redis_away;
 mod rolling_restart;
@@ -12,6 +13,7 @@ mod routes;
 mod slow;
 mod storm;
 mod subscription;
+mod tenants;
 mod two_sessions;
 
 use tokio::task::JoinHandle;
