@@ -96,7 +96,7 @@ impl RedisBus {
         self.shared.heard.borrow().is_some_and(|at| at.elapsed() < SILENCE)
     }
 
-    /// Whether there are other nodes, those that came up a moment ago too. Without Redis nobody can go there.
+    /// Whether there are other nodes, as far as Redis tells.
     pub async fn has_others(&self) -> bool {
         self.shared.presence.others().await.is_ok_and(|others| !others.is_empty())
     }
