@@ -1,9 +1,13 @@
 //! Any node reaches any agent: several relay processes on a real Redis.
 
+mod cost;
 mod failures;
+mod keys;
 mod rebalance;
+mod rights;
 mod rolling_restart;
 mod routes;
+mod stale;
 mod storm;
 mod two_sessions;
 

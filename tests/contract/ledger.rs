@@ -6,7 +6,7 @@ use writeback_relay::protocol::ids::{AgentId, CommandId, ObjectId, TenantId};
 use writeback_relay::protocol::limits::OUTCOME_RETENTION;
 use writeback_relay::relay::ids::{NodeId, SessionId};
 use writeback_relay::relay::ledger::{
-    Accepted, CommandKey, Concluded, End, Entry, Intent, Ledger, Milestone, NewCommand, Undelivered, Whose,
+    Accepted, CommandKey, Concluded, End, Entry, Intent, Ledger, Milestone, NewCommand, Undelivered, Whose, Written,
 };
 
 use super::stores::{Ground, on_every_backend};
@@ -130,7 +130,8 @@ async fn nobody_can_say_so_of_a_command_that_its_owner_has_looked_up(ground: Gro
     assert_eq!(found, [(early.key.clone(), Some(owner), 2), (late.key.clone(), Some(owner), 2)]);
     for key in [&early.key, &late.key] {
         assert_eq!(ledger.take_back(key, owner, Undelivered::AgentBusy, T).await.unwrap(), None, "it may be written");
-        assert!(!ledger.hand_over(key, owner, session()).await.unwrap(), "it may be written");
+        let first = Entry { attempt: 1, ..get(&*ledger, key).await };
+        assert_eq!(ledger.hand_over(first, session(), Written::No).await.unwrap(), None, "it may be written");
     }
     assert_eq!(get(&*ledger, &foreign.key).await.attempt, 1, "another session's is left to it");
 }

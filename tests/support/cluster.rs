@@ -67,6 +67,8 @@ async fn forward(listener: TcpListener, choice: Arc<Mutex<Choice>>) {
         let Some(target) = choice.lock().unwrap().next() else { continue };
         tokio::spawn(async move {
             let Ok(mut node) = TcpStream::connect(target).await else { return };
+            client.set_nodelay(true).unwrap();
+            node.set_nodelay(true).unwrap();
             let _ = copy_bidirectional(&mut client, &mut node).await;
         });
     }
@@ -127,10 +129,23 @@ impl Cluster {
 
     /// One more node, with this cluster key.
     pub(crate) async fn add_with_key(&mut self, key: &str) {
+        let settings = self.settings(key);
+        self.nodes.push(Relay::node(self.front.address, self.data(), &settings).await);
+    }
+
+    /// What one more node, with this cluster key, logs before it refuses to start.
+    pub(crate) async fn refuses_with_key(&self, key: &str) -> String {
+        Relay::refusing_node(self.front.address, self.data(), &self.settings(key)).await
+    }
+
+    fn data(&self) -> std::path::PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn settings(&self, key: &str) -> String {
         let file = self.folder.path().join(format!("cluster-{}.key", self.nodes.len()));
         PrivateFile::new(&file).replace(key).unwrap();
-        let settings = format!("store = \"redis\"\n{}\n{}", self.redis.settings(&file), self.settings);
-        self.nodes.push(Relay::node(self.front.address, self.folder.path().join("data"), &settings).await);
+        format!("store = \"redis\"\n{}\n{}", self.redis.settings(&file), self.settings)
     }
 
     /// New connections go to this node.

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 
 use super::Public;
-use super::caller::PortalCall;
+use super::caller::Sender;
 use super::prefer::Wait;
 use super::problem::{Refusal, of_command};
 use crate::audit;
@@ -43,7 +43,7 @@ const JOSE: &str = "application/jose";
 )]
 pub(super) async fn submit(
     State(public): State<Public>,
-    call: PortalCall,
+    Sender(call): Sender,
     Wait(wait): Wait,
     Extension(trace): Extension<TraceContext>,
     headers: HeaderMap,
@@ -55,11 +55,11 @@ pub(super) async fn submit(
     }
     let jws = std::str::from_utf8(&body)
         .map_err(|_| Refusal::new(ProblemCode::Malformed, "the body is not a compact JWS"))?;
-    let command = public.keys.command(jws, &call.portal, &call.tenant).inspect_err(|refused| {
-        audit!("command_refused", tenant = %call.tenant, portal = %call.portal.portal, reason = %refused);
+    let command = public.keys.command(jws, &call.portal, &call.tenant).await.inspect_err(|refused| {
+        audit!("command_refused", tenant = %call.tenant, portal = %call.portal, reason = %refused);
     })?;
     let new = NewCommand {
-        key: CommandKey { tenant: call.tenant, portal: call.portal.portal, command: command.jti },
+        key: CommandKey { tenant: call.tenant, portal: call.portal, command: command.jti },
         agent: command.aud,
         jws: jws.to_owned(),
         body_sha256: sha256(&body),
@@ -89,8 +89,7 @@ pub(super) async fn submit(
 async fn admit(public: &Public, command: &Command) -> Result<(), Refusal> {
     let now = public.services.clock.now();
     command.validity.check_now(now).map_err(|e| Refusal::new(of_command(&e), e.to_string()))?;
-    let agent = public.services.registry.agent(&command.tenant, command.aud).await?;
-    match agent.map(|agent| agent.status) {
+    match public.keys.status(&command.tenant, command.aud).await? {
         None => Err(Refusal::new(ProblemCode::UnknownAgent, format!("this tenant has no agent {}", command.aud))),
         Some(AgentStatus::Pending) => {
             Err(Refusal::new(ProblemCode::AgentPending, "the agent is enrolled and not approved yet"))
@@ -150,11 +149,11 @@ fn answer(public: &Public, entry: &Entry) -> Result<Response, Refusal> {
 )]
 pub(super) async fn follow(
     State(public): State<Public>,
-    call: PortalCall,
+    Sender(call): Sender,
     Path((_tenant, command)): Path<(TenantId, CommandId)>,
     Wait(wait): Wait,
 ) -> Result<Json<CommandView>, Refusal> {
-    let key = CommandKey { tenant: call.tenant, portal: call.portal.portal, command };
+    let key = CommandKey { tenant: call.tenant, portal: call.portal, command };
     let entry = public.dispatcher.follow(&key, wait).await?;
     let entry = entry.ok_or_else(|| {
         Refusal::new(ProblemCode::NotFound, "this portal submitted no such command, or it was more than 7 days ago")

@@ -9,8 +9,10 @@
 -- ARGV[5]  end, as JSON; empty if somebody will
 -- ARGV[6]  how long to keep the command, in ms
 -- ARGV[7]  how long to keep the list of open commands, in ms
+-- ARGV[8]  a channel, on this server, that is told if it is new; may be absent
+-- ARGV[9]  what it is told
 --
--- Gives an empty list if it is new, else the command as it is stored.
+-- Gives how many have listened there if it is new, else the command as it is stored.
 local known = redis.call('HGETALL', KEYS[1])
 if #known > 0 then
   return known
@@ -24,4 +26,7 @@ else
   redis.call('HSET', KEYS[1], 'end', ARGV[5])
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[6])
-return {}
+if ARGV[8] then
+  return redis.call('SPUBLISH', ARGV[8], ARGV[9])
+end
+return 0
