@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_tungstenite::tungstenite::Error;
 use writeback_relay::clock::System;
 use writeback_relay::protocol::api::{CommandState, CommandView};
-use writeback_relay::protocol::frame::{CloseReason, SUBPROTOCOL};
+use writeback_relay::protocol::frame::{CloseReason, FromRelay, SUBPROTOCOL};
 use writeback_relay::protocol::ids::InstanceId;
 use writeback_relay::protocol::jose::Validity;
 use writeback_relay::protocol::outcome::{Code, Status};
