@@ -46,9 +46,6 @@ macro_rules! uuid_id {
         pub struct $name(Uuid);
 
         impl $name {
-            /// The nil UUID (RFC 9562 §5.9), which nothing is called by.
-            pub const NIL: Self = Self(Uuid::nil());
-
             /// A new UUIDv7.
             #[must_use]
             pub fn new(clock: &dyn Clock, random: &dyn Random) -> Self {

@@ -54,10 +54,10 @@ const MAX_SESSIONS: usize = 4;
 impl Claim {
     /// Judges a process that opens a session, by the sessions that its agent has.
     #[must_use]
-    pub fn judge(presence: &Presence, present: impl IntoIterator<Item = (Place, InstanceId)>) -> Self {
+    pub fn judge(instance: InstanceId, present: impl IntoIterator<Item = (Place, InstanceId)>) -> Self {
         let (mut same, mut displaced) = (Vec::new(), Vec::new());
-        for (place, of) in present.into_iter().filter(|(place, _)| place.session != presence.session) {
-            match of.cmp(&presence.instance) {
+        for (place, of) in present {
+            match of.cmp(&instance) {
                 Ordering::Greater => return Self::Newer,
                 Ordering::Equal => same.push(place),
                 Ordering::Less => displaced.push(place),
@@ -107,6 +107,8 @@ pub enum Notice {
     PortalChanged(PortalId),
     /// A newer process has taken over: close this session.
     Displaced(Place),
+    /// A command of this session is not written yet: word of it may have been lost.
+    Overdue(Place),
     /// The agent has a session.
     Arrived(TenantId, AgentId),
     /// Its process has newer sessions enough: close this one.
@@ -129,7 +131,7 @@ pub trait Inbox: Send + Sync + 'static {
 #[async_trait]
 pub trait Guard: Send + Sync + 'static {
     /// Whether a portal that is registered here signed this very command, for this agent.
-    async fn is_genuine(&self, entry: &Entry) -> bool;
+    async fn is_genuine(&self, entry: &Entry) -> Result<bool, StoreError>;
 }
 
 /// Presence, and messages between nodes.
@@ -142,7 +144,7 @@ pub trait Bus: Send + Sync + 'static {
     /// How many nodes there are, this one too, as far as this one knows.
     fn nodes(&self) -> u32;
 
-    /// Makes a session known, unless a newer process holds the agent. May be called again, if it may be forgotten.
+    /// Makes a session known, unless a newer process holds the agent.
     async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError>;
     /// Forgets a session. Only this very session: a newer one stays.
     async fn release(&self, presence: &Presence, departure: Departure) -> Result<(), StoreError>;

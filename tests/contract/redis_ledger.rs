@@ -4,13 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use writeback_relay::clock::UnixTime;
-use writeback_relay::protocol::limits::{MAX_CLOCK_AHEAD, MAX_COMMAND_LIFETIME, OUTCOME_RETENTION};
-use writeback_relay::relay::ledger::{Accepted, Concluded, Intent, Ledger, NewCommand, Undelivered, Whose};
+use writeback_relay::protocol::limits::OUTCOME_RETENTION;
+use writeback_relay::relay::ledger::{Accepted, Concluded, Intent, Ledger, Undelivered, Whose};
 use writeback_relay::relay::redis::keys;
 use writeback_relay::relay::redis::ledger::RedisLedger;
 use writeback_relay::relay::redis::link::Link;
-use writeback_relay::relay::redis::registry::RedisRegistry;
-use writeback_relay::relay::registry::{Registry, TenantRecord};
 
 use super::ledger::{T, command, session};
 use super::{agent, tenant};
@@ -19,10 +17,6 @@ use crate::support::redis::Redis;
 
 async fn ledger(redis: &Redis) -> Arc<dyn Ledger> {
     Arc::new(RedisLedger::new(Link::open(redis.config()).await.unwrap()))
-}
-
-async fn registry(redis: &Redis) -> RedisRegistry {
-    RedisRegistry::new(Link::open(redis.config()).await.unwrap())
 }
 
 /// How long Redis will keep `key`.
@@ -39,7 +33,6 @@ fn about(found: Duration, expected: Duration) -> bool {
 async fn redis_forgets_commands_seven_days_after_their_end() {
     let redis = Redis::single().await;
     let ledger = ledger(&redis).await;
-    registry(&redis).await.add_tenant(TenantRecord { tenant: tenant("a"), created_at: UnixTime(0) }).await.unwrap();
     let (t, owner) = (tenant("a"), session());
     let [ended, given_up, taken_back] = [(); 3].map(|()| command(&t, agent()));
     ledger.accept(given_up.clone(), Intent::GiveUp(Undelivered::NoAgent), T).await.unwrap();
@@ -79,10 +72,53 @@ async fn every_key_but_the_registrys_has_an_end() {
     ledger.take_over(&open.key.tenant, open.agent, session(), Whose::Others).await.unwrap();
     ledger.conclude(&lost.key, lost.agent, "o".into(), T).await.unwrap();
     let stored = redis.cli(6379, &["KEYS", "*"]);
-    assert_eq!(stored.lines().count(), 3, "{stored}");
+    assert_eq!(stored.lines().count(), 4, "{stored}");
     for key in stored.lines() {
         assert!(!kept(&redis, key).is_zero());
     }
+}
+
+/// Since when the ledger is complete, if it is asked at this second.
+async fn complete_since(ledger: &Arc<dyn Ledger>, now: i64) -> i64 {
+    let t = tenant("a");
+    let asked = || ledger.complete_since(&t, UnixTime(now));
+    eventually("the ledger answers", async || asked().await.is_ok()).await;
+    asked().await.unwrap().0
+}
+
+#[tokio::test]
+async fn a_server_that_started_again_with_what_it_had_is_complete_since_then() {
+    let redis = Redis::single_with("appendonly yes").await;
+    let ledger = ledger(&redis).await;
+    let first = complete_since(&ledger, 1000).await;
+    assert!(first <= 1000, "as old as the server: {first}");
+    assert_eq!(complete_since(&ledger, 2000).await, first);
+    redis.kill(6379).await;
+    redis.start_again(6379).await;
+    assert_eq!(complete_since(&ledger, 3000).await, 3000, "it may have lost its last second");
+    assert_eq!(complete_since(&ledger, 4000).await, 3000);
+}
+
+#[tokio::test]
+async fn a_server_that_came_back_with_nothing_is_complete_since_it_started() {
+    let redis = Redis::single().await;
+    let ledger = ledger(&redis).await;
+    complete_since(&ledger, 1000).await;
+    redis.kill(6379).await;
+    redis.start_again(6379).await;
+    let since = complete_since(&ledger, 1_000_000).await;
+    assert!((1_000_000 - 60..=1_000_000).contains(&since), "{since}");
+}
+
+#[tokio::test]
+async fn a_replica_that_took_over_is_complete_since_then() {
+    let redis = Redis::sentinel().await;
+    let ledger = ledger(&redis).await;
+    let first = complete_since(&ledger, 1000).await;
+    assert_eq!(redis.cli(6379, &["WAIT", "2", "5000"]).trim(), "2");
+    redis.kill(6379).await;
+    let since = complete_since(&ledger, 2000).await;
+    assert_eq!((first <= 1000, since), (true, 2000));
 }
 
 #[tokio::test]
@@ -99,35 +135,6 @@ async fn a_server_that_came_back_empty_is_told_everything_again_scripts_too() {
     assert!(matches!(again, Accepted::New(entry) if entry.end.is_none()));
     let concluded = ledger.conclude(&new.key, new.agent, "o".into(), T + 2).await.unwrap();
     assert!(matches!(concluded, Concluded::Stored(_)));
-}
-
-#[tokio::test]
-async fn a_ledger_that_came_back_empty_says_of_no_older_command_that_it_was_not_delivered() {
-    let redis = Redis::single().await;
-    let (ledger, registry, t, owner) = (ledger(&redis).await, registry(&redis).await, tenant("a"), session());
-    registry.add_tenant(TenantRecord { tenant: t.clone(), created_at: UnixTime(0) }).await.unwrap();
-    let [delivered, asked_again] = [(); 2].map(|()| command(&t, agent()));
-    for new in [&delivered, &asked_again] {
-        ledger.accept(new.clone(), Intent::Deliver(owner), T).await.unwrap();
-    }
-    let saved = registry.export().await.unwrap();
-    redis.flush();
-    registry.import(saved).await.unwrap();
-
-    let given_up = ledger.accept(delivered.clone(), Intent::GiveUp(Undelivered::NoAgent), T + 1).await.unwrap();
-    assert!(matches!(given_up, Accepted::New(entry) if entry.end.is_none()), "its agent may have it");
-    let taken = ledger.take_over(&t, delivered.agent, session(), Whose::Others).await.unwrap();
-    assert!(matches!(&taken[..], [entry] if entry.jws.is_some() && entry.attempt == 2), "its agent is asked");
-    ledger.accept(asked_again.clone(), Intent::Deliver(owner), T + 1).await.unwrap();
-    assert_eq!(ledger.take_back(&asked_again.key, owner, Undelivered::NoAgent, T + 2).await.unwrap(), None);
-
-    let longest = MAX_COMMAND_LIFETIME + MAX_CLOCK_AHEAD;
-    let began = UnixTime(i64::try_from(T / 1000).unwrap());
-    for (exp, lost) in [(began.plus(longest), true), (began.plus(longest + Duration::from_secs(1)), false)] {
-        let new = NewCommand { exp, ..command(&t, agent()) };
-        let accepted = ledger.accept(new, Intent::GiveUp(Undelivered::NoAgent), T + 3).await.unwrap();
-        assert!(matches!(accepted, Accepted::New(entry) if entry.end.is_none() == lost), "{exp}");
-    }
 }
 
 #[tokio::test]

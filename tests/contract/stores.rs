@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
-use writeback_relay::clock::UnixTime;
+use writeback_relay::clock::{Clock, System};
 use writeback_relay::relay::embedded::{EmbeddedLedger, EmbeddedRegistry};
 use writeback_relay::relay::ledger::Ledger;
 use writeback_relay::relay::redis::ledger::RedisLedger;
 use writeback_relay::relay::redis::link::Link;
 use writeback_relay::relay::redis::registry::RedisRegistry;
-use writeback_relay::relay::registry::{Registry, TenantRecord};
+use writeback_relay::relay::registry::Registry;
 
 use crate::support::redis::Redis;
 
@@ -61,19 +61,10 @@ impl Ground {
 
     pub(crate) async fn ledger(&self) -> Arc<dyn Ledger> {
         match (self, self.redis()) {
-            (_, Some(redis)) => {
-                let link = link(redis).await;
-                let registry = RedisRegistry::new(link.clone());
-                for name in ["a", "b"] {
-                    registry
-                        .add_tenant(TenantRecord { tenant: name.parse().unwrap(), created_at: UnixTime(0) })
-                        .await
-                        .unwrap();
-                }
-                Arc::new(RedisLedger::new(link))
-            }
+            (_, Some(redis)) => Arc::new(RedisLedger::new(link(redis).await)),
             (Self::Embedded(folder), _) => {
-                Arc::new(EmbeddedLedger::open(&folder.path().join("ledger.redb")).await.unwrap())
+                let file = folder.path().join("ledger.redb");
+                Arc::new(EmbeddedLedger::open(&file, System.now()).await.unwrap())
             }
             _ => unreachable!(),
         }

@@ -57,12 +57,13 @@ impl Bus for EmbeddedBus {
     async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError> {
         let mut agents = self.agents.lock();
         let agent = agents.entry((presence.tenant.clone(), presence.agent)).or_default();
+        // A session that was known before makes itself known again.
+        agent.sessions.retain(|(session, _)| *session != presence.session);
         let present = agent.sessions.iter().map(|(session, of)| (Place { node: self.node, session: *session }, *of));
-        let claim = Claim::judge(presence, present);
+        let claim = Claim::judge(presence.instance, present);
         if let Claim::Held { displaced, surplus } = &claim {
-            agent.sessions.retain(|(session, _)| {
-                *session != presence.session && displaced.iter().chain(surplus).all(|place| place.session != *session)
-            });
+            let gone = |session| displaced.iter().chain(surplus).any(|place| place.session == session);
+            agent.sessions.retain(|(session, _)| !gone(*session));
             agent.sessions.push((presence.session, presence.instance));
         }
         Ok(claim)

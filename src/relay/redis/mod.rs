@@ -11,17 +11,18 @@
 //! | `presence` | who is where |
 //! | `exchange` | what this node says to others, and what it does when it hears them |
 //! | `envelope`, `questions`, `subscriber` | how that is signed, what is still unanswered, how it is heard |
+//! | `hearing` | whether it is |
 
 pub mod bus;
 pub mod checks;
 pub mod config;
 mod envelope;
 mod exchange;
+mod hearing;
 pub mod intake;
 pub mod keys;
 pub mod ledger;
 pub mod link;
-mod memory;
 mod presence;
 mod questions;
 pub mod registry;

@@ -8,9 +8,9 @@ use redis::Cmd;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::keys;
 use super::link::Link;
 use super::scripts::REPLACE;
-use super::{keys, memory};
 use crate::clock::UnixTime;
 use crate::protocol::api::{AgentStatus, PreflightReport};
 use crate::protocol::ids::{AgentId, ObjectId, PortalId, TenantId};
@@ -90,13 +90,6 @@ impl RedisRegistry {
         Ok(if self.text(&hash, &field).await?.as_deref() == Some(&becomes) { Added::Same } else { Added::Other })
     }
 
-    async fn add_record_of(&self, tenant: &TenantRecord) -> Result<Added, StoreError> {
-        Ok(match self.add(keys::TENANTS.to_owned(), tenant.tenant.to_string(), tenant).await? {
-            Added::New => Added::New,
-            Added::Same | Added::Other => Added::Same,
-        })
-    }
-
     async fn change_agent(
         &self,
         tenant: &TenantId,
@@ -140,11 +133,11 @@ impl RedisRegistry {
 #[async_trait]
 impl Registry for RedisRegistry {
     async fn add_tenant(&self, tenant: TenantRecord) -> Result<Added, StoreError> {
-        let added = self.add_record_of(&tenant).await?;
-        if added == Added::New {
-            memory::begin(&self.link, &tenant.tenant).await?;
-        }
-        Ok(added)
+        let field = tenant.tenant.to_string();
+        Ok(match self.add(keys::TENANTS.to_owned(), field, &tenant).await? {
+            Added::New => Added::New,
+            Added::Same | Added::Other => Added::Same,
+        })
     }
 
     async fn tenant(&self, tenant: &TenantId) -> Result<Option<TenantRecord>, StoreError> {
@@ -270,8 +263,7 @@ impl Registry for RedisRegistry {
             self.add(keys::PORTALS.to_owned(), portal.portal.to_string(), &portal).await?;
         }
         for TenantSnapshot { tenant, invitations, agents } in snapshot.tenants {
-            // The registry is restored; what the ledger has lost, it has lost.
-            self.add_record_of(&tenant).await?;
+            self.add_tenant(tenant.clone()).await?;
             let tenant = &tenant.tenant;
             for invitation in invitations {
                 self.add_invitation(tenant, invitation).await?;
