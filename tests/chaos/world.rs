@@ -1,7 +1,7 @@
 //! Everything that runs: three nodes on one Redis, tenants with agents and a directory each, and a proxy on every way.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use writeback_relay::agent::enroll;
@@ -54,7 +54,6 @@ pub(crate) struct Agent {
 /// A tenant's directory.
 pub(crate) struct Directory {
     pub(crate) process: Process,
-    pub(crate) tenant: TenantId,
 }
 
 /// A portal: its key, and several clients.
@@ -192,7 +191,7 @@ fn directory(folder: &Path, tenant: &TenantId, seed: u64) -> (Directory, SocketA
     let role = Role::Directory { address: host, log, accounts: ACCOUNTS, tenant: tenant_name, seed };
     let process = Process::new(&name, role, None, folder.join(format!("{name}.log")));
     process.start();
-    (Directory { process, tenant: tenant.clone() }, address(host))
+    (Directory { process }, address(host))
 }
 
 /// Enrolled by its code, approved, and started.
