@@ -77,6 +77,24 @@ async fn of_a_process_that_opens_too_many_sessions_the_oldest_gives_way() {
 }
 
 #[tokio::test]
+async fn a_session_may_make_itself_known_again_and_stays_one() {
+    let (clock, bus) = embedded();
+    let one = first();
+    bus.claim(&one).await.unwrap();
+    clock.advance_ms(1);
+    let two = presence(&one, one.instance);
+    bus.claim(&two).await.unwrap();
+    for _ in 0..4 {
+        assert_eq!(bus.claim(&one).await.unwrap(), Claim::Held { displaced: vec![] });
+    }
+    assert_eq!(bus.places(&one.tenant, one.agent).await.unwrap().len(), 2);
+    let later = StandingClock::new();
+    later.advance_ms(10);
+    bus.claim(&presence(&one, InstanceId::new(&*later, &System))).await.unwrap();
+    assert_eq!(bus.claim(&two).await.unwrap(), Claim::Newer, "a newer process has come meanwhile");
+}
+
+#[tokio::test]
 async fn a_release_removes_that_session_and_leaves_the_others() {
     let (clock, bus) = embedded();
     let one = first();

@@ -307,11 +307,6 @@ impl Redis {
         (self.address, port).into()
     }
 
-    /// The key that nodes share.
-    pub(crate) fn cluster_key_file(&self) -> PathBuf {
-        self.folder.join(KEY)
-    }
-
     /// What a relay that uses these servers is configured with.
     pub(crate) fn config(&self) -> Config {
         let scheme = if self.tls { "rediss" } else { "redis" };
