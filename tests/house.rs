@@ -18,8 +18,9 @@ const FLOORS: &[&[&str]] = &[
 
 /// The same inside the relay.
 const RELAY_FLOORS: &[&[&str]] = &[
-    &["ids"],
+    &["ids", "cache"],
     &["registry", "ledger", "bus"],
+    &["recent", "intake"],
     &["embedded", "redis", "keys", "sessions"],
     &["config"],
     &["tls", "store"],

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::StoreError;
 use super::ids::{NodeId, SessionId};
 use super::ledger::Entry;
-use crate::protocol::ids::{AgentId, InstanceId, TenantId};
+use crate::protocol::ids::{AgentId, InstanceId, PortalId, TenantId};
 
 /// A session, and where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +101,8 @@ pub enum Notice {
     Ended(Box<Entry>),
     /// The agent was revoked: close its sessions.
     Revoked(TenantId, AgentId),
+    /// The operator has changed or removed the portal: what is remembered of it may be wrong.
+    PortalChanged(PortalId),
     /// A newer process has taken over: close this session.
     Displaced(Place),
     /// A command of this session is not written yet: word of it may have been lost.
@@ -142,6 +144,11 @@ pub trait Bus: Send + Sync + 'static {
     async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError>;
     /// Forgets a session. Only this very session: a newer one stays.
     async fn release(&self, presence: &Presence, departure: Departure) -> Result<(), StoreError>;
+    /// Where to deliver first, as far as is known without asking anybody. It may be out of date: whoever finds it so
+    /// asks [`Self::places`].
+    async fn nearest(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<Place>, StoreError> {
+        Ok(self.places(tenant, agent).await?.into_iter().next())
+    }
     /// The agent's sessions, the best to deliver to first.
     async fn places(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Place>, StoreError>;
     /// How long the agent may still be on its way back: for [`RETURN_WINDOW`] after its last session was lost.

@@ -9,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::StoreError;
 use super::bus::{Bus, Delivery, Notice, Place};
-use super::ledger::{Accepted, CommandKey, Entry, Intent, Ledger, NewCommand, Undelivered};
+use super::intake::{Intake, TakenIn};
+use super::ledger::{Accepted, CommandKey, Entry, Intent, Ledger, NewCommand, Undelivered, Written};
 use super::sessions::{Ending, Sessions};
 use crate::clock::Clock;
 use crate::protocol::ids::{AgentId, TenantId};
@@ -50,6 +51,7 @@ pub enum DispatchError {
 pub struct Dispatcher {
     ledger: Arc<dyn Ledger>,
     bus: Arc<dyn Bus>,
+    intake: Arc<dyn Intake>,
     sessions: Arc<Sessions>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
@@ -80,12 +82,13 @@ impl Dispatcher {
     pub fn new(
         ledger: Arc<dyn Ledger>,
         bus: Arc<dyn Bus>,
+        intake: Arc<dyn Intake>,
         sessions: Arc<Sessions>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         stopping: CancellationToken,
     ) -> Self {
-        Self { ledger, bus, sessions, clock, metrics, stopping, in_flight: watch::Sender::new(0) }
+        Self { ledger, bus, intake, sessions, clock, metrics, stopping, in_flight: watch::Sender::new(0) }
     }
 
     /// Submits a command and waits at most `wait` for its end; what is known then.
@@ -95,7 +98,7 @@ impl Dispatcher {
     pub async fn submit(&self, command: NewCommand, wait: Duration) -> Result<Entry, DispatchError> {
         let in_flight = InFlight::begin(&self.in_flight);
         let until = Instant::now() + wait;
-        let mut place = self.bus.places(&command.key.tenant, command.agent).await?.into_iter().next();
+        let mut place = self.bus.nearest(&command.key.tenant, command.agent).await?;
         if place.is_none() {
             // A repeated submit does not wait for an agent that has answered.
             if let Some(known) = self.ledger.get(&command.key).await? {
@@ -154,18 +157,28 @@ impl Dispatcher {
         place: Option<Place>,
         patience: Instant,
     ) -> Result<Accepted, StoreError> {
-        let intent = place.map_or(Intent::GiveUp(Undelivered::NoAgent), |place| Intent::Deliver(place.session));
-        let accepted = self.ledger.accept(command, intent, self.clock.now_ms()).await?;
-        if let Accepted::New(entry) = &accepted {
-            self.metrics.submitted("new");
-            match place {
-                Some(place) => self.deliver(place, entry.clone(), patience).await?,
-                None if entry.end.is_some() => self.metrics.ended(Undelivered::NoAgent.as_str()),
-                // It may have been delivered before: its agent gets it when it is back.
-                None => {}
+        let now_ms = self.clock.now_ms();
+        let Some(place) = place else {
+            let reason = Undelivered::NoAgent;
+            let accepted = self.ledger.accept(command, Intent::GiveUp(reason), now_ms).await?;
+            if let Accepted::New(entry) = &accepted {
+                self.metrics.submitted("new");
+                // If it may have been delivered before, its agent gets it when it is back.
+                if entry.end.is_some() {
+                    self.metrics.ended(reason.as_str());
+                }
             }
-        }
-        Ok(accepted)
+            return Ok(accepted);
+        };
+        Ok(match self.intake.take_in(command, place, now_ms).await? {
+            TakenIn::New { entry, delivery } => {
+                self.metrics.submitted("new");
+                self.see_delivered(place, entry.clone(), delivery, patience).await?;
+                Accepted::New(entry)
+            }
+            TakenIn::Known(entry) => Accepted::Known(entry),
+            TakenIn::Conflict => Accepted::Conflict,
+        })
     }
 
     /// Waits at most `wait`, and not longer than the node stays, for the end of a command that was submitted before;
@@ -255,34 +268,48 @@ impl Dispatcher {
         }
     }
 
-    /// Hands the command to its session, or to another one of its agent if that one has not got it.
-    async fn deliver(&self, mut place: Place, mut entry: Entry, patience: Instant) -> Result<(), StoreError> {
+    /// Hands a command that its session has not got, or perhaps not, to another session of its agent.
+    async fn see_delivered(
+        &self,
+        mut place: Place,
+        mut entry: Entry,
+        mut delivery: Delivery,
+        patience: Instant,
+    ) -> Result<(), StoreError> {
         let (key, agent) = (entry.key.clone(), entry.agent);
         let patience = patience.min(Instant::now() + RESETTLING);
         let (mut tried, mut busy) = (Vec::new(), false);
         loop {
             let arrival = self.sessions.arrival();
-            let reason = match self.bus.deliver(place, entry.clone()).await? {
-                Delivery::Queued | Delivery::NoAnswer => return Ok(()),
-                Delivery::Busy => Undelivered::AgentBusy,
-                Delivery::Gone => Undelivered::NoAgent,
+            let undelivered = match delivery {
+                Delivery::Queued => return Ok(()),
+                Delivery::Busy => Some(Undelivered::AgentBusy),
+                Delivery::Gone => Some(Undelivered::NoAgent),
+                Delivery::NoAnswer => None,
             };
-            busy |= reason == Undelivered::AgentBusy;
+            let written = if undelivered.is_some() { Written::No } else { Written::Maybe };
+            busy |= delivery == Delivery::Busy;
             tried.push(place.session);
-            // Asked again: what was known of its sessions may be old.
+            // What was known of its sessions may be old.
             let places = self.bus.places(&key.tenant, agent).await?;
             if let Some(next) = places.iter().find(|other| !tried.contains(&other.session)).copied() {
-                if self.ledger.hand_over(&key, place.session, next.session).await? {
-                    entry.owner = Some(next.session);
-                    place = next;
+                if let Some(handed) = self.ledger.hand_over(entry.clone(), next.session, written).await? {
+                    (place, entry) = (next, handed);
+                    delivery = self.bus.deliver(place, entry.clone()).await?;
                     continue;
                 }
-            } else if !busy && Instant::now() < patience && self.settles(&key.tenant, agent, &places).await? {
+            } else if delivery == Delivery::Gone
+                && !busy
+                && Instant::now() < patience
+                && self.settles(&key.tenant, agent, &places).await?
+            {
                 let _ = timeout_at(patience.min(Instant::now() + LOOK_FOR_ARRIVAL), arrival).await;
                 tried.clear();
+                delivery = self.bus.deliver(place, entry.clone()).await?;
                 continue;
             }
-            // No session ever had it, so this node may speak for it.
+            // If no session ever had it, this node may speak for it.
+            let Some(reason) = undelivered else { return Ok(()) };
             if let Some(ended) = self.ledger.take_back(&key, place.session, reason, self.clock.now_ms()).await? {
                 self.metrics.ended(reason.as_str());
                 self.bus.tell(Notice::Ended(Box::new(ended))).await?;

@@ -7,13 +7,14 @@ use async_trait::async_trait;
 use super::StoreError;
 use super::bus::Guard;
 use super::ledger::Entry;
+use super::recent::Recent;
 use super::registry::{AgentRecord, PortalRecord, Registry};
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixTime};
 use crate::protocol::api::AgentStatus;
 use crate::protocol::assertion::{AgentAssertion, PortalAssertion};
 use crate::protocol::command::Command;
-use crate::protocol::ids::{PortalId, TenantId};
-use crate::protocol::jose::JoseError;
+use crate::protocol::ids::{AgentId, PortalId, TenantId};
+use crate::protocol::jose::{JoseError, Jws};
 
 /// Why a credential or a command is refused.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -56,6 +57,7 @@ pub enum Refused {
 #[derive(Clone)]
 pub struct Keys {
     registry: Arc<dyn Registry>,
+    recent: Arc<Recent>,
     clock: Arc<dyn Clock>,
     public_url: Arc<str>,
 }
@@ -64,7 +66,8 @@ impl Keys {
     /// `public_url` is the `aud` of every assertion.
     #[must_use]
     pub fn new(registry: Arc<dyn Registry>, clock: Arc<dyn Clock>, public_url: &str) -> Self {
-        Self { registry, clock, public_url: public_url.into() }
+        let recent = Arc::new(Recent::new(Arc::clone(&registry)));
+        Self { registry, recent, clock, public_url: public_url.into() }
     }
 
     /// The relay's public URL.
@@ -73,19 +76,56 @@ impl Keys {
         &self.public_url
     }
 
+    /// What is remembered of the registry.
+    #[must_use]
+    pub fn recent(&self) -> &Arc<Recent> {
+        &self.recent
+    }
+
     /// The portal that makes a call for `tenant`.
     ///
     /// # Errors
     /// If the assertion does not hold, or the portal was not granted the tenant.
-    pub async fn portal(&self, token: &str, tenant: &TenantId) -> Result<PortalRecord, Refused> {
+    pub async fn portal(&self, token: &str, tenant: &TenantId) -> Result<PortalId, Refused> {
         let (jws, claimed) = PortalAssertion::parse(token).map_err(Refused::Assertion)?;
         let portal = self.registry.portal(&claimed.iss).await?;
-        let portal = portal.ok_or(Refused::UnknownPortal(claimed.iss))?;
-        PortalAssertion::verify(&jws, &portal.keys, &self.public_url, self.clock.now()).map_err(Refused::Assertion)?;
-        if !portal.tenants.contains(tenant) {
-            return Err(Refused::TenantNotGranted(tenant.clone()));
-        }
-        Ok(portal)
+        self.serves(&jws, &claimed.iss, portal.as_ref(), tenant)?;
+        Ok(claimed.iss)
+    }
+
+    /// The same for a portal that sends commands, or asks for them: by what it might do a moment ago.
+    ///
+    /// # Errors
+    /// As [`Self::portal`].
+    pub async fn sender(&self, token: &str, tenant: &TenantId) -> Result<PortalId, Refused> {
+        let (jws, claimed) = PortalAssertion::parse(token).map_err(Refused::Assertion)?;
+        self.recent.portal(&claimed.iss, |portal| self.serves(&jws, &claimed.iss, portal, tenant)).await?;
+        Ok(claimed.iss)
+    }
+
+    fn serves(
+        &self,
+        assertion: &Jws<'_>,
+        iss: &PortalId,
+        portal: Option<&PortalRecord>,
+        tenant: &TenantId,
+    ) -> Result<(), Refused> {
+        let portal = portal.ok_or_else(|| Refused::UnknownPortal(iss.clone()))?;
+        PortalAssertion::verify(assertion, &portal.keys, &self.public_url, self.clock.now())
+            .map_err(Refused::Assertion)?;
+        granted(Some(portal), iss, tenant).map(drop)
+    }
+
+    /// Where the agent stood a moment ago, and since when it is enrolled; `None` if there is none.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn status(
+        &self,
+        tenant: &TenantId,
+        agent: AgentId,
+    ) -> Result<Option<(AgentStatus, UnixTime)>, StoreError> {
+        self.recent.status(tenant, agent).await
     }
 
     /// The agent that opens a session; uses its assertion up.
@@ -111,15 +151,19 @@ impl Keys {
         Ok((assertion.tenant, record))
     }
 
-    /// Verifies a command that `portal` submits for `tenant`. Whether it is in force now, and whether its agent is in
+    /// Verifies a command that `portal` submits for `tenant`, by what it might do a moment ago. Whether it is in force now, and whether its agent is in
     /// service, is asked later: a repeated submit is answered whatever has changed since.
     ///
     /// # Errors
     /// If the command does not hold, or is not this portal's or this tenant's.
-    pub fn command(&self, jws: &str, portal: &PortalRecord, tenant: &TenantId) -> Result<Command, Refused> {
+    pub async fn command(&self, jws: &str, portal: &PortalId, tenant: &TenantId) -> Result<Command, Refused> {
         let parsed = Command::parse(jws).map_err(Refused::Command)?;
-        let command = Command::verify(&parsed, &portal.keys).map_err(Refused::Command)?;
-        if command.iss != portal.portal {
+        let verify = |record: Option<&PortalRecord>| {
+            let record = granted(record, portal, tenant)?;
+            Command::verify(&parsed, &record.keys).map_err(Refused::Command)
+        };
+        let command = self.recent.portal(portal, verify).await?;
+        if command.iss != *portal {
             return Err(Refused::ForeignIssuer);
         }
         if command.tenant != *tenant {
@@ -129,13 +173,27 @@ impl Keys {
     }
 }
 
+/// The portal's record, if it may serve the tenant.
+fn granted<'a>(
+    record: Option<&'a PortalRecord>,
+    portal: &PortalId,
+    tenant: &TenantId,
+) -> Result<&'a PortalRecord, Refused> {
+    let record = record.ok_or_else(|| Refused::UnknownPortal(portal.clone()))?;
+    if !record.tenants.contains(tenant) {
+        return Err(Refused::TenantNotGranted(tenant.clone()));
+    }
+    Ok(record)
+}
+
 #[async_trait]
 impl Guard for Keys {
     async fn is_genuine(&self, entry: &Entry) -> Result<bool, StoreError> {
         let Some(jws) = &entry.jws else { return Ok(false) };
-        let Some(portal) = self.registry.portal(&entry.key.portal).await? else { return Ok(false) };
-        let granted = portal.tenants.contains(&entry.key.tenant);
-        let command = self.command(jws, &portal, &entry.key.tenant);
-        Ok(command.is_ok_and(|command| granted && command.jti == entry.key.command && command.aud == entry.agent))
+        match self.command(jws, &entry.key.portal, &entry.key.tenant).await {
+            Ok(command) => Ok(command.jti == entry.key.command && command.aud == entry.agent),
+            Err(Refused::Store(error)) => Err(error),
+            Err(_) => Ok(false),
+        }
     }
 }

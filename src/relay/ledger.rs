@@ -195,6 +195,16 @@ impl Entry {
         }
     }
 
+    /// The same command in the hands of another session.
+    #[must_use]
+    pub fn handed_to(self, session: SessionId, written: Written) -> Self {
+        let attempt = match written {
+            Written::No => self.attempt,
+            Written::Maybe => self.attempt.saturating_add(1),
+        };
+        Self { owner: Some(session), attempt, ..self }
+    }
+
     /// Whether `command` is this very one, which came before.
     #[must_use]
     pub fn is_same(&self, command: &NewCommand) -> bool {
@@ -275,6 +285,15 @@ pub enum Milestone {
     Received,
 }
 
+/// Whether a session that was to deliver a command has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// Certainly not, and it will not.
+    No,
+    /// Nobody knows.
+    Maybe,
+}
+
 /// Which of its agent's commands a session takes over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
@@ -307,9 +326,10 @@ pub trait Ledger: Send + Sync + 'static {
         whose: Whose,
     ) -> Result<Vec<Entry>, StoreError>;
 
-    /// Gives a command that `from` has certainly not written to another session of its agent, as if that had been its
-    /// owner from the start. Whether it was still so.
-    async fn hand_over(&self, key: &CommandKey, from: SessionId, to: SessionId) -> Result<bool, StoreError>;
+    /// Gives a command that stands as `entry` to another session of its agent. If its owner has certainly not written
+    /// it, as if that had been the owner from the start; else as one more attempt, so that nobody can take it back any
+    /// more. The command as it stands now, if it still stood so.
+    async fn hand_over(&self, entry: Entry, to: SessionId, written: Written) -> Result<Option<Entry>, StoreError>;
 
     /// Says that nothing was written and nothing will be: only its owner may, and only at the first attempt. The
     /// command with that end, if it was so.

@@ -20,6 +20,7 @@ use super::http::handshake::Handshakes;
 use super::http::listener::Until;
 use super::http::{self, Public, listener};
 use super::ledger::Ledger;
+use super::recent::Attentive;
 use super::session::Services;
 use super::sessions::{Order, Sessions};
 use super::store::{Health, OpenError, Stores};
@@ -105,11 +106,12 @@ impl Node {
         let token = Arc::new(AdminToken::open(&admin_token_file(&config), &*random)?);
         let listener = listener::bind("listen", config.listen).await?;
         let ops_listener = listener::bind("ops_listen", config.ops_listen).await?;
-        let Stores { registry, ledger, bus, keys, health } =
-            Stores::open(&config, Arc::clone(&clock), Arc::clone(&random)).await?;
-        let sessions = Arc::new(Sessions::default());
-        bus.attach(Arc::clone(&sessions) as Arc<_>);
         let metrics = Arc::new(Metrics::new()?);
+        let Stores { registry, ledger, bus, intake, keys, health } =
+            Stores::open(&config, Arc::clone(&clock), Arc::clone(&random), &metrics).await?;
+        let sessions = Arc::new(Sessions::default());
+        let inbox = Arc::clone(&sessions) as Arc<_>;
+        bus.attach(Arc::new(Attentive { recent: Arc::clone(keys.recent()), inbox }));
         let services = Arc::new(Services {
             registry,
             ledger: Arc::clone(&ledger),
@@ -132,6 +134,7 @@ impl Node {
             dispatcher: Dispatcher::new(
                 Arc::clone(&ledger),
                 bus,
+                intake,
                 sessions,
                 Arc::clone(&clock),
                 metrics,

@@ -6,6 +6,8 @@
 //! |---|---|
 //! | [`ids`] | nodes and sessions |
 //! | [`registry`], [`ledger`], [`bus`] | what is stored and who is where: three contracts |
+//! | [`intake`] | what is stored is handed over |
+//! | [`recent`] | what was found in the registry a moment ago |
 //! | [`embedded`] | the three, for one node: two tables of files and a map |
 //! | [`keys`] | who signed this, and may he |
 //! | [`sessions`], [`session`] | this node's agents; one agent's socket |
@@ -16,14 +18,17 @@
 
 pub mod admin;
 pub mod bus;
+mod cache;
 pub mod config;
 pub mod dispatch;
 pub mod embedded;
 pub mod http;
 pub mod ids;
+pub mod intake;
 pub mod keys;
 pub mod ledger;
 pub mod lifecycle;
+pub mod recent;
 pub mod redis;
 pub mod registry;
 pub mod session;

@@ -224,6 +224,8 @@ impl Inbox for Sessions {
             Notice::Overdue(place) => {
                 self.order(place.session, Order::Reconcile(Whose::Own));
             }
+            // No session hangs on a portal.
+            Notice::PortalChanged(_) => {}
             Notice::Arrived(..) => self.arrived.notify_waiters(),
             Notice::Left(place) => {
                 self.order(place.session, Order::Reconcile(Whose::Others));

@@ -9,18 +9,20 @@ use super::bus::{Bus, Guard};
 use super::config::{Config, ConfigError, Store};
 use super::embedded::{EmbeddedBus, EmbeddedLedger, EmbeddedRegistry};
 use super::ids::NodeId;
+use super::intake::{Intake, TwoSteps};
 use super::keys::Keys;
 use super::ledger::Ledger;
 use super::redis::bus::RedisBus;
 use super::redis::checks::{CheckError, checked};
+use super::redis::intake::RedisIntake;
 use super::redis::ledger::RedisLedger;
-use super::redis::link::LinkError;
 use super::redis::registry::RedisRegistry;
 use super::registry::Registry;
 use crate::clock::{Clock, Random};
 use crate::host;
 use crate::protocol::ids::ObjectId;
 use crate::storage::DatabaseError;
+use crate::telemetry::metrics::Metrics;
 
 /// Why the store can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -31,10 +33,7 @@ pub enum OpenError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The bus can't be set up.
-    #[error(transparent)]
-    Redis(#[from] LinkError),
-    /// Redis would lose what must not be lost, or does not let us in.
+    /// Redis would lose what must not be lost, or does not let us in, or other nodes don't.
     #[error(transparent)]
     Unfit(#[from] CheckError),
 }
@@ -47,6 +46,8 @@ pub struct Stores {
     pub ledger: Arc<dyn Ledger>,
     /// Who is where.
     pub bus: Arc<dyn Bus>,
+    /// From the one to the other.
+    pub intake: Arc<dyn Intake>,
     /// Judges by the registry's keys.
     pub keys: Keys,
     /// How they are.
@@ -88,6 +89,15 @@ impl Health {
         }
     }
 
+    /// What is wrong, though this node serves.
+    #[must_use]
+    pub fn remark(&self) -> Option<String> {
+        let Self::Redis(bus) = self else { return None };
+        let strangers = bus.strangers();
+        (!strangers.is_empty())
+            .then(|| format!("nodes on the same redis have another redis.cluster_key_file: {}", strangers.join(", ")))
+    }
+
     /// The node goes: the others need not wait until its lease runs out.
     pub async fn retire(&self) {
         if let Self::Redis(bus) = self
@@ -103,7 +113,12 @@ impl Stores {
     ///
     /// # Errors
     /// If it can't be used, and why.
-    pub async fn open(config: &Config, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Result<Self, OpenError> {
+    pub async fn open(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, OpenError> {
         let node = NodeId(ObjectId::new(&*clock, &*random));
         let keys =
             |registry: &Arc<dyn Registry>| Keys::new(Arc::clone(registry), Arc::clone(&clock), &config.public_url);
@@ -115,11 +130,13 @@ impl Stores {
                 tokio::select! { error = one => error, error = other => error }
             };
             let registry: Arc<dyn Registry> = Arc::new(registry);
+            let (ledger, bus) = (Arc::new(ledger), Arc::new(EmbeddedBus::new(node, Arc::clone(&clock))));
             return Ok(Self {
                 keys: keys(&registry),
                 registry,
-                ledger: Arc::new(ledger),
-                bus: Arc::new(EmbeddedBus::new(node, clock)),
+                ledger: Arc::clone(&ledger) as Arc<dyn Ledger>,
+                bus: Arc::clone(&bus) as Arc<dyn Bus>,
+                intake: Arc::new(TwoSteps { ledger, bus }),
                 health: Health::Embedded(failed.boxed().shared()),
             });
         }
@@ -127,16 +144,19 @@ impl Stores {
             field: "redis",
             message: "store = \"redis\" needs a [redis] section with urls and cluster_key_file".to_owned(),
         })?;
-        let link = checked(redis).await?;
+        let link = checked(redis).await?.counted(Arc::clone(metrics));
         let registry: Arc<dyn Registry> = Arc::new(RedisRegistry::new(link.clone()));
         let keys = keys(&registry);
         let name = config.node_name.clone().unwrap_or_else(host::name);
         let guard: Arc<dyn Guard> = Arc::new(keys.clone());
-        let bus = Arc::new(RedisBus::open(link.clone(), node, name, guard, clock, random)?);
+        let bus = RedisBus::open(link.clone(), node, name, guard, clock, random, Arc::clone(metrics)).await?;
+        let bus = Arc::new(bus);
+        let ledger = RedisLedger::new(link);
         Ok(Self {
             keys,
             registry,
-            ledger: Arc::new(RedisLedger::new(link)),
+            ledger: Arc::new(ledger.clone()),
+            intake: Arc::new(RedisIntake::new(ledger, Arc::clone(&bus))),
             bus: Arc::clone(&bus) as Arc<dyn Bus>,
             health: Health::Redis(bus),
         })

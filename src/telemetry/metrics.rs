@@ -18,6 +18,9 @@ pub struct Metrics {
     ends: Counter<u64>,
     duration: Histogram<f64>,
     problems: Counter<u64>,
+    redis_round_trips: Counter<u64>,
+    messages_refused: Counter<u64>,
+    messages_dropped: Counter<u64>,
 }
 
 /// From a quick answer to the longest a command may live, in seconds.
@@ -78,6 +81,18 @@ impl Metrics {
                 .u64_counter("writeback.problems")
                 .with_description("Requests refused, by problem code")
                 .build(),
+            redis_round_trips: meter
+                .u64_counter("writeback.redis.round_trips")
+                .with_description("Commands, pipelines and scripts sent to Redis, by what they are for")
+                .build(),
+            messages_refused: meter
+                .u64_counter("writeback.bus.messages.refused")
+                .with_description("Messages between nodes that were not acted on, by reason")
+                .build(),
+            messages_dropped: meter
+                .u64_counter("writeback.bus.messages.dropped")
+                .with_description("Messages between nodes that came faster than they could be taken")
+                .build(),
             registry,
             _provider: provider,
         })
@@ -121,6 +136,21 @@ impl Metrics {
     /// A request was refused.
     pub fn problem(&self, code: &'static str) {
         self.problems.add(1, &[KeyValue::new("code", code)]);
+    }
+
+    /// Something was sent to Redis. `purpose` is a contract's name, or what the node does for itself.
+    pub fn redis_round_trip(&self, purpose: &'static str) {
+        self.redis_round_trips.add(1, &[KeyValue::new("purpose", purpose)]);
+    }
+
+    /// A message between nodes was not acted on. `reason` is `malformed`, `signature`, `stale` or `replayed`.
+    pub fn message_refused(&self, reason: &'static str) {
+        self.messages_refused.add(1, &[KeyValue::new("reason", reason)]);
+    }
+
+    /// A message between nodes was dropped: too many were waiting.
+    pub fn message_dropped(&self) {
+        self.messages_dropped.add(1, &[]);
     }
 
     /// The Prometheus text format.

@@ -1,14 +1,13 @@
 //! Redis servers that a relay must not start on.
 
 use std::fmt::Display;
-use std::io::Write;
-use std::sync::{Arc, Mutex};
 
 use writeback_relay::relay::redis::checks::{CheckError, checked};
 use writeback_relay::relay::redis::config::Config;
 use writeback_relay::relay::redis::keys::ACL;
 
 use crate::support::deadline;
+use crate::support::logged::Logged;
 use crate::support::redis::Redis;
 
 const PASSWORD: &str = "the-relays-password";
@@ -35,7 +34,8 @@ fn documented_rights() -> &'static str {
 }
 
 fn with_user(redis: &Redis, password: &str) -> Config {
-    Config { username: Some("relay".into()), password_file: Some(redis.password_file(password)), ..redis.config() }
+    let config = redis.config();
+    Config { username: Some("relay".into()), password_file: Some(redis.password_file(password)), ..config }
 }
 
 #[tokio::test]
@@ -70,7 +70,8 @@ async fn a_user_with_the_documented_rights_and_a_password_from_a_file_is_let_in_
     checked(with_user(&redis, PASSWORD)).await.unwrap();
     let wrong = refusal(with_user(&redis, "wrong")).await;
     says(&wrong, &["redis.username", "redis.password_file"]);
-    says(&refusal(redis.config()).await, &["redis.username", "redis.password_file"]);
+    let nobody = Config { username: None, password_file: None, ..redis.config() };
+    says(&refusal(nobody).await, &["redis.username", "redis.password_file"]);
 }
 
 #[tokio::test]
@@ -99,20 +100,6 @@ async fn a_server_that_may_evict_keys_is_refused() {
     assert!(matches!(&refused, CheckError::Eviction { server, .. } if server.ends_with(":7003")), "{refused}");
 }
 
-/// All that is logged on this thread.
-#[derive(Clone, Default)]
-struct Logged(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Logged {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn a_server_that_keeps_nothing_over_a_restart_is_warned_about_and_no_other() {
     let redis = Redis::single().await;
@@ -120,12 +107,9 @@ async fn a_server_that_keeps_nothing_over_a_restart_is_warned_about_and_no_other
         [("appendonly", "no", true), ("appendonly", "yes", false), ("appendonly", "no", true), ("save", "60 1", false)]
     {
         redis.cli(6379, &["CONFIG", "SET", setting, value]);
-        let logged = Logged::default();
-        let writer = logged.clone();
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-        let _here = tracing::subscriber::set_default(subscriber);
+        let (logged, _here) = Logged::here();
         checked(redis.config()).await.unwrap();
-        let said = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
+        let said = logged.text();
         assert_eq!(said.contains("keeps nothing over a restart"), warned, "{setting} {value}: {said}");
         assert!(!warned || said.contains(&redis.config().urls[0]), "{said}");
     }
@@ -143,4 +127,23 @@ async fn a_server_whose_certificate_another_ca_has_signed_is_refused() {
     let config = Config { ca_file: Some("/nowhere/ca.pem".into()), ..redis.config() };
     let said = checked(config).await.unwrap_err().to_string();
     says(&said, &["redis.ca_file", "/nowhere/ca.pem"]);
+}
+
+/// Both refuse a wrong password and a wrong CA, and are good without either mistake.
+async fn locked_servers(redis: Redis) {
+    checked(redis.config()).await.unwrap();
+    says(&refusal(with_user(&redis, "wrong")).await, &["redis.username", "redis.password_file"]);
+    let (config, other) = (with_user(&redis, PASSWORD), Redis::single_with_tls().await);
+    let said = refusal(Config { ca_file: Some(other.ca_file()), ..config }).await;
+    says(&said, &["redis.ca_file"]);
+}
+
+#[tokio::test]
+async fn behind_sentinel_a_wrong_password_and_a_wrong_ca_are_named() {
+    locked_servers(Redis::locked_sentinel(PASSWORD, documented_rights()).await).await;
+}
+
+#[tokio::test]
+async fn of_a_cluster_a_wrong_password_and_a_wrong_ca_are_named() {
+    locked_servers(Redis::locked_cluster(PASSWORD, documented_rights()).await).await;
 }

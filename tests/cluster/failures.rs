@@ -50,18 +50,3 @@ async fn an_agent_whose_node_died_is_gone_when_the_lease_has_run_out_and_reached
     let _back = agent.open().await;
     assert!(portal.portal.availability(&tenant).await.unwrap().available);
 }
-
-#[tokio::test]
-async fn a_node_with_another_cluster_key_is_not_listened_to() {
-    let mut cluster = Cluster::start(1, Redis::single().await).await;
-    cluster.add_with_key("another-key-than-the-others-have-got").await;
-    let portal = cluster.nodes[0].portal("portal-1").await;
-    let agent = RawAgent::enrolled(&cluster.nodes[0], &portal).await;
-    cluster.choose(1);
-    let _session = agent.open().await;
-    cluster.choose(0);
-    let (_, jws) = portal.raw.reset(agent.agent, agent.sealing.public(), JANE, NEW);
-    let answered = portal.raw.submit(&jws, 3).await;
-    assert_eq!(answered.status, 202, "nobody knows whether it was heard: {}", answered.text());
-    assert!(cluster.nodes[1].log().contains("signed with another key"));
-}

@@ -1,16 +1,20 @@
 //! Any node reaches any agent: several relay processes on a real Redis.
 
+mod cost;
 mod empty;
 mod failover;
 mod failures;
 mod forged;
 mod frozen;
+mod keys;
 mod partition;
 mod rebalance;
 mod redis_away;
+mod rights;
 mod rolling_restart;
 mod routes;
 mod slow;
+mod stale;
 mod storm;
 mod subscription;
 mod tenants;

@@ -3,6 +3,7 @@ use writeback_relay::protocol::api::{CommandState, CommandView};
 use writeback_relay::protocol::frame::{FromAgent, v1};
 use writeback_relay::protocol::ids::InstanceId;
 use writeback_relay::protocol::outcome::Code;
+use writeback_relay::relay::redis::keys;
 
 use super::{JANE, NEW, command, stored};
 use crate::support::cluster::Cluster;
@@ -11,9 +12,20 @@ use crate::support::raw_agent::RawAgent;
 use crate::support::redis::Redis;
 use crate::support::relay::tenant;
 
+const PASSWORD: &str = "the-relays-password";
+
+/// The rights that the documentation names.
+fn rights() -> &'static str {
+    keys::ACL.strip_prefix("ACL SETUSER NAME ").unwrap()
+}
+
 /// A command at one node, its agent at another, and the outcome back.
 async fn a_command_crosses_nodes(redis: Redis) {
-    let cluster = Cluster::start(2, redis).await;
+    a_command_crosses(&Cluster::start(2, redis).await).await;
+}
+
+async fn a_command_crosses(cluster: &Cluster) {
+    cluster.choose(0);
     let portal = cluster.nodes[0].portal("portal-1").await;
     let agent = RawAgent::enrolled(&cluster.nodes[0], &portal).await;
     cluster.choose(1);
@@ -47,6 +59,28 @@ async fn behind_sentinel_a_command_reaches_an_agent_on_another_node() {
 #[tokio::test]
 async fn on_a_cluster_a_command_reaches_an_agent_on_another_node() {
     a_command_crosses_nodes(Redis::cluster().await).await;
+}
+
+#[tokio::test]
+async fn behind_sentinel_with_tls_and_a_user_it_does_too_after_a_failover_as_well() {
+    let cluster = Cluster::start(2, Redis::locked_sentinel(PASSWORD, rights()).await).await;
+    a_command_crosses(&cluster).await;
+    cluster.redis.kill(6379).await;
+    eventually("another server is the master", async || {
+        [6380, 6381].into_iter().any(|port| cluster.redis.cli(port, &["ROLE"]).starts_with("master"))
+    })
+    .await;
+    for node in &cluster.nodes {
+        let admin = node.admin();
+        eventually("a node has found it", async || admin.tenants().await.is_ok()).await;
+    }
+    a_command_crosses(&cluster).await;
+}
+
+#[tokio::test]
+async fn on_a_cluster_with_tls_and_a_user_it_does_too() {
+    let cluster = Cluster::start(2, Redis::locked_cluster(PASSWORD, rights()).await).await;
+    a_command_crosses(&cluster).await;
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use writeback_relay::protocol::ids::{AgentId, CommandId, ObjectId, TenantId};
 use writeback_relay::protocol::limits::OUTCOME_RETENTION;
 use writeback_relay::relay::ids::{NodeId, SessionId};
 use writeback_relay::relay::ledger::{
-    Accepted, CommandKey, Concluded, End, Entry, Intent, Ledger, Milestone, NewCommand, Undelivered, Whose,
+    Accepted, CommandKey, Concluded, End, Entry, Intent, Ledger, Milestone, NewCommand, Undelivered, Whose, Written,
 };
 
 use super::stores::{Ground, on_every_backend};
@@ -132,7 +132,8 @@ async fn nobody_can_say_so_of_a_command_that_its_owner_has_looked_up(ground: Gro
     assert_eq!(found, [(early.key.clone(), Some(owner), 2), (late.key.clone(), Some(owner), 2)]);
     for key in [&early.key, &late.key] {
         assert_eq!(ledger.take_back(key, owner, Undelivered::AgentBusy, T).await.unwrap(), None, "it may be written");
-        assert!(!ledger.hand_over(key, owner, session()).await.unwrap(), "it may be written");
+        let first = Entry { attempt: 1, ..get(&*ledger, key).await };
+        assert_eq!(ledger.hand_over(first, session(), Written::No).await.unwrap(), None, "it may be written");
     }
     assert_eq!(get(&*ledger, &foreign.key).await.attempt, 1, "another session's is left to it");
 }
@@ -234,9 +235,12 @@ async fn nobody_says_of_a_command_that_may_have_come_before_that_it_was_not_writ
         let Accepted::New(entry) = ledger.accept(new.clone(), intent, T).await.unwrap() else { panic!("it is new") };
         assert_eq!(entry, get(&*ledger, &new.key).await);
         assert_eq!((entry.attempt, entry.state(EXP)), (2, CommandState::Unknown));
-        assert_eq!(entry.jws, Some(new.jws.clone()), "its agent has to be asked");
+        assert_eq!(entry.jws.as_ref(), Some(&new.jws), "its agent has to be asked");
         assert_eq!(ledger.take_back(&new.key, owner, Undelivered::NoAgent, T).await.unwrap(), None);
-        assert!(!ledger.hand_over(&new.key, owner, session()).await.unwrap());
+        if let Some(handed) = ledger.hand_over(entry, session(), Written::No).await.unwrap() {
+            let owner = handed.owner.unwrap();
+            assert_eq!(ledger.take_back(&new.key, owner, Undelivered::NoAgent, T).await.unwrap(), None);
+        }
         let taken = ledger.take_over(&t, new.agent, session(), Whose::Others).await.unwrap();
         assert_eq!(taken.iter().map(|entry| &entry.key).collect::<Vec<_>>(), [&new.key]);
     }

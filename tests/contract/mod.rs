@@ -2,6 +2,8 @@
 
 mod bus;
 mod ledger;
+mod nodes;
+mod redis_bus;
 mod redis_ledger;
 mod redis_link;
 mod redis_registry;

@@ -51,7 +51,7 @@ impl Ground {
         Self::Shared(servers, turn)
     }
 
-    fn redis(&self) -> Option<&Redis> {
+    pub(crate) fn redis(&self) -> Option<&Redis> {
         match self {
             Self::Embedded(_) => None,
             Self::Single(redis) => Some(redis),
@@ -95,9 +95,19 @@ impl Ground {
     }
 }
 
-async fn link(redis: &Redis) -> Link {
+pub(crate) async fn link(redis: &Redis) -> Link {
     Link::open(redis.config()).await.unwrap()
 }
+
+/// One test for each contract on each of the backends that have several nodes: `contract(Ground)`.
+macro_rules! on_every_redis {
+    ($($contract:ident)*) => {
+        on_every_backend!(@ redis_single $($contract)*);
+        on_every_backend!(@ redis_sentinel $($contract)*);
+        on_every_backend!(@ redis_cluster $($contract)*);
+    };
+}
+pub(crate) use on_every_redis;
 
 /// One test for each contract on each backend: `contract(Ground)`.
 macro_rules! on_every_backend {

@@ -145,6 +145,7 @@ impl RawAgent {
             socket.set_recv_buffer_size(bytes).unwrap();
         }
         let tcp = socket.connect(self.address).await.unwrap();
+        tcp.set_nodelay(true).unwrap();
         let name = rustls::pki_types::ServerName::from(self.address.ip());
         let tls = self.tls.connect(name, tcp).await.unwrap();
         let url = format!("{}/v1/agent/session", self.url.replace("https", "wss"));

@@ -20,6 +20,9 @@ const PROGRAMS: [&str; 2] = ["/usr/bin/redis-server", "/usr/bin/redis-cli"];
 /// The name that sentinels know the master by.
 pub(crate) const MASTER: &str = "relay";
 
+/// The password of the user who may do everything.
+const ROOTS: &str = "root-password";
+
 /// The file with the key that nodes share.
 const KEY: &str = "cluster-key";
 
@@ -68,6 +71,38 @@ struct Server {
     pid: Mutex<Pid>,
 }
 
+/// Writes down everything that a server is asked.
+pub(crate) struct Monitor<'a> {
+    redis: &'a Redis,
+    port: u16,
+    cli: Child,
+    file: PathBuf,
+}
+
+impl Monitor<'_> {
+    /// All requests since it was started, with the client that sent each.
+    pub(crate) async fn requests(self) -> Vec<String> {
+        const END: &str = "\"ECHO\" \"the end of the watch\"";
+        self.redis.cli(self.port, &["ECHO", "the end of the watch"]);
+        eventually("MONITOR shows the end", async || self.lines().iter().any(|line| line.contains(END))).await;
+        let mut lines = self.lines();
+        let end = lines.iter().position(|line| line.contains(END)).unwrap();
+        // The first line is MONITOR's own answer; then what redis-cli says before the last request.
+        lines.drain(..end).skip(1).filter(|line| !line.contains("\"COMMAND\"")).collect()
+    }
+
+    fn lines(&self) -> Vec<String> {
+        fs::read_to_string(&self.file).unwrap().lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for Monitor<'_> {
+    fn drop(&mut self) {
+        let _ = self.cli.kill();
+        let _ = self.cli.wait();
+    }
+}
+
 /// Servers that belong together.
 pub(crate) struct Redis {
     keeper: Mutex<Keeper>,
@@ -78,6 +113,8 @@ pub(crate) struct Redis {
     /// What `redis-cli` needs to be let in.
     cli: Vec<String>,
     tls: bool,
+    /// Who else is let in, with this password and these rights. Nobody, if it is absent; then everybody is.
+    user: Option<(String, String)>,
 }
 
 impl Redis {
@@ -86,7 +123,7 @@ impl Redis {
         PrivateFile::new(folder.join(KEY)).replace("a key that all nodes of the test share").unwrap();
         let keeper = Mutex::new(Keeper::new(&folder));
         let (address, servers) = (own_address(), Vec::new());
-        Self { keeper, folder, address, topology, servers, cli: Vec::new(), tls: false }
+        Self { keeper, folder, address, topology, servers, cli: Vec::new(), tls: false, user: None }
     }
 
     /// One plain server, which keeps nothing over a restart.
@@ -103,29 +140,29 @@ impl Redis {
 
     /// A server that lets in only the user `relay` with `password`, who has these rights.
     pub(crate) async fn single_with_user(password: &str, rights: &str) -> Self {
-        let mut redis = Self::new(Topology::Single);
-        redis.cli = ["--user", "root", "--pass", "root-password", "--no-auth-warning"].map(str::to_owned).to_vec();
-        let users = "user default off\nuser root on >root-password allcommands allkeys allchannels\n";
-        redis.add("server", 6379, &format!("save \"\"\n{users}user relay on >{password} {rights}")).await;
+        let mut redis = Self::new(Topology::Single).with_user(password, rights);
+        redis.add("server", 6379, "save \"\"").await;
         redis
     }
 
     /// A server that speaks TLS only, with a certificate of a CA of its own.
     pub(crate) async fn single_with_tls() -> Self {
-        let mut redis = Self::new(Topology::Single);
-        redis.tls = true;
-        redis.make_certificate();
-        let (ca, cert, key) = (redis.ca_file(), redis.folder.join("cert.pem"), redis.folder.join("key.pem"));
-        redis.cli = vec!["--tls".into(), "--cacert".into(), ca.display().to_string()];
-        let tls = format!(
-            "save \"\"\nport 0\ntls-port 6379\ntls-auth-clients no\ntls-ca-cert-file {}\ntls-cert-file {}\n\
-             tls-key-file {}",
-            ca.display(),
-            cert.display(),
-            key.display()
-        );
-        redis.add("server", 6379, &tls).await;
+        let mut redis = Self::new(Topology::Single).with_tls();
+        redis.add("server", 6379, "save \"\"").await;
         redis
+    }
+
+    fn with_user(mut self, password: &str, rights: &str) -> Self {
+        self.user = Some((password.to_owned(), rights.to_owned()));
+        self.cli.extend(["--user", "root", "--pass", ROOTS, "--no-auth-warning"].map(str::to_owned));
+        self
+    }
+
+    fn with_tls(mut self) -> Self {
+        self.tls = true;
+        self.make_certificate();
+        self.cli.extend(["--tls".to_owned(), "--cacert".to_owned(), self.ca_file().display().to_string()]);
+        self
     }
 
     /// A master with a replica, and nobody who watches them.
@@ -157,7 +194,16 @@ impl Redis {
 
     /// A master with two replicas, watched by three sentinels that miss it after a second.
     pub(crate) async fn sentinel() -> Self {
-        let mut redis = Self::new(Topology::Sentinel);
+        Self::new(Topology::Sentinel).watched().await
+    }
+
+    /// The same with TLS everywhere, and only the user `relay` is let in to the master and the replicas.
+    pub(crate) async fn locked_sentinel(password: &str, rights: &str) -> Self {
+        Self::new(Topology::Sentinel).with_tls().with_user(password, rights).watched().await
+    }
+
+    async fn watched(mut self) -> Self {
+        let redis = &mut self;
         let address = redis.address;
         redis.add("master", 6379, "save \"\"\nrepl-diskless-sync-delay 0").await;
         for (name, port) in [("replica-1", 6380), ("replica-2", 6381)] {
@@ -167,7 +213,12 @@ impl Redis {
         for (name, port) in [("sentinel-1", 26379), ("sentinel-2", 26380), ("sentinel-3", 26381)] {
             let settings = format!(
                 "sentinel monitor {MASTER} {address} 6379 2\nsentinel down-after-milliseconds {MASTER} 1000\n\
-                 sentinel failover-timeout {MASTER} 5000"
+                 sentinel failover-timeout {MASTER} 5000\n{}",
+                if redis.user.is_some() {
+                    format!("sentinel auth-user {MASTER} root\nsentinel auth-pass {MASTER} {ROOTS}")
+                } else {
+                    String::new()
+                }
             );
             redis.add(name, port, &settings).await;
         }
@@ -184,25 +235,31 @@ impl Redis {
             })
         })
         .await;
-        redis
+        self
     }
 
     /// Three masters that share the slots; without one of them the others go on.
     pub(crate) async fn cluster() -> Self {
-        Self::cluster_of(&[7001, 7002, 7003], 0).await
+        Self::new(Topology::Cluster).sharded(&[7001, 7002, 7003], 0).await
     }
 
     /// Three masters, each with a replica that takes its place.
     pub(crate) async fn cluster_with_replicas() -> Self {
-        let redis = Self::cluster_of(&[7001, 7002, 7003, 7004, 7005, 7006], 1).await;
+        let ports = [7001, 7002, 7003, 7004, 7005, 7006];
+        let redis = Self::new(Topology::Cluster).sharded(&ports, 1).await;
         for master in [7001, 7002, 7003] {
             redis.is_followed(master).await;
         }
         redis
     }
 
-    async fn cluster_of(ports: &[u16], replicas: usize) -> Self {
-        let mut redis = Self::new(Topology::Cluster);
+    /// The same with TLS everywhere, and only the user `relay` is let in.
+    pub(crate) async fn locked_cluster(password: &str, rights: &str) -> Self {
+        Self::new(Topology::Cluster).with_tls().with_user(password, rights).sharded(&[7001, 7002, 7003], 0).await
+    }
+
+    async fn sharded(mut self, ports: &[u16], replicas: usize) -> Self {
+        let redis = &mut self;
         for port in ports {
             let settings = format!(
                 "save \"\"\nrepl-diskless-sync-delay 0\ncluster-enabled yes\ncluster-config-file nodes-{port}.conf\n\
@@ -212,7 +269,7 @@ impl Redis {
         }
         // By itself it would wait for ever.
         let mut create = Command::new("timeout");
-        create.args(["30", "redis-cli", "--cluster", "create"]);
+        create.args(["30", "redis-cli"]).args(&redis.cli).args(["--cluster", "create"]);
         create.args(ports.iter().map(|port| format!("{}:{port}", redis.address)));
         let replicas = replicas.to_string();
         let created = create.args(["--cluster-replicas", &replicas, "--cluster-yes"]).output().unwrap();
@@ -224,15 +281,31 @@ impl Redis {
             })
         })
         .await;
-        redis
+        self
     }
 
     /// Starts a server and waits until it answers.
     async fn add(&mut self, name: &str, port: u16, settings: &str) {
         // The others learn a server's address from where its connections come from.
         let (address, folder) = (self.address, self.folder.display());
+        let port_or_tls = if self.tls {
+            format!(
+                "port 0\ntls-port {port}\ntls-auth-clients no\ntls-replication yes\ntls-cluster yes\n\
+                 tls-ca-cert-file {folder}/ca.pem\ntls-cert-file {folder}/cert.pem\ntls-key-file {folder}/key.pem"
+            )
+        } else {
+            format!("port {port}")
+        };
+        // The sentinels let everybody in.
+        let users = match &self.user {
+            Some((password, rights)) if !name.starts_with("sentinel") => format!(
+                "user default off\nuser root on >{ROOTS} allcommands allkeys allchannels\nmasteruser root\n\
+                 masterauth {ROOTS}\nuser relay on >{password} {rights}"
+            ),
+            _ => String::new(),
+        };
         let text = format!(
-            "bind {address}\nbind-source-addr {address}\nport {port}\nprotected-mode no\ndir {folder}\n\
+            "bind {address}\nbind-source-addr {address}\n{port_or_tls}\nprotected-mode no\ndir {folder}\n{users}\n\
              {settings}\n"
         );
         fs::write(self.folder.join(format!("{name}.conf")), text).unwrap();
@@ -254,11 +327,28 @@ impl Redis {
         kill_process(*self.server(port).pid.lock().unwrap(), signal).unwrap();
     }
 
+    /// Watches a server.
+    pub(crate) async fn monitor(&self, port: u16) -> Monitor<'_> {
+        let file = self.folder.join("monitor");
+        let mut cli = Command::new("redis-cli");
+        cli.args(["-h", &self.address.to_string(), "-p", &port.to_string()]).args(self.cli_for(port)).arg("MONITOR");
+        let cli = cli.stdout(fs::File::create(&file).unwrap()).spawn().unwrap();
+        let monitor = Monitor { redis: self, port, cli, file };
+        eventually("MONITOR answers", async || !monitor.lines().is_empty()).await;
+        monitor
+    }
+
     /// What `redis-cli` prints; nothing, if the server can't be reached.
     pub(crate) fn cli(&self, port: u16, command: &[&str]) -> String {
         let mut cli = Command::new("redis-cli");
-        cli.args(["-h", &self.address.to_string(), "-p", &port.to_string()]).args(&self.cli).args(command);
+        cli.args(["-h", &self.address.to_string(), "-p", &port.to_string()]).args(self.cli_for(port)).args(command);
         String::from_utf8(cli.output().unwrap().stdout).unwrap()
+    }
+
+    /// Sentinels know no users.
+    fn cli_for(&self, port: u16) -> &[String] {
+        let user = if self.user.is_some() && self.server(port).name.starts_with("sentinel") { 5 } else { 0 };
+        &self.cli[..self.cli.len() - user]
     }
 
     /// SIGKILL. Returns when its port is free.
@@ -319,8 +409,8 @@ impl Redis {
             urls: entries.map(|server| format!("{scheme}://{}:{}", self.address, server.port)).collect(),
             topology: self.topology,
             master_name: (self.topology == Topology::Sentinel).then(|| MASTER.to_owned()),
-            username: None,
-            password_file: None,
+            username: self.user.as_ref().map(|_| "relay".to_owned()),
+            password_file: self.user.as_ref().map(|(password, _)| self.password_file(password)),
             ca_file: self.tls.then(|| self.ca_file()),
             connect_timeout_ms: 2_000,
             command_timeout_ms: 2_000,
@@ -338,8 +428,17 @@ impl Redis {
         let config = Config { urls, ..self.config() };
         let topology = format!("{:?}", config.topology).to_lowercase();
         let master = config.master_name.map(|name| format!("master_name = \"{name}\"\n")).unwrap_or_default();
+        let user = config.username.map(|user| format!("username = \"{user}\"\n")).unwrap_or_default();
+        let file = |field: &str, path: Option<PathBuf>| {
+            path.map(|path| format!("{field} = \"{}\"\n", path.display())).unwrap_or_default()
+        };
         let key = cluster_key.display();
-        format!("[redis]\nurls = {:?}\ntopology = \"{topology}\"\n{master}cluster_key_file = \"{key}\"\n", config.urls)
+        format!(
+            "[redis]\nurls = {:?}\ntopology = \"{topology}\"\n{master}{user}{}{}cluster_key_file = \"{key}\"\n",
+            config.urls,
+            file("password_file", config.password_file),
+            file("ca_file", config.ca_file),
+        )
     }
 
     /// A private file with this password in it.

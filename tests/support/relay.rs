@@ -69,6 +69,23 @@ impl Relay {
         Self::start_at(folder, Place { address, public, data, settings: settings.to_owned() }).await
     }
 
+    /// A node that refuses to start; all that it logged.
+    pub(crate) async fn refusing_node(public: Ipv4Addr, data: PathBuf, settings: &str) -> String {
+        let (folder, address) = (tempfile::tempdir().unwrap(), own_address());
+        let place = Place { address, public, data, settings: settings.to_owned() };
+        let process = spawn(folder.path(), &place);
+        let mut relay = Self { folder, place, process };
+        assert!(!relay.ended().await.success());
+        relay.log()
+    }
+
+    /// What `/readyz` says.
+    pub(crate) async fn readiness(&self) -> (u16, String) {
+        let url = format!("{}/readyz", self.ops_url());
+        let answer = https_client(None).unwrap().get(url).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    }
+
     async fn start_at(folder: TempDir, place: Place) -> Self {
         let process = spawn(folder.path(), &place);
         let relay = Self { folder, place, process };

@@ -71,8 +71,16 @@ pub(super) async fn put_portal(State(ops): State<Ops>, body: Body<PortalRecord>)
         }
     }
     ops.public.services.registry.put_portal(portal.clone()).await?;
+    changed(&ops, &portal.portal).await;
     audit!("portal_put", portal = %portal.portal, tenants = ?portal.tenants);
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Has every node look at the portal's record again. One that does not hear it looks by itself, soon.
+async fn changed(ops: &Ops, portal: &PortalId) {
+    if let Err(error) = ops.public.services.bus.tell(Notice::PortalChanged(portal.clone())).await {
+        tracing::warn!(%error, %portal, "not every node was told of the portal's change; they find it within seconds");
+    }
 }
 
 pub(super) async fn remove_portal(
@@ -80,6 +88,7 @@ pub(super) async fn remove_portal(
     Query(WhichPortal { portal }): Query<WhichPortal>,
 ) -> Result<StatusCode, Refusal> {
     if ops.public.services.registry.remove_portal(&portal).await? {
+        changed(&ops, &portal).await;
         audit!("portal_removed", %portal);
         Ok(StatusCode::NO_CONTENT)
     } else {

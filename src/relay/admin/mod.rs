@@ -66,14 +66,15 @@ pub fn router(ops: Ops) -> Router {
         .layer(middleware::from_fn_with_state(render, problem::render))
 }
 
-async fn ready(State(ops): State<Ops>) -> Result<&'static str, Refusal> {
+/// Whether this node serves. What is wrong with others stands in the text, and takes this one out of no service.
+async fn ready(State(ops): State<Ops>) -> Result<String, Refusal> {
     if ops.public.stopping.is_cancelled() {
         return Err(Refusal::new(ProblemCode::Draining, "this node is stopping"));
     }
     if !ops.health.is_ready() {
         return Err(Refusal::new(ProblemCode::StoreUnavailable, "this node's own messages do not reach it"));
     }
-    Ok("ok")
+    Ok(ops.health.remark().map_or_else(|| "ok".to_owned(), |remark| format!("ok; {remark}")))
 }
 
 async fn metrics(State(ops): State<Ops>) -> Response {

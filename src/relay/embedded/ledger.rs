@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::super::StoreError;
 use super::super::ids::SessionId;
 use super::super::ledger::{
-    Accepted, CommandKey, Concluded, End, Entry, Intent, Ledger, Milestone, NewCommand, Undelivered, Whose,
+    Accepted, CommandKey, Concluded, End, Entry, Intent, Ledger, Milestone, NewCommand, Undelivered, Whose, Written,
 };
 use super::{read_row, write_row};
 use crate::clock::UnixTime;
@@ -183,16 +183,16 @@ impl Ledger for EmbeddedLedger {
         .await
     }
 
-    async fn hand_over(&self, key: &CommandKey, from: SessionId, to: SessionId) -> Result<bool, StoreError> {
-        let key = entry_key(key);
+    async fn hand_over(&self, entry: Entry, to: SessionId, written: Written) -> Result<Option<Entry>, StoreError> {
+        let key = entry_key(&entry.key);
         self.write(move |t| {
-            let Some(mut entry) = get(t, &key)? else { return Ok(false) };
-            if entry.end.is_some() || entry.owner != Some(from) || entry.attempt != 1 {
-                return Ok(false);
+            let Some(now) = get(t, &key)? else { return Ok(None) };
+            if now.end.is_some() || now.owner != entry.owner || now.attempt != entry.attempt {
+                return Ok(None);
             }
-            entry.owner = Some(to);
-            put(t, &key, &entry)?;
-            Ok(true)
+            let handed = now.handed_to(to, written);
+            put(t, &key, &handed)?;
+            Ok(Some(handed))
         })
         .await
     }

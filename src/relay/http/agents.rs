@@ -105,7 +105,7 @@ pub(super) async fn approve(
     if record.status == AgentStatus::Revoked {
         return Err(Refusal::new(ProblemCode::AgentRevoked, "a revoked agent stays revoked; enrol it anew"));
     }
-    audit!("agent_approved", tenant = %call.tenant, portal = %call.portal.portal, %agent);
+    audit!("agent_approved", tenant = %call.tenant, portal = %call.portal, %agent);
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -128,7 +128,7 @@ pub(super) async fn revoke(
     if !revoke_at(&public, call.tenant.clone(), agent).await? {
         return Err(unknown(agent));
     }
-    audit!("agent_revoked", tenant = %call.tenant, portal = %call.portal.portal, %agent);
+    audit!("agent_revoked", tenant = %call.tenant, portal = %call.portal, %agent);
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -6,15 +6,17 @@ use axum::http::request::Parts;
 
 use super::Public;
 use super::problem::Refusal;
-use crate::protocol::ids::TenantId;
+use crate::protocol::ids::{InvalidId, PortalId, TenantId};
 use crate::protocol::problem::ProblemCode;
-use crate::relay::registry::PortalRecord;
 
 /// A portal that calls for a tenant it was granted.
 pub(super) struct PortalCall {
     pub(super) tenant: TenantId,
-    pub(super) portal: PortalRecord,
+    pub(super) portal: PortalId,
 }
+
+/// A portal that sends commands, or asks for them: for a tenant that it was granted, now or a moment ago.
+pub(super) struct Sender(pub(super) PortalCall);
 
 /// The bearer token of a request.
 pub(in crate::relay) fn bearer(parts: &Parts) -> Result<&str, Refusal> {
@@ -27,18 +29,30 @@ pub(in crate::relay) fn bearer(parts: &Parts) -> Result<&str, Refusal> {
     })
 }
 
+/// The tenant in the path.
+async fn tenant(parts: &mut Parts, public: &Public) -> Result<TenantId, Refusal> {
+    let not_found = || Refusal::new(ProblemCode::NotFound, "the path names no tenant");
+    let params = RawPathParams::from_request_parts(parts, public).await.map_err(|_| not_found())?;
+    let tenant = params.iter().find(|(name, _)| *name == "tenant").map(|(_, value)| value.to_owned());
+    tenant.ok_or_else(not_found)?.try_into().map_err(|e: InvalidId| Refusal::new(ProblemCode::Malformed, e.to_string()))
+}
+
 impl FromRequestParts<Public> for PortalCall {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, public: &Public) -> Result<Self, Refusal> {
-        let not_found = || Refusal::new(ProblemCode::NotFound, "the path names no tenant");
-        let params = RawPathParams::from_request_parts(parts, public).await.map_err(|_| not_found())?;
-        let tenant = params.iter().find(|(name, _)| *name == "tenant").map(|(_, value)| value.to_owned());
-        let tenant: TenantId = tenant
-            .ok_or_else(not_found)?
-            .try_into()
-            .map_err(|e: crate::protocol::ids::InvalidId| Refusal::new(ProblemCode::Malformed, e.to_string()))?;
+        let tenant = tenant(parts, public).await?;
         let portal = public.keys.portal(bearer(parts)?, &tenant).await?;
         Ok(Self { tenant, portal })
+    }
+}
+
+impl FromRequestParts<Public> for Sender {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, public: &Public) -> Result<Self, Refusal> {
+        let tenant = tenant(parts, public).await?;
+        let portal = public.keys.sender(bearer(parts)?, &tenant).await?;
+        Ok(Self(PortalCall { tenant, portal }))
     }
 }

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 
 use super::Public;
-use super::caller::PortalCall;
+use super::caller::Sender;
 use super::prefer::Wait;
 use super::problem::{Refusal, of_command};
 use crate::audit;
@@ -45,7 +45,7 @@ const JOSE: &str = "application/jose";
 )]
 pub(super) async fn submit(
     State(public): State<Public>,
-    call: PortalCall,
+    Sender(call): Sender,
     Wait(wait): Wait,
     Extension(trace): Extension<TraceContext>,
     headers: HeaderMap,
@@ -57,23 +57,23 @@ pub(super) async fn submit(
     }
     let jws = std::str::from_utf8(&body)
         .map_err(|_| Refusal::new(ProblemCode::Malformed, "the body is not a compact JWS"))?;
-    let command = public.keys.command(jws, &call.portal, &call.tenant).inspect_err(|refused| {
-        audit!("command_refused", tenant = %call.tenant, portal = %call.portal.portal, reason = %refused);
+    let command = public.keys.command(jws, &call.portal, &call.tenant).await.inspect_err(|refused| {
+        audit!("command_refused", tenant = %call.tenant, portal = %call.portal, reason = %refused);
     })?;
-    let agent = public.services.registry.agent(&command.tenant, command.aud).await?;
+    let agent = public.keys.status(&command.tenant, command.aud).await?;
     let signed = UnixTime(command.validity.iat.0.saturating_sub_unsigned(MAX_CLOCK_AHEAD.as_secs()));
     let new = NewCommand {
-        key: CommandKey { tenant: call.tenant, portal: call.portal.portal, command: command.jti },
+        key: CommandKey { tenant: call.tenant, portal: call.portal, command: command.jti },
         agent: command.aud,
         jws: jws.to_owned(),
         body_sha256: sha256(&body),
         exp: command.validity.exp,
         // Of an agent that the registry does not know, nothing is accepted.
-        earliest: agent.as_ref().map_or(command.validity.exp, |agent| signed.max(agent.enrolled_at)),
+        earliest: agent.map_or(command.validity.exp, |(_, enrolled_at)| signed.max(enrolled_at)),
         traceparent: trace.to_string(),
         origin: public.services.bus.node(),
     };
-    let entry = match admit(&public, &command, agent.map(|agent| agent.status)) {
+    let entry = match admit(&public, &command, agent.map(|(status, _)| status)) {
         Ok(()) => {
             audit!("command_submitted", tenant = %new.key.tenant, portal = %new.key.portal, agent = %new.agent,
                 command = %new.key.command, operation = ?command.operation, trace_id = trace.trace_id());
@@ -155,11 +155,11 @@ fn answer(public: &Public, entry: &Entry) -> Result<Response, Refusal> {
 )]
 pub(super) async fn follow(
     State(public): State<Public>,
-    call: PortalCall,
+    Sender(call): Sender,
     Path((_tenant, command)): Path<(TenantId, CommandId)>,
     Wait(wait): Wait,
 ) -> Result<Json<CommandView>, Refusal> {
-    let key = CommandKey { tenant: call.tenant, portal: call.portal.portal, command };
+    let key = CommandKey { tenant: call.tenant, portal: call.portal, command };
     let entry = public.dispatcher.follow(&key, wait).await?;
     let entry = entry.ok_or_else(|| {
         Refusal::new(ProblemCode::NotFound, "this portal submitted no such command, or it was more than 7 days ago")

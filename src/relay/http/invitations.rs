@@ -44,7 +44,7 @@ pub(super) async fn create(
     }
     let record = InvitationRecord {
         invitation: new.id,
-        portal: call.portal.portal,
+        portal: call.portal,
         token_sha256: new.token_sha256.clone(),
         expires_at: new.expires_at,
         redeemed_by: None,

@@ -1,117 +1,105 @@
 //! The bus over Redis: presence by leases, a shard channel for each node, answers by correlation, a deadline on each.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, OnceLock};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
-use redis::cmd;
-use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::envelope::{Body, Envelopes};
-use super::hearing::{Hearing, SILENCE};
+use super::checks::CheckError;
+use super::envelope::Envelopes;
+use super::exchange::Exchange;
+use super::hearing::SILENCE;
 use super::keys;
-use super::link::{Link, LinkError};
+use super::ledger::Letter;
+use super::link::Link;
 use super::presence::{Lease, PresenceTable};
-use super::subscriber::{Heard, listen};
+use super::questions::Question;
+use super::subscriber::{Subscriber, WAITING};
 use crate::clock::{Clock, Random};
-use crate::protocol::ids::{AgentId, ObjectId, TenantId};
+use crate::protocol::ids::{AgentId, TenantId};
 use crate::relay::StoreError;
 use crate::relay::bus::{Bus, Claim, Delivery, Departure, Guard, Inbox, Notice, Place, Presence};
+use crate::relay::cache::Cache;
 use crate::relay::ids::{NodeId, SessionId};
 use crate::relay::ledger::Entry;
+use crate::telemetry::metrics::Metrics;
 
-/// Another node answers at once, or not at all.
-const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
-/// The same, where nobody seems to listen.
-const UNCOUNTED_TIMEOUT: Duration = Duration::from_millis(500);
-/// How often the node says something to itself.
-const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// Where an agent was is believed for so long. That it is there no longer is found by the first command.
+const NEAREST_KEPT: Duration = Duration::from_secs(30);
+/// As many agents of other nodes as get a command within that time on a busy node.
+const MAX_NEAREST: usize = 20_000;
 
 /// [`Bus`] for many nodes.
 pub struct RedisBus {
-    shared: Arc<Shared>,
-    _background: tokio_util::sync::DropGuard,
-}
-
-struct Shared {
-    node: NodeId,
-    link: Link,
-    presence: PresenceTable,
-    envelopes: Envelopes,
-    guard: Arc<dyn Guard>,
-    inbox: OnceLock<Arc<dyn Inbox>>,
-    /// Questions to other nodes that are not answered yet.
-    asked: Mutex<HashMap<ObjectId, (NodeId, oneshot::Sender<Delivery>)>>,
+    exchange: Arc<Exchange>,
     /// This node's sessions, the newest last.
     local: Mutex<HashMap<(TenantId, AgentId), Vec<SessionId>>>,
-    /// Sessions whose claim was not answered: it may still arrive.
-    doubtful: Mutex<HashSet<SessionId>>,
-    /// Sessions that are gone and may be known all the same.
-    unreleased: Mutex<Vec<(Presence, Departure)>>,
-    hearing: Mutex<Hearing>,
-    /// The subscription was lost, and is there again.
-    reopened: Notify,
-    /// What the node says to itself has no listener.
-    uncounted: Arc<Notify>,
-    clock: Arc<dyn Clock>,
-    random: Arc<dyn Random>,
+    /// Where commands for the agents of other nodes go.
+    nearest: Cache<(TenantId, AgentId), Place>,
+    _background: DropGuard,
 }
 
 impl RedisBus {
-    /// Begins to listen and to renew the node's lease; both go on until it is dropped.
+    /// Takes the node's lease, begins to listen and to renew it; both go on until this is dropped.
     ///
     /// # Errors
-    /// If the cluster key can't be read.
-    pub fn open(
+    /// If the cluster key can't be read, the other nodes have another one, or Redis does not answer.
+    pub async fn open(
         link: Link,
         node: NodeId,
         name: String,
         guard: Arc<dyn Guard>,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
-    ) -> Result<Self, LinkError> {
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, CheckError> {
         let config = link.config().clone();
-        let envelopes = Envelopes::new(&config.cluster_key()?, node, Arc::clone(&clock));
-        let shared = Arc::new(Shared {
-            node,
-            presence: PresenceTable::new(link.clone(), node),
-            link,
-            envelopes,
-            guard,
-            inbox: OnceLock::new(),
-            asked: Mutex::default(),
-            local: Mutex::default(),
-            doubtful: Mutex::default(),
-            unreleased: Mutex::default(),
-            hearing: Mutex::default(),
-            reopened: Notify::new(),
-            uncounted: Arc::default(),
-            clock,
-            random,
-        });
+        let envelopes = Envelopes::new(&config.cluster_key()?, node, Arc::clone(&clock), Arc::clone(&random));
+        let presence = PresenceTable::new(&link, node, Lease { name, mark: envelopes.mark() });
+        let exchange = Exchange::new(&link, presence, envelopes, guard, clock, random, Arc::clone(&metrics));
+        let exchange = Arc::new(exchange);
+        enter(&exchange, config.urls.join(" ")).await?;
         let stop = CancellationToken::new();
-        let (heard, messages) = mpsc::unbounded_channel();
-        let listening = listen(config, keys::bus(node), SILENCE, Arc::clone(&shared.uncounted), heard);
-        tokio::spawn(stop.clone().run_until_cancelled_owned(listening));
-        tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&shared).hear(messages)));
-        tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&shared).live(name)));
-        Ok(Self { shared, _background: stop.drop_guard() })
+        let (heard, messages) = mpsc::channel(WAITING);
+        let uncounted = Arc::clone(&exchange.uncounted);
+        let subscriber = Subscriber { config, channel: keys::bus(node), silence: SILENCE, uncounted, heard, metrics };
+        tokio::spawn(stop.clone().run_until_cancelled_owned(subscriber.listen()));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&exchange).hear(messages)));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&exchange).live()));
+        let nearest = Cache::new(NEAREST_KEPT, MAX_NEAREST);
+        Ok(Self { exchange, local: Mutex::default(), nearest, _background: stop.drop_guard() })
     }
 
-    /// Whether this node's own messages reach it, as far as Redis takes them: one that is away for all nodes is no
-    /// reason to take all of them out of service.
+    /// A question to another node, and the letter that asks it.
+    pub(super) fn question(&self, place: Place, entry: Entry) -> Result<(Question, Letter), StoreError> {
+        self.exchange.question(place, entry)
+    }
+
+    /// What became of a question that was put to so many listeners.
+    pub(super) async fn answer(&self, question: Question, listeners: u64) -> Delivery {
+        self.exchange.answer(question, listeners).await
+    }
+
+    /// Whether this node's own messages reach it.
     #[must_use]
     pub fn hears_itself(&self) -> bool {
-        self.shared.hearing.lock().works(Instant::now())
+        self.exchange.hears_itself()
     }
 
-    /// Whether there are other nodes, as far as Redis tells.
+    /// Living nodes that have another cluster key: nothing goes to or comes from them.
+    #[must_use]
+    pub fn strangers(&self) -> Vec<String> {
+        self.exchange.strangers()
+    }
+
+    /// Whether there are other nodes, those that came up a moment ago too. Without Redis nobody can go there.
     pub async fn has_others(&self) -> bool {
-        self.shared.presence.others().await.is_ok_and(|others| !others.is_empty())
+        self.exchange.presence.others().await.is_ok_and(|others| !others.is_empty())
     }
 
     /// Gives the node's lease back, when its sessions are closed.
@@ -119,183 +107,50 @@ impl RedisBus {
     /// # Errors
     /// If Redis does not answer; then the lease runs out.
     pub async fn retire(&self) -> Result<(), StoreError> {
-        self.shared.presence.retire().await
+        self.exchange.presence.retire().await
+    }
+
+    /// The sessions of an agent that are on this node, the newest first.
+    fn here(&self, tenant: &TenantId, agent: AgentId) -> Vec<Place> {
+        let (node, local) = (self.exchange.node, self.local.lock());
+        let sessions = local.get(&(tenant.clone(), agent)).map(Vec::as_slice).unwrap_or_default();
+        sessions.iter().rev().map(|session| Place { node, session: *session }).collect()
     }
 }
 
-impl Shared {
-    /// Renews the lease and probes the subscription.
-    async fn live(self: Arc<Self>, name: String) {
-        let (mut renew, mut probe) = (interval(keys::NODE_RENEWAL), interval(PROBE_EVERY));
-        renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut first = true;
-        loop {
-            tokio::select! {
-                _ = renew.tick() => {
-                    match self.presence.renew(&name).await {
-                        Ok(Lease::Kept) => {}
-                        Ok(Lease::New) if first => {}
-                        // It has run out, or Redis has lost it, and perhaps more: who was here may be forgotten.
-                        Ok(Lease::New) => self.reconcile(),
-                        Err(error) => {
-                            tracing::warn!(%error, "the node's lease could not be renewed");
-                            renew.reset_after(keys::NODE_RETRY);
-                            continue;
-                        }
-                    }
-                    first = false;
-                    self.release_again().await;
-                }
-                () = self.reopened.notified() => {
-                    // Before its sessions: they are worth nothing without it.
-                    renew.reset_immediately();
-                    self.reconcile();
-                }
-                _ = probe.tick() => {
-                    let probe = Body::Probe(ObjectId::new(&*self.clock, &*self.random));
-                    let taken = self.publish(self.node, probe).await;
-                    self.hearing.lock().said(taken.is_ok(), Instant::now());
-                    match taken {
-                        // Nobody cares who is making it anew already.
-                        Ok(0) => self.uncounted.notify_waiters(),
-                        Ok(_) => {}
-                        Err(error) => tracing::debug!(%error, "a probe could not be sent"),
-                    }
-                }
-            }
-        }
-    }
-
-    async fn hear(self: Arc<Self>, mut messages: mpsc::UnboundedReceiver<Heard>) {
-        let mut opened = false;
-        while let Some(heard) = messages.recv().await {
-            match heard {
-                Heard::Opened if opened => self.reopened.notify_one(),
-                Heard::Opened => opened = true,
-                Heard::Message(message) => self.take(&message),
-            }
-        }
-    }
-
-    /// Messages may have been lost, or what is stored of this node's sessions.
-    fn reconcile(&self) {
-        tracing::info!("messages may have been lost: every session looks into the store");
-        if let Some(inbox) = self.inbox.get() {
-            inbox.reconcile();
-        }
-    }
-
-    /// Releases what could not be released when its session ended.
-    async fn release_again(&self) {
-        let unreleased = std::mem::take(&mut *self.unreleased.lock());
-        for (presence, departure) in unreleased {
-            if self.presence.release(&presence, departure).await.is_err() {
-                self.unreleased.lock().push((presence, departure));
-            }
-        }
-    }
-
-    fn take(self: &Arc<Self>, sealed: &[u8]) {
-        let message = match self.envelopes.open(sealed) {
-            Ok(message) => message,
-            Err(refused) => {
-                tracing::warn!(%refused, "a message was not acted on");
-                return;
-            }
-        };
-        match message.body {
-            Body::Probe(_) if message.from == self.node => self.hearing.lock().heard(),
-            Body::Probe(_) => {}
-            Body::Notice(notice) => {
-                if let Some(inbox) = self.inbox.get() {
-                    inbox.notice(notice);
-                }
-            }
-            Body::Delivered { question, delivery } => {
-                let mut asked = self.asked.lock();
-                // Only the node that was asked may answer.
-                if asked.get(&question).is_some_and(|(node, _)| *node == message.from)
-                    && let Some((_, reply)) = asked.remove(&question)
-                {
-                    // Whoever asked may have given up.
-                    let _ = reply.send(delivery);
-                }
-            }
-            Body::Deliver { question, session, entry } => {
-                let shared = Arc::clone(self);
-                tokio::spawn(async move {
-                    let Some(inbox) = shared.inbox.get() else { return };
-                    let delivery = match shared.guard.is_genuine(&entry).await {
-                        Ok(true) => inbox.deliver(session, *entry),
-                        Ok(false) => Delivery::Gone,
-                        // Whoever asks has given up by now: the session finds it in the ledger when that answers.
-                        Err(error) => {
-                            tracing::warn!(%error, "a command from another node could not be judged");
-                            inbox.notice(Notice::Overdue(Place { node: shared.node, session }));
-                            return;
-                        }
-                    };
-                    let answer = Body::Delivered { question, delivery };
-                    if let Err(error) = shared.publish(message.from, answer).await {
-                        tracing::warn!(%error, "another node could not be answered");
-                    }
-                });
-            }
-        }
-    }
-
-    /// Sends a message; how many listeners there were, as far as the server knows.
-    async fn publish(&self, to: NodeId, body: Body) -> Result<u64, StoreError> {
-        let sealed = self.envelopes.seal(to, body).map_err(|e| StoreError(e.to_string()))?;
-        self.link.command(cmd("SPUBLISH").arg(keys::bus(to)).arg(sealed)).await
-    }
-
-    async fn ask(&self, place: Place, entry: Entry) -> Result<Delivery, StoreError> {
-        let question = ObjectId::new(&*self.clock, &*self.random);
-        let (reply, answer) = oneshot::channel();
-        self.asked.lock().insert(question, (place.node, reply));
-        let body = Body::Deliver { question, session: place.session, entry: Box::new(entry) };
-        let heard = async |wait, or| Ok(timeout(wait, answer).await.ok().and_then(Result::ok).unwrap_or(or));
-        let answered = match self.publish(place.node, body).await {
-            // Nobody is counted there: it was not heard, unless somebody says that it was.
-            Ok(0) => heard(UNCOUNTED_TIMEOUT, Delivery::Gone).await,
-            Ok(_) => heard(ANSWER_TIMEOUT, Delivery::NoAnswer).await,
-            // It may have been published.
-            Err(error) => {
-                tracing::warn!(%error, "another node could not be asked");
-                Ok(Delivery::NoAnswer)
-            }
-        };
-        self.asked.lock().remove(&question);
-        if matches!(answered, Ok(Delivery::Gone | Delivery::NoAnswer)) {
-            self.presence.doubt(place.node);
-        }
-        answered
-    }
+/// Takes the lease, and looks who else is there. A node yields to older ones that have another cluster key, unless one
+/// of the others has its own. Of two that come at the same moment, each has shown its key before it looks.
+async fn enter(exchange: &Exchange, servers: String) -> Result<(), CheckError> {
+    let away = |error: StoreError| CheckError::Unreachable { server: servers, detail: error.to_string() };
+    exchange.presence.renew().await.map_err(away)?;
+    let others = exchange.presence.others_alive();
+    let (strangers, kin): (Vec<_>, Vec<_>) = others.into_iter().partition(|(node, _)| exchange.is_stranger(*node));
+    let older = strangers.into_iter().find(|(node, _)| node.0 < exchange.node.0);
+    let Some((node, lease)) = older.filter(|_| kin.is_empty()) else { return Ok(()) };
+    // It runs out by itself, too.
+    let _ = exchange.presence.retire().await;
+    Err(CheckError::ClusterKey { name: lease.name, node: node.0.to_string() })
 }
 
 #[async_trait]
 impl Bus for RedisBus {
     fn attach(&self, inbox: Arc<dyn Inbox>) {
         // A node has one inbox; a second call changes nothing.
-        let _ = self.shared.inbox.set(inbox);
+        let _ = self.exchange.inbox.set(inbox);
     }
 
     fn node(&self) -> NodeId {
-        self.shared.node
+        self.exchange.node
     }
 
     fn nodes(&self) -> u32 {
-        self.shared.presence.alive()
+        self.exchange.presence.alive()
     }
 
     async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError> {
-        self.shared.doubtful.lock().insert(presence.session);
-        let claim = self.shared.presence.claim(presence).await?;
-        self.shared.doubtful.lock().remove(&presence.session);
+        let claim = self.exchange.presence.claim(presence).await?;
         if let Claim::Held { displaced } = &claim {
-            let mut local = self.shared.local.lock();
+            let mut local = self.local.lock();
             let sessions = local.entry((presence.tenant.clone(), presence.agent)).or_default();
             sessions.retain(|session| displaced.iter().all(|place| place.session != *session));
             if !sessions.contains(&presence.session) {
@@ -307,7 +162,7 @@ impl Bus for RedisBus {
 
     async fn release(&self, presence: &Presence, departure: Departure) -> Result<(), StoreError> {
         {
-            let mut local = self.shared.local.lock();
+            let mut local = self.local.lock();
             let agent = (presence.tenant.clone(), presence.agent);
             if let Some(sessions) = local.get_mut(&agent) {
                 sessions.retain(|session| *session != presence.session);
@@ -316,50 +171,60 @@ impl Bus for RedisBus {
                 }
             }
         }
-        let doubtful = self.shared.doubtful.lock().remove(&presence.session);
-        let released = self.shared.presence.release(presence, departure).await;
-        if doubtful || released.is_err() {
-            self.shared.unreleased.lock().push((presence.clone(), departure));
+        self.exchange.presence.release(presence, departure).await
+    }
+
+    async fn nearest(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<Place>, StoreError> {
+        // A session of this node is as good as any, and needs nobody to be asked.
+        if let Some(here) = self.here(tenant, agent).into_iter().next() {
+            return Ok(Some(here));
         }
-        released
+        match self.nearest.get(&(tenant.clone(), agent)) {
+            Some(place) if self.exchange.presence.is_known_alive(place.node) => Ok(Some(place)),
+            _ => Ok(self.places(tenant, agent).await?.into_iter().next()),
+        }
     }
 
     async fn places(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Place>, StoreError> {
-        let here: Vec<Place> = {
-            let local = self.shared.local.lock();
-            let sessions = local.get(&(tenant.clone(), agent)).map(Vec::as_slice).unwrap_or_default();
-            sessions.iter().rev().map(|session| Place { node: self.shared.node, session: *session }).collect()
-        };
-        // The nearest session is as good as any, and needs nobody to be asked.
-        if here.is_empty() { self.shared.presence.places(tenant, agent).await } else { Ok(here) }
+        let (exchange, look) = (&self.exchange, self.nearest.look());
+        let mut elsewhere = exchange.presence.places(tenant, agent).await?;
+        elsewhere.retain(|place| place.node != exchange.node && !exchange.is_stranger(place.node));
+        elsewhere.sort_by_key(|place| exchange.presence.is_doubted(place.node));
+        if let Some(first) = elsewhere.first() {
+            self.nearest.remember(look, (tenant.clone(), agent), *first);
+        }
+        let mut places = self.here(tenant, agent);
+        places.extend(elsewhere);
+        Ok(places)
     }
 
     async fn may_return(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<Duration>, StoreError> {
-        self.shared.presence.may_return(tenant, agent).await
+        self.exchange.presence.may_return(tenant, agent).await
     }
 
     async fn deliver(&self, place: Place, entry: Entry) -> Result<Delivery, StoreError> {
-        if place.node == self.shared.node {
-            return Ok(self.shared.inbox.get().map_or(Delivery::Gone, |inbox| inbox.deliver(place.session, entry)));
+        if place.node == self.exchange.node {
+            return Ok(self.exchange.inbox.get().map_or(Delivery::Gone, |inbox| inbox.deliver(place.session, entry)));
         }
-        self.shared.ask(place, entry).await
+        self.exchange.ask(place, entry).await
     }
 
     async fn tell(&self, notice: Notice) -> Result<(), StoreError> {
-        if let Some(inbox) = self.shared.inbox.get() {
+        let exchange = &self.exchange;
+        if let Some(inbox) = exchange.inbox.get() {
             inbox.notice(notice.clone());
         }
         let to: Vec<_> = match &notice {
             // Elsewhere, whoever waits looks into the ledger now and then.
             Notice::Ended(entry) => entry.origin.into_iter().collect(),
             Notice::Displaced(place) | Notice::Overdue(place) | Notice::Left(place) => vec![place.node],
-            Notice::Revoked(..) => self.shared.presence.others().await?,
+            Notice::Revoked(..) | Notice::PortalChanged(_) => exchange.presence.others().await?,
             // Whoever waits at another node looks twice a second.
             Notice::Arrived(..) => Vec::new(),
         };
-        for node in to.into_iter().filter(|node| *node != self.shared.node) {
-            self.shared.publish(node, Body::Notice(notice.clone())).await?;
-        }
-        Ok(())
+        // One that can't be told keeps nobody else from hearing it.
+        let to = to.into_iter().filter(|node| *node != exchange.node);
+        let told = join_all(to.map(|node| exchange.notify(node, notice.clone()))).await;
+        told.into_iter().collect()
     }
 }

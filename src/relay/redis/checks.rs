@@ -52,6 +52,17 @@ pub enum CheckError {
         /// What it says.
         version: String,
     },
+    /// Nodes with different keys do not hear each other.
+    #[error(
+        "node {name} ({node}) runs on the same redis with another redis.cluster_key_file: give all nodes the same key; to \
+         change it, stop them all first"
+    )]
+    ClusterKey {
+        /// The other node's name.
+        name: String,
+        /// Who it is.
+        node: String,
+    },
     /// It may forget agents, revocations and outcomes when its memory is full.
     #[error(
         "redis at {server} may evict keys (maxmemory-policy {policy}), agents and revocations among them; run: \

@@ -19,7 +19,7 @@ use crate::protocol::limits::OUTCOME_RETENTION;
 use crate::relay::StoreError;
 use crate::relay::ids::{NodeId, SessionId};
 use crate::relay::ledger::{
-    Accepted, CommandKey, Concluded, End, Entry, Intent, Ledger, Milestone, NewCommand, Undelivered, Whose,
+    Accepted, CommandKey, Concluded, End, Entry, Intent, Ledger, Milestone, NewCommand, Undelivered, Whose, Written,
 };
 
 /// A milestone waits so long for the command's end, which is then written with it: most commands end sooner, and cost
@@ -97,7 +97,7 @@ impl RedisLedger {
     /// Over this link.
     #[must_use]
     pub fn new(link: Link) -> Self {
-        Self { link, pending: Arc::default() }
+        Self { link: link.used_for("ledger"), pending: Arc::default() }
     }
 
     /// Writes what was noted of a command, unless its end has taken it along.
@@ -114,15 +114,26 @@ impl RedisLedger {
     }
 }
 
-#[async_trait]
-impl Ledger for RedisLedger {
-    async fn complete_since(&self, tenant: &TenantId, now: UnixTime) -> Result<UnixTime, StoreError> {
-        let mut script = COMPLETE_SINCE.key(keys::life(tenant));
-        script.arg(now.0).arg(millis(keys::OPEN_KEPT));
-        self.link.script(&script).await.map(UnixTime)
+/// A message to a node, sealed.
+pub(super) struct Letter {
+    pub(super) channel: String,
+    pub(super) sealed: Vec<u8>,
+}
+
+impl RedisLedger {
+    /// Whether a command and a channel may be on different servers.
+    pub(super) fn is_cluster(&self) -> bool {
+        self.link.is_cluster()
     }
 
-    async fn accept(&self, command: NewCommand, intent: Intent, now_ms: u64) -> Result<Accepted, StoreError> {
+    /// [`Ledger::accept`]; if the command is new, the letter is sent in the same step. How many listened to it.
+    pub(super) async fn accept_and_send(
+        &self,
+        command: NewCommand,
+        intent: Intent,
+        now_ms: u64,
+        letter: Option<&Letter>,
+    ) -> Result<(Accepted, u64), StoreError> {
         let entry = Entry::new(command.clone(), intent, false, now_ms);
         let mut script = ACCEPT.key(keys::command(&entry.key));
         script
@@ -137,15 +148,33 @@ impl Ledger for RedisLedger {
             .arg(millis(keys::OPEN_KEPT))
             .arg(now_ms / 1000)
             .arg(command.earliest.0);
-        let known: HashMap<String, String> = self.link.script(&script).await?;
-        if known.is_empty() {
-            return Ok(Accepted::New(entry));
+        if let Some(letter) = letter {
+            script.arg(&letter.channel).arg(&letter.sealed);
         }
-        if known.contains_key("forgotten") {
-            return Ok(Accepted::New(Entry::new(command, intent, true, now_ms)));
-        }
-        let known = read(&known)?;
-        Ok(if known.is_same(&command) { Accepted::Known(known) } else { Accepted::Conflict })
+        let known = match self.link.script(&script).await? {
+            Value::Int(listeners) => {
+                // Below nothing: minus one, and minus how many have listened.
+                let forgotten = listeners < 0;
+                let listeners = u64::try_from(if forgotten { -1 - listeners } else { listeners }).unwrap_or(0);
+                let entry = if forgotten { Entry::new(command, intent, true, now_ms) } else { entry };
+                return Ok((Accepted::New(entry), listeners));
+            }
+            known => read(&fields(known)?)?,
+        };
+        Ok((if known.is_same(&command) { Accepted::Known(known) } else { Accepted::Conflict }, 0))
+    }
+}
+
+#[async_trait]
+impl Ledger for RedisLedger {
+    async fn complete_since(&self, tenant: &TenantId, now: UnixTime) -> Result<UnixTime, StoreError> {
+        let mut script = COMPLETE_SINCE.key(keys::life(tenant));
+        script.arg(now.0).arg(millis(keys::OPEN_KEPT));
+        self.link.script(&script).await.map(UnixTime)
+    }
+
+    async fn accept(&self, command: NewCommand, intent: Intent, now_ms: u64) -> Result<Accepted, StoreError> {
+        Ok(self.accept_and_send(command, intent, now_ms, None).await?.0)
     }
 
     async fn get(&self, key: &CommandKey) -> Result<Option<Entry>, StoreError> {
@@ -179,10 +208,12 @@ impl Ledger for RedisLedger {
         Ok(taken)
     }
 
-    async fn hand_over(&self, key: &CommandKey, from: SessionId, to: SessionId) -> Result<bool, StoreError> {
-        let mut script = HAND_OVER.key(keys::command(key));
-        script.arg(from.to_string()).arg(to.to_string());
-        self.link.script(&script).await
+    async fn hand_over(&self, entry: Entry, to: SessionId, written: Written) -> Result<Option<Entry>, StoreError> {
+        let Some(owner) = entry.owner else { return Ok(None) };
+        let handed = entry.clone().handed_to(to, written);
+        let mut script = HAND_OVER.key(keys::command(&entry.key));
+        script.arg(owner.to_string()).arg(entry.attempt).arg(to.to_string()).arg(handed.attempt);
+        Ok(self.link.script::<bool>(&script).await?.then_some(handed))
     }
 
     async fn take_back(
@@ -241,11 +272,7 @@ impl Ledger for RedisLedger {
         match self.link.script::<Value>(&script).await? {
             Value::SimpleString(word) | Value::VerbatimString { text: word, .. } => Ok(said(&word)),
             Value::BulkString(word) => Ok(said(&String::from_utf8_lossy(&word))),
-            stored => {
-                let fields = HashMap::<String, String>::from_redis_value(stored)
-                    .map_err(|e| StoreError(format!("a command in redis can't be read: {e}")))?;
-                Ok(Concluded::Stored(Box::new(read(&fields)?)))
-            }
+            stored => Ok(Concluded::Stored(Box::new(read(&fields(stored)?)?))),
         }
     }
 
@@ -253,6 +280,10 @@ impl Ledger for RedisLedger {
         // Redis forgets by itself.
         Ok(false)
     }
+}
+
+fn fields(hash: Value) -> Result<HashMap<String, String>, StoreError> {
+    FromRedisValue::from_redis_value(hash).map_err(|e| StoreError(format!("a command in redis can't be read: {e}")))
 }
 
 fn said(word: &str) -> Concluded {

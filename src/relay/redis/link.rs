@@ -22,6 +22,7 @@ use super::config::{Config, ConfigError, Topology};
 use super::scripts::Call;
 use super::server::{Connector, Live, Server};
 use crate::relay::StoreError;
+use crate::telemetry::metrics::Metrics;
 
 /// How often a command is sent again that a Cluster has not run, because it went to the wrong node.
 const REDIRECTIONS: u32 = 4;
@@ -54,6 +55,10 @@ enum Kind {
 #[derive(Clone)]
 pub struct Link {
     inner: Arc<Inner>,
+    /// Counts round trips.
+    metrics: Option<Arc<Metrics>>,
+    /// What those are for.
+    purpose: &'static str,
 }
 
 struct Inner {
@@ -135,7 +140,25 @@ impl Link {
                 Kind::Cluster(client.get_async_connection().await.map_err(library(&config))?)
             }
         };
-        Ok(Self { inner: Arc::new(Inner { kind, config }) })
+        Ok(Self { inner: Arc::new(Inner { kind, config }), metrics: None, purpose: "check" })
+    }
+
+    /// The same link, whose round trips are counted.
+    #[must_use]
+    pub fn counted(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics: Some(metrics), ..self }
+    }
+
+    /// The same link, whose round trips are counted under this word.
+    #[must_use]
+    pub(super) fn used_for(&self, purpose: &'static str) -> Self {
+        Self { purpose, ..self.clone() }
+    }
+
+    /// Whether keys and channels are spread over several servers.
+    #[must_use]
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self.inner.kind, Kind::Cluster(_))
     }
 
     /// What it was opened with.
@@ -179,7 +202,7 @@ impl Link {
     /// One command, to every server that is written to; each by its name.
     pub(super) async fn everywhere<T: FromRedisValue>(&self, command: &Cmd) -> Result<Vec<(String, T)>, RedisError> {
         match self.put(Question::Everywhere(command)).await? {
-            Value::Map(answers) if matches!(self.inner.kind, Kind::Cluster(_)) => {
+            Value::Map(answers) if self.is_cluster() => {
                 let answers = answers.into_iter();
                 answers.map(|(name, answer)| Ok((from_redis_value(name)?, from_redis_value(answer)?))).collect()
             }
@@ -203,14 +226,24 @@ impl Link {
     }
 
     /// Asks within the command's deadline, reaching the server included.
-    async fn put(&self, question: Question<'_>) -> Result<Value, RedisError> {
+    async fn put(&self, mut question: Question<'_>) -> Result<Value, RedisError> {
         let mut used = None;
         let asking = async {
             let mut redirections = 0;
             loop {
                 let wire = self.wire().await?;
                 used = Some(wire.clone());
+                if let Some(metrics) = &self.metrics {
+                    metrics.redis_round_trip(self.purpose);
+                }
                 match question.put(wire.clone()).await {
+                    Err(error) if unknown(&error) => match question {
+                        Question::Script(call) => {
+                            question = Question::ScriptInFull(call);
+                            continue;
+                        }
+                        _ => return Err(error),
+                    },
                     Err(error) if misplaced(&error) && redirections < REDIRECTIONS => redirections += 1,
                     Err(error) if in_doubt(&error) => {
                         wire.give_up();
@@ -244,6 +277,7 @@ enum Question<'a> {
     Command(&'a Cmd),
     Pipeline(&'a Pipeline),
     Script(&'a Call),
+    ScriptInFull(&'a Call),
     Beside(&'a str, &'a Cmd),
     Everywhere(&'a Cmd),
 }
@@ -253,12 +287,8 @@ impl Question<'_> {
         match self {
             Self::Command(command) => command.query_async(&mut wire).await,
             Self::Pipeline(pipeline) => pipeline.query_async(&mut wire).await,
-            Self::Script(call) => match call.by_name().query_async(&mut wire).await {
-                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                    call.in_full().query_async(&mut wire).await
-                }
-                answered => answered,
-            },
+            Self::Script(call) => call.by_name().query_async(&mut wire).await,
+            Self::ScriptInFull(call) => call.in_full().query_async(&mut wire).await,
             Self::Beside(key, command) => match wire {
                 Wire::Server(mut live) => command.query_async(&mut live.connection).await,
                 Wire::Cluster(mut connection) => {
@@ -324,6 +354,11 @@ impl ConnectionLike for Wire {
 fn misplaced(error: &RedisError) -> bool {
     use ServerErrorKind::{Ask, Moved, TryAgain};
     matches!(error.kind(), ErrorKind::Server(Moved | Ask | TryAgain) | ErrorKind::ClusterConnectionNotFound)
+}
+
+/// Whether the server has not seen the script before.
+fn unknown(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
 /// Whether another connection may do better: this one is gone, or its server is no master any more.

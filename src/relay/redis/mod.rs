@@ -7,19 +7,24 @@
 //! | [`link`] | commands, with deadlines; what may have run is never sent twice |
 //! | `server` | the connection below it; reconnects by itself |
 //! | [`checks`] | what is refused at the start |
-//! | [`registry`], [`ledger`], [`bus`] | the contracts |
+//! | [`registry`], [`ledger`], [`bus`], [`intake`] | the contracts |
 //! | `presence` | who is where |
-//! | `envelope`, `subscriber`, `hearing` | what nodes say to each other, how they hear it, and whether they do |
+//! | `exchange` | what this node says to others, and what it does when it hears them |
+//! | `envelope`, `questions` | how that is signed, what is still unanswered |
+//! | `subscriber`, `hearing` | how it is heard, and whether it is |
 
 pub mod bus;
 pub mod checks;
 pub mod config;
 mod envelope;
+mod exchange;
 mod hearing;
+pub mod intake;
 pub mod keys;
 pub mod ledger;
 pub mod link;
 mod presence;
+mod questions;
 pub mod registry;
 mod scripts;
 mod server;

@@ -1,7 +1,6 @@
 //! Who is where. A session's entry is worth as much as its node's lease: agents and heartbeats cost no writes.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -22,57 +21,89 @@ struct Seen {
     instance: InstanceId,
 }
 
+/// What a node says about itself in its lease.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Lease {
+    /// Its name, for people.
+    pub(super) name: String,
+    /// Shows which cluster key it has; see [`Envelopes::mark`](super::envelope::Envelopes::mark).
+    pub(super) mark: String,
+}
+
 /// What a renewal has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lease {
+pub(super) enum Renewal {
     /// The lease was there.
     Kept,
     /// It was not.
     New,
 }
 
-/// The presence of agents, in Redis.
-#[derive(Clone)]
+/// The presence of nodes and agents, in Redis.
 pub(super) struct PresenceTable {
     link: Link,
+    /// The same, for the nodes' leases.
+    leases: Link,
     node: NodeId,
-    /// Nodes that held a lease when this node last looked.
-    alive: Arc<Mutex<HashSet<NodeId>>>,
+    lease: Lease,
+    /// Nodes that held a lease when this node last looked, this one too.
+    alive: Mutex<HashMap<NodeId, Lease>>,
+    /// Nodes that have not answered lately, lease or not.
+    doubted: Mutex<HashSet<NodeId>>,
+    /// Sessions of this node whose claim was not answered: it may still arrive.
+    unsure: Mutex<HashSet<SessionId>>,
+    /// Sessions of this node that are gone, and may be known all the same.
+    unreleased: Mutex<Vec<(Presence, Departure)>>,
 }
 
 impl PresenceTable {
-    pub(super) fn new(link: Link, node: NodeId) -> Self {
-        Self { link, node, alive: Arc::new(Mutex::new(HashSet::from([node]))) }
+    pub(super) fn new(link: &Link, node: NodeId, lease: Lease) -> Self {
+        let alive = Mutex::new(HashMap::from([(node, lease.clone())]));
+        let (link, leases) = (link.used_for("presence"), link.used_for("lease"));
+        Self {
+            link,
+            leases,
+            node,
+            lease,
+            alive,
+            doubted: Mutex::default(),
+            unsure: Mutex::default(),
+            unreleased: Mutex::default(),
+        }
     }
 
     /// Renews this node's lease, and looks who else is alive.
-    pub(super) async fn renew(&self, name: &str) -> Result<Lease, StoreError> {
-        let mut lease = Cmd::set(keys::node(self.node), name);
+    pub(super) async fn renew(&self) -> Result<Renewal, StoreError> {
+        let text = serde_json::to_string(&self.lease).map_err(|e| StoreError(e.to_string()))?;
+        let mut lease = Cmd::set(keys::node(self.node), text);
         lease.arg("PX").arg(millis(keys::NODE_LEASE)).arg("GET");
-        let before: Option<String> = self.link.command(&lease).await?;
-        self.link.command::<()>(&Cmd::hset(keys::NODES, self.node.0.to_string(), name)).await?;
-        let known: HashMap<String, String> = self.link.command(&Cmd::hgetall(keys::NODES)).await?;
-        let mut alive = HashSet::from([self.node]);
+        let before: Option<String> = self.leases.command(&lease).await?;
+        self.leases.command::<()>(&Cmd::hset(keys::NODES, self.node.0.to_string(), &self.lease.name)).await?;
+        let known: HashMap<String, String> = self.leases.command(&Cmd::hgetall(keys::NODES)).await?;
+        let mut alive = HashMap::from([(self.node, self.lease.clone())]);
         for id in known.keys() {
             let Ok(id) = id.parse().map(NodeId) else { continue };
-            if self.holds_lease(id).await? {
-                alive.insert(id);
-            } else {
-                self.link.command::<()>(&Cmd::hdel(keys::NODES, id.0.to_string())).await?;
+            match self.lease_of(&self.leases, id).await? {
+                Some(lease) => drop(alive.insert(id, lease)),
+                None => self.leases.command::<()>(&Cmd::hdel(keys::NODES, id.0.to_string())).await?,
             }
         }
         *self.alive.lock() = alive;
-        Ok(if before.is_some() { Lease::Kept } else { Lease::New })
+        self.doubted.lock().clear();
+        Ok(if before.is_some() { Renewal::Kept } else { Renewal::New })
     }
 
     /// Gives the lease back: the others need not wait for it to run out.
     pub(super) async fn retire(&self) -> Result<(), StoreError> {
-        self.link.command::<()>(&Cmd::del(keys::node(self.node))).await?;
-        self.link.command(&Cmd::hdel(keys::NODES, self.node.0.to_string())).await
+        self.leases.command::<()>(&Cmd::del(keys::node(self.node))).await?;
+        self.leases.command(&Cmd::hdel(keys::NODES, self.node.0.to_string())).await
     }
 
-    async fn holds_lease(&self, node: NodeId) -> Result<bool, StoreError> {
-        self.link.command(&Cmd::exists(keys::node(node))).await
+    async fn lease_of(&self, link: &Link, node: NodeId) -> Result<Option<Lease>, StoreError> {
+        let text: Option<String> = link.command(&Cmd::get(keys::node(node))).await?;
+        // Whatever stands there: somebody holds it.
+        let unreadable = || Lease { name: "unknown".to_owned(), mark: String::new() };
+        Ok(text.map(|text| serde_json::from_str(&text).unwrap_or_else(|_| unreadable())))
     }
 
     /// All other nodes, those that came up a moment ago too.
@@ -87,15 +118,32 @@ impl PresenceTable {
         u32::try_from(self.alive.lock().len()).unwrap_or(u32::MAX)
     }
 
-    fn is_known_alive(&self, node: NodeId) -> bool {
-        self.alive.lock().contains(&node)
+    /// What the node says about itself, if it held a lease when this node last looked.
+    pub(super) fn lease(&self, node: NodeId) -> Option<Lease> {
+        self.alive.lock().get(&node).cloned()
     }
 
-    /// A node that did not answer is looked at again before it is believed.
+    /// The other nodes that are alive, and what they say about themselves.
+    pub(super) fn others_alive(&self) -> Vec<(NodeId, Lease)> {
+        let alive = self.alive.lock();
+        alive.iter().filter(|(node, _)| **node != self.node).map(|(node, lease)| (*node, lease.clone())).collect()
+    }
+
+    /// Whether the node held a lease lately, and nothing speaks against it.
+    pub(super) fn is_known_alive(&self, node: NodeId) -> bool {
+        self.alive.lock().contains_key(&node) && !self.is_doubted(node)
+    }
+
+    /// A node that did not answer is looked at again before it is believed, and others are asked first for a while.
     pub(super) fn doubt(&self, node: NodeId) {
         if node != self.node {
-            self.alive.lock().remove(&node);
+            self.doubted.lock().insert(node);
         }
+    }
+
+    /// Whether the node did not answer lately.
+    pub(super) fn is_doubted(&self, node: NodeId) -> bool {
+        self.doubted.lock().contains(&node)
     }
 
     /// The agent's sessions on nodes that are alive, the newest first.
@@ -106,10 +154,12 @@ impl PresenceTable {
             let (Ok(session), Ok(seen)) = (session.parse().map(SessionId), serde_json::from_str::<Seen>(&seen)) else {
                 continue;
             };
-            // A node that has just come up is not in our list yet.
-            if self.is_known_alive(seen.node) || self.holds_lease(seen.node).await? {
-                sessions.push((session, seen));
+            if !self.is_known_alive(seen.node) {
+                // It may have come up since this node last looked, or have gone.
+                let Some(lease) = self.lease_of(&self.link, seen.node).await? else { continue };
+                self.alive.lock().insert(seen.node, lease);
             }
+            sessions.push((session, seen));
         }
         // UUIDv7: the newest sorts last.
         sessions.sort_by_key(|(session, _)| std::cmp::Reverse(*session));
@@ -122,6 +172,13 @@ impl PresenceTable {
     }
 
     pub(super) async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError> {
+        self.unsure.lock().insert(presence.session);
+        let claim = self.try_claim(presence).await?;
+        self.unsure.lock().remove(&presence.session);
+        Ok(claim)
+    }
+
+    async fn try_claim(&self, presence: &Presence) -> Result<Claim, StoreError> {
         let sessions = self.sessions(&presence.tenant, presence.agent).await?.into_iter();
         // A session that was known before makes itself known again.
         let others = sessions.filter(|(session, _)| *session != presence.session);
@@ -150,7 +207,27 @@ impl PresenceTable {
         Ok(Claim::Held { displaced })
     }
 
+    /// Forgets a session; if that is not certain, [`Self::release_again`] will.
     pub(super) async fn release(&self, presence: &Presence, departure: Departure) -> Result<(), StoreError> {
+        let unsure = self.unsure.lock().remove(&presence.session);
+        let released = self.try_release(presence, departure).await;
+        if unsure || released.is_err() {
+            self.unreleased.lock().push((presence.clone(), departure));
+        }
+        released
+    }
+
+    /// Releases what could not be released when its session ended.
+    pub(super) async fn release_again(&self) {
+        let unreleased = std::mem::take(&mut *self.unreleased.lock());
+        for (presence, departure) in unreleased {
+            if self.try_release(&presence, departure).await.is_err() {
+                self.unreleased.lock().push((presence, departure));
+            }
+        }
+    }
+
+    async fn try_release(&self, presence: &Presence, departure: Departure) -> Result<(), StoreError> {
         let key = keys::sessions(&presence.tenant, presence.agent);
         let mut release = Pipeline::new();
         release.hdel(&key, presence.session.to_string()).ignore();

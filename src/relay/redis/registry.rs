@@ -51,7 +51,7 @@ impl RedisRegistry {
     /// Over this link.
     #[must_use]
     pub fn new(link: Link) -> Self {
-        Self { link }
+        Self { link: link.used_for("registry") }
     }
 
     async fn text(&self, hash: &str, field: &str) -> Result<Option<String>, StoreError> {

@@ -1,22 +1,28 @@
 //! This node's channel: subscribed for as long as the node lives, and known to work, since a probe travels over it.
 //!
 //! A subscription that is connected but silent is found by the probe and made anew, and so is one that hears and is not
-//! counted: in a Cluster, a master that has stepped back hands on what is said to its successor.
+//! counted: where connections stay while the master changes, it goes on at the old one, which is handed what is said.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
 use redis::{AsyncConnectionConfig, PushInfo, PushKind, RedisError, Value, cmd};
+use tokio::sync::mpsc::error::{SendError, TrySendError};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
 
 use super::config::{Config, Topology};
 use super::link::{LinkError, cluster, library, sentinel, single};
+use crate::telemetry::metrics::Metrics;
 
 /// Between two attempts to subscribe.
 const PAUSE: Duration = Duration::from_millis(250);
+
+/// Messages that may wait; more are dropped, and what they said is looked up.
+pub(super) const WAITING: usize = 1024;
 
 /// Kept open for the subscription's sake.
 pub(super) enum Subscription {
@@ -24,90 +30,122 @@ pub(super) enum Subscription {
     Cluster(#[expect(dead_code, reason = "held, not used")] ClusterConnection),
 }
 
-/// Subscribes once; messages come out of the receiver for as long as the subscription is held and works.
-async fn subscribe(
-    config: &Config,
-    channel: &str,
-) -> Result<(Subscription, mpsc::UnboundedReceiver<PushInfo>), LinkError> {
-    let (pushes, received) = mpsc::unbounded_channel();
-    let library = library(config);
-    if config.topology == Topology::Cluster {
-        let client = cluster(config)?.push_sender(pushes).build().map_err(&library)?;
-        let mut connection = client.get_async_connection().await.map_err(&library)?;
-        connection.ssubscribe(channel).await.map_err(&library)?;
-        return Ok((Subscription::Cluster(connection), received));
-    }
-    let settings = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(config.connect_timeout()))
-        .set_response_timeout(Some(config.command_timeout()))
-        .set_push_sender(pushes);
-    let made: Result<MultiplexedConnection, RedisError> = match config.topology {
-        Topology::Sentinel => sentinel(config)?.get_async_connection_with_config(&settings).await,
-        Topology::Single | Topology::Cluster => {
-            single(config)?.get_multiplexed_async_connection_with_config(&settings).await
-        }
-    };
-    let mut connection = made.map_err(&library)?;
-    cmd("SSUBSCRIBE").arg(channel).exec_async(&mut connection).await.map_err(&library)?;
-    Ok((Subscription::Server(connection), received))
-}
-
 /// What the subscription brings.
 pub(super) enum Heard {
     /// It is open (again): what was said meanwhile is lost.
     Opened,
+    /// More came than could wait: some of it is lost.
+    Missed,
     /// A message.
     Message(Vec<u8>),
 }
 
-/// Listens for ever. Nothing heard for `silence` means that the subscription is dead: somebody probes it more often, and
-/// says `uncounted` when nobody is counted who hears it.
-pub(super) async fn listen(
-    config: Config,
-    channel: String,
-    silence: Duration,
-    uncounted: Arc<Notify>,
-    heard: mpsc::UnboundedSender<Heard>,
-) {
-    loop {
-        match timeout(config.connect_timeout() + config.command_timeout(), subscribe(&config, &channel)).await {
-            Ok(Ok((subscription, mut pushes))) => {
-                if heard.send(Heard::Opened).is_err() {
-                    return;
-                }
-                loop {
-                    let push = tokio::select! {
-                        push = timeout(silence, pushes.recv()) => push,
-                        () = uncounted.notified() => {
-                            tracing::warn!("the node's subscription is not where messages are sent; it is made anew");
-                            break;
-                        }
-                    };
-                    match push {
-                        Ok(Some(push)) if push.kind == PushKind::SMessage => {
-                            if let Some(Value::BulkString(message)) = push.data.into_iter().nth(1)
-                                && heard.send(Heard::Message(message)).is_err()
-                            {
-                                return;
-                            }
-                        }
-                        // The server has gone, or does not hold the channel's slot any more.
-                        Ok(Some(push)) if matches!(push.kind, PushKind::Disconnection | PushKind::SUnsubscribe) => {
-                            break;
-                        }
-                        Ok(Some(_)) => {}
-                        Ok(None) => break,
-                        Err(_) => {
-                            tracing::warn!("the node's subscription is silent; it is made anew");
-                            break;
-                        }
+/// Listens to one channel.
+pub(super) struct Subscriber {
+    pub(super) config: Config,
+    pub(super) channel: String,
+    /// Nothing heard for so long means that the subscription is dead: somebody probes it more often.
+    pub(super) silence: Duration,
+    /// Somebody says so when nobody is counted who hears it.
+    pub(super) uncounted: Arc<Notify>,
+    pub(super) heard: mpsc::Sender<Heard>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// Open for as long as it is held and works.
+struct Open {
+    _subscription: Subscription,
+    pushes: mpsc::Receiver<PushInfo>,
+    missed: Arc<AtomicBool>,
+}
+
+impl Subscriber {
+    /// Subscribes once.
+    async fn subscribe(&self) -> Result<Open, LinkError> {
+        let (config, channel) = (&self.config, &self.channel);
+        let (sender, pushes) = mpsc::channel(WAITING);
+        let missed = Arc::new(AtomicBool::new(false));
+        let (full, metrics) = (Arc::clone(&missed), Arc::clone(&self.metrics));
+        // It must not wait: the connection would.
+        let push = move |push: PushInfo| match sender.try_send(push) {
+            Err(TrySendError::Full(_)) => {
+                metrics.message_dropped();
+                full.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            taken => taken,
+        };
+        let library = library(config);
+        if config.topology == Topology::Cluster {
+            let client = cluster(config)?.push_sender(push).build().map_err(&library)?;
+            let mut connection = client.get_async_connection().await.map_err(&library)?;
+            connection.ssubscribe(channel).await.map_err(&library)?;
+            return Ok(Open { _subscription: Subscription::Cluster(connection), pushes, missed });
+        }
+        let settings = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(config.connect_timeout()))
+            .set_response_timeout(Some(config.command_timeout()))
+            .set_push_sender(push);
+        let made: Result<MultiplexedConnection, RedisError> = match config.topology {
+            Topology::Sentinel => sentinel(config)?.get_async_connection_with_config(&settings).await,
+            Topology::Single | Topology::Cluster => {
+                single(config)?.get_multiplexed_async_connection_with_config(&settings).await
+            }
+        };
+        let mut connection = made.map_err(&library)?;
+        cmd("SSUBSCRIBE").arg(channel).exec_async(&mut connection).await.map_err(&library)?;
+        Ok(Open { _subscription: Subscription::Server(connection), pushes, missed })
+    }
+
+    /// Listens until nobody hears it any more.
+    pub(super) async fn listen(self) {
+        loop {
+            let limit = self.config.connect_timeout() + self.config.command_timeout();
+            match timeout(limit, self.subscribe()).await {
+                Ok(Ok(open)) => {
+                    if self.forward(open).await.is_err() {
+                        return;
                     }
                 }
-                drop(subscription);
+                Ok(Err(error)) => tracing::warn!(%error, "the node's channel can't be subscribed to"),
+                Err(_) => tracing::warn!("the node's channel can't be subscribed to in time"),
             }
-            Ok(Err(error)) => tracing::warn!(%error, "the node's channel can't be subscribed to"),
-            Err(_) => tracing::warn!("the node's channel can't be subscribed to in time"),
+            sleep(PAUSE).await;
         }
-        sleep(PAUSE).await;
+    }
+
+    /// Passes on what comes, until the subscription is no use any more.
+    async fn forward(&self, mut open: Open) -> Result<(), SendError<Heard>> {
+        self.heard.send(Heard::Opened).await?;
+        loop {
+            let push = tokio::select! {
+                push = timeout(self.silence, open.pushes.recv()) => push,
+                () = self.uncounted.notified() => {
+                    tracing::warn!("the node's subscription is not where messages are sent; it is made anew");
+                    return Ok(());
+                }
+            };
+            match push {
+                Ok(Some(push)) if push.kind == PushKind::SMessage => {
+                    if let Some(Value::BulkString(message)) = push.data.into_iter().nth(1) {
+                        self.heard.send(Heard::Message(message)).await?;
+                    }
+                }
+                // The server has gone, or does not hold the channel's slot any more.
+                Ok(Some(push)) if matches!(push.kind, PushKind::Disconnection | PushKind::SUnsubscribe) => {
+                    return Ok(());
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(()),
+                Err(_) => {
+                    tracing::warn!("the node's subscription is silent; it is made anew");
+                    return Ok(());
+                }
+            }
+            // Not while it goes on: looking everything up is much work.
+            if open.pushes.is_empty() && open.missed.swap(false, Ordering::Relaxed) {
+                self.heard.send(Heard::Missed).await?;
+            }
+        }
     }
 }

@@ -6,15 +6,17 @@
 -- ARGV[1]  entry: the parts that never change, as JSON
 -- ARGV[2]  agent
 -- ARGV[3]  jws
--- ARGV[4]  owner: the session that will; empty if nobody will
+-- ARGV[4]  owner: the session that will deliver it; empty if nobody will
 -- ARGV[5]  end, as JSON; empty if somebody will
 -- ARGV[6]  how long to keep the command, in ms
 -- ARGV[7]  how long to keep the list of open commands, and the mark, in ms
 -- ARGV[8]  now, in seconds
 -- ARGV[9]  when the command can have come before, at the earliest, in seconds
+-- ARGV[10] a channel, on this server, that is told if it is new; may be absent
+-- ARGV[11] what it is told
 --
--- Gives the command as it was stored before. If it is new, an empty list, or, if it may have come before and been
--- forgotten, only that: then nobody may say that it was not written.
+-- Gives the command as it is stored if it is not new; else how many have listened, or, if the command may have come
+-- before and been forgotten, -1 - that: then nobody may say that it was not written.
 local known = redis.call('HGETALL', KEYS[1])
 if #known > 0 then
   return known
@@ -32,4 +34,5 @@ else
   redis.call('HSET', KEYS[1], 'end', ARGV[5])
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[6])
-return forgotten and { 'forgotten', '1' } or {}
+local listeners = ARGV[10] and redis.call('SPUBLISH', ARGV[10], ARGV[11]) or 0
+return forgotten and -1 - listeners or listeners
