@@ -19,6 +19,7 @@ use crate::support::{deadline, eventually};
 on_every_backend! {
     a_newer_process_displaces_an_older_one_and_never_the_other_way_round
     of_a_process_that_opens_too_many_sessions_the_oldest_gives_way
+    a_session_may_make_itself_known_again_and_stays_one
     a_release_removes_that_session_and_leaves_the_others
     an_agent_is_on_its_way_back_if_its_connection_was_lost_and_not_if_it_has_left
     a_command_for_a_session_of_this_node_is_handed_to_it
@@ -96,6 +97,22 @@ async fn of_a_process_that_opens_too_many_sessions_the_oldest_gives_way(ground: 
     let displaced: Vec<_> = claims.into_iter().map(|(_, claim)| claim).collect();
     let held = |displaced| Claim::Held { displaced };
     assert_eq!(displaced, [held(vec![]), held(vec![]), held(vec![]), held(vec![]), held(vec![oldest])]);
+}
+
+async fn a_session_may_make_itself_known_again_and_stays_one(ground: Ground) {
+    let (clock, Node { bus, .. }) = (StandingClock::new(), Node::on(&ground).await);
+    let one = first();
+    bus.claim(&one).await.unwrap();
+    clock.advance_ms(1);
+    let two = presence(&one, one.instance);
+    bus.claim(&two).await.unwrap();
+    for _ in 0..4 {
+        assert_eq!(bus.claim(&one).await.unwrap(), Claim::Held { displaced: vec![] });
+    }
+    assert_eq!(bus.places(&one.tenant, one.agent).await.unwrap().len(), 2);
+    clock.advance_ms(10);
+    bus.claim(&presence(&one, InstanceId::new(&*clock, &System))).await.unwrap();
+    assert_eq!(bus.claim(&two).await.unwrap(), Claim::Newer, "a newer process has come meanwhile");
 }
 
 async fn a_release_removes_that_session_and_leaves_the_others(ground: Ground) {

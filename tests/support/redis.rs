@@ -243,11 +243,6 @@ impl Redis {
         Self::new(Topology::Cluster).sharded(&[7001, 7002, 7003], 0).await
     }
 
-    /// The same with TLS everywhere, and only the user `relay` is let in.
-    pub(crate) async fn locked_cluster(password: &str, rights: &str) -> Self {
-        Self::new(Topology::Cluster).with_tls().with_user(password, rights).sharded(&[7001, 7002, 7003], 0).await
-    }
-
     /// Three masters, each with a replica that takes its place.
     pub(crate) async fn cluster_with_replicas() -> Self {
         let ports = [7001, 7002, 7003, 7004, 7005, 7006];
@@ -256,6 +251,11 @@ impl Redis {
             redis.is_followed(master).await;
         }
         redis
+    }
+
+    /// The same with TLS everywhere, and only the user `relay` is let in.
+    pub(crate) async fn locked_cluster(password: &str, rights: &str) -> Self {
+        Self::new(Topology::Cluster).with_tls().with_user(password, rights).sharded(&[7001, 7002, 7003], 0).await
     }
 
     async fn sharded(mut self, ports: &[u16], replicas: usize) -> Self {
@@ -271,7 +271,8 @@ impl Redis {
         let mut create = Command::new("timeout");
         create.args(["30", "redis-cli"]).args(&redis.cli).args(["--cluster", "create"]);
         create.args(ports.iter().map(|port| format!("{}:{port}", redis.address)));
-        let created = create.args(["--cluster-replicas", &replicas.to_string(), "--cluster-yes"]).output().unwrap();
+        let replicas = replicas.to_string();
+        let created = create.args(["--cluster-replicas", &replicas, "--cluster-yes"]).output().unwrap();
         assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stdout));
         eventually("every node sees the whole cluster", async || {
             ports.iter().all(|port| {
