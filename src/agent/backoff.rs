@@ -60,4 +60,29 @@ mod tests {
         assert_eq!(longest.pause(), seconds(1));
         assert_eq!(Backoff::new(seconds(1), seconds(60), Arc::new(Fixed(0))).pause(), Duration::ZERO);
     }
+
+    /// Spread evenly, and the same in each run.
+    struct Counting(std::sync::atomic::AtomicU32);
+    impl Random for Counting {
+        fn fill(&self, buffer: &mut [u8]) {
+            let n = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let hash = crate::protocol::jose::sha256(&n.to_le_bytes());
+            buffer.iter_mut().zip(hash).for_each(|(byte, of)| *byte = of);
+        }
+    }
+
+    #[test]
+    fn agents_that_lose_their_relay_together_come_back_spread_out() {
+        let random: Arc<dyn Random> = Arc::new(Counting(0.into()));
+        let base = Duration::from_secs(1);
+        let mut agents: Vec<_> = (0..200).map(|_| Backoff::new(base, base * 60, Arc::clone(&random))).collect();
+        for bound in [1, 2, 4] {
+            let mut each_tenth = [0; 10];
+            for agent in &mut agents {
+                let part = agent.pause().as_secs_f64() / f64::from(bound);
+                each_tenth[((part * 10.0) as usize).min(9)] += 1;
+            }
+            assert!(each_tenth.iter().all(|n| (8..=36).contains(n)), "twenty each, more or less: {each_tenth:?}");
+        }
+    }
 }

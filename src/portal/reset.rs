@@ -22,7 +22,7 @@ use crate::protocol::sealed::{Secrets, seal_for};
 const MIN_LIFETIME: Duration = Duration::from_secs(2);
 /// How long after `exp` an answer is still waited for: the agent may have begun in the last second.
 const AFTER_EXP: Duration = Duration::from_secs(5);
-/// How long a relay that takes no connection is tried, while nothing has been sent.
+/// How long a relay that takes no connection, or loses it, is tried, while nothing has been sent.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// How long agents are asked anew when the last answer was `draining` or `agent_busy`: both are soon over.
 const BUSY_PATIENCE: Duration = Duration::from_secs(10);
@@ -73,6 +73,11 @@ fn judge(error: &ClientError) -> Failed {
     }
 }
 
+/// Whether a question may be answered when it is asked again.
+fn may_pass(error: &ClientError) -> bool {
+    matches!(judge(error), Failed::Again(_) | Failed::PerhapsTaken)
+}
+
 impl Portal {
     /// Sets a new password, and waits for the answer for as long as the command lives: `wait`, from 2 to 300 seconds.
     /// Nothing is executed after that time.
@@ -94,7 +99,7 @@ impl Portal {
         let patience = deadline.min(Instant::now() + BUSY_PATIENCE);
         let mut pause = FIRST_PAUSE;
         loop {
-            let agents = self.agents(tenant).await?;
+            let agents = self.agents_by(tenant, deadline.min(Instant::now() + CONNECT_PATIENCE)).await?;
             let mut reason = why_none(&agents).to_owned();
             let usable = agents.iter().filter(|agent| agent.usable()).map(|agent| agent.agent).collect();
             for agent in in_order_for(subject, usable) {
@@ -117,6 +122,20 @@ impl Portal {
             let soon_over = matches!(reason.as_str(), "draining" | "agent_busy");
             if !soon_over || Instant::now() + pause > patience {
                 return Ok(Answer::Undeliverable { reason, asked, trace_id });
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// The agents, asked for again until `patience` ends while the relay is away: asking changes nothing, and one of its
+    /// nodes may just be going down.
+    async fn agents_by(&self, tenant: &TenantId, patience: Instant) -> Result<Vec<Agent>, PortalError> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.agents(tenant).await {
+                Err(PortalError::Relay(error)) if may_pass(&error) && Instant::now() + pause < patience => {}
+                other => return other,
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);

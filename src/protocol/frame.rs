@@ -62,7 +62,7 @@ frame!(FromRelay, RelayFrame);
 pub enum CloseReason {
     /// The node stops: come back, to another.
     Drain,
-    /// Too many sessions: come back later.
+    /// Too many sessions open at once, or the store is too slow for them: come back later.
     Overload,
     /// A text message.
     TextMessage,
@@ -76,6 +76,8 @@ pub enum CloseReason {
     HelloTimeout,
     /// The relay can't go on with this session (its store is away).
     Internal,
+    /// The session is old, and the agent did not move when it was asked to: come back.
+    Rebalance,
     /// Not a frame, or one of an unknown kind.
     ProtocolError,
     /// The agent was revoked.
@@ -97,6 +99,7 @@ impl CloseReason {
         Self::Silent,
         Self::HelloTimeout,
         Self::Internal,
+        Self::Rebalance,
         Self::ProtocolError,
         Self::Revoked,
         Self::Displaced,
@@ -115,6 +118,7 @@ impl CloseReason {
             Self::Silent => 4000,
             Self::HelloTimeout => 4001,
             Self::Internal => 4002,
+            Self::Rebalance => 4003,
             Self::ProtocolError => 4500,
             Self::Revoked => 4501,
             Self::Displaced => 4502,
@@ -134,6 +138,7 @@ impl CloseReason {
             Self::Silent => "silent",
             Self::HelloTimeout => "hello_timeout",
             Self::Internal => "internal",
+            Self::Rebalance => "rebalance",
             Self::ProtocolError => "protocol_error",
             Self::Revoked => "revoked",
             Self::Displaced => "displaced",

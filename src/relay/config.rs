@@ -62,6 +62,9 @@ pub struct Config {
     /// Agent sessions.
     #[serde(default)]
     pub session: SessionConfig,
+    /// What may happen at the same time.
+    #[serde(default)]
+    pub limits: LimitsConfig,
     /// Stopping.
     #[serde(default)]
     pub drain: DrainConfig,
@@ -96,12 +99,36 @@ pub struct SessionConfig {
     pub heartbeat_seconds: u64,
     /// An agent may take this long for its `Hello`.
     pub hello_timeout_seconds: u64,
+    /// A session that is this old, or up to a quarter younger, is asked to move: so agents spread over nodes that came
+    /// later. A quarter, so that agents that came together don't go together.
+    pub max_age_seconds: u64,
 }
 
 impl Default for SessionConfig {
     fn default() -> Self {
-        // Found dead after 2.5 heartbeats: in under 45 s.
-        Self { heartbeat_seconds: 17, hello_timeout_seconds: 5 }
+        // Found dead after 2.5 heartbeats: in under 45 s. An hour: a node that is added has its share within that, and
+        // 15,000 sessions then cost four handshakes a second.
+        Self { heartbeat_seconds: 17, hello_timeout_seconds: 5, max_age_seconds: 3600 }
+    }
+}
+
+/// What may happen at the same time, so that a storm of agents is served piece by piece.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    /// TLS handshakes; others wait. Clients that offer HTTP/1.1 alone, as agents do, have so many for themselves, and
+    /// so have all others.
+    pub tls_handshakes: u32,
+    /// Agent sessions that are being opened; others wait, and are soon refused with 503 and told when to come back.
+    pub session_openings: u32,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        // A handshake is one round trip of waiting and a third of a millisecond of work: 256 at a time keep a core busy
+        // at 100 ms round trip, and need 10 MiB. An opening waits for the store alone: 64 at a time are more than a
+        // store that answers needs, and few for one that does not.
+        Self { tls_handshakes: 256, session_openings: 64 }
     }
 }
 
@@ -109,15 +136,45 @@ impl Default for SessionConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DrainConfig {
-    /// Commands in flight may take this long to end. Kubernetes' default grace period is 30 s.
+    /// Agents may take this long to move, and commands in flight to end.
     pub timeout_seconds: u64,
+    /// When whoever runs the node kills it, after it was told to stop: Kubernetes' `terminationGracePeriodSeconds`. Known
+    /// only so that a drain that would be cut off is said at the start.
+    pub termination_grace_period_seconds: Option<u64>,
 }
 
 impl Default for DrainConfig {
     fn default() -> Self {
-        Self { timeout_seconds: 20 }
+        // Kubernetes' default grace period is 30 s.
+        Self { timeout_seconds: 20, termination_grace_period_seconds: None }
     }
 }
+
+impl DrainConfig {
+    /// What a stop may take beyond [`Self::timeout_seconds`]: the last words on sockets, and the lease given back.
+    const FAREWELL_SECONDS: u64 = 5;
+
+    /// What is wrong, if the node would be killed before it has drained.
+    #[must_use]
+    pub fn cut_off(&self) -> Option<String> {
+        let grace = self.termination_grace_period_seconds?;
+        let needed = self.timeout_seconds + Self::FAREWELL_SECONDS;
+        (needed > grace).then(|| {
+            format!(
+                "a stop may take {needed} s (drain.timeout_seconds = {} and {} s more), but the node is killed after \
+                 drain.termination_grace_period_seconds = {grace}: lower the first or raise the second, and with it \
+                 terminationGracePeriodSeconds",
+                self.timeout_seconds,
+                Self::FAREWELL_SECONDS
+            )
+        })
+    }
+}
+
+/// A session that is never moved would stay on the oldest node for ever.
+const MAX_AGE_SECONDS: u64 = 7 * 24 * 3600;
+/// More connections than one process holds.
+const MAX_AT_ONCE: u32 = 65_536;
 
 mod defaults {
     use std::net::SocketAddr;
@@ -157,6 +214,7 @@ impl Config {
             node_name: None,
             tls: None,
             session: SessionConfig::default(),
+            limits: LimitsConfig::default(),
             drain: DrainConfig::default(),
         }
     }
@@ -190,6 +248,15 @@ impl Config {
         if !(1..=60).contains(&self.session.hello_timeout_seconds) {
             return value("session.hello_timeout_seconds", "1 to 60 is expected");
         }
+        if !(1..=MAX_AGE_SECONDS).contains(&self.session.max_age_seconds) {
+            return value("session.max_age_seconds", "1 to 604800 (a week) is expected");
+        }
+        if !(1..=MAX_AT_ONCE).contains(&self.limits.tls_handshakes) {
+            return value("limits.tls_handshakes", "1 to 65536 is expected");
+        }
+        if !(1..=MAX_AT_ONCE).contains(&self.limits.session_openings) {
+            return value("limits.session_openings", "1 to 65536 is expected");
+        }
         Ok(())
     }
 
@@ -197,6 +264,12 @@ impl Config {
     #[must_use]
     pub fn heartbeat(&self) -> Duration {
         Duration::from_secs(self.session.heartbeat_seconds)
+    }
+
+    /// [`SessionConfig::max_age_seconds`].
+    #[must_use]
+    pub fn max_age(&self) -> Duration {
+        Duration::from_secs(self.session.max_age_seconds)
     }
 }
 
@@ -227,9 +300,28 @@ mod tests {
             (&format!("{GOOD}store = \"paper\""), "store"),
             (&format!("{GOOD}[tls]\ncert_file = \"a\""), "key_file"),
             (&format!("{GOOD}[session]\nheartbeat_seconds = 0"), "session.heartbeat_seconds"),
+            (&format!("{GOOD}[session]\nhello_timeout_seconds = 0"), "session.hello_timeout_seconds"),
+            (&format!("{GOOD}[session]\nmax_age_seconds = 0"), "session.max_age_seconds"),
+            (&format!("{GOOD}[session]\nmax_age_seconds = 604801"), "session.max_age_seconds"),
+            (&format!("{GOOD}[limits]\ntls_handshakes = 0"), "limits.tls_handshakes"),
+            (&format!("{GOOD}[limits]\ntls_handshakes = -1"), "tls_handshakes"),
+            (&format!("{GOOD}[limits]\nsession_openings = 65537"), "limits.session_openings"),
+            (&format!("{GOOD}[limits]\nhandshakes = 1"), "handshakes"),
+            (&format!("{GOOD}[drain]\ntermination_grace_period_seconds = \"30s\""), "termination_grace_period_seconds"),
         ] {
             let error = error_of(text);
             assert!(error.contains(named), "{error}");
         }
+    }
+
+    #[test]
+    fn a_drain_that_would_be_cut_off_is_said_with_both_fields() {
+        let drain = |timeout_seconds, grace| DrainConfig { timeout_seconds, termination_grace_period_seconds: grace };
+        let said = drain(28, Some(30)).cut_off().unwrap();
+        assert!(said.contains("drain.timeout_seconds = 28"), "{said}");
+        assert!(said.contains("drain.termination_grace_period_seconds = 30"), "{said}");
+        assert_eq!(drain(25, Some(30)).cut_off(), None);
+        assert_eq!(drain(3600, None).cut_off(), None);
+        assert_eq!(DrainConfig { termination_grace_period_seconds: Some(30), ..Default::default() }.cut_off(), None);
     }
 }

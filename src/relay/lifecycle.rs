@@ -1,4 +1,5 @@
-//! How a node comes up, and how it goes down: not ready, `GoAway`, commands in flight end, sockets close, listeners stop.
+//! How a node comes up, and how it goes down: not ready, `GoAway`, agents move and commands in flight end, sockets close,
+//! listeners stop.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,8 @@ use tokio_util::task::TaskTracker;
 use super::admin::{self, AdminToken, Ops};
 use super::config::{Config, ConfigError};
 use super::dispatch::Dispatcher;
+use super::http::handshake::Handshakes;
+use super::http::listener::Until;
 use super::http::{self, Public, listener};
 use super::ledger::Ledger;
 use super::recent::Attentive;
@@ -28,12 +31,17 @@ use crate::protocol::frame::CloseReason;
 use crate::storage::{DatabaseError, FileError};
 use crate::telemetry::metrics::{Metrics, MetricsError};
 
+/// From `Hello` to `Welcome`. An agent waits 10 s; to answer later is work for nothing.
+const OPENING_TIMEOUT: Duration = Duration::from_secs(8);
 /// Sockets and requests are given this long to hear that it is over.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How often what has been kept long enough is forgotten.
 const PURGE_EVERY: Duration = Duration::from_secs(60);
-/// A draining node's agents come back after at most this long, each at a time of its own.
-const RECONNECT_SPREAD_MS: u32 = 2_000;
+/// So many of a draining node's agents come back in each second: a tenth of what one core can do, so that the nodes that
+/// they come to go on with their work.
+const RECONNECTS_PER_SECOND: f64 = 200.0;
+/// The last of them come back after this part of the drain's time: they need the rest to open their sessions.
+const RECONNECT_PART: f64 = 0.75;
 
 /// Why a node did not come up.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +97,9 @@ impl Node {
         random: Arc<dyn Random>,
     ) -> Result<Self, StartError> {
         config.check()?;
+        if let Some(warning) = config.drain.cut_off() {
+            tracing::warn!("{warning}");
+        }
         std::fs::create_dir_all(&config.data_dir)
             .map_err(|e| io::Error::new(e.kind(), format!("data_dir {}: {e}", config.data_dir.display())))?;
         let certificate = certificate(&config, dev_tls)?;
@@ -112,7 +123,11 @@ impl Node {
             node_name: config.node_name.clone().unwrap_or_else(host::name),
             heartbeat: config.heartbeat(),
             hello_timeout: Duration::from_secs(config.session.hello_timeout_seconds),
+            opening_timeout: OPENING_TIMEOUT,
+            max_age: config.max_age(),
+            openings: Semaphore::new(usize::try_from(config.limits.session_openings).unwrap_or(Semaphore::MAX_PERMITS)),
         });
+        let handshakes = Handshakes::new(certificate.clone(), config.limits.tls_handshakes, Arc::clone(&metrics));
         let stopping = CancellationToken::new();
         let public = Public {
             keys,
@@ -136,11 +151,21 @@ impl Node {
         let router = http::router(public.clone());
         let ops =
             admin::router(Ops { public: public.clone(), drain: Arc::clone(&drain), token, health: health.clone() });
-        tokio::spawn(background.clone().run_until_cancelled_owned(certificate.clone().watch()));
+        tokio::spawn(background.clone().run_until_cancelled_owned(certificate.watch()));
         tokio::spawn(background.clone().run_until_cancelled_owned(purge(ledger, clock)));
         let listeners = vec![
-            tokio::spawn(listener::serve(listener, Some(certificate), router, listening.clone())),
-            tokio::spawn(listener::serve(ops_listener, None, ops, listening.clone())),
+            tokio::spawn(listener::serve(
+                listener,
+                Some(Arc::new(handshakes)),
+                router,
+                Until { draining: public.stopping.clone(), stopped: listening.clone() },
+            )),
+            tokio::spawn(listener::serve(
+                ops_listener,
+                None,
+                ops,
+                Until { draining: listening.clone(), stopped: listening.clone() },
+            )),
         ];
         tracing::info!(listen = %public_addr, ops_listen = %ops_addr, public_url = config.public_url, "the node is up");
         Ok(Self { public_addr, ops_addr, public, drain, drain_timeout, health, background, listening, listeners })
@@ -174,16 +199,19 @@ impl Node {
         let deadline = Instant::now() + self.drain_timeout;
         let (public, sessions) = (&self.public, &self.public.services.sessions);
         public.stopping.cancel();
-        let close_after_ms = u32::try_from(self.drain_timeout.as_millis()).unwrap_or(u32::MAX);
-        for (session, ..) in sessions.list() {
-            let mut bytes = [0; 4];
-            public.services.random.fill(&mut bytes);
-            let reconnect_after_ms = u32::from_be_bytes(bytes) % RECONNECT_SPREAD_MS;
-            sessions.order(session, Order::GoAway { reconnect_after_ms, close_after_ms });
-        }
-        // Outcomes come over the sessions, so these stay until then. New connections are told that the node is stopping.
-        if timeout_at(deadline, public.dispatcher.idle()).await.is_err() {
-            tracing::warn!(commands = public.dispatcher.in_flight(), "commands were still in flight at the end");
+        self.tell_agents();
+        let finished = async {
+            // Outcomes come over the sessions, so these stay until then. New connections are told that the node is
+            // stopping.
+            public.dispatcher.idle().await;
+            // An agent opens its new session before it closes this one: it can be reached all the time.
+            if self.health.has_others().await {
+                sessions.empty().await;
+            }
+        };
+        if timeout_at(deadline, finished).await.is_err() {
+            let (commands, sessions) = (public.dispatcher.in_flight(), sessions.list().len());
+            tracing::warn!(commands, sessions, "commands were still in flight, or sessions open, at the end");
         }
         sessions.close_all(CloseReason::Drain);
         public.sockets.close();
@@ -206,6 +234,29 @@ impl Node {
         self.background.cancel();
         tracing::info!("the node is down");
     }
+
+    /// All are told at once, and each another time to come back: the more there are, the longer it takes.
+    fn tell_agents(&self) {
+        let (random, sessions) = (&self.public.services.random, &self.public.services.sessions);
+        let close_after_ms = u32::try_from(self.drain_timeout.as_millis()).unwrap_or(u32::MAX);
+        let told = sessions.list();
+        let spread = reconnect_spread(told.len(), self.drain_timeout);
+        for (session, ..) in told {
+            let mut bytes = [0; 4];
+            random.fill(&mut bytes);
+            let part = f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX);
+            let reconnect_after_ms = u32::try_from(spread.mul_f64(part).as_millis()).unwrap_or(u32::MAX);
+            sessions.order(session, Order::GoAway { reconnect_after_ms, close_after_ms });
+        }
+    }
+}
+
+/// Within this time so many agents come back.
+fn reconnect_spread(agents: usize, drain_timeout: Duration) -> Duration {
+    let agents = u32::try_from(agents).map_or(f64::INFINITY, f64::from);
+    Duration::try_from_secs_f64(agents / RECONNECTS_PER_SECOND)
+        .unwrap_or(Duration::MAX)
+        .min(drain_timeout.mul_f64(RECONNECT_PART))
 }
 
 fn certificate(config: &Config, dev_tls: bool) -> Result<Certificate, StartError> {
@@ -250,5 +301,20 @@ async fn purge(ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_agents_a_node_has_the_longer_they_take_to_come_back_but_not_longer_than_the_drain() {
+        let within = |agents| reconnect_spread(agents, Duration::from_secs(20));
+        assert_eq!(within(0), Duration::ZERO);
+        assert_eq!(within(20), Duration::from_millis(100));
+        assert_eq!(within(2000), Duration::from_secs(10));
+        assert_eq!(within(15_000), Duration::from_secs(15));
+        assert_eq!(within(usize::MAX), Duration::from_secs(15));
     }
 }

@@ -15,7 +15,7 @@ use crate::protocol::ids::{AgentId, TenantId};
 /// Commands that may wait for one session's socket; more are answered `agent_busy`.
 const MAILBOX: usize = 64;
 /// Orders that may wait for one session; there is never a reason for more.
-const ORDERS: usize = 4;
+const ORDERS: usize = 8;
 
 /// What a session is told to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,7 @@ pub struct Sessions {
     open: Mutex<Open>,
     ending: Mutex<HashMap<CommandKey, watch::Sender<Option<Entry>>>>,
     arrived: Notify,
+    emptied: Notify,
 }
 
 /// Keeps a session registered; when dropped, it is gone.
@@ -73,7 +74,11 @@ pub struct Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.sessions.open.lock().handles.remove(&self.session);
+        let mut open = self.sessions.open.lock();
+        open.handles.remove(&self.session);
+        if open.handles.is_empty() {
+            self.sessions.emptied.notify_waiters();
+        }
     }
 }
 
@@ -147,6 +152,18 @@ impl Sessions {
     #[must_use]
     pub fn list(&self) -> Vec<(SessionId, TenantId, AgentId)> {
         self.open.lock().handles.iter().map(|(id, handle)| (*id, handle.tenant.clone(), handle.agent)).collect()
+    }
+
+    /// Resolves when no session is open.
+    pub async fn empty(&self) {
+        loop {
+            // Before it is looked, so that nothing is missed.
+            let emptied = self.emptied.notified();
+            if self.open.lock().handles.is_empty() {
+                return;
+            }
+            emptied.await;
+        }
     }
 
     /// Takes no more commands for this session; orders still reach it.

@@ -90,6 +90,14 @@ impl Health {
             .then(|| format!("nodes on the same redis have another redis.cluster_key_file: {}", strangers.join(", ")))
     }
 
+    /// Whether agents can open their sessions at another node while this one stops.
+    pub async fn has_others(&self) -> bool {
+        match self {
+            Self::Embedded(_) => false,
+            Self::Redis(bus) => bus.has_others().await,
+        }
+    }
+
     /// The node goes: the others need not wait until its lease runs out.
     pub async fn retire(&self) {
         if let Self::Redis(bus) = self

@@ -11,6 +11,7 @@ pub struct Metrics {
     // The instruments stop counting when it is dropped.
     _provider: SdkMeterProvider,
     sessions: UpDownCounter<i64>,
+    tls_handshakes: Counter<u64>,
     handshakes: Counter<u64>,
     session_ends: Counter<u64>,
     submits: Counter<u64>,
@@ -49,6 +50,10 @@ impl Metrics {
             sessions: meter
                 .i64_up_down_counter("writeback.sessions")
                 .with_description("Agent sessions open on this node")
+                .build(),
+            tls_handshakes: meter
+                .u64_counter("writeback.tls.handshakes")
+                .with_description("TLS handshakes on the public listener, by result")
                 .build(),
             handshakes: meter
                 .u64_counter("writeback.handshakes")
@@ -96,6 +101,11 @@ impl Metrics {
     /// A session is open (`1`) or closed (`-1`).
     pub fn sessions(&self, change: i64) {
         self.sessions.add(change, &[]);
+    }
+
+    /// A TLS handshake ended. `result` is `done`, `failed`, `timeout`, or `overloaded`: it got no place.
+    pub fn tls_handshake(&self, result: &'static str) {
+        self.tls_handshakes.add(1, &[KeyValue::new("result", result)]);
     }
 
     /// An agent tried to open a session. `result` is `accepted` or a problem code.

@@ -8,9 +8,10 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use writeback_relay::net::tls_client;
 
-use super::counted;
-use crate::support::deadline;
+use super::{counted, counter};
+use crate::support::raw_agent::RawAgent;
 use crate::support::relay::Relay;
+use crate::support::{deadline, eventually};
 
 async fn connect(relay: &Relay, alpn: &[u8]) -> TlsStream<TcpStream> {
     let mut config = tls_client(Some(&relay.ca_file())).unwrap();
@@ -49,6 +50,35 @@ async fn whoever_says_nothing_or_stops_in_the_middle_is_left() {
     };
     let (_, _, _, _, body) = counted(&relay, "request_timeout", all_left).await;
     assert!(body.starts_with("HTTP/1.1 408") && body.contains("request_timeout"), "{body}");
+}
+
+#[tokio::test]
+async fn clients_that_stop_in_the_middle_of_a_handshake_keep_out_no_portal_and_agents_not_for_long() {
+    let relay = Relay::start_with("[limits]\ntls_handshakes = 1").await;
+    let portal = relay.portal("portal-1").await;
+    let hello = {
+        let mut config = tls_client(Some(&relay.ca_file())).unwrap();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let name = rustls::pki_types::ServerName::from(relay.public_addr().ip());
+        let mut client = rustls::ClientConnection::new(std::sync::Arc::new(config), name).unwrap();
+        let mut hello = Vec::new();
+        client.write_tls(&mut hello).unwrap();
+        hello
+    };
+    // Like agents that are gone again: each keeps the one place for two seconds, and nobody waits longer than three.
+    let mut silent = Vec::new();
+    for _ in 0..4 {
+        let mut tcp = TcpStream::connect(relay.public_addr()).await.unwrap();
+        tcp.write_all(&hello).await.unwrap();
+        silent.push(tcp);
+    }
+    let overloaded = "writeback_tls_handshakes_total{result=\"overloaded\"}";
+    let asked = portal.raw.send(|http, relay| http.get(format!("{relay}/v1/tenants/contoso/agents"))).await;
+    assert_eq!(asked.problem(), "invalid_assertion", "it was answered");
+    assert_eq!(counter(&relay, overloaded).await, 0, "and had not to wait");
+    eventually("the last of them get no place", || async { counter(&relay, overloaded).await == 2 }).await;
+    // Whoever comes then gets in.
+    RawAgent::enrolled(&relay, &portal).await.open().await;
 }
 
 #[tokio::test]

@@ -3,9 +3,12 @@
 mod cost;
 mod failures;
 mod keys;
+mod rebalance;
 mod rights;
+mod rolling_restart;
 mod routes;
 mod stale;
+mod storm;
 mod two_sessions;
 
 use writeback_relay::protocol::command::Command;

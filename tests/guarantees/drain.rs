@@ -1,7 +1,13 @@
 //! A node that is told to stop: it goes down in its time, and takes nobody's answer with it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use writeback_relay::net::tls_client;
 use writeback_relay::protocol::frame::FromRelay;
 use writeback_relay::protocol::outcome::Code;
 
@@ -75,4 +81,69 @@ async fn a_node_whose_agents_do_not_answer_stops_in_its_time() {
     again.send(agent.outcome_frame(&command, Code::PasswordReset)).await;
     eventually("it is concluded", || async { portal.raw.follow(command.jti, 0).await.text().contains("concluded") })
         .await;
+}
+
+#[tokio::test]
+async fn at_the_second_signal_a_node_stops_at_once() {
+    let mut relay = Relay::start_with("[drain]\ntimeout_seconds = 3600").await;
+    let portal = relay.portal("portal-1").await;
+    let agent = RawAgent::enrolled(&relay, &portal).await;
+    let mut session = agent.open().await;
+    let (_, jws) = portal.raw.reset(agent.agent, agent.sealing.public(), "jane@corp.example", "Pass-Word-2026");
+    assert_eq!(portal.raw.submit(&jws, 0).await.status, 202);
+    session.delivery().await;
+    relay.signal_to_stop();
+    assert!(matches!(session.next().await, FromRelay::GoAway(_)), "it waits for the command");
+    relay.signal_to_stop();
+    assert!(!relay.ended().await.success(), "it did not do what was to be done");
+    assert!(relay.log().contains("at the second signal"));
+}
+
+#[tokio::test]
+async fn a_node_that_stops_closes_idle_connections_and_answers_once_on_new_ones_so_that_callers_go_elsewhere() {
+    let relay = Relay::start().await;
+    let portal = relay.portal("portal-1").await;
+    let agent = RawAgent::enrolled(&relay, &portal).await;
+    let mut session = agent.open().await;
+    let (_, jws) = portal.raw.reset(agent.agent, agent.sealing.public(), "jane@corp.example", "Pass-Word-2026");
+    assert_eq!(portal.raw.submit(&jws, 0).await.status, 202);
+    session.delivery().await;
+    let mut idle = connect(&relay).await;
+    idle.write_all(REQUEST).await.unwrap();
+    let mut answer = [0; 12];
+    deadline("an answer", idle.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 401");
+
+    relay.signal_to_stop();
+    assert!(matches!(session.next().await, FromRelay::GoAway(_)));
+    everything(idle).await;
+    let mut new = connect(&relay).await;
+    new.write_all(REQUEST).await.unwrap();
+    let said = everything(new).await.to_lowercase();
+    assert!(said.starts_with("http/1.1 401") && said.contains("connection: close"), "{said}");
+}
+
+const REQUEST: &[u8] = b"GET /v1/tenants/contoso/agents HTTP/1.1\r\nhost: relay\r\n\r\n";
+
+async fn connect(relay: &Relay) -> TlsStream<TcpStream> {
+    let tls = TlsConnector::from(Arc::new(tls_client(Some(&relay.ca_file())).unwrap()));
+    let tcp = TcpStream::connect(relay.public_addr()).await.unwrap();
+    tls.connect(relay.public_addr().ip().into(), tcp).await.unwrap()
+}
+
+/// All that comes until the relay closes the connection.
+async fn everything(mut stream: TlsStream<TcpStream>) -> String {
+    let mut text = Vec::new();
+    // One that is closed without a goodbye is closed all the same.
+    let _ = deadline("the relay closes the connection", stream.read_to_end(&mut text)).await;
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[tokio::test]
+async fn a_drain_that_would_be_cut_off_is_warned_of_at_the_start() {
+    let relay = Relay::start_with("[drain]\ntimeout_seconds = 28\ntermination_grace_period_seconds = 30").await;
+    let log = relay.log();
+    let warning = log.lines().find(|line| line.contains("WARN")).unwrap_or_default();
+    assert!(warning.contains("drain.timeout_seconds = 28"), "{log}");
+    assert!(warning.contains("drain.termination_grace_period_seconds = 30"), "{log}");
 }

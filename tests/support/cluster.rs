@@ -1,50 +1,93 @@
-//! Several relay nodes on one Redis, behind a load balancer whose choice the test makes.
+//! Several relay nodes on one Redis, behind a load balancer: it does as the test says, or as load balancers do.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
+use writeback_relay::net::https_client;
 use writeback_relay::storage::PrivateFile;
 
 use super::own_address;
 use super::redis::Redis;
 use super::relay::{Relay, TENANT};
 
-/// A load balancer that sends each new connection where the test says.
+/// How often a load balancer looks which nodes are ready.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// A node, behind the load balancer.
+#[derive(Clone)]
+struct Upstream {
+    address: SocketAddr,
+    ready_url: String,
+    ready: bool,
+}
+
+/// Where a new connection goes. Those that exist stay where they are.
+struct Choice {
+    upstreams: Vec<Upstream>,
+    next: usize,
+}
+
+impl Choice {
+    /// The next one that was ready when it was last looked at.
+    fn next(&mut self) -> Option<SocketAddr> {
+        let (count, from) = (self.upstreams.len(), self.next);
+        let found = (0..count).map(|n| (from + n) % count).find(|at| self.upstreams[*at].ready)?;
+        self.next = found + 1;
+        Some(self.upstreams[found].address)
+    }
+}
+
+/// A load balancer.
 struct Front {
     address: Ipv4Addr,
-    to: Arc<Mutex<SocketAddr>>,
-    forwarding: JoinHandle<()>,
+    choice: Arc<Mutex<Choice>>,
+    _running: JoinSet<()>,
 }
 
 impl Front {
     async fn start() -> Self {
         let address = own_address();
         let listener = TcpListener::bind((address, 8443)).await.unwrap();
-        let to = Arc::new(Mutex::new(SocketAddr::from(([127, 0, 0, 1], 1))));
-        let target = Arc::clone(&to);
-        let forwarding = tokio::spawn(async move {
-            loop {
-                let (mut client, _) = listener.accept().await.unwrap();
-                let target = *target.lock().unwrap();
-                tokio::spawn(async move {
-                    let Ok(mut node) = TcpStream::connect(target).await else { return };
-                    client.set_nodelay(true).unwrap();
-                    node.set_nodelay(true).unwrap();
-                    let _ = copy_bidirectional(&mut client, &mut node).await;
-                });
-            }
-        });
-        Self { address, to, forwarding }
+        let choice = Arc::new(Mutex::new(Choice { upstreams: Vec::new(), next: 0 }));
+        let mut running = JoinSet::new();
+        running.spawn(forward(listener, Arc::clone(&choice)));
+        running.spawn(look(Arc::clone(&choice)));
+        Self { address, choice, _running: running }
     }
 }
 
-impl Drop for Front {
-    fn drop(&mut self) {
-        self.forwarding.abort();
+async fn forward(listener: TcpListener, choice: Arc<Mutex<Choice>>) {
+    loop {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let Some(target) = choice.lock().unwrap().next() else { continue };
+        tokio::spawn(async move {
+            let Ok(mut node) = TcpStream::connect(target).await else { return };
+            client.set_nodelay(true).unwrap();
+            node.set_nodelay(true).unwrap();
+            let _ = copy_bidirectional(&mut client, &mut node).await;
+        });
+    }
+}
+
+/// Asks the nodes whether they are ready, if there is more than one to choose from.
+async fn look(choice: Arc<Mutex<Choice>>) {
+    let http = https_client(None).unwrap();
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let upstreams = choice.lock().unwrap().upstreams.clone();
+        for upstream in upstreams.iter().filter(|_| upstreams.len() > 1) {
+            let answer = http.get(&upstream.ready_url).timeout(LOOK_EVERY * 5).send().await;
+            let ready = answer.is_ok_and(|answer| answer.status().is_success());
+            let mut choice = choice.lock().unwrap();
+            if let Some(known) = choice.upstreams.iter_mut().find(|known| known.address == upstream.address) {
+                known.ready = ready;
+            }
+        }
     }
 }
 
@@ -52,16 +95,23 @@ pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Relay>,
     pub(crate) redis: Arc<Redis>,
     front: Front,
+    settings: String,
     folder: TempDir,
 }
 
 impl Cluster {
     /// So many nodes, with one tenant.
     pub(crate) async fn start(nodes: usize, redis: Redis) -> Self {
+        Self::start_with(nodes, redis, "").await
+    }
+
+    /// The same, with more lines in the configuration of each node.
+    pub(crate) async fn start_with(nodes: usize, redis: Redis, settings: &str) -> Self {
         let mut cluster = Self {
             nodes: Vec::new(),
             redis: Arc::new(redis),
             front: Front::start().await,
+            settings: settings.to_owned(),
             folder: tempfile::tempdir().unwrap(),
         };
         for _ in 0..nodes {
@@ -79,27 +129,50 @@ impl Cluster {
 
     /// One more node, with this cluster key.
     pub(crate) async fn add_with_key(&mut self, key: &str) {
-        let settings = self.settings(key);
+        let settings = self.settings_with(key);
         self.nodes.push(Relay::node(self.front.address, self.data(), &settings).await);
     }
 
     /// What one more node, with this cluster key, logs before it refuses to start.
     pub(crate) async fn refuses_with_key(&self, key: &str) -> String {
-        Relay::refusing_node(self.front.address, self.data(), &self.settings(key)).await
+        Relay::refusing_node(self.front.address, self.data(), &self.settings_with(key)).await
     }
 
     fn data(&self) -> std::path::PathBuf {
         self.folder.path().join("data")
     }
 
-    fn settings(&self, key: &str) -> String {
+    fn settings_with(&self, key: &str) -> String {
         let file = self.folder.path().join(format!("cluster-{}.key", self.nodes.len()));
         PrivateFile::new(&file).replace(key).unwrap();
-        format!("store = \"redis\"\n{}", self.redis.settings(&file))
+        format!("store = \"redis\"\n{}\n{}", self.redis.settings(&file), self.settings)
     }
 
     /// New connections go to this node.
     pub(crate) fn choose(&self, node: usize) {
-        *self.front.to.lock().unwrap() = self.nodes[node].own_addr();
+        self.forward_to(&self.nodes[node..=node]);
+    }
+
+    /// New connections go to the nodes in turn, to those that are ready.
+    pub(crate) fn spread(&self) {
+        self.forward_to(&self.nodes);
+    }
+
+    fn forward_to(&self, nodes: &[Relay]) {
+        let upstream = |node: &Relay| Upstream {
+            address: node.own_addr(),
+            ready_url: format!("{}/readyz", node.ops_url()),
+            ready: true,
+        };
+        *self.front.choice.lock().unwrap() = Choice { upstreams: nodes.iter().map(upstream).collect(), next: 0 };
+    }
+
+    /// How many sessions each node has.
+    pub(crate) async fn sessions(&self) -> Vec<usize> {
+        let mut counts = Vec::new();
+        for node in &self.nodes {
+            counts.push(node.admin().sessions().await.unwrap().len());
+        }
+        counts
     }
 }

@@ -33,7 +33,7 @@ pub(crate) struct RawAgent {
     pub(crate) url: String,
     /// How much may wait to be read, in bytes; as much as the system likes if absent.
     pub(crate) receive_buffer: Option<u32>,
-    ca: std::path::PathBuf,
+    tls: TlsConnector,
     address: std::net::SocketAddr,
 }
 
@@ -43,6 +43,8 @@ pub(crate) struct RawSession(pub(crate) WebSocketStream<TlsStream<TcpStream>>);
 impl RawAgent {
     /// Keys and ids, not enrolled.
     pub(crate) fn new(relay: &Relay) -> Self {
+        let mut tls = tls_client(Some(&relay.ca_file())).unwrap();
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         Self {
             agent: AgentId::new(&System, &System),
             signing: SigningKey::generate(&System).unwrap(),
@@ -50,7 +52,7 @@ impl RawAgent {
             journal: JournalId::new(&System, &System),
             url: relay.url(),
             receive_buffer: None,
-            ca: relay.ca_file(),
+            tls: TlsConnector::from(std::sync::Arc::new(tls)),
             address: relay.public_addr(),
         }
     }
@@ -127,8 +129,6 @@ impl RawAgent {
 
     /// The upgrade, with this bearer token and subprotocol. An error holds the HTTP answer.
     pub(crate) async fn upgrade(&self, bearer: &str, subprotocol: &str) -> Result<RawSession, tungstenite::Error> {
-        let mut config = tls_client(Some(&self.ca)).unwrap();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let socket = TcpSocket::new_v4().unwrap();
         if let Some(bytes) = self.receive_buffer {
             socket.set_recv_buffer_size(bytes).unwrap();
@@ -136,7 +136,7 @@ impl RawAgent {
         let tcp = socket.connect(self.address).await.unwrap();
         tcp.set_nodelay(true).unwrap();
         let name = rustls::pki_types::ServerName::from(self.address.ip());
-        let tls = TlsConnector::from(std::sync::Arc::new(config)).connect(name, tcp).await.unwrap();
+        let tls = self.tls.connect(name, tcp).await.unwrap();
         let url = format!("{}/v1/agent/session", self.url.replace("https", "wss"));
         let mut request = url.into_client_request().unwrap();
         let headers = request.headers_mut();

@@ -192,7 +192,7 @@ impl Relay {
         self.grant(&config.id, &key, &[TENANT]).await;
         let portal = Portal::open(home.folder(), System::clock(), System::random()).unwrap();
         let raw = RawPortal { id: config.id, key: home.signing_key().unwrap(), relay: self.url(), ca: self.ca_file() };
-        TestPortal { portal, raw, _folder: folder }
+        TestPortal { portal, raw, folder }
     }
 
     /// The metrics, in Prometheus' text format.
@@ -237,7 +237,14 @@ fn spawn(folder: &Path, Place { address, public, data, settings }: &Place) -> Ch
 pub(crate) struct TestPortal {
     pub(crate) portal: Portal,
     pub(crate) raw: RawPortal,
-    _folder: TempDir,
+    folder: TempDir,
+}
+
+impl TestPortal {
+    /// One more process of the same portal, with connections of its own.
+    pub(crate) fn another(&self) -> Portal {
+        Portal::open(&self.folder.path().join("portal"), System::clock(), System::random()).unwrap()
+    }
 }
 
 /// A portal that can send anything.

@@ -79,12 +79,13 @@ impl<'a> Keeper<'a> {
         Ok(())
     }
 
-    /// Begins to open a session, if there should be one more.
+    /// Begins to open a session, if there should be one more. If there are enough, those that are to go may go.
     fn open_another(&mut self, nodes: u32) {
         let staying = self.held.iter().filter(|session| !session.going).count();
         let wanted = self.link.options.sessions.min(usize::try_from(nodes).unwrap_or(usize::MAX)).max(1);
         if staying >= wanted {
             self.opening = None;
+            self.held.iter().filter(|session| session.going).for_each(|session| session.replaced.cancel());
         } else if self.opening.is_none() {
             self.opening = Some(Box::pin(self.link.open_at(self.patience.next())));
         }
@@ -96,6 +97,10 @@ impl<'a> Keeper<'a> {
             Ok(session) => session,
             Err(why) => return self.patience.failed(why),
         };
+        // One that is to go is not needed any more, even if the new one is given up in favour of one on the same node.
+        if let Some(old) = self.held.iter().find(|old| old.going && !old.replaced.is_cancelled()) {
+            old.replaced.cancel();
+        }
         if self.held.iter().any(|other| !other.going && other.node == session.node_id) {
             tracing::debug!(node = session.node, "the way has led to a node where there is a session already");
             self.patience.same_node();
@@ -109,9 +114,6 @@ impl<'a> Keeper<'a> {
         let approved = if session.approved { "" } else { "; no portal has approved this agent yet" };
         let message = format!("a session is open at {}{approved}", session.node);
         self.link.events.record(Event::AuthTokenSuccess, &message, &About::default());
-        if let Some(old) = self.held.iter().find(|old| old.going && !old.replaced.is_cancelled()) {
-            old.replaced.cancel();
-        }
         let (node, replaced) = (session.node_id.clone(), CancellationToken::new());
         let (stop, advise, deadline) = (self.stop.clone(), self.advise.clone(), self.link.options.stop_deadline);
         let task = self.serving.spawn(serve(session, replaced.clone(), stop, deadline, advise)).id();

@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ use crate::relay::session::{self, Ended, SocketError};
 const READ_BUFFER_BYTES: usize = 2048;
 /// Frames that may wait to be written before the socket counts as stuck, in bytes.
 const MAX_WRITE_BUFFER_BYTES: usize = 4 * MAX_FRAME_BYTES;
+/// An upgrade may wait so long for a place: many at the same moment are no storm if they are soon served.
+const OPENING_WAIT: Duration = Duration::from_secs(1);
 /// A peer that does not take even a close frame is left.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -42,7 +45,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
         (status = 403, body = Problem, content_type = "application/problem+json", description = "agent_revoked: stop"),
         (status = 404, body = Problem, content_type = "application/problem+json", description = "unknown_agent: try again, slowly"),
         (status = 426, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json", description = "draining: come back, to another node")
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "draining, overloaded: come back, to another node, after Retry-After")
     ),
     security(("agent" = []))
 )]
@@ -66,9 +69,15 @@ async fn upgrade(public: Public, request: Request) -> Result<Response, Refusal> 
     if upgrade.selected_protocol().is_none() {
         return Err(upgrade_required(format!("Sec-WebSocket-Protocol: {SUBPROTOCOL} is expected")));
     }
+    let services = Arc::clone(&public.services);
+    let Ok(place) = timeout(OPENING_WAIT, services.openings.acquire()).await else {
+        return Err(Refusal::new(ProblemCode::Overloaded, "too many sessions are being opened here; come back"));
+    };
     let (tenant, agent) = public.keys.agent(bearer(&parts)?).await.inspect_err(|refused| {
         audit!("session_refused", reason = %refused);
     })?;
+    // `Hello` may take the agent some time; the session asks for a place again.
+    drop(place);
     let upgrade = upgrade
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)

@@ -1,29 +1,30 @@
 //! The accept loop. Each connection shakes hands in a task of its own, so a slow one delays nobody.
+//! While the node drains, each answer is the last on its connection: the next one is to come to another node.
 
+use std::convert::Infallible;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::Request;
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Request, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::super::tls::Certificate;
+use super::handshake::Handshakes;
 use crate::host;
 
-/// How long a TLS handshake may take.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may take to send its request's headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Files that are no connections: the store, listeners, logs, and the other listener's connections.
@@ -44,14 +45,23 @@ fn http() -> Builder<TokioExecutor> {
     builder
 }
 
-/// Accepts until `stop`, then finishes the requests in flight. Sessions are not its business.
-pub async fn serve(listener: TcpListener, certificate: Option<Certificate>, router: Router, stop: CancellationToken) {
-    let graceful = GracefulShutdown::new();
+/// When a listener ends.
+#[derive(Clone, Debug, Default)]
+pub struct Until {
+    /// From here on each connection ends with the request that is on it.
+    pub draining: CancellationToken,
+    /// From here on none is accepted.
+    pub stopped: CancellationToken,
+}
+
+/// Accepts until it is stopped, then finishes the requests in flight. Sessions are not its business.
+pub async fn serve(listener: TcpListener, tls: Option<Arc<Handshakes>>, router: Router, until: Until) {
+    let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(host::max_open_files().saturating_sub(RESERVED_FILES)));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = stop.cancelled() => break,
+            () = until.stopped.cancelled() => break,
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
@@ -67,26 +77,26 @@ pub async fn serve(listener: TcpListener, certificate: Option<Certificate>, rout
         };
         // Frames are small and each is waited for.
         let _ = stream.set_nodelay(true);
-        let connection = Connection { router: router.clone(), place: Arc::new(place), watcher: graceful.watcher() };
-        let acceptor = certificate.as_ref().map(|certificate| TlsAcceptor::from(certificate.current()));
-        tokio::spawn(async move {
-            match acceptor {
-                None => connection.serve(http().http1_only(), stream).await,
-                Some(acceptor) => match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-                    Ok(Ok(stream)) => {
-                        // Told by TLS, so that nothing has to be read to find it out.
-                        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                        let http = if http2 { http().http2_only() } else { http().http1_only() };
-                        connection.serve(http, stream).await;
-                    }
-                    Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-                    Err(_) => tracing::debug!("a TLS handshake took too long"),
-                },
+        let draining = until.draining.clone();
+        let connection = Connection { router: router.clone(), place: Arc::new(place), draining };
+        let tls = tls.clone();
+        connections.spawn(async move {
+            let Some(tls) = tls else { return connection.serve(http().http1_only(), stream).await };
+            match tls.shake(stream).await {
+                Ok(stream) => {
+                    // Told by TLS, so that nothing has to be read to find it out.
+                    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                    let http = if http2 { http().http2_only() } else { http().http1_only() };
+                    connection.serve(http, stream).await;
+                }
+                Err(error) => tracing::debug!("{error}"),
             }
         });
     }
     drop(listener);
-    graceful.shutdown().await;
+    until.draining.cancel();
+    connections.close();
+    connections.wait().await;
 }
 
 /// One of as many connections as this process may hold files. Sessions keep it for as long as they live.
@@ -95,7 +105,7 @@ pub type Place = Arc<OwnedSemaphorePermit>;
 struct Connection {
     router: Router,
     place: Place,
-    watcher: Watcher,
+    draining: CancellationToken,
 }
 
 impl Connection {
@@ -103,26 +113,50 @@ impl Connection {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Self { router, place, watcher } = self;
-        let begun = Arc::new(Notify::new());
-        let begins = Arc::clone(&begun);
+        let Self { router, place, draining } = self;
+        let begun = CancellationToken::new();
+        let begins = begun.clone();
+        let leaves = draining.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
-            begins.notify_one();
+            begins.cancel();
             request.extensions_mut().insert(Arc::clone(&place));
-            router.clone().oneshot(request)
+            let (http1, leaves) = (request.version() < Version::HTTP_2, leaves.clone());
+            let answer = router.clone().oneshot(request);
+            async move {
+                let mut answer = answer.await?;
+                // Said in time, so that the client sends nothing more here. HTTP/2 has a frame for it.
+                if http1 && leaves.is_cancelled() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
-        let connection = http.serve_connection_with_upgrades(TokioIo::new(stream), service);
-        let connection = watcher.watch(connection.into_owned());
-        let silent = async {
-            if timeout(HEADER_TIMEOUT, begun.notified()).await.is_ok() {
+        let mut connection = pin!(http.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned());
+        let mut silent = pin!(async {
+            if timeout(HEADER_TIMEOUT, begun.cancelled()).await.is_ok() {
                 std::future::pending::<()>().await;
             }
-        };
-        tokio::select! {
-            ended = connection => if let Err(error) = ended {
-                tracing::debug!(%error, "a connection ended with an error");
-            },
-            () = silent => tracing::debug!("a connection was dropped: nothing was asked on it"),
+        });
+        // Whoever has just come is answered once: to be cut off tells nobody where to go.
+        let mut goes = pin!(async {
+            begun.cancelled().await;
+            draining.cancelled().await;
+        });
+        let mut told = false;
+        loop {
+            tokio::select! {
+                ended = &mut connection => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, "a connection ended with an error");
+                    }
+                    return;
+                }
+                () = &mut silent => return tracing::debug!("a connection was dropped: nothing was asked on it"),
+                () = &mut goes, if !told => {
+                    told = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
         }
     }
 }

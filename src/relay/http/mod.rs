@@ -6,6 +6,7 @@ pub(super) mod body;
 pub(super) mod caller;
 mod commands;
 mod enrollments;
+pub mod handshake;
 mod invitations;
 pub mod listener;
 mod prefer;

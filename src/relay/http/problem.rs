@@ -1,5 +1,6 @@
 //! Errors as problem+json, rendered in one place.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use axum::Json;
@@ -19,8 +20,8 @@ use crate::protocol::problem::{PROBLEM_JSON, Problem, ProblemCode};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace_context::TraceContext;
 
-/// How long a caller should wait before it asks again, in seconds.
-const RETRY_AFTER_SECONDS: u32 = 2;
+/// How long a caller should wait before it asks again, in seconds: not all of them the same.
+const RETRY_AFTER_SECONDS: RangeInclusive<u8> = 1..=5;
 /// What a framework's own error text may measure.
 const MAX_DETAIL_BYTES: usize = 2048;
 
@@ -123,7 +124,7 @@ pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Requ
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
     if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-        headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+        headers.insert(RETRY_AFTER, retry_after(&*to.random).into());
     }
     match status {
         StatusCode::UNAUTHORIZED => drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
@@ -134,6 +135,14 @@ pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Requ
         headers.insert(LOCATION, location);
     }
     response
+}
+
+fn retry_after(random: &dyn Random) -> u16 {
+    let (first, last) = RETRY_AFTER_SECONDS.into_inner();
+    let mut byte = [0];
+    random.fill(&mut byte);
+    let [byte] = byte;
+    (first + byte % (last - first + 1)).into()
 }
 
 /// An error that no handler of ours made: no such path, a body over the limit, a path that can't be read.

@@ -95,6 +95,11 @@ impl RedisBus {
         self.exchange.strangers()
     }
 
+    /// Whether there are other nodes, as far as Redis tells.
+    pub async fn has_others(&self) -> bool {
+        self.exchange.presence.others().await.is_ok_and(|others| !others.is_empty())
+    }
+
     /// Gives the node's lease back, when its sessions are closed.
     ///
     /// # Errors

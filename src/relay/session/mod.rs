@@ -1,7 +1,9 @@
 //! One agent's socket, owned by one task. It sees a stream and a sink of frames and knows no WebSocket.
 
+mod leaving;
 mod open;
 mod outcome;
+mod term;
 mod wire;
 
 use std::collections::{HashMap, VecDeque};
@@ -12,11 +14,13 @@ use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, Sink, Stream, StreamExt};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 
+use self::term::Term;
 use self::wire::Wire;
 
-use super::bus::{Bus, Departure, Notice, Place, Presence};
+use super::bus::{Bus, Departure, Presence};
 use super::ids::SessionId;
 use super::ledger::{CommandKey, Entry, Ledger, Milestone, Undelivered};
 use super::registry::{AgentRecord, Registry};
@@ -81,6 +85,12 @@ pub struct Services {
     pub heartbeat: Duration,
     /// How long an agent may take for its `Hello`.
     pub hello_timeout: Duration,
+    /// How long it may take from there to `Welcome`, a place among those that are opened included.
+    pub opening_timeout: Duration,
+    /// How old a session becomes, at most, before it is asked to move.
+    pub max_age: Duration,
+    /// As many as may be opened at the same time. Nobody keeps a place while he waits for an agent.
+    pub openings: Semaphore,
 }
 
 /// How a session ended.
@@ -136,7 +146,7 @@ struct Session<'a, S> {
     delivered: HashMap<CommandId, (CommandKey, UnixTime)>,
     /// Outcomes on their way to the ledger.
     storing: FuturesUnordered<Stored>,
-    closes_at: Option<Instant>,
+    term: Term,
     /// When the agent's last preflight was noted.
     preflight_at: Option<Instant>,
 }
@@ -164,13 +174,19 @@ pub async fn run<S: Socket>(services: &Arc<Services>, tenant: TenantId, agent: A
         backlog: VecDeque::new(),
         delivered: HashMap::new(),
         storing: FuturesUnordered::new(),
-        closes_at: None,
+        term: Term::starting(Instant::now(), services.max_age, &*services.random),
         preflight_at: None,
     };
     let lived = AssertUnwindSafe(async {
-        match Box::pin(open.begin(hello)).await {
-            Ok(()) => open.serve().await,
-            Err(ended) => ended,
+        let opening = Box::pin(async {
+            // It is never closed.
+            let _place = services.openings.acquire().await;
+            open.begin(hello).await
+        });
+        match timeout(services.opening_timeout, opening).await {
+            Ok(Ok(())) => open.serve().await,
+            Ok(Err(ended)) => ended,
+            Err(_) => Ended::Closed(CloseReason::Overload),
         }
     });
     // Whatever happens, nobody may believe for longer that the agent is here.
@@ -192,7 +208,6 @@ impl<S: Socket> Session<'_, S> {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut silent_at = Instant::now() + heartbeat * 5 / 2;
         loop {
-            let closes_at = self.closes_at.unwrap_or(silent_at);
             let (reading, room) = (self.storing.len() < MAX_STORING, self.wire.has_room());
             let step = tokio::select! {
                 biased;
@@ -212,10 +227,11 @@ impl<S: Socket> Session<'_, S> {
                     self.wire.send(FromRelay::Heartbeat(v1::Heartbeat { nodes: self.services.bus.nodes() }));
                     if self.wire.is_stuck() { Err(Ended::Lost) } else { Ok(()) }
                 }
-                () = sleep_until(closes_at.min(silent_at)) => Err(Ended::Closed(match self.closes_at {
-                    Some(at) if at <= silent_at => CloseReason::Drain,
-                    _ => CloseReason::Silent,
-                })),
+                () = sleep_until(self.term.at().min(silent_at)) => if self.term.at() <= silent_at {
+                    self.term_has_come()
+                } else {
+                    Err(Ended::Closed(CloseReason::Silent))
+                },
             };
             if let Err(ended) = step {
                 return ended;
@@ -228,9 +244,7 @@ impl<S: Socket> Session<'_, S> {
             Order::Reconcile(whose) => self.reconcile(whose).await,
             Order::Close(reason) => Err(Ended::Closed(reason)),
             Order::GoAway { reconnect_after_ms, close_after_ms } => {
-                self.closes_at = Some(Instant::now() + Duration::from_millis(close_after_ms.into()));
-                let reason = CloseReason::Drain.as_str().to_owned();
-                self.wire.send(FromRelay::GoAway(v1::GoAway { reason, reconnect_after_ms, close_after_ms }));
+                self.go_away(CloseReason::Drain, reconnect_after_ms, close_after_ms);
                 Ok(())
             }
         }
@@ -250,7 +264,7 @@ impl<S: Socket> Session<'_, S> {
             return Ok(());
         }
         if entry.attempt == 1 && self.services.clock.now() >= entry.exp {
-            self.take_back(&entry, Undelivered::Expired).await;
+            self.take_back(&entry, self.presence.session, Undelivered::Expired).await;
             return Ok(());
         }
         let Some(command_jws) = entry.jws.clone() else { return Ok(()) };
@@ -292,17 +306,6 @@ impl<S: Socket> Session<'_, S> {
         Ok(())
     }
 
-    /// Nobody delivers to this session any more.
-    async fn release(&mut self, departure: Departure) {
-        if std::mem::replace(&mut self.left, true) {
-            return;
-        }
-        self.services.sessions.leave(self.presence.session);
-        if let Err(error) = self.services.bus.release(&self.presence, departure).await {
-            tracing::warn!(%error, "a session's presence could not be released; its lease will run out");
-        }
-    }
-
     /// Keeps the keys of what was written here, as long as an answer may come by the command's id alone.
     fn remember(&mut self, key: CommandKey, exp: UnixTime) {
         if self.delivered.len() >= REMEMBERED {
@@ -310,54 +313,6 @@ impl<S: Socket> Session<'_, S> {
             self.delivered.retain(|_, (_, exp)| *exp > now);
         }
         self.delivered.insert(key.command, (key, exp));
-    }
-
-    async fn take_back(&mut self, entry: &Entry, reason: Undelivered) {
-        let (ledger, now_ms) = (&self.services.ledger, self.services.clock.now_ms());
-        match ledger.take_back(&entry.key, self.presence.session, reason, now_ms).await {
-            Ok(Some(ended)) => {
-                self.services.metrics.ended(reason.as_str());
-                let _ = self.services.bus.tell(Notice::Ended(Box::new(ended))).await;
-            }
-            Ok(None) => {}
-            Err(error) => tracing::warn!(%error, "a command that was not written could not be taken back"),
-        }
-    }
-
-    /// What is left in the queue was never written: it is said at once, so that nobody waits for it.
-    async fn give_back_queue(&mut self, reason: Undelivered) {
-        self.mailbox.deliveries.close();
-        while let Some(entry) = self.mailbox.deliveries.recv().await {
-            self.take_back(&entry, reason).await;
-        }
-    }
-
-    /// Another session of the agent, if this one leaves commands without an end.
-    async fn successor(&mut self, ended: Ended) -> Option<Place> {
-        let nothing = self.mailbox.deliveries.is_empty() && self.backlog.is_empty() && self.delivered.is_empty();
-        if nothing || ended == Ended::Closed(CloseReason::Revoked) {
-            return None;
-        }
-        let Presence { tenant, agent, session, .. } = &self.presence;
-        let places = self.services.bus.places(tenant, *agent).await.unwrap_or_default();
-        places.into_iter().find(|place| place.session != *session)
-    }
-
-    async fn give_back(mut self, ended: Ended) {
-        match self.successor(ended).await {
-            Some(place) => {
-                if let Err(error) = self.services.bus.tell(Notice::Left(place)).await {
-                    tracing::warn!(%error, "another session could not be told; whoever waits will find out");
-                }
-            }
-            None => {
-                let draining = ended == Ended::Closed(CloseReason::Drain);
-                let reason = if draining { Undelivered::Draining } else { Undelivered::NoAgent };
-                self.give_back_queue(reason).await;
-            }
-        }
-        // An outcome that has come is stored, even if the socket is gone by now.
-        while self.storing.next().await.is_some() {}
     }
 }
 

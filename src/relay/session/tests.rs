@@ -16,7 +16,7 @@ use crate::protocol::enrollment::AgentKeys;
 use crate::protocol::ids::{AgentId, InstanceId, InvitationId, JournalId, ObjectId};
 use crate::protocol::jose::{SealingKey, SigningKey};
 use crate::protocol::outcome::{Code, Outcome};
-use crate::relay::bus::{Delivery, Inbox};
+use crate::relay::bus::{Delivery, Inbox, Notice};
 use crate::relay::embedded::{EmbeddedBus, EmbeddedLedger, EmbeddedRegistry};
 use crate::relay::ids::NodeId;
 use crate::relay::ledger::{Accepted, Intent, NewCommand};
@@ -77,13 +77,18 @@ struct Agent {
 
 impl Stage {
     async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// With other times.
+    async fn with(change: impl FnOnce(&mut Services)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let registry = Arc::new(EmbeddedRegistry::open(&dir.path().join("r.redb")).await.unwrap());
         let ledger = Arc::new(EmbeddedLedger::open(&dir.path().join("l.redb")).await.unwrap());
         let bus = Arc::new(EmbeddedBus::new(NodeId(ObjectId::new(&System, &System)), System::clock()));
         let sessions = Arc::new(Sessions::default());
         bus.attach(Arc::clone(&sessions) as Arc<dyn Inbox>);
-        let services = Arc::new(Services {
+        let mut services = Services {
             registry,
             ledger,
             bus,
@@ -94,7 +99,12 @@ impl Stage {
             node_name: "test".into(),
             heartbeat: Duration::from_secs(10),
             hello_timeout: Duration::from_secs(5),
-        });
+            opening_timeout: PATIENCE,
+            max_age: Duration::from_secs(3600),
+            openings: Semaphore::new(1),
+        };
+        change(&mut services);
+        let services = Arc::new(services);
         let (key, tenant): (_, TenantId) = (SigningKey::generate(&System).unwrap(), "contoso".parse().unwrap());
         let invitation = InvitationRecord {
             invitation: InvitationId::new(&System, &System),
@@ -135,7 +145,8 @@ impl Stage {
             jws: "a.b.c".into(),
             body_sha256: [1; 32],
             exp: System.now().plus(PATIENCE),
-            traceparent: String::new(),
+            // Tells them apart.
+            traceparent: CommandId::new(&System, &System).to_string(),
             origin: self.services.bus.node(),
         }
     }
@@ -151,23 +162,46 @@ impl Stage {
     }
 
     async fn open(&self) -> Agent {
+        self.open_as(InstanceId::new(&System, &System)).await
+    }
+
+    async fn open_as(&self, instance: InstanceId) -> Agent {
+        let mut agent = self.connect(instance).await;
+        assert!(matches!(agent.next().await, Some(FromRelay::Welcome(_))));
+        agent
+    }
+
+    /// Says `Hello`.
+    async fn connect(&self, instance: InstanceId) -> Agent {
         let (to_relay, from_agent) = mpsc::channel(PIPE);
         let (to_agent, from_relay) = mpsc::channel(PIPE);
         let (services, tenant, agent) = (Arc::clone(&self.services), self.tenant.clone(), self.agent.clone());
         let pipe = Pipe { from_agent, to_agent: PollSender::new(to_agent) };
         let ended = tokio::spawn(async move { run(&services, tenant, agent, pipe).await });
-        let mut agent = Agent { to_relay, from_relay, ended };
+        let agent = Agent { to_relay, from_relay, ended };
         agent
             .send(FromAgent::Hello(v1::Hello {
                 version: "test".into(),
-                instance: InstanceId::new(&System, &System).to_string(),
+                instance: instance.to_string(),
                 journal: self.agent.journal.to_string(),
                 unfinished: vec![],
                 capacity: 1,
             }))
             .await;
-        assert!(matches!(agent.next().await, Some(FromRelay::Welcome(_))));
         agent
+    }
+
+    /// Submits commands to the newest session; none of them is queued there yet.
+    async fn accepted(&self, count: usize) -> (SessionId, Vec<Entry>) {
+        let session = self.services.sessions.list().into_iter().map(|(session, ..)| session).max().unwrap();
+        let mut entries = Vec::new();
+        for _ in 0..count {
+            let intent = Intent::Deliver(session);
+            let accepted = self.services.ledger.accept(self.command(), intent, 1).await.unwrap();
+            let Accepted::New(entry) = accepted else { panic!("it is new") };
+            entries.push(entry);
+        }
+        (session, entries)
     }
 
     fn outcome(&self, command: &NewCommand) -> FromAgent {
@@ -318,4 +352,54 @@ async fn nobody_opens_a_session_on_a_node_that_has_closed_them_all() {
     assert_eq!(agent.ended().await, Ended::Closed(CloseReason::Drain));
     let session = SessionId::new(&System, &System);
     assert!(stage.services.sessions.register(session, &stage.tenant, stage.agent.agent).is_none());
+}
+
+#[tokio::test]
+async fn an_old_session_is_asked_to_move_and_still_delivers() {
+    let stage = Stage::with(|services| services.max_age = Duration::from_millis(200)).await;
+    let mut agent = stage.open().await;
+    let Some(FromRelay::GoAway(advice)) = agent.next().await else { panic!("GoAway was expected") };
+    assert_eq!(advice.reason, "rebalance");
+    assert!(advice.reconnect_after_ms <= 1000 && advice.close_after_ms > 60_000, "{advice:?}");
+    let (session, entries) = stage.accepted(1).await;
+    assert_eq!(stage.services.sessions.deliver(session, entries[0].clone()), Delivery::Queued);
+    assert!(matches!(agent.next().await, Some(FromRelay::Deliver(_))));
+}
+
+#[tokio::test]
+async fn what_a_session_leaves_goes_to_another_one_of_its_agent() {
+    let stage = Stage::new().await;
+    let instance = InstanceId::new(&System, &System);
+    let mut other = stage.open_as(instance).await;
+    let old = stage.open_as(instance).await;
+    // Some are written to it and never read, and some still wait in its queue.
+    let (session, entries) = stage.accepted(WAITING).await;
+    for entry in &entries {
+        assert_eq!(stage.services.sessions.deliver(session, entry.clone()), Delivery::Queued);
+    }
+    drop(old);
+    let (mut heard, mut unwritten) = (std::collections::BTreeSet::new(), 0);
+    while heard.len() < WAITING {
+        let Some(FromRelay::Deliver(delivery)) = other.next().await else { panic!("a delivery was expected") };
+        unwritten += usize::from(delivery.attempt == 1);
+        heard.insert(delivery.traceparent);
+    }
+    assert!(unwritten > 0, "what was never written can still be taken back");
+    for entry in &entries {
+        assert_eq!(stage.services.ledger.get(&entry.key).await.unwrap().unwrap().end, None);
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_finds_no_place_in_time_is_told_to_come_later() {
+    let stage = Stage::with(|services| services.opening_timeout = Duration::from_millis(200)).await;
+    let _taken = stage.services.openings.acquire().await.unwrap();
+    let agent = stage.connect(InstanceId::new(&System, &System)).await;
+    assert_eq!(agent.ended().await, Ended::Closed(CloseReason::Overload));
+}
+
+#[tokio::test]
+async fn a_place_is_free_again_when_the_session_is_open() {
+    let stage = Stage::new().await;
+    let _agents = [stage.open().await, stage.open().await];
 }

@@ -1,0 +1,53 @@
+//! Sessions even out over nodes that come later, and no command fails meanwhile.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::rolling_restart::resets;
+use crate::support::cluster::Cluster;
+use crate::support::eventually;
+use crate::support::in_process::InProcessAgent;
+use crate::support::redis::Redis;
+use crate::support::relay::Relay;
+
+const AGENTS: usize = 12;
+const MAX_AGE_SECONDS: u64 = 8;
+
+async fn sessions(node: &Relay) -> BTreeSet<String> {
+    node.admin().sessions().await.unwrap().into_iter().map(|view| view.session.to_string()).collect()
+}
+
+#[tokio::test]
+async fn after_a_node_is_added_sessions_even_out_and_no_command_fails() {
+    let settings = format!("[session]\nmax_age_seconds = {MAX_AGE_SECONDS}");
+    let mut cluster = Cluster::start_with(2, Redis::single().await, &settings).await;
+    cluster.spread();
+    let portal = cluster.nodes[0].portal("portal-1").await;
+    let accounts: Vec<String> = (0..24).map(|n| format!("user-{n}@corp.example")).collect();
+    let mut agents = Vec::new();
+    for _ in 0..AGENTS {
+        agents.push(InProcessAgent::running(&cluster.nodes[0], &portal, &accounts).await);
+    }
+    eventually("every agent has two sessions", || async { cluster.sessions().await == [AGENTS, AGENTS] }).await;
+    let before = [sessions(&cluster.nodes[0]).await, sessions(&cluster.nodes[1]).await];
+    cluster.add().await;
+    cluster.spread();
+    let (stop, begun) = (AtomicBool::new(false), Instant::now());
+    let moving = async {
+        for (node, before) in cluster.nodes.iter().zip(&before) {
+            eventually("every session has moved", || async { sessions(node).await.is_disjoint(before) }).await;
+        }
+        let even = cluster.sessions().await;
+        eprintln!("{even:?} sessions after {:?}", begun.elapsed());
+        // Portals' connections go round with the agents', and an agent that moves has three.
+        assert!(even.iter().all(|n| (AGENTS / 3..=AGENTS).contains(n)), "{even:?}");
+        // What comes on top is the way to the other node.
+        assert!(begun.elapsed() < Duration::from_secs(MAX_AGE_SECONDS + 10), "{:?}", begun.elapsed());
+        stop.store(true, Ordering::Relaxed);
+    };
+    let (sent, ()) = tokio::join!(resets(portal.another(), &accounts, &stop), moving);
+    assert!(!sent.is_empty());
+    let executed: usize = agents.iter().map(|agent| agent.executed().len()).sum();
+    assert_eq!(executed, sent.len());
+}
