@@ -3,6 +3,7 @@
 mod bus;
 mod ledger;
 mod nodes;
+mod recent;
 mod redis_bus;
 mod redis_ledger;
 mod redis_link;
