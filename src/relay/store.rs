@@ -81,6 +81,14 @@ impl Health {
         }
     }
 
+    /// Whether agents can open their sessions at another node while this one stops.
+    pub async fn has_others(&self) -> bool {
+        match self {
+            Self::Embedded(_) => false,
+            Self::Redis(bus) => bus.has_others().await,
+        }
+    }
+
     /// What is wrong, though this node serves.
     #[must_use]
     pub fn remark(&self) -> Option<String> {
@@ -88,14 +96,6 @@ impl Health {
         let strangers = bus.strangers();
         (!strangers.is_empty())
             .then(|| format!("nodes on the same redis have another redis.cluster_key_file: {}", strangers.join(", ")))
-    }
-
-    /// Whether agents can open their sessions at another node while this one stops.
-    pub async fn has_others(&self) -> bool {
-        match self {
-            Self::Embedded(_) => false,
-            Self::Redis(bus) => bus.has_others().await,
-        }
     }
 
     /// The node goes: the others need not wait until its lease runs out.

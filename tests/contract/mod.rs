@@ -1,6 +1,7 @@
 //! What every implementation of the relay's stores has to keep, whatever it stands on.
 
 mod bus;
+mod intake;
 mod ledger;
 mod nodes;
 mod recent;

@@ -29,8 +29,8 @@ pub(crate) struct InProcessAgent {
 }
 
 impl InProcessAgent {
-    /// Enrolled, approved, running, and online, with these accounts.
-    pub(crate) async fn running(relay: &Relay, portal: &TestPortal, accounts: &[String]) -> Self {
+    /// Enrolled, approved, running, and online, with these accounts, and so many sessions if there are as many nodes.
+    pub(crate) async fn running(relay: &Relay, portal: &TestPortal, accounts: &[String], sessions: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::new(folder.path());
         let code = portal.portal.invite(&tenant(), true).await.unwrap();
@@ -42,7 +42,7 @@ impl InProcessAgent {
         for account in accounts {
             directory = directory.with_account(account, INITIAL_PASSWORD);
         }
-        let options = Options { ca_file, ..Options::default() };
+        let options = Options { ca_file, sessions, ..Options::default() };
         let agent = Agent::open(&home, Arc::new(directory), options, clock, random).unwrap();
         let running = tokio::spawn(agent.run(CancellationToken::new()));
         let agent = Self { agent: enrolled.agent, folder, running };

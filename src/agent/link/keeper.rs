@@ -23,7 +23,7 @@ struct Held {
     /// The node's id.
     node: String,
     since: Instant,
-    /// The relay wants it to end: it is served until another one is open.
+    /// The relay wants it to end: it is served until another one is open, if none is.
     going: bool,
     replaced: CancellationToken,
 }
@@ -79,13 +79,12 @@ impl<'a> Keeper<'a> {
         Ok(())
     }
 
-    /// Begins to open a session, if there should be one more. If there are enough, those that are to go may go.
+    /// Begins to open a session, if there should be one more.
     fn open_another(&mut self, nodes: u32) {
         let staying = self.held.iter().filter(|session| !session.going).count();
         let wanted = self.link.options.sessions.min(usize::try_from(nodes).unwrap_or(usize::MAX)).max(1);
         if staying >= wanted {
             self.opening = None;
-            self.held.iter().filter(|session| session.going).for_each(|session| session.replaced.cancel());
         } else if self.opening.is_none() {
             self.opening = Some(Box::pin(self.link.open_at(self.patience.next())));
         }
@@ -97,10 +96,6 @@ impl<'a> Keeper<'a> {
             Ok(session) => session,
             Err(why) => return self.patience.failed(why),
         };
-        // One that is to go is not needed any more, even if the new one is given up in favour of one on the same node.
-        if let Some(old) = self.held.iter().find(|old| old.going && !old.replaced.is_cancelled()) {
-            old.replaced.cancel();
-        }
         if self.held.iter().any(|other| !other.going && other.node == session.node_id) {
             tracing::debug!(node = session.node, "the way has led to a node where there is a session already");
             self.patience.same_node();
@@ -114,6 +109,7 @@ impl<'a> Keeper<'a> {
         let approved = if session.approved { "" } else { "; no portal has approved this agent yet" };
         let message = format!("a session is open at {}{approved}", session.node);
         self.link.events.record(Event::AuthTokenSuccess, &message, &About::default());
+        self.held.iter().filter(|old| old.going).for_each(|old| old.replaced.cancel());
         let (node, replaced) = (session.node_id.clone(), CancellationToken::new());
         let (stop, advise, deadline) = (self.stop.clone(), self.advise.clone(), self.link.options.stop_deadline);
         let task = self.serving.spawn(serve(session, replaced.clone(), stop, deadline, advise)).id();
@@ -122,8 +118,13 @@ impl<'a> Keeper<'a> {
     }
 
     fn told_to_go(&mut self, task: Id, reconnect_after: Duration) {
+        let another = self.held.iter().any(|session| session.task != task && !session.going);
         if let Some(session) = self.held.iter_mut().find(|session| session.task == task) {
             session.going = true;
+            // The agent is reached over the other one: a node that stops need not wait until there are two again.
+            if another {
+                session.replaced.cancel();
+            }
             self.patience.told_to_go(session.since.elapsed(), reconnect_after);
             self.opening = None;
         }

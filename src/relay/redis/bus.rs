@@ -95,7 +95,7 @@ impl RedisBus {
         self.exchange.strangers()
     }
 
-    /// Whether there are other nodes, as far as Redis tells.
+    /// Whether there are other nodes, those that came up a moment ago too. Without Redis nobody can go there.
     pub async fn has_others(&self) -> bool {
         self.exchange.presence.others().await.is_ok_and(|others| !others.is_empty())
     }

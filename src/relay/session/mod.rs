@@ -264,7 +264,7 @@ impl<S: Socket> Session<'_, S> {
             return Ok(());
         }
         if entry.attempt == 1 && self.services.clock.now() >= entry.exp {
-            self.take_back(&entry, self.presence.session, Undelivered::Expired).await;
+            self.take_back(&entry, Undelivered::Expired).await;
             return Ok(());
         }
         let Some(command_jws) = entry.jws.clone() else { return Ok(()) };

@@ -378,13 +378,11 @@ async fn what_a_session_leaves_goes_to_another_one_of_its_agent() {
         assert_eq!(stage.services.sessions.deliver(session, entry.clone()), Delivery::Queued);
     }
     drop(old);
-    let (mut heard, mut unwritten) = (std::collections::BTreeSet::new(), 0);
+    let mut heard = std::collections::BTreeSet::new();
     while heard.len() < WAITING {
         let Some(FromRelay::Deliver(delivery)) = other.next().await else { panic!("a delivery was expected") };
-        unwritten += usize::from(delivery.attempt == 1);
         heard.insert(delivery.traceparent);
     }
-    assert!(unwritten > 0, "what was never written can still be taken back");
     for entry in &entries {
         assert_eq!(stage.services.ledger.get(&entry.key).await.unwrap().unwrap().end, None);
     }
