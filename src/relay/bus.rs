@@ -105,6 +105,8 @@ pub enum Notice {
     PortalChanged(PortalId),
     /// A newer process has taken over: close this session.
     Displaced(Place),
+    /// A command of this session is not written yet: word of it may have been lost.
+    Overdue(Place),
     /// The agent has a session.
     Arrived(TenantId, AgentId),
     /// Another session of the same agent is gone: this one goes on with the commands that it has left.
@@ -125,7 +127,7 @@ pub trait Inbox: Send + Sync + 'static {
 #[async_trait]
 pub trait Guard: Send + Sync + 'static {
     /// Whether a portal that is registered here signed this very command, for this agent.
-    async fn is_genuine(&self, entry: &Entry) -> bool;
+    async fn is_genuine(&self, entry: &Entry) -> Result<bool, StoreError>;
 }
 
 /// Presence, and messages between nodes.

@@ -19,6 +19,9 @@ use crate::telemetry::metrics::Metrics;
 /// How often a caller that waits looks into the ledger, in case that word of the end was lost on the way.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
+/// A command is written within this time, and noted so, if all is well.
+const OVERDUE: Duration = Duration::from_secs(1);
+
 /// An agent whose session can't be reached, though it is said to be there, is looked for at most so long: a node that died
 /// is believed to be alive until its lease is over, and one that is alive may have lost its subscription for a moment.
 const RESETTLING: Duration = Duration::from_secs(10);
@@ -32,6 +35,12 @@ pub enum DispatchError {
     /// Its id was used with another body.
     #[error("this jti was used with another body; a jti is never used again")]
     Conflict,
+    /// Nothing is known of it, and it may have been delivered.
+    #[error(
+        "the relay's store has lost what it was told before, perhaps this command among it: its agent may have executed \
+         it, and will say so if it has"
+    )]
+    Forgotten,
     /// The store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -152,9 +161,12 @@ impl Dispatcher {
         let Some(place) = place else {
             let reason = Undelivered::NoAgent;
             let accepted = self.ledger.accept(command, Intent::GiveUp(reason), now_ms).await?;
-            if matches!(accepted, Accepted::New(_)) {
+            if let Accepted::New(entry) = &accepted {
                 self.metrics.submitted("new");
-                self.metrics.ended(reason.as_str());
+                // Without an end it may have been delivered before: its agent gets it when it is back.
+                if entry.end.is_some() {
+                    self.metrics.ended(reason.as_str());
+                }
             }
             return Ok(accepted);
         };
@@ -184,11 +196,15 @@ impl Dispatcher {
     /// What is known of a command that was submitted before, whatever has changed since; `None` if it was not.
     ///
     /// # Errors
-    /// If its id was used with another body, or the store does not answer.
+    /// If its id was used with another body, it may have been forgotten, or the store does not answer.
     pub async fn known(&self, command: &NewCommand) -> Result<Option<Entry>, DispatchError> {
         match self.ledger.get(&command.key).await? {
             Some(known) if !known.is_same(command) => self.conflict(),
-            known => Ok(known),
+            Some(known) => Ok(Some(known)),
+            None => {
+                let since = self.ledger.complete_since(&command.key.tenant, self.clock.now()).await?;
+                if command.may_be_forgotten(since) { Err(DispatchError::Forgotten) } else { Ok(None) }
+            }
         }
     }
 
@@ -202,7 +218,25 @@ impl Dispatcher {
             return self.conflict();
         }
         self.metrics.submitted("known");
-        Ok(self.end_of(&known.key, until).await?.unwrap_or(known))
+        let soon = until.min(Instant::now() + OVERDUE);
+        let entry = self.end_of(&known.key, soon).await?.unwrap_or(known);
+        if entry.end.is_some() {
+            return Ok(entry);
+        }
+        if entry.delivering_ms.is_none() {
+            self.remind(&entry).await?;
+        }
+        Ok(self.end_of(&entry.key, until).await?.unwrap_or(entry))
+    }
+
+    /// Whoever submits again may have got no answer, because this node got none from its store: then nobody has told the
+    /// session.
+    async fn remind(&self, entry: &Entry) -> Result<(), StoreError> {
+        let places = self.bus.places(&entry.key.tenant, entry.agent).await?;
+        match places.into_iter().find(|place| Some(place.session) == entry.owner) {
+            Some(place) => self.bus.tell(Notice::Overdue(place)).await,
+            None => Ok(()),
+        }
     }
 
     /// Resolves when every command that was submitted here has an end, or its time is over.
@@ -302,9 +336,9 @@ impl Dispatcher {
     /// agent, if there is one.
     async fn look_after(&self, entry: &Entry) -> Result<Entry, StoreError> {
         let entry = self.ledger.get(&entry.key).await?.unwrap_or_else(|| entry.clone());
-        if let (None, Some(owner)) = (&entry.end, entry.owner) {
+        if entry.end.is_none() {
             let places = self.bus.places(&entry.key.tenant, entry.agent).await?;
-            let gone = places.iter().all(|place| place.session != owner);
+            let gone = places.iter().all(|place| Some(place.session) != entry.owner);
             if let Some(next) = places.first().filter(|_| gone) {
                 self.bus.tell(Notice::Left(*next)).await?;
             }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::StoreError;
 use super::bus::Guard;
 use super::ledger::Entry;
-use super::recent::Recent;
+use super::recent::{Recent, Standing};
 use super::registry::{AgentRecord, PortalRecord, Registry};
 use crate::clock::Clock;
 use crate::protocol::api::AgentStatus;
@@ -120,8 +120,8 @@ impl Keys {
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn status(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentStatus>, StoreError> {
-        self.recent.status(tenant, agent).await
+    pub async fn standing(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<Standing>, StoreError> {
+        self.recent.standing(tenant, agent).await
     }
 
     /// The agent that opens a session; uses its assertion up.
@@ -184,9 +184,12 @@ fn granted<'a>(
 
 #[async_trait]
 impl Guard for Keys {
-    async fn is_genuine(&self, entry: &Entry) -> bool {
-        let Some(jws) = &entry.jws else { return false };
-        let command = self.command(jws, &entry.key.portal, &entry.key.tenant).await;
-        command.is_ok_and(|command| command.jti == entry.key.command && command.aud == entry.agent)
+    async fn is_genuine(&self, entry: &Entry) -> Result<bool, StoreError> {
+        let Some(jws) = &entry.jws else { return Ok(false) };
+        match self.command(jws, &entry.key.portal, &entry.key.tenant).await {
+            Ok(command) => Ok(command.jti == entry.key.command && command.aud == entry.agent),
+            Err(Refused::Store(error)) => Err(error),
+            Err(_) => Ok(false),
+        }
     }
 }

@@ -91,10 +91,20 @@ pub struct NewCommand {
     pub body_sha256: [u8; 32],
     /// Its `exp`.
     pub exp: UnixTime,
+    /// Nobody can have submitted it before: it was not signed, or its agent was not enrolled.
+    pub earliest: UnixTime,
     /// W3C Trace Context of the request that brought it.
     pub traceparent: String,
     /// The node where somebody waits for its end.
     pub origin: NodeId,
+}
+
+impl NewCommand {
+    /// Whether a ledger that is complete since then may have forgotten that this command came before.
+    #[must_use]
+    pub fn may_be_forgotten(&self, complete_since: UnixTime) -> bool {
+        complete_since > self.earliest
+    }
 }
 
 /// What is to happen with a command that comes in; stored with it, before the first byte is written to a socket.
@@ -139,11 +149,13 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// A command that has come in, with what is to happen to it.
+    /// A command that has come in, with what is to happen to it. If it may have come before, and been forgotten, it may
+    /// have been written: this counts as its second attempt, and it is left to its agent to say what became of it.
     #[must_use]
-    pub fn new(command: NewCommand, intent: Intent, now_ms: u64) -> Self {
+    pub fn new(command: NewCommand, intent: Intent, may_be_forgotten: bool, now_ms: u64) -> Self {
         let (jws, owner, end) = match intent {
             Intent::Deliver(session) => (Some(command.jws), Some(session), None),
+            Intent::GiveUp(_) if may_be_forgotten => (Some(command.jws), None, None),
             Intent::GiveUp(reason) => (None, None, Some(End::Undelivered { reason, at_ms: now_ms })),
         };
         Self {
@@ -155,7 +167,7 @@ impl Entry {
             traceparent: command.traceparent,
             origin: Some(command.origin),
             owner,
-            attempt: 1,
+            attempt: if may_be_forgotten { 2 } else { 1 },
             accepted_ms: now_ms,
             delivering_ms: None,
             received_ms: None,
@@ -294,7 +306,11 @@ pub enum Whose {
 /// Commands and what became of them.
 #[async_trait]
 pub trait Ledger: Send + Sync + 'static {
-    /// Stores a new command with its intent, in one step: of two identical requests one is new.
+    /// Since when it remembers everything it was told. What it was told before may be lost.
+    async fn complete_since(&self, tenant: &TenantId, now: UnixTime) -> Result<UnixTime, StoreError>;
+
+    /// Stores a new command with its intent, in one step: of two identical requests one is new. One that may have come
+    /// before the ledger was complete is never given up: [`Entry::new`].
     async fn accept(&self, command: NewCommand, intent: Intent, now_ms: u64) -> Result<Accepted, StoreError>;
 
     /// One command.

@@ -12,6 +12,7 @@ use super::cache::Cache;
 use super::ids::SessionId;
 use super::ledger::Entry;
 use super::registry::{PortalRecord, Registry};
+use crate::clock::UnixTime;
 use crate::protocol::api::AgentStatus;
 use crate::protocol::ids::{AgentId, PortalId, TenantId};
 
@@ -24,11 +25,21 @@ const MAX_PORTALS: usize = 1_000;
 /// As many agents as get a command within [`MAX_AGE`] on a busy node.
 const MAX_AGENTS: usize = 20_000;
 
+/// Where an agent stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether it gets commands.
+    pub status: AgentStatus,
+    /// Since when there can be any for it.
+    pub enrolled_at: UnixTime,
+}
+
 /// What was found in the registry a moment ago.
 pub struct Recent {
     registry: Arc<dyn Registry>,
     portals: Cache<PortalId, PortalRecord>,
-    approved: Cache<(TenantId, AgentId), ()>,
+    /// When they were enrolled.
+    approved: Cache<(TenantId, AgentId), UnixTime>,
 }
 
 impl Recent {
@@ -65,17 +76,17 @@ impl Recent {
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn status(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentStatus>, StoreError> {
+    pub async fn standing(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<Standing>, StoreError> {
         let key = (tenant.clone(), agent);
-        if self.approved.get(&key).is_some() {
-            return Ok(Some(AgentStatus::Approved));
+        if let Some(enrolled_at) = self.approved.get(&key) {
+            return Ok(Some(Standing { status: AgentStatus::Approved, enrolled_at }));
         }
         let look = self.approved.look();
-        let status = self.registry.agent(tenant, agent).await?.map(|record| record.status);
-        if status == Some(AgentStatus::Approved) {
-            self.approved.remember(look, key, ());
+        let Some(record) = self.registry.agent(tenant, agent).await? else { return Ok(None) };
+        if record.status == AgentStatus::Approved {
+            self.approved.remember(look, key, record.enrolled_at);
         }
-        Ok(status)
+        Ok(Some(Standing { status: record.status, enrolled_at: record.enrolled_at }))
     }
 
     fn forget_all(&self) {
@@ -101,7 +112,7 @@ impl Inbox for Attentive {
         match &notice {
             Notice::Revoked(tenant, agent) => self.recent.approved.forget(&(tenant.clone(), *agent)),
             Notice::PortalChanged(portal) => self.recent.portals.forget(portal),
-            Notice::Ended(_) | Notice::Displaced(_) | Notice::Arrived(..) | Notice::Left(_) => {}
+            Notice::Ended(_) | Notice::Displaced(_) | Notice::Arrived(..) | Notice::Left(_) | Notice::Overdue(_) => {}
         }
         self.inbox.notice(notice);
     }

@@ -223,6 +223,9 @@ impl Inbox for Sessions {
             }
             // No session hangs on a portal.
             Notice::PortalChanged(_) => {}
+            Notice::Overdue(place) => {
+                self.order(place.session, Order::Reconcile(Whose::Own));
+            }
             Notice::Arrived(..) => self.arrived.notify_waiters(),
             Notice::Left(place) => {
                 self.order(place.session, Order::Reconcile(Whose::Others));

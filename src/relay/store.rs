@@ -124,7 +124,7 @@ impl Stores {
             |registry: &Arc<dyn Registry>| Keys::new(Arc::clone(registry), Arc::clone(&clock), &config.public_url);
         if config.store == Store::Embedded {
             let registry = EmbeddedRegistry::open(&config.data_dir.join("registry.redb")).await?;
-            let ledger = EmbeddedLedger::open(&config.data_dir.join("ledger.redb")).await?;
+            let ledger = EmbeddedLedger::open(&config.data_dir.join("ledger.redb"), clock.now()).await?;
             let (one, other) = (registry.database().failure(), ledger.database().failure());
             let failed = async move {
                 tokio::select! { error = one => error, error = other => error }

@@ -50,34 +50,3 @@ async fn an_agent_whose_node_died_is_gone_when_the_lease_has_run_out_and_reached
     let _back = agent.open().await;
     assert!(portal.portal.availability(&tenant).await.unwrap().available);
 }
-
-#[tokio::test]
-async fn redis_away_is_503_and_all_heals_by_itself() {
-    let cluster = Cluster::start(2, Redis::single_with("appendonly yes").await).await;
-    let portal = cluster.nodes[0].portal("portal-1").await;
-    let agent = RawAgent::enrolled(&cluster.nodes[0], &portal).await;
-    cluster.choose(1);
-    let mut session = agent.open().await;
-    cluster.choose(0);
-    cluster.redis.kill(6379).await;
-    let (_, jws) = portal.raw.reset(agent.agent, agent.sealing.public(), JANE, NEW);
-    let answered = portal.raw.submit(&jws, 5).await;
-    assert_eq!((answered.status, answered.problem().as_str()), (503, "store_unavailable"));
-    assert!(answered.headers.contains_key("retry-after"));
-    cluster.redis.start_again(6379).await;
-    let raw = portal.raw.clone();
-    let asking = tokio::spawn(async move {
-        loop {
-            // The same bytes again, as the answer says.
-            let answered = raw.submit(&jws, 30).await;
-            if answered.status != 503 || answered.problem() != "store_unavailable" {
-                return answered;
-            }
-        }
-    });
-    // The socket has stayed open all the time.
-    let (_, asked) = command(&mut session).await;
-    session.send(agent.outcome_frame(&asked, Code::PasswordReset)).await;
-    stored(&mut session).await;
-    assert_eq!(asking.await.unwrap().json::<CommandView>().state, CommandState::Concluded);
-}

@@ -1,20 +1,34 @@
 //! Any node reaches any agent: several relay processes on a real Redis.
 
 mod cost;
+mod empty;
+mod failover;
 mod failures;
+mod forged;
+mod frozen;
 mod keys;
+mod partition;
 mod rebalance;
+mod redis_away;
 mod rights;
 mod rolling_restart;
 mod routes;
+mod slow;
 mod stale;
 mod storm;
+mod subscription;
+mod tenants;
 mod two_sessions;
 
+use tokio::task::JoinHandle;
 use writeback_relay::protocol::command::Command;
 use writeback_relay::protocol::frame::{FromRelay, v1};
+use writeback_relay::protocol::ids::CommandId;
+use writeback_relay::protocol::outcome::Code;
 
-use crate::support::raw_agent::RawSession;
+use crate::support::deadline;
+use crate::support::raw_agent::{RawAgent, RawSession};
+use crate::support::relay::{Answered, RawPortal};
 
 const JANE: &str = "jane@corp.example";
 const NEW: &str = "Pass-Word-2026";
@@ -24,6 +38,36 @@ async fn command(session: &mut RawSession) -> (v1::Deliver, Command) {
     let delivery = session.delivery().await;
     let command = Command::parse(&delivery.command_jws).unwrap().unverified().unwrap();
     (delivery, command)
+}
+
+/// The agent gets its next command, and has done it.
+async fn conclude(agent: &RawAgent, session: &mut RawSession) -> CommandId {
+    let (_, asked) = command(session).await;
+    session.send(agent.outcome_frame(&asked, Code::PasswordReset)).await;
+    stored(session).await;
+    asked.jti
+}
+
+/// The answer says that the same may be sent again, and when.
+fn store_unavailable(answered: &Answered) {
+    assert_eq!((answered.status, answered.problem().as_str()), (503, "store_unavailable"), "{}", answered.text());
+    assert!(answered.headers.contains_key("retry-after"));
+}
+
+/// Submits the same bytes again, as such an answer says, until there is another one.
+fn submit_until_taken(portal: &RawPortal, jws: &str) -> JoinHandle<Answered> {
+    let (portal, jws) = (portal.clone(), jws.to_owned());
+    tokio::spawn(async move {
+        deadline("the store is back", async {
+            loop {
+                let answered = portal.submit(&jws, 30).await;
+                if answered.status != 503 || answered.problem() != "store_unavailable" {
+                    return answered;
+                }
+            }
+        })
+        .await
+    })
 }
 
 /// The next frame has to say that an outcome is stored.

@@ -62,7 +62,7 @@ fn first() -> Presence {
 }
 
 fn entry(of: &Presence) -> Entry {
-    Entry::new(command(&of.tenant, of.agent), Intent::Deliver(of.session), T)
+    Entry::new(command(&of.tenant, of.agent), Intent::Deliver(of.session), false, T)
 }
 
 fn sessions(places: Vec<Place>) -> Vec<SessionId> {

@@ -22,6 +22,7 @@ on_every_backend! {
     a_signed_outcome_replaces_what_the_relay_said_on_its_own
     an_outcome_whose_command_was_forgotten_is_kept
     an_empty_ledger_invents_nothing_about_a_command_that_it_has_forgotten
+    nobody_says_of_a_command_that_may_have_come_before_that_it_was_not_written
     milestones_are_noted_once
     milestones_that_were_noted_a_moment_before_the_end_are_kept_with_it
     tenants_and_portals_do_not_see_each_others_commands
@@ -45,6 +46,7 @@ pub(super) fn command(tenant: &TenantId, agent: AgentId) -> NewCommand {
         jws: "sealed.inside.here".into(),
         body_sha256: [1; 32],
         exp: EXP,
+        earliest: UnixTime(EXP.0 - 120),
         traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into(),
         origin: NodeId(ObjectId::new(&System, &System)),
     }
@@ -243,6 +245,31 @@ async fn an_empty_ledger_invents_nothing_about_a_command_that_it_has_forgotten(g
     let stored = ledger.conclude(&new.key, new.agent, "the first outcome".into(), T + 5).await.unwrap();
     assert!(matches!(stored, Concluded::Stored(entry) if entry.owner == Some(again)));
     assert_eq!(get(&*ledger, &new.key).await.state(EXP), CommandState::Concluded);
+}
+
+async fn nobody_says_of_a_command_that_may_have_come_before_that_it_was_not_written(ground: Ground) {
+    let ledger = ground.ledger().await;
+    let (t, owner) = (tenant("a"), session());
+    let now = UnixTime(i64::try_from(T / 1000).unwrap());
+    let since = ledger.complete_since(&t, now).await.unwrap();
+    assert!(since <= now);
+    let earlier = |earliest| NewCommand { earliest, ..command(&t, agent()) };
+    let just_in_time = earlier(since);
+    let given_up = Intent::GiveUp(Undelivered::NoAgent);
+    let Accepted::New(entry) = ledger.accept(just_in_time, given_up, T).await.unwrap() else { panic!("it is new") };
+    assert_eq!(entry.state(EXP), CommandState::Undeliverable);
+
+    let before = UnixTime(since.0 - 1);
+    let (offered, unheard_of) = (earlier(before), earlier(before));
+    for (new, intent) in [(&offered, Intent::Deliver(owner)), (&unheard_of, given_up)] {
+        let Accepted::New(entry) = ledger.accept(new.clone(), intent, T).await.unwrap() else { panic!("it is new") };
+        assert_eq!(entry, get(&*ledger, &new.key).await);
+        assert_eq!((entry.attempt, entry.state(EXP)), (2, CommandState::Unknown));
+        assert_eq!(entry.jws, Some(new.jws.clone()), "its agent has to be asked");
+        assert_eq!(ledger.take_back(&new.key, owner, Undelivered::NoAgent, T).await.unwrap(), None);
+        let taken = ledger.take_over(&t, new.agent, session(), Whose::Others).await.unwrap();
+        assert_eq!(taken.iter().map(|entry| &entry.key).collect::<Vec<_>>(), [&new.key]);
+    }
 }
 
 async fn tenants_and_portals_do_not_see_each_others_commands(ground: Ground) {

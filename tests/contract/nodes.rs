@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use writeback_relay::clock::System;
 use writeback_relay::protocol::ids::ObjectId;
+use writeback_relay::relay::StoreError;
 use writeback_relay::relay::bus::{Bus, Delivery, Guard, Inbox, Notice};
 use writeback_relay::relay::embedded::EmbeddedBus;
 use writeback_relay::relay::ids::{NodeId, SessionId};
@@ -67,10 +68,10 @@ struct Judge(watch::Receiver<Judgement>);
 
 #[async_trait]
 impl Guard for Judge {
-    async fn is_genuine(&self, _: &Entry) -> bool {
+    async fn is_genuine(&self, _: &Entry) -> Result<bool, StoreError> {
         let mut judgement = self.0.clone();
         let judged = judgement.wait_for(|judgement| *judgement != Judgement::Pending).await;
-        judged.is_ok_and(|judgement| *judgement == Judgement::Genuine)
+        Ok(judged.is_ok_and(|judgement| *judgement == Judgement::Genuine))
     }
 }
 

@@ -50,7 +50,7 @@ impl Stage {
     }
 
     async fn status(&self) -> AgentStatus {
-        self.recent.status(&tenant("a"), self.agent.agent).await.unwrap().unwrap()
+        self.recent.standing(&tenant("a"), self.agent.agent).await.unwrap().unwrap().status
     }
 }
 

@@ -146,7 +146,7 @@ async fn a_node_that_is_behind_drops_what_it_can_not_take_and_looks_it_up_afterw
     let link = link(&redis).await;
     busy.judgement.send_replace(Judgement::Pending);
     let place = Place { node: busy.bus.node(), session: session() };
-    let entry = || Entry::new(command(&tenant("a"), agent()), Intent::Deliver(place.session), T);
+    let entry = || Entry::new(command(&tenant("a"), agent()), Intent::Deliver(place.session), false, T);
     // More than are judged at a time.
     let waiting: Vec<_> = (0..300)
         .map(|_| {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use writeback_relay::clock::UnixTime;
 use writeback_relay::protocol::limits::OUTCOME_RETENTION;
 use writeback_relay::relay::ledger::{Accepted, Concluded, Intent, Ledger, Undelivered, Whose};
 use writeback_relay::relay::redis::keys;
@@ -71,10 +72,53 @@ async fn every_key_but_the_registrys_has_an_end() {
     ledger.take_over(&open.key.tenant, open.agent, session(), Whose::Others).await.unwrap();
     ledger.conclude(&lost.key, lost.agent, "o".into(), T).await.unwrap();
     let stored = redis.cli(6379, &["KEYS", "*"]);
-    assert_eq!(stored.lines().count(), 3, "{stored}");
+    assert_eq!(stored.lines().count(), 4, "{stored}");
     for key in stored.lines() {
         assert!(!kept(&redis, key).is_zero());
     }
+}
+
+/// Since when the ledger is complete, if it is asked at this second.
+async fn complete_since(ledger: &Arc<dyn Ledger>, now: i64) -> i64 {
+    let t = tenant("a");
+    let asked = || ledger.complete_since(&t, UnixTime(now));
+    eventually("the ledger answers", async || asked().await.is_ok()).await;
+    asked().await.unwrap().0
+}
+
+#[tokio::test]
+async fn a_server_that_started_again_with_what_it_had_is_complete_since_then() {
+    let redis = Redis::single_with("appendonly yes").await;
+    let ledger = ledger(&redis).await;
+    let first = complete_since(&ledger, 1000).await;
+    assert!(first <= 1000, "as old as the server: {first}");
+    assert_eq!(complete_since(&ledger, 2000).await, first);
+    redis.kill(6379).await;
+    redis.start_again(6379).await;
+    assert_eq!(complete_since(&ledger, 3000).await, 3000, "it may have lost its last second");
+    assert_eq!(complete_since(&ledger, 4000).await, 3000);
+}
+
+#[tokio::test]
+async fn a_server_that_came_back_with_nothing_is_complete_since_it_started() {
+    let redis = Redis::single().await;
+    let ledger = ledger(&redis).await;
+    complete_since(&ledger, 1000).await;
+    redis.kill(6379).await;
+    redis.start_again(6379).await;
+    let since = complete_since(&ledger, 1_000_000).await;
+    assert!((1_000_000 - 60..=1_000_000).contains(&since), "{since}");
+}
+
+#[tokio::test]
+async fn a_replica_that_took_over_is_complete_since_then() {
+    let redis = Redis::sentinel().await;
+    let ledger = ledger(&redis).await;
+    let first = complete_since(&ledger, 1000).await;
+    assert_eq!(redis.cli(6379, &["WAIT", "2", "5000"]).trim(), "2");
+    redis.kill(6379).await;
+    let since = complete_since(&ledger, 2000).await;
+    assert_eq!((first <= 1000, since), (true, 2000));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
+use writeback_relay::clock::{Clock, System};
 use writeback_relay::relay::embedded::{EmbeddedLedger, EmbeddedRegistry};
 use writeback_relay::relay::ledger::Ledger;
 use writeback_relay::relay::redis::ledger::RedisLedger;
@@ -62,7 +63,8 @@ impl Ground {
         match (self, self.redis()) {
             (_, Some(redis)) => Arc::new(RedisLedger::new(link(redis).await)),
             (Self::Embedded(folder), _) => {
-                Arc::new(EmbeddedLedger::open(&folder.path().join("ledger.redb")).await.unwrap())
+                let file = folder.path().join("ledger.redb");
+                Arc::new(EmbeddedLedger::open(&file, System.now()).await.unwrap())
             }
             _ => unreachable!(),
         }

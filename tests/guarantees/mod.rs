@@ -28,7 +28,7 @@ async fn with_real_agent(delay_before_ms: u32) -> (Relay, TestPortal, Agent) {
 }
 
 /// The agent's word, verified.
-fn outcome(view: &CommandView, command: &Command, signing_key: &PublicKey) -> Outcome {
+pub(crate) fn outcome(view: &CommandView, command: &Command, signing_key: &PublicKey) -> Outcome {
     Outcome::verify(view.outcome.as_deref().expect("an outcome"), signing_key, command).unwrap()
 }
 

@@ -132,6 +132,10 @@ impl Agent {
         self.ended().await
     }
 
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process().is_running()
+    }
+
     /// Waits until it has ended by itself.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         self.process().ended().await

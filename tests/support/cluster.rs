@@ -1,6 +1,7 @@
 //! Several relay nodes on one Redis, behind a load balancer: it does as the test says, or as load balancers do.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,6 +15,10 @@ use writeback_relay::storage::PrivateFile;
 use super::own_address;
 use super::redis::Redis;
 use super::relay::{Relay, TENANT};
+use super::wire::Wire;
+
+/// What nodes of one cluster share.
+pub(crate) const KEY: &str = "one-key-that-all-nodes-of-this-cluster-share";
 
 /// How often a load balancer looks which nodes are ready.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -105,47 +110,82 @@ impl Cluster {
         Self::start_with(nodes, redis, "").await
     }
 
-    /// The same, with more lines in the configuration of each node.
+    /// The same, with more lines in every node's configuration.
     pub(crate) async fn start_with(nodes: usize, redis: Redis, settings: &str) -> Self {
-        let mut cluster = Self {
+        let mut cluster = Self::empty(redis, settings).await;
+        for _ in 0..nodes {
+            cluster.add().await;
+        }
+        cluster.begin().await;
+        cluster
+    }
+
+    /// Two nodes, with one tenant, each with a way of its own to the one Redis server.
+    pub(crate) async fn start_apart(redis: Redis) -> (Self, [Wire; 2]) {
+        let wires = [Wire::start(redis.addr(6379)).await, Wire::start(redis.addr(6379)).await];
+        let mut cluster = Self::empty(redis, "").await;
+        for wire in &wires {
+            cluster.add_through(wire).await;
+        }
+        cluster.begin().await;
+        (cluster, wires)
+    }
+
+    async fn empty(redis: Redis, settings: &str) -> Self {
+        Self {
             nodes: Vec::new(),
             redis: Arc::new(redis),
             front: Front::start().await,
             settings: settings.to_owned(),
             folder: tempfile::tempdir().unwrap(),
-        };
-        for _ in 0..nodes {
-            cluster.add().await;
         }
-        cluster.choose(0);
-        cluster.nodes[0].admin().add_tenant(TENANT.parse().unwrap()).await.unwrap();
-        cluster
+    }
+
+    async fn begin(&self) {
+        self.choose(0);
+        self.nodes[0].admin().add_tenant(TENANT.parse().unwrap()).await.unwrap();
     }
 
     /// One more node.
     pub(crate) async fn add(&mut self) {
-        self.add_with_key("one-key-that-all-nodes-of-this-cluster-share").await;
+        self.add_with_key(KEY).await;
     }
 
     /// One more node, with this cluster key.
     pub(crate) async fn add_with_key(&mut self, key: &str) {
-        let settings = self.settings_with(key);
-        self.nodes.push(Relay::node(self.front.address, self.data(), &settings).await);
+        let file = self.key_file(key);
+        self.add_with(&self.redis.settings(&file)).await;
     }
 
     /// What one more node, with this cluster key, logs before it refuses to start.
     pub(crate) async fn refuses_with_key(&self, key: &str) -> String {
-        Relay::refusing_node(self.front.address, self.data(), &self.settings_with(key)).await
+        let redis = self.redis.settings(&self.key_file(key));
+        Relay::refusing_node(self.front.address, self.data(), &self.settings_with(&redis)).await
     }
 
-    fn data(&self) -> std::path::PathBuf {
+    /// One more node, which has a way of its own to the one Redis server.
+    pub(crate) async fn add_through(&mut self, wire: &Wire) {
+        let file = self.key_file(KEY);
+        self.add_with(&self.redis.settings_through(vec![format!("redis://{}", wire.addr())], &file)).await;
+    }
+
+    fn key_file(&self, key: &str) -> PathBuf {
+        let file = self.folder.path().join(format!("cluster-{}.key", self.nodes.len()));
+        PrivateFile::new(&file).replace(key).unwrap();
+        file
+    }
+
+    fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
-    fn settings_with(&self, key: &str) -> String {
-        let file = self.folder.path().join(format!("cluster-{}.key", self.nodes.len()));
-        PrivateFile::new(&file).replace(key).unwrap();
-        format!("store = \"redis\"\n{}\n{}", self.redis.settings(&file), self.settings)
+    fn settings_with(&self, redis: &str) -> String {
+        format!("store = \"redis\"\n{redis}\n{}", self.settings)
+    }
+
+    async fn add_with(&mut self, redis: &str) {
+        let settings = self.settings_with(redis);
+        self.nodes.push(Relay::node(self.front.address, self.data(), &settings).await);
     }
 
     /// New connections go to this node.

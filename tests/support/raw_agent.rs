@@ -18,7 +18,7 @@ use writeback_relay::protocol::command::Command;
 use writeback_relay::protocol::enrollment::{AgentKeys, Attestation, Proof};
 use writeback_relay::protocol::enrolment_code::EnrolmentCode;
 use writeback_relay::protocol::frame::{FromAgent, FromRelay, SUBPROTOCOL, v1};
-use writeback_relay::protocol::ids::{AgentId, InstanceId, JournalId, ObjectId};
+use writeback_relay::protocol::ids::{AgentId, InstanceId, JournalId, ObjectId, TenantId};
 use writeback_relay::protocol::jose::{SealingKey, SigningKey, Validity};
 use writeback_relay::protocol::outcome::{Code, Outcome};
 
@@ -26,6 +26,7 @@ use super::PATIENCE;
 use super::relay::{Answered, Relay, TestPortal, tenant};
 
 pub(crate) struct RawAgent {
+    pub(crate) tenant: TenantId,
     pub(crate) agent: AgentId,
     pub(crate) signing: SigningKey,
     pub(crate) sealing: SealingKey,
@@ -46,6 +47,7 @@ impl RawAgent {
         let mut tls = tls_client(Some(&relay.ca_file())).unwrap();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         Self {
+            tenant: tenant(),
             agent: AgentId::new(&System, &System),
             signing: SigningKey::generate(&System).unwrap(),
             sealing: SealingKey::generate().unwrap(),
@@ -59,17 +61,26 @@ impl RawAgent {
 
     /// Enrolled and approved.
     pub(crate) async fn enrolled(relay: &Relay, portal: &TestPortal) -> Self {
-        let agent = Self::pending(relay, portal).await;
+        Self::enrolled_in(tenant(), relay, portal).await
+    }
+
+    /// The same, in another tenant.
+    pub(crate) async fn enrolled_in(tenant: TenantId, relay: &Relay, portal: &TestPortal) -> Self {
+        let agent = Self::pending_in(tenant, relay, portal).await;
         let fingerprint = agent.keys().fingerprint(agent.agent);
-        let told = portal.portal.approve(&tenant(), agent.agent, &fingerprint).await.unwrap();
+        let told = portal.portal.approve(&agent.tenant, agent.agent, &fingerprint).await.unwrap();
         assert!(matches!(told, writeback_relay::portal::Told::Yes));
         agent
     }
 
     /// Enrolled, not approved.
     pub(crate) async fn pending(relay: &Relay, portal: &TestPortal) -> Self {
-        let agent = Self::new(relay);
-        let code = portal.portal.invite(&tenant(), false).await.unwrap();
+        Self::pending_in(tenant(), relay, portal).await
+    }
+
+    async fn pending_in(tenant: TenantId, relay: &Relay, portal: &TestPortal) -> Self {
+        let agent = Self { tenant, ..Self::new(relay) };
+        let code = portal.portal.invite(&agent.tenant, false).await.unwrap();
         let answered = agent.redeem(portal, &agent.enrollment(&code)).await;
         let enrolled: Enrolled = answered.json();
         assert_eq!(enrolled.agent, agent.agent);
@@ -121,7 +132,7 @@ impl RawAgent {
             iss: self.agent,
             sub: self.agent,
             aud: self.url.clone(),
-            tenant: tenant(),
+            tenant: self.tenant.clone(),
             jti: ObjectId::new(&System, &System),
             validity: Validity::starting(System.now(), Duration::from_secs(60)),
         }
@@ -221,6 +232,20 @@ impl RawSession {
                 },
                 Message::Close(frame) => panic!("closed: {frame:?}"),
                 _ => {}
+            }
+        }
+    }
+
+    /// Says that it is alive, and waits until the relay does, which has to be the next frame.
+    pub(crate) async fn heartbeat(&mut self) {
+        self.send(FromAgent::Heartbeat(v1::Heartbeat { nodes: 0 })).await;
+        loop {
+            match timeout(PATIENCE, self.0.next()).await.expect("a heartbeat in time").expect("a frame").unwrap() {
+                Message::Binary(bytes) if matches!(FromRelay::decode(&bytes).unwrap(), FromRelay::Heartbeat(_)) => {
+                    return;
+                }
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("a heartbeat was expected: {other:?}"),
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -171,6 +171,33 @@ impl Redis {
         self
     }
 
+    /// A master with a replica, and nobody who watches them.
+    pub(crate) async fn with_a_replica() -> Self {
+        let mut redis = Self::new(Topology::Single);
+        let address = redis.address;
+        redis.add("server", 6379, "save \"\"\nrepl-diskless-sync-delay 0").await;
+        let settings = format!("save \"\"\nrepl-diskless-sync-delay 0\nreplicaof {address} 6379");
+        redis.add("replica", 6380, &settings).await;
+        redis.is_followed(6379).await;
+        redis
+    }
+
+    /// Makes the replica of [`Self::with_a_replica`] the master of its master.
+    pub(crate) async fn swap_with_replica(&self) {
+        assert_eq!(self.cli(6379, &["WAIT", "1", "5000"]).trim(), "1");
+        self.cli(6380, &["REPLICAOF", "NO", "ONE"]);
+        self.cli(6379, &["REPLICAOF", &self.address.to_string(), "6380"]);
+        self.is_followed(6380).await;
+    }
+
+    async fn is_followed(&self, master: u16) {
+        eventually("the replica is connected", async || {
+            let said = self.cli(master, &["INFO", "replication"]);
+            said.contains("connected_slaves:1") && said.contains("state=online")
+        })
+        .await;
+    }
+
     /// A master with two replicas, watched by three sentinels that miss it after a second.
     pub(crate) async fn sentinel() -> Self {
         Self::new(Topology::Sentinel).watched().await
@@ -223,33 +250,42 @@ impl Redis {
 
     /// Three masters that share the slots; without one of them the others go on.
     pub(crate) async fn cluster() -> Self {
-        Self::new(Topology::Cluster).sharded().await
+        Self::new(Topology::Cluster).sharded(&[7001, 7002, 7003], 0).await
     }
 
     /// The same with TLS everywhere, and only the user `relay` is let in.
     pub(crate) async fn locked_cluster(password: &str, rights: &str) -> Self {
-        Self::new(Topology::Cluster).with_tls().with_user(password, rights).sharded().await
+        Self::new(Topology::Cluster).with_tls().with_user(password, rights).sharded(&[7001, 7002, 7003], 0).await
     }
 
-    async fn sharded(mut self) -> Self {
+    /// Three masters, each with a replica that takes its place.
+    pub(crate) async fn cluster_with_replicas() -> Self {
+        let ports = [7001, 7002, 7003, 7004, 7005, 7006];
+        let redis = Self::new(Topology::Cluster).sharded(&ports, 1).await;
+        for master in [7001, 7002, 7003] {
+            redis.is_followed(master).await;
+        }
+        redis
+    }
+
+    async fn sharded(mut self, ports: &[u16], replicas: usize) -> Self {
         let redis = &mut self;
-        let ports = [7001, 7002, 7003];
         for port in ports {
             let settings = format!(
-                "save \"\"\ncluster-enabled yes\ncluster-config-file nodes-{port}.conf\ncluster-node-timeout 1000\n\
-                 cluster-require-full-coverage no"
+                "save \"\"\nrepl-diskless-sync-delay 0\ncluster-enabled yes\ncluster-config-file nodes-{port}.conf\n\
+                 cluster-node-timeout 1000\ncluster-require-full-coverage no"
             );
-            redis.add(&format!("node-{port}"), port, &settings).await;
+            redis.add(&format!("node-{port}"), *port, &settings).await;
         }
         // By itself it would wait for ever.
         let mut create = Command::new("timeout");
         create.args(["30", "redis-cli"]).args(redis.cli_for(ports[0])).args(["--cluster", "create"]);
-        create.args(ports.map(|port| format!("{}:{port}", redis.address)));
-        let created = create.args(["--cluster-replicas", "0", "--cluster-yes"]).output().unwrap();
+        create.args(ports.iter().map(|port| format!("{}:{port}", redis.address)));
+        let created = create.args(["--cluster-replicas", &replicas.to_string(), "--cluster-yes"]).output().unwrap();
         assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stdout));
         eventually("every node sees the whole cluster", async || {
-            ports.into_iter().all(|port| {
-                let said = redis.cli(port, &["CLUSTER", "INFO"]);
+            ports.iter().all(|port| {
+                let said = redis.cli(*port, &["CLUSTER", "INFO"]);
                 said.contains("cluster_state:ok") && said.contains("cluster_slots_ok:16384")
             })
         })
@@ -363,13 +399,25 @@ impl Redis {
         }
     }
 
+    /// The Cluster's master of the slot of `key`, as `asked` sees it; itself, if it is none.
+    pub(crate) fn master_of(&self, asked: u16, key: &str) -> u16 {
+        let moved = self.cli(asked, &["EXISTS", key]);
+        moved.trim().strip_prefix("MOVED").and_then(|to| to.rsplit(':').next()?.parse().ok()).unwrap_or(asked)
+    }
+
+    /// Where one server listens.
+    pub(crate) fn addr(&self, port: u16) -> SocketAddr {
+        (self.address, port).into()
+    }
+
     /// What a relay that uses these servers is configured with.
     pub(crate) fn config(&self) -> Config {
         let scheme = if self.tls { "rediss" } else { "redis" };
         let entries = self
             .servers
             .iter()
-            .filter(|server| self.topology != Topology::Sentinel || server.name.starts_with("sentinel"));
+            .filter(|server| self.topology != Topology::Sentinel || server.name.starts_with("sentinel"))
+            .filter(|server| self.topology != Topology::Single || server.name == "server");
         Config {
             urls: entries.map(|server| format!("{scheme}://{}:{}", self.address, server.port)).collect(),
             topology: self.topology,
@@ -388,7 +436,12 @@ impl Redis {
 
     /// The same, as it stands in a relay's configuration, with this cluster key.
     pub(crate) fn settings(&self, cluster_key: &Path) -> String {
-        let config = self.config();
+        self.settings_through(self.config().urls, cluster_key)
+    }
+
+    /// The same, for a node that reaches them at `urls`.
+    pub(crate) fn settings_through(&self, urls: Vec<String>, cluster_key: &Path) -> String {
+        let config = Config { urls, ..self.config() };
         let topology = format!("{:?}", config.topology).to_lowercase();
         let master = config.master_name.map(|name| format!("master_name = \"{name}\"\n")).unwrap_or_default();
         let user = config.username.map(|user| format!("username = \"{user}\"\n")).unwrap_or_default();

@@ -137,6 +137,14 @@ impl Relay {
         AdminClient::new(&self.ops_url(), &self.data_dir().join("admin.token")).unwrap()
     }
 
+    /// Runs `writeback-relay` as the operator; whether it went well.
+    pub(crate) fn operator(&self, arguments: &[&str]) -> bool {
+        let mut command = Command::new(RELAY);
+        command.args(arguments).arg("--ops-url").arg(self.ops_url());
+        command.arg("--admin-token-file").arg(self.data_dir().join("admin.token"));
+        command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+    }
+
     /// SIGKILL: nothing is finished.
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
@@ -146,6 +154,17 @@ impl Relay {
     /// SIGSTOP: it does nothing more, and its sockets stay open. [`Self::kill`] ends that.
     pub(crate) fn freeze(&self) {
         kill_process(Pid::from_child(&self.process), Signal::STOP).unwrap();
+    }
+
+    /// Ends [`Self::freeze`].
+    pub(crate) fn thaw(&self) {
+        kill_process(Pid::from_child(&self.process), Signal::CONT).unwrap();
+    }
+
+    /// What a probe of the operator's listener is answered with: `livez` or `readyz`.
+    pub(crate) async fn probe(&self, name: &str) -> u16 {
+        let url = format!("{}/{name}", self.ops_url());
+        https_client(None).unwrap().get(url).timeout(super::PATIENCE).send().await.unwrap().status().as_u16()
     }
 
     /// SIGTERM; returns the exit status when it has ended.

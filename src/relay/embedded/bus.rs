@@ -57,6 +57,8 @@ impl Bus for EmbeddedBus {
     async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError> {
         let mut agents = self.agents.lock();
         let agent = agents.entry((presence.tenant.clone(), presence.agent)).or_default();
+        // A session that was known before makes itself known again.
+        agent.sessions.retain(|(session, _)| *session != presence.session);
         let present = agent.sessions.iter().map(|(session, of)| (Place { node: self.node, session: *session }, *of));
         let claim = Claim::judge(presence.instance, present);
         if let Claim::Held { displaced } = &claim {

@@ -23,6 +23,9 @@ const OPEN: TableDefinition<'static, &'static str, &'static str> = TableDefiniti
 /// When an entry may be forgotten, and its key in `ENTRIES`.
 const KEPT_UNTIL: TableDefinition<'static, (i64, &'static str), ()> = TableDefinition::new("kept_until");
 
+/// When the file was made, in seconds, by this one key.
+const COMPLETE_SINCE: TableDefinition<'static, (), i64> = TableDefinition::new("complete_since");
+
 /// Others wait while entries are forgotten.
 const PURGED_AT_ONCE: usize = 500;
 
@@ -30,6 +33,7 @@ const PURGED_AT_ONCE: usize = 500;
 #[derive(Debug)]
 pub struct EmbeddedLedger {
     database: Database,
+    complete_since: UnixTime,
 }
 
 /// A portal's name holds no space, so a key has one reading.
@@ -78,17 +82,22 @@ impl EmbeddedLedger {
     ///
     /// # Errors
     /// If it is damaged, in use, or can't be made.
-    pub async fn open(path: &Path) -> Result<Self, DatabaseError> {
+    pub async fn open(path: &Path, now: UnixTime) -> Result<Self, DatabaseError> {
         let database = Database::open_or_create(path)?;
-        database
-            .write(|t| {
+        let complete_since = database
+            .write(move |t| {
                 t.open_table(ENTRIES)?;
                 t.open_table(OPEN)?;
                 t.open_table(KEPT_UNTIL)?;
-                Ok(())
+                let mut table = t.open_table(COMPLETE_SINCE)?;
+                let since = table.get(())?.map(|since| since.value());
+                if since.is_none() {
+                    table.insert((), now.0)?;
+                }
+                Ok(UnixTime(since.unwrap_or(now.0)))
             })
             .await?;
-        Ok(Self { database })
+        Ok(Self { database, complete_since })
     }
 
     async fn write<T: Send + 'static>(
@@ -117,14 +126,19 @@ impl EmbeddedLedger {
 
 #[async_trait]
 impl Ledger for EmbeddedLedger {
+    async fn complete_since(&self, _: &TenantId, _: UnixTime) -> Result<UnixTime, StoreError> {
+        Ok(self.complete_since)
+    }
+
     async fn accept(&self, command: NewCommand, intent: Intent, now_ms: u64) -> Result<Accepted, StoreError> {
+        let may_be_forgotten = command.may_be_forgotten(self.complete_since);
         self.write(move |t| {
             let key = entry_key(&command.key);
             if let Some(known) = get(t, &key)? {
                 let same = known.is_same(&command);
                 return Ok(if same { Accepted::Known(known) } else { Accepted::Conflict });
             }
-            let entry = Entry::new(command, intent, now_ms);
+            let entry = Entry::new(command, intent, may_be_forgotten, now_ms);
             put(t, &key, &entry)?;
             keep(t, &key, now_ms)?;
             Ok(Accepted::New(entry))

@@ -12,10 +12,12 @@ use super::caller::Sender;
 use super::prefer::Wait;
 use super::problem::{Refusal, of_command};
 use crate::audit;
+use crate::clock::UnixTime;
 use crate::protocol::api::{AgentStatus, CommandState, CommandView};
 use crate::protocol::command::Command;
 use crate::protocol::ids::{CommandId, TenantId};
 use crate::protocol::jose::sha256;
+use crate::protocol::limits::MAX_CLOCK_AHEAD;
 use crate::protocol::problem::{Problem, ProblemCode};
 use crate::relay::ledger::{CommandKey, Entry, NewCommand};
 use crate::telemetry::trace_context::TraceContext;
@@ -58,16 +60,20 @@ pub(super) async fn submit(
     let command = public.keys.command(jws, &call.portal, &call.tenant).await.inspect_err(|refused| {
         audit!("command_refused", tenant = %call.tenant, portal = %call.portal, reason = %refused);
     })?;
+    let agent = public.keys.standing(&command.tenant, command.aud).await?;
+    let signed = UnixTime(command.validity.iat.0.saturating_sub_unsigned(MAX_CLOCK_AHEAD.as_secs()));
     let new = NewCommand {
         key: CommandKey { tenant: call.tenant, portal: call.portal, command: command.jti },
         agent: command.aud,
         jws: jws.to_owned(),
         body_sha256: sha256(&body),
         exp: command.validity.exp,
+        // Of an agent that the registry does not know, nothing is accepted.
+        earliest: agent.as_ref().map_or(command.validity.exp, |agent| signed.max(agent.enrolled_at)),
         traceparent: trace.to_string(),
         origin: public.services.bus.node(),
     };
-    let entry = match admit(&public, &command).await {
+    let entry = match admit(&public, &command, agent.map(|agent| agent.status)) {
         Ok(()) => {
             audit!("command_submitted", tenant = %new.key.tenant, portal = %new.key.portal, agent = %new.agent,
                 command = %new.key.command, operation = ?command.operation, trace_id = trace.trace_id());
@@ -86,10 +92,10 @@ pub(super) async fn submit(
 }
 
 /// Whether a command that was never seen may be taken: in force now, for an agent in service, by a node that stays.
-async fn admit(public: &Public, command: &Command) -> Result<(), Refusal> {
+fn admit(public: &Public, command: &Command, agent: Option<AgentStatus>) -> Result<(), Refusal> {
     let now = public.services.clock.now();
     command.validity.check_now(now).map_err(|e| Refusal::new(of_command(&e), e.to_string()))?;
-    match public.keys.status(&command.tenant, command.aud).await? {
+    match agent {
         None => Err(Refusal::new(ProblemCode::UnknownAgent, format!("this tenant has no agent {}", command.aud))),
         Some(AgentStatus::Pending) => {
             Err(Refusal::new(ProblemCode::AgentPending, "the agent is enrolled and not approved yet"))

@@ -60,6 +60,7 @@ impl From<DispatchError> for Refusal {
     fn from(error: DispatchError) -> Self {
         match error {
             DispatchError::Conflict => Self::new(ProblemCode::CommandConflict, error.to_string()),
+            DispatchError::Forgotten => Self::new(ProblemCode::OutcomeUnknown, error.to_string()),
             DispatchError::Store(error) => error.into(),
         }
     }

@@ -12,7 +12,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::checks::CheckError;
 use super::envelope::Envelopes;
-use super::exchange::{Exchange, SILENCE};
+use super::exchange::Exchange;
+use super::hearing::SILENCE;
 use super::keys;
 use super::ledger::Letter;
 use super::link::Link;
@@ -65,7 +66,8 @@ impl RedisBus {
         enter(&exchange, config.urls.join(" ")).await?;
         let stop = CancellationToken::new();
         let (heard, messages) = mpsc::channel(WAITING);
-        let subscriber = Subscriber { config, channel: keys::bus(node), silence: SILENCE, heard, metrics };
+        let uncounted = Arc::clone(&exchange.uncounted);
+        let subscriber = Subscriber { config, channel: keys::bus(node), silence: SILENCE, uncounted, heard, metrics };
         tokio::spawn(stop.clone().run_until_cancelled_owned(subscriber.listen()));
         tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&exchange).hear(messages)));
         tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&exchange).live()));
@@ -83,7 +85,8 @@ impl RedisBus {
         self.exchange.answer(question, listeners).await
     }
 
-    /// Whether this node's own messages reach it.
+    /// Whether this node's own messages reach it, as far as Redis takes them: one that is away for all nodes is no
+    /// reason to take all of them out of service.
     #[must_use]
     pub fn hears_itself(&self) -> bool {
         self.exchange.hears_itself()
@@ -151,7 +154,9 @@ impl Bus for RedisBus {
             let mut local = self.local.lock();
             let sessions = local.entry((presence.tenant.clone(), presence.agent)).or_default();
             sessions.retain(|session| displaced.iter().all(|place| place.session != *session));
-            sessions.push(presence.session);
+            if !sessions.contains(&presence.session) {
+                sessions.push(presence.session);
+            }
         }
         Ok(claim)
     }
@@ -213,7 +218,7 @@ impl Bus for RedisBus {
         let to: Vec<_> = match &notice {
             // Elsewhere, whoever waits looks into the ledger now and then.
             Notice::Ended(entry) => entry.origin.into_iter().collect(),
-            Notice::Displaced(place) | Notice::Left(place) => vec![place.node],
+            Notice::Displaced(place) | Notice::Overdue(place) | Notice::Left(place) => vec![place.node],
             Notice::Revoked(..) | Notice::PortalChanged(_) => exchange.presence.others().await?,
             // Whoever waits at another node looks twice a second.
             Notice::Arrived(..) => Vec::new(),

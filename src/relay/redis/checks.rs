@@ -159,11 +159,12 @@ async fn rights(link: &Link, server: &str) -> Result<(), CheckError> {
         &["SMEMBERS", &set],
         &["SREM", &set, "a"],
         &["SET", &mark, "1", "NX", "EX", "60"],
+        &["SET", &mark, "1", "PX", "60000", "GET"],
         &["GET", &mark],
         &["PEXPIRE", &mark, "60000"],
         &["EXISTS", &mark],
         &["DEL", &mark],
-        &["EVAL", "return redis.call('EXISTS', KEYS[1])", "1", &hash],
+        &["EVAL", "redis.call('INFO', 'replication') return redis.call('EXISTS', KEYS[1])", "1", &hash],
         &["EVALSHA", "0000000000000000000000000000000000000000", "1", &hash],
         &["SPUBLISH", &channel, ""],
     ];

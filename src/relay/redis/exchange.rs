@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use redis::cmd;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::envelope::{Body, Envelopes, Refused};
+use super::hearing::Hearing;
 use super::keys;
 use super::ledger::Letter;
 use super::link::Link;
-use super::presence::PresenceTable;
-use super::questions::{GOOD_ANSWER_AFTER, Question, Questions};
+use super::presence::{PresenceTable, Renewal};
+use super::questions::{ANSWER_TIMEOUT, GOOD_ANSWER_AFTER, Question, Questions, UNCOUNTED_TIMEOUT};
 use super::subscriber::Heard;
 use crate::clock::{Clock, Random};
 use crate::protocol::ids::ObjectId;
@@ -26,8 +27,6 @@ use crate::telemetry::metrics::Metrics;
 
 /// How often the node says something to itself.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
-/// So many probes missing means that the subscription is dead.
-pub(super) const SILENCE: Duration = Duration::from_secs(3);
 /// Commands of other nodes that are judged at a time; more wait in the subscription's queue.
 const MAX_JUDGED: usize = 256;
 /// What goes wrong with every message is logged once in so long.
@@ -44,8 +43,11 @@ pub(super) struct Exchange {
     judging: Arc<Semaphore>,
     messages: Link,
     probes: Link,
-    /// When a probe last came back.
-    heard: watch::Sender<Option<Instant>>,
+    hearing: Mutex<Hearing>,
+    /// The subscription was lost, and is there again.
+    reopened: Notify,
+    /// What the node says to itself has no listener.
+    pub(super) uncounted: Arc<Notify>,
     /// When a refusal was last logged.
     logged: Mutex<HashMap<Refused, Instant>>,
     clock: Arc<dyn Clock>,
@@ -73,7 +75,9 @@ impl Exchange {
             judging: Arc::new(Semaphore::new(MAX_JUDGED)),
             messages: link.used_for("message"),
             probes: link.used_for("probe"),
-            heard: watch::Sender::new(None),
+            hearing: Mutex::default(),
+            reopened: Notify::new(),
+            uncounted: Arc::default(),
             logged: Mutex::default(),
             clock,
             random,
@@ -83,7 +87,7 @@ impl Exchange {
 
     /// Whether this node's own messages reach it.
     pub(super) fn hears_itself(&self) -> bool {
-        self.heard.borrow().is_some_and(|at| at.elapsed() < SILENCE)
+        self.hearing.lock().works(Instant::now())
     }
 
     /// Whether that node is known to have another cluster key: neither hears the other.
@@ -98,7 +102,7 @@ impl Exchange {
         strangers.map(|(node, lease)| format!("{} ({})", lease.name, node.0)).collect()
     }
 
-    /// Renews the node's lease and probes its subscription, for ever.
+    /// Renews the node's lease and probes its subscription, for ever. The lease was taken once before.
     pub(super) async fn live(self: Arc<Self>) {
         let (mut renew, mut probe) = (interval(keys::NODE_RENEWAL), interval(PROBE_EVERY));
         renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -107,27 +111,54 @@ impl Exchange {
         loop {
             tokio::select! {
                 _ = renew.tick() => {
-                    if let Err(error) = self.presence.renew().await {
-                        tracing::warn!(%error, "the node's lease could not be renewed");
+                    match self.presence.renew().await {
+                        Ok(Renewal::Kept) => {}
+                        // It has run out, or Redis has lost it, and perhaps more: who was here may be forgotten.
+                        Ok(Renewal::New) => self.reconcile(),
+                        Err(error) => {
+                            tracing::warn!(%error, "the node's lease could not be renewed");
+                            renew.reset_after(keys::NODE_RETRY);
+                            continue;
+                        }
                     }
+                    self.presence.release_again().await;
                     let strangers = self.strangers();
                     if !strangers.is_empty() && complained.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
                         complained = Some(Instant::now());
                         tracing::error!(?strangers, "nodes at the same redis have another redis.cluster_key_file");
                     }
                 }
-                _ = probe.tick() => {
-                    if let Err(error) = self.probe().await {
-                        tracing::debug!(%error, "a probe could not be sent");
-                    }
+                () = self.reopened.notified() => {
+                    // Before its sessions: they are worth nothing without it.
+                    renew.reset_immediately();
+                    self.reconcile();
                 }
+                _ = probe.tick() => self.probe().await,
             }
         }
     }
 
-    async fn probe(&self) -> Result<u64, StoreError> {
+    async fn probe(&self) {
         let probe = Body::Probe(ObjectId::new(&*self.clock, &*self.random));
-        send(&self.probes, &self.letter(self.node, probe)?).await
+        let taken = match self.letter(self.node, probe) {
+            Ok(letter) => send(&self.probes, &letter).await,
+            Err(error) => Err(error),
+        };
+        self.hearing.lock().said(taken.is_ok(), Instant::now());
+        match taken {
+            // Nobody cares who is making it anew already.
+            Ok(0) => self.uncounted.notify_waiters(),
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "a probe could not be sent"),
+        }
+    }
+
+    /// Messages may have been lost, or what is stored of this node's sessions.
+    fn reconcile(&self) {
+        tracing::info!("messages may have been lost: every session looks into the store");
+        if let Some(inbox) = self.inbox.get() {
+            inbox.reconcile();
+        }
     }
 
     /// Takes what the subscription brings, for ever.
@@ -137,11 +168,8 @@ impl Exchange {
             match heard {
                 Heard::Message(message) => self.take(&message).await,
                 Heard::Opened if !opened => opened = true,
-                Heard::Opened | Heard::Missed => {
-                    if let Some(inbox) = self.inbox.get() {
-                        inbox.reconcile();
-                    }
-                }
+                Heard::Opened => self.reopened.notify_one(),
+                Heard::Missed => self.reconcile(),
             }
         }
     }
@@ -152,7 +180,7 @@ impl Exchange {
             Err(refused) => return self.refuse(refused),
         };
         match message.body {
-            Body::Probe(_) if message.from == self.node => drop(self.heard.send_replace(Some(Instant::now()))),
+            Body::Probe(_) if message.from == self.node => self.hearing.lock().heard(),
             Body::Probe(_) => {}
             Body::Notice(notice) => {
                 if let Notice::Ended(entry) = &notice {
@@ -174,6 +202,8 @@ impl Exchange {
                     let hears_the_end = entry.origin == Some(from);
                     let delivery = exchange.deliver_for(from, session, *entry).await;
                     drop(judging);
+                    // Whoever asks has given up by now: the session finds it in the ledger when that answers.
+                    let Some(delivery) = delivery else { return };
                     if delivery == Delivery::Queued && hears_the_end {
                         sleep(GOOD_ANSWER_AFTER).await;
                     }
@@ -199,15 +229,20 @@ impl Exchange {
         }
     }
 
-    /// Hands another node's command to a session of this one.
-    async fn deliver_for(&self, from: NodeId, session: SessionId, entry: Entry) -> Delivery {
-        let genuine = self.guard.is_genuine(&entry).await;
+    /// Hands another node's command to a session of this one. Nothing is said of one that could not be judged.
+    async fn deliver_for(&self, from: NodeId, session: SessionId, entry: Entry) -> Option<Delivery> {
+        let inbox = self.inbox.get()?;
+        let genuine = match self.guard.is_genuine(&entry).await {
+            Ok(genuine) => genuine,
+            Err(error) => {
+                tracing::warn!(%error, "a command from another node could not be judged");
+                inbox.notice(Notice::Overdue(Place { node: self.node, session }));
+                return None;
+            }
+        };
         // Before its end can come.
         self.questions.owe(&entry.key, from);
-        match self.inbox.get() {
-            Some(inbox) if genuine => inbox.deliver(session, entry),
-            _ => Delivery::Gone,
-        }
+        Some(if genuine { inbox.deliver(session, entry) } else { Delivery::Gone })
     }
 
     fn letter(&self, to: NodeId, body: Body) -> Result<Letter, StoreError> {
@@ -238,9 +273,13 @@ impl Exchange {
     /// Waits for the answer to a question that was put to so many listeners.
     pub(super) async fn answer(&self, question: Question, listeners: u64) -> Delivery {
         let node = question.node;
-        // Where nobody listens it was not heard, and will not be.
-        let delivery = if listeners == 0 { Delivery::Gone } else { question.answer().await };
-        if listeners == 0 || delivery == Delivery::NoAnswer {
+        // Where nobody is counted it was not heard, unless somebody says that it was.
+        let delivery = if listeners == 0 {
+            question.answer(UNCOUNTED_TIMEOUT, Delivery::Gone).await
+        } else {
+            question.answer(ANSWER_TIMEOUT, Delivery::NoAnswer).await
+        };
+        if delivery == Delivery::NoAnswer || (listeners == 0 && delivery == Delivery::Gone) {
             self.presence.doubt(node);
         }
         delivery

@@ -36,7 +36,8 @@ impl Intake for RedisIntake {
             return self.two_steps.take_in(command, place, now_ms).await;
         }
         let intent = Intent::Deliver(place.session);
-        let (question, letter) = self.bus.question(place, Entry::new(command.clone(), intent, now_ms))?;
+        // What the ledger may have forgotten, it takes for a second attempt: the letter need not know.
+        let (question, letter) = self.bus.question(place, Entry::new(command.clone(), intent, false, now_ms))?;
         // Whatever goes wrong, the question is forgotten.
         let (accepted, listeners) = self.ledger.accept_and_send(command, intent, now_ms, Some(&letter)).await?;
         Ok(match accepted {

@@ -9,6 +9,7 @@
 //! | `wb:{TENANT}:used:AGENT:JTI` | string | an assertion that opened a session | until its `exp` |
 //! | `wb:{TENANT}:command:PORTAL:COMMAND` | hash | `entry`: the command as JSON, `jws` until it has an end, `owner`, `attempt`, `delivering`, `received`, `end` | 7 days, from its end |
 //! | `wb:{TENANT}:open:AGENT` | set | keys of the agent's commands that have no end | 8 days, from the last one |
+//! | `wb:{TENANT}:life` | hash | `id` of the server's life, and `since` when the tenant's commands are complete in it | 8 days, from the last command |
 //! | `wb:{TENANT}:sessions:AGENT` | hash | session → node, instance, since | a day, from the last change |
 //! | `wb:{TENANT}:lost:AGENT` | string | the agent lost its last session a moment ago | 30 s |
 //! | `wb:node:NODE` | string | the node's lease: it is alive; its name, and a mark of its cluster key | 10 s, renewed every 3 s |
@@ -29,6 +30,9 @@ pub const NODE_LEASE: Duration = Duration::from_secs(10);
 
 /// Three attempts fit into a lease.
 pub const NODE_RENEWAL: Duration = Duration::from_secs(3);
+
+/// After a renewal that failed.
+pub const NODE_RETRY: Duration = Duration::from_secs(1);
 
 /// Sessions of nodes that died are cleaned up when the agent comes back; if it never does, by this.
 pub const SESSIONS_KEPT: Duration = Duration::from_secs(24 * 3600);
@@ -80,6 +84,12 @@ pub fn command(key: &CommandKey) -> String {
 #[must_use]
 pub fn open(tenant: &TenantId, agent: AgentId) -> String {
     format!("wb:{{{tenant}}}:open:{agent}")
+}
+
+/// The mark of the server's life.
+#[must_use]
+pub fn life(tenant: &TenantId) -> String {
+    format!("wb:{{{tenant}}}:life")
 }
 
 /// An agent's sessions.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 use super::link::Link;
-use super::scripts::{ACCEPT, CONCLUDE, HAND_OVER, NOTE, TAKE_BACK, TAKE_OVER};
+use super::scripts::{ACCEPT, COMPLETE_SINCE, CONCLUDE, HAND_OVER, NOTE, TAKE_BACK, TAKE_OVER};
 use super::{keys, millis};
 use crate::clock::UnixTime;
 use crate::protocol::ids::{AgentId, TenantId};
@@ -134,30 +134,43 @@ impl RedisLedger {
         now_ms: u64,
         letter: Option<&Letter>,
     ) -> Result<(Accepted, u64), StoreError> {
-        let entry = Entry::new(command.clone(), intent, now_ms);
+        let entry = Entry::new(command.clone(), intent, false, now_ms);
         let mut script = ACCEPT.key(keys::command(&entry.key));
         script
             .key(keys::open(&entry.key.tenant, entry.agent))
+            .key(keys::life(&entry.key.tenant))
             .arg(json(&Fixed::of(&entry))?)
             .arg(entry.agent.to_string())
-            .arg(entry.jws.as_deref().unwrap_or_default())
+            .arg(&command.jws)
             .arg(entry.owner.map(|session| session.to_string()).unwrap_or_default())
             .arg(entry.end.as_ref().map(json).transpose()?.unwrap_or_default())
             .arg(millis(OUTCOME_RETENTION))
-            .arg(millis(keys::OPEN_KEPT));
+            .arg(millis(keys::OPEN_KEPT))
+            .arg(now_ms / 1000)
+            .arg(command.earliest.0);
         if let Some(letter) = letter {
             script.arg(&letter.channel).arg(&letter.sealed);
         }
-        let known = match self.link.script(&script).await? {
-            Value::Int(listeners) => return Ok((Accepted::New(entry), u64::try_from(listeners).unwrap_or(0))),
-            known => read(&fields(known)?)?,
-        };
+        let answer: Value = self.link.script(&script).await?;
+        if let Value::Array(new) = &answer
+            && let [Value::Int(listeners), Value::Int(forgotten)] = new[..]
+        {
+            let entry = if forgotten == 1 { Entry::new(command, intent, true, now_ms) } else { entry };
+            return Ok((Accepted::New(entry), u64::try_from(listeners).unwrap_or(0)));
+        }
+        let known = read(&fields(answer)?)?;
         Ok((if known.is_same(&command) { Accepted::Known(known) } else { Accepted::Conflict }, 0))
     }
 }
 
 #[async_trait]
 impl Ledger for RedisLedger {
+    async fn complete_since(&self, tenant: &TenantId, now: UnixTime) -> Result<UnixTime, StoreError> {
+        let mut script = COMPLETE_SINCE.key(keys::life(tenant));
+        script.arg(now.0).arg(millis(keys::OPEN_KEPT));
+        self.link.script(&script).await.map(UnixTime)
+    }
+
     async fn accept(&self, command: NewCommand, intent: Intent, now_ms: u64) -> Result<Accepted, StoreError> {
         Ok(self.accept_and_send(command, intent, now_ms, None).await?.0)
     }

@@ -11,12 +11,14 @@
 //! | `presence` | who is where |
 //! | `exchange` | what this node says to others, and what it does when it hears them |
 //! | `envelope`, `questions`, `subscriber` | how that is signed, what is still unanswered, how it is heard |
+//! | `hearing` | whether it is |
 
 pub mod bus;
 pub mod checks;
 pub mod config;
 mod envelope;
 mod exchange;
+mod hearing;
 pub mod intake;
 pub mod keys;
 pub mod ledger;

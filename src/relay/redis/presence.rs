@@ -30,6 +30,15 @@ pub(super) struct Lease {
     pub(super) mark: String,
 }
 
+/// What a renewal has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Renewal {
+    /// The lease was there.
+    Kept,
+    /// It was not.
+    New,
+}
+
 /// The presence of nodes and agents, in Redis.
 pub(super) struct PresenceTable {
     link: Link,
@@ -41,20 +50,26 @@ pub(super) struct PresenceTable {
     alive: Mutex<HashMap<NodeId, Lease>>,
     /// Nodes that have not answered lately, lease or not.
     doubted: Mutex<HashSet<NodeId>>,
+    /// Sessions whose claim was not answered: it may still arrive.
+    unclaimed: Mutex<HashSet<SessionId>>,
+    /// Sessions that are gone and may be known all the same.
+    unreleased: Mutex<Vec<(Presence, Departure)>>,
 }
 
 impl PresenceTable {
     pub(super) fn new(link: &Link, node: NodeId, lease: Lease) -> Self {
         let alive = Mutex::new(HashMap::from([(node, lease.clone())]));
         let (link, leases) = (link.used_for("presence"), link.used_for("lease"));
-        Self { link, leases, node, lease, alive, doubted: Mutex::default() }
+        let (unclaimed, unreleased) = (Mutex::default(), Mutex::default());
+        Self { link, leases, node, lease, alive, doubted: Mutex::default(), unclaimed, unreleased }
     }
 
     /// Renews this node's lease, and looks who else is alive.
-    pub(super) async fn renew(&self) -> Result<(), StoreError> {
+    pub(super) async fn renew(&self) -> Result<Renewal, StoreError> {
         let text = serde_json::to_string(&self.lease).map_err(|e| StoreError(e.to_string()))?;
-        let lease = Cmd::pset_ex(keys::node(self.node), text, millis(keys::NODE_LEASE));
-        self.leases.command::<()>(&lease).await?;
+        let mut lease = Cmd::set(keys::node(self.node), text);
+        lease.arg("PX").arg(millis(keys::NODE_LEASE)).arg("GET");
+        let before: Option<String> = self.leases.command(&lease).await?;
         self.leases.command::<()>(&Cmd::hset(keys::NODES, self.node.0.to_string(), &self.lease.name)).await?;
         let known: HashMap<String, String> = self.leases.command(&Cmd::hgetall(keys::NODES)).await?;
         let mut alive = HashMap::from([(self.node, self.lease.clone())]);
@@ -67,7 +82,7 @@ impl PresenceTable {
         }
         *self.alive.lock() = alive;
         self.doubted.lock().clear();
-        Ok(())
+        Ok(if before.is_some() { Renewal::Kept } else { Renewal::New })
     }
 
     /// Gives the lease back: the others need not wait for it to run out.
@@ -149,8 +164,17 @@ impl PresenceTable {
     }
 
     pub(super) async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError> {
+        self.unclaimed.lock().insert(presence.session);
+        let claim = self.try_claim(presence).await?;
+        self.unclaimed.lock().remove(&presence.session);
+        Ok(claim)
+    }
+
+    async fn try_claim(&self, presence: &Presence) -> Result<Claim, StoreError> {
         let sessions = self.sessions(&presence.tenant, presence.agent).await?.into_iter();
-        let present = sessions.map(|(session, seen)| (Place { node: seen.node, session }, seen.instance));
+        // A session that was known before makes itself known again.
+        let others = sessions.filter(|(session, _)| *session != presence.session);
+        let present = others.map(|(session, seen)| (Place { node: seen.node, session }, seen.instance));
         let displaced = match Claim::judge(presence.instance, present) {
             Claim::Newer => return Ok(Claim::Newer),
             Claim::Held { displaced } => displaced,
@@ -175,7 +199,27 @@ impl PresenceTable {
         Ok(Claim::Held { displaced })
     }
 
+    /// Forgets a session: now, and if Redis does not answer, with [`Self::release_again`].
     pub(super) async fn release(&self, presence: &Presence, departure: Departure) -> Result<(), StoreError> {
+        let unclaimed = self.unclaimed.lock().remove(&presence.session);
+        let released = self.try_release(presence, departure).await;
+        if unclaimed || released.is_err() {
+            self.unreleased.lock().push((presence.clone(), departure));
+        }
+        released
+    }
+
+    /// Releases what could not be released when its session ended.
+    pub(super) async fn release_again(&self) {
+        let unreleased = std::mem::take(&mut *self.unreleased.lock());
+        for (presence, departure) in unreleased {
+            if self.try_release(&presence, departure).await.is_err() {
+                self.unreleased.lock().push((presence, departure));
+            }
+        }
+    }
+
+    async fn try_release(&self, presence: &Presence, departure: Departure) -> Result<(), StoreError> {
         let key = keys::sessions(&presence.tenant, presence.agent);
         let mut release = Pipeline::new();
         release.hdel(&key, presence.session.to_string()).ignore();

@@ -17,7 +17,10 @@ use crate::relay::ids::NodeId;
 use crate::relay::ledger::CommandKey;
 
 /// Another node answers at once, or not at all.
-const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// The same, where nobody seems to listen. Longer than a good answer waits.
+pub(super) const UNCOUNTED_TIMEOUT: Duration = Duration::from_millis(750);
 
 /// A good answer waits so long for the command's end: most commands end sooner.
 pub(super) const GOOD_ANSWER_AFTER: Duration = Duration::from_millis(250);
@@ -56,10 +59,10 @@ impl Drop for Question {
 }
 
 impl Question {
-    /// Waits for the answer, as long as one may come.
-    pub(super) async fn answer(mut self) -> Delivery {
-        let answered = timeout(ANSWER_TIMEOUT, &mut self.answer).await;
-        answered.ok().and_then(Result::ok).unwrap_or(Delivery::NoAnswer)
+    /// Waits so long for the answer; without one it is `otherwise`.
+    pub(super) async fn answer(mut self, limit: Duration, otherwise: Delivery) -> Delivery {
+        let answered = timeout(limit, &mut self.answer).await;
+        answered.ok().and_then(Result::ok).unwrap_or(otherwise)
     }
 }
 

@@ -1,6 +1,7 @@
 //! This node's channel: subscribed for as long as the node lives, and known to work, since a probe travels over it.
 //!
-//! A subscription that is connected but silent (after a failover, say) is found by the probe and made anew.
+//! A subscription that is connected but silent is found by the probe and made anew, and so is one that hears and is not
+//! counted: in a Cluster, a master that has stepped back hands on what is said to its successor.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,8 +10,8 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
 use redis::{AsyncConnectionConfig, PushInfo, PushKind, RedisError, Value, cmd};
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::{SendError, TrySendError};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
 
 use super::config::{Config, Topology};
@@ -45,6 +46,8 @@ pub(super) struct Subscriber {
     pub(super) channel: String,
     /// Nothing heard for so long means that the subscription is dead: somebody probes it more often.
     pub(super) silence: Duration,
+    /// Told when nobody is counted who hears the probe.
+    pub(super) uncounted: Arc<Notify>,
     pub(super) heard: mpsc::Sender<Heard>,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -115,13 +118,23 @@ impl Subscriber {
     async fn forward(&self, mut open: Open) -> Result<(), SendError<Heard>> {
         self.heard.send(Heard::Opened).await?;
         loop {
-            match timeout(self.silence, open.pushes.recv()).await {
+            let push = tokio::select! {
+                push = timeout(self.silence, open.pushes.recv()) => push,
+                () = self.uncounted.notified() => {
+                    tracing::warn!("the node's subscription is not where messages are sent; it is made anew");
+                    return Ok(());
+                }
+            };
+            match push {
                 Ok(Some(push)) if push.kind == PushKind::SMessage => {
                     if let Some(Value::BulkString(message)) = push.data.into_iter().nth(1) {
                         self.heard.send(Heard::Message(message)).await?;
                     }
                 }
-                Ok(Some(push)) if push.kind == PushKind::Disconnection => return Ok(()),
+                // The server has gone, or does not hold the channel's slot any more.
+                Ok(Some(push)) if matches!(push.kind, PushKind::Disconnection | PushKind::SUnsubscribe) => {
+                    return Ok(());
+                }
                 Ok(Some(_)) => {}
                 Ok(None) => return Ok(()),
                 Err(_) => {

@@ -35,7 +35,10 @@ impl<S: Socket> Session<'_, S> {
     pub(super) async fn give_back_queue(&mut self, reason: Undelivered) {
         self.mailbox.deliveries.close();
         while let Some(entry) = self.mailbox.deliveries.recv().await {
-            self.take_back(&entry, reason).await;
+            // One that came twice may have been written the first time.
+            if !self.is_written(&entry) {
+                self.take_back(&entry, reason).await;
+            }
         }
     }
 

@@ -22,7 +22,7 @@ use self::wire::Wire;
 
 use super::bus::{Bus, Departure, Presence};
 use super::ids::SessionId;
-use super::ledger::{CommandKey, Entry, Ledger, Milestone, Undelivered};
+use super::ledger::{CommandKey, Entry, Ledger, Milestone, Undelivered, Whose};
 use super::registry::{AgentRecord, Registry};
 use super::sessions::{Mailbox, Order, Registered, Sessions};
 use crate::clock::{Clock, Random, UnixTime};
@@ -147,6 +147,8 @@ struct Session<'a, S> {
     /// Outcomes on their way to the ledger.
     storing: FuturesUnordered<Stored>,
     term: Term,
+    /// When it looks again what it may have missed, because it could not.
+    reconcile_at: Option<Instant>,
     /// When the agent's last preflight was noted.
     preflight_at: Option<Instant>,
 }
@@ -175,6 +177,7 @@ pub async fn run<S: Socket>(services: &Arc<Services>, tenant: TenantId, agent: A
         delivered: HashMap::new(),
         storing: FuturesUnordered::new(),
         term: Term::starting(Instant::now(), services.max_age, &*services.random),
+        reconcile_at: None,
         preflight_at: None,
     };
     let lived = AssertUnwindSafe(async {
@@ -227,6 +230,9 @@ impl<S: Socket> Session<'_, S> {
                     self.wire.send(FromRelay::Heartbeat(v1::Heartbeat { nodes: self.services.bus.nodes() }));
                     if self.wire.is_stuck() { Err(Ended::Lost) } else { Ok(()) }
                 }
+                () = sleep_until(self.reconcile_at.unwrap_or(silent_at)), if self.reconcile_at.is_some() => {
+                    Box::pin(self.reconcile(Whose::Own)).await
+                }
                 () = sleep_until(self.term.at().min(silent_at)) => if self.term.at() <= silent_at {
                     self.term_has_come()
                 } else {
@@ -257,10 +263,14 @@ impl<S: Socket> Session<'_, S> {
         }
     }
 
+    fn is_written(&self, entry: &Entry) -> bool {
+        self.delivered.get(&entry.key.command).is_some_and(|(key, _)| *key == entry.key)
+    }
+
     /// Writes a command to the socket. It is in the ledger, with this session as its owner.
     async fn deliver(&mut self, entry: Entry) -> Result<(), Ended> {
         // Word of it may come late, when the session has found it in the ledger by itself.
-        if self.delivered.get(&entry.key.command).is_some_and(|(key, _)| *key == entry.key) {
+        if self.is_written(&entry) {
             return Ok(());
         }
         if entry.attempt == 1 && self.services.clock.now() >= entry.exp {

@@ -1,12 +1,13 @@
 //! How a session opens: `Hello`, presence, `Welcome`, and what was left undelivered.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::super::StoreError;
-use super::super::bus::{Claim, Notice};
+use super::super::bus::{Claim, Notice, Presence};
 use super::super::ledger::Whose;
 use super::super::registry::AgentRecord;
 use super::{Ended, Services, Session, Socket};
@@ -15,6 +16,9 @@ use crate::protocol::api::AgentStatus;
 use crate::protocol::frame::{CloseReason, FromAgent, FromRelay, v1};
 use crate::protocol::ids::{InstanceId, JournalId};
 use crate::protocol::limits::MAX_FRAME_BYTES;
+
+/// A store that does not answer is asked again after this.
+const RECONCILE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Longer version texts are cut.
 const MAX_VERSION_CHARS: usize = 32;
@@ -50,6 +54,22 @@ pub(super) async fn hello<S: Socket>(
     Ok(Greeting { instance: hello.instance.parse().map_err(malformed)?, version, unfinished: hello.unfinished })
 }
 
+/// Makes the session known, and tells those that it displaces.
+async fn claim(services: &Services, presence: &Presence) -> Result<Result<(), Ended>, StoreError> {
+    let displaced = match services.bus.claim(presence).await? {
+        Claim::Held { displaced } => displaced,
+        Claim::Newer => {
+            audit!("session_refused", agent = %presence.agent, reason = CloseReason::Displaced.as_str());
+            return Ok(Err(Ended::Closed(CloseReason::Displaced)));
+        }
+    };
+    for place in displaced {
+        audit!("session_displaced", agent = %presence.agent, session = %place.session);
+        services.bus.tell(Notice::Displaced(place)).await?;
+    }
+    Ok(Ok(()))
+}
+
 impl<S: Socket> Session<'_, S> {
     /// Makes the session known, welcomes the agent, and delivers what nobody has an answer to.
     pub(super) async fn begin(&mut self, hello: Greeting) -> Result<(), Ended> {
@@ -58,24 +78,15 @@ impl<S: Socket> Session<'_, S> {
             Ended::Closed(CloseReason::Internal)
         };
         let services = self.services;
-        match services.bus.claim(&self.presence).await.map_err(away)? {
-            Claim::Newer => {
-                audit!("session_refused", agent = %self.presence.agent, reason = CloseReason::Displaced.as_str());
-                return Err(Ended::Closed(CloseReason::Displaced));
-            }
-            Claim::Held { displaced } => {
-                for place in displaced {
-                    audit!("session_displaced", agent = %self.presence.agent, session = %place.session);
-                    services.bus.tell(Notice::Displaced(place)).await.map_err(away)?;
-                }
-            }
-        }
+        claim(services, &self.presence).await.map_err(away)??;
         // It may have been revoked between its assertion and its presence: nobody would have told this session.
         let (tenant, id) = (self.presence.tenant.clone(), self.presence.agent);
         let record = services.registry.agent(&tenant, id).await.map_err(away)?;
-        let Some(record) = record.filter(|record| record.status != AgentStatus::Revoked) else {
+        // A registry that has just come back empty must not stop it: it comes back, and is told.
+        let record = record.ok_or(Ended::Closed(CloseReason::Internal))?;
+        if record.status == AgentStatus::Revoked {
             return Err(Ended::Closed(CloseReason::Revoked));
-        };
+        }
         if record.version.as_deref() != Some(&hello.version) {
             services.registry.note_version(&tenant, id, &hello.version).await.map_err(away)?;
         }
@@ -103,11 +114,20 @@ impl<S: Socket> Session<'_, S> {
         Ok(())
     }
 
-    /// Messages for this session may have been lost, or another session of the agent has left commands: all of it stands
-    /// in the registry and the ledger.
+    /// Messages for this session may have been lost, and its presence too, or another session of the agent has left
+    /// commands: all of it stands in the registry and the ledger.
     pub(super) async fn reconcile(&mut self, whose: Whose) -> Result<(), Ended> {
         let (tenant, agent, services) = (&self.presence.tenant, self.presence.agent, self.services);
+        if whose == Whose::Own {
+            self.reconcile_at = None;
+        }
         let looked = async {
+            if whose == Whose::Own
+                && !self.left
+                && let Err(ended) = claim(services, &self.presence).await?
+            {
+                return Ok(Err(ended));
+            }
             let record = services.registry.agent(tenant, agent).await?;
             if record.is_some_and(|record| record.status == AgentStatus::Revoked) {
                 return Ok(Err(Ended::Closed(CloseReason::Revoked)));
@@ -120,6 +140,10 @@ impl<S: Socket> Session<'_, S> {
         };
         looked.await.unwrap_or_else(|error| {
             tracing::warn!(%error, "a session could not look what it may have missed");
+            // What another one has left, it is told again of.
+            if whose == Whose::Own {
+                self.reconcile_at = Some(Instant::now() + RECONCILE_PAUSE);
+            }
             Ok(())
         })
     }

@@ -1,8 +1,10 @@
 //! What an agent says about its commands.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
+use tokio::time::{Instant, sleep};
 
 use super::super::bus::Notice;
 use super::super::ledger::{CommandKey, Concluded, Milestone};
@@ -11,6 +13,12 @@ use crate::audit;
 use crate::protocol::frame::{CloseReason, FromRelay, v1};
 use crate::protocol::ids::{AgentId, CommandId, PortalId, TenantId};
 use crate::protocol::outcome::Outcome;
+
+/// A store that is away for a moment (it fails over) costs no session. One that is away for longer may be there for
+/// another node.
+const STORE_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two attempts.
+const STORE_PAUSE: Duration = Duration::from_millis(250);
 
 /// What the relay reads of an outcome: where it belongs. The signature is for the portal to verify.
 #[derive(Deserialize)]
@@ -60,8 +68,18 @@ impl<S: Socket> Session<'_, S> {
 }
 
 async fn store(services: &Services, key: CommandKey, agent: AgentId, jws: String) -> Result<CommandId, CloseReason> {
-    let now_ms = services.clock.now_ms();
-    match services.ledger.conclude(&key, agent, jws, now_ms).await {
+    let patience = Instant::now() + STORE_PATIENCE;
+    let (now_ms, stored) = loop {
+        let now_ms = services.clock.now_ms();
+        match services.ledger.conclude(&key, agent, jws.clone(), now_ms).await {
+            Err(error) if Instant::now() < patience => {
+                tracing::warn!(%error, command = %key.command, "an outcome could not be stored yet");
+                sleep(STORE_PAUSE).await;
+            }
+            stored => break (now_ms, stored),
+        }
+    };
+    match stored {
         Ok(Concluded::Stored(entry)) => {
             audit!("command_concluded", tenant = %key.tenant, portal = %key.portal, %agent, command = %key.command);
             services.metrics.ended("concluded");

@@ -84,7 +84,7 @@ impl Stage {
     async fn with(change: impl FnOnce(&mut Services)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let registry = Arc::new(EmbeddedRegistry::open(&dir.path().join("r.redb")).await.unwrap());
-        let ledger = Arc::new(EmbeddedLedger::open(&dir.path().join("l.redb")).await.unwrap());
+        let ledger = Arc::new(EmbeddedLedger::open(&dir.path().join("l.redb"), System.now()).await.unwrap());
         let bus = Arc::new(EmbeddedBus::new(NodeId(ObjectId::new(&System, &System)), System::clock()));
         let sessions = Arc::new(Sessions::default());
         bus.attach(Arc::clone(&sessions) as Arc<dyn Inbox>);
@@ -145,6 +145,7 @@ impl Stage {
             jws: "a.b.c".into(),
             body_sha256: [1; 32],
             exp: System.now().plus(PATIENCE),
+            earliest: System.now(),
             // Tells them apart.
             traceparent: CommandId::new(&System, &System).to_string(),
             origin: self.services.bus.node(),

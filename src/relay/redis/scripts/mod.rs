@@ -66,13 +66,15 @@ impl Call {
 }
 
 macro_rules! scripts {
-    ($($name:ident = $file:literal;)*) => {
-        $(pub(super) static $name: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!($file)));)*
+    ($($name:ident = $($file:literal)+;)*) => {
+        $(pub(super) static $name: LazyLock<Script> =
+            LazyLock::new(|| Script::new(concat!($(include_str!($file)),+)));)*
     };
 }
 
 scripts! {
-    ACCEPT = "accept.lua";
+    ACCEPT = "life.lua" "accept.lua";
+    COMPLETE_SINCE = "life.lua" "complete_since.lua";
     HAND_OVER = "hand_over.lua";
     TAKE_OVER = "take_over.lua";
     TAKE_BACK = "take_back.lua";

@@ -1,0 +1,60 @@
+//! Whether this node's own channel works: what it says to itself comes back.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// So long without a probe means that the subscription is dead.
+pub(super) const SILENCE: Duration = Duration::from_secs(3);
+
+/// What the node's probes have shown.
+#[derive(Debug, Default)]
+pub(super) struct Hearing {
+    /// One has come back, some time.
+    proved: bool,
+    /// Since when Redis has taken probes that have not come back.
+    missing_since: Option<Instant>,
+}
+
+impl Hearing {
+    /// Redis has taken a probe, or has not answered.
+    pub(super) fn said(&mut self, taken: bool, now: Instant) {
+        self.missing_since = if taken { self.missing_since.or(Some(now)) } else { None };
+    }
+
+    /// A probe has come back.
+    pub(super) fn heard(&mut self) {
+        *self = Self { proved: true, missing_since: None };
+    }
+
+    /// Whether the channel works, as far as Redis answers at all.
+    pub(super) fn works(&self, now: Instant) -> bool {
+        self.proved && self.missing_since.is_none_or(|since| now.duration_since(since) < SILENCE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_deaf_only_while_redis_takes_what_does_not_come_back() {
+        let (mut hearing, mut now) = (Hearing::default(), Instant::now());
+        hearing.said(true, now);
+        assert!(!hearing.works(now), "nothing is proved yet");
+        hearing.heard();
+        for _ in 0..10 {
+            assert!(hearing.works(now), "Redis is away, for all nodes perhaps");
+            hearing.said(false, now);
+            now += SILENCE;
+        }
+        hearing.said(true, now);
+        now += SILENCE / 2;
+        hearing.said(true, now);
+        assert!(hearing.works(now));
+        now += SILENCE / 2;
+        assert!(!hearing.works(now));
+        hearing.heard();
+        assert!(hearing.works(now));
+    }
+}
