@@ -20,6 +20,7 @@ on_every_backend! {
     a_newer_process_displaces_an_older_one_and_never_the_other_way_round
     a_session_that_makes_itself_known_again_displaces_nobody
     of_a_process_that_opens_too_many_sessions_the_oldest_gives_way
+    a_session_may_make_itself_known_again_and_stays_one
     a_release_removes_that_session_and_leaves_the_others
     an_agent_is_on_its_way_back_if_its_connection_was_lost_and_not_if_it_has_left
     a_command_for_a_session_of_this_node_is_handed_to_it
@@ -107,6 +108,22 @@ async fn of_a_process_that_opens_too_many_sessions_the_oldest_gives_way(ground: 
     let displaced: Vec<_> = claims.into_iter().map(|(_, claim)| claim).collect();
     let held = |surplus| Claim::Held { displaced: vec![], surplus };
     assert_eq!(displaced, [held(vec![]), held(vec![]), held(vec![]), held(vec![]), held(vec![oldest])]);
+}
+
+async fn a_session_may_make_itself_known_again_and_stays_one(ground: Ground) {
+    let (clock, Node { bus, .. }) = (StandingClock::new(), Node::on(&ground).await);
+    let one = first();
+    bus.claim(&one).await.unwrap();
+    clock.advance_ms(1);
+    let two = presence(&one, one.instance);
+    bus.claim(&two).await.unwrap();
+    for _ in 0..4 {
+        assert_eq!(bus.claim(&one).await.unwrap(), Claim::Held { displaced: vec![] });
+    }
+    assert_eq!(bus.places(&one.tenant, one.agent).await.unwrap().len(), 2);
+    clock.advance_ms(10);
+    bus.claim(&presence(&one, InstanceId::new(&*clock, &System))).await.unwrap();
+    assert_eq!(bus.claim(&two).await.unwrap(), Claim::Newer, "a newer process has come meanwhile");
 }
 
 async fn a_release_removes_that_session_and_leaves_the_others(ground: Ground) {
@@ -197,16 +214,17 @@ async fn another_node_is_asked_and_its_answer_comes_back(ground: Ground) {
 
 async fn a_commands_end_is_an_answer_too(ground: Ground) {
     let two = Two::on(&ground).await;
-    let entry = Entry { origin: Some(two.asking.bus.node()), ..entry(&two.agent) };
-    let (bus, place, sent) = (Arc::clone(&two.asking.bus), two.place, entry.clone());
+    let first = Entry { origin: Some(two.asking.bus.node()), ..entry(&two.agent) };
+    let (bus, place, sent) = (Arc::clone(&two.asking.bus), two.place, first.clone());
     let delivering = tokio::spawn(async move { bus.deliver(place, sent).await.unwrap() });
     eventually("it is delivered", async || !two.holding.told.delivered.lock().unwrap().is_empty()).await;
-    let ended = Notice::Ended(Box::new(entry));
+    let ended = Notice::Ended(Box::new(first));
     two.holding.bus.tell(ended.clone()).await.unwrap();
     assert_eq!(deadline("the delivery", delivering).await.unwrap(), Delivery::Queued);
     two.asking.hears(&ended).await;
-    // A second question and its answer: whatever else the first one led to has been sent by then.
-    assert_eq!(two.deliver().await, Delivery::Queued);
+    // A second question, and an answer that waits for an end as the first one would have: by then that would be sent.
+    let next = Entry { origin: Some(two.asking.bus.node()), ..entry(&two.agent) };
+    assert_eq!(two.asking.bus.deliver(two.place, next).await.unwrap(), Delivery::Queued);
     let sent = two.holding.counted("writeback_redis_round_trips_total{purpose=\"message\"}");
     assert_eq!(sent, 2, "the end, and the answer to the second question");
 }

@@ -2,6 +2,7 @@
 
 mod drain;
 mod execution;
+mod forgotten;
 mod mailbox;
 mod presence;
 mod relay_crash;

@@ -154,19 +154,29 @@ impl Cluster {
     /// One more node, with this cluster key.
     pub(crate) async fn add_with_key(&mut self, key: &str) {
         let file = self.key_file(key);
-        self.add_with(&self.redis.settings(&file)).await;
-    }
-
-    /// What one more node, with this cluster key, logs before it refuses to start.
-    pub(crate) async fn refuses_with_key(&self, key: &str) -> String {
-        let redis = self.redis.settings(&self.key_file(key));
-        Relay::refusing_node(self.front.address, self.data(), &self.settings_with(&redis)).await
+        let redis = self.redis.settings(&file);
+        self.add_with(&redis).await;
     }
 
     /// One more node, which has a way of its own to the one Redis server.
     pub(crate) async fn add_through(&mut self, wire: &Wire) {
         let file = self.key_file(KEY);
-        self.add_with(&self.redis.settings_through(vec![format!("redis://{}", wire.addr())], &file)).await;
+        let redis = self.redis.settings_through(vec![format!("redis://{}", wire.addr())], &file);
+        self.add_with(&redis).await;
+    }
+
+    async fn add_with(&mut self, redis: &str) {
+        self.nodes.push(Relay::node(self.front.address, self.data(), &self.settings(redis)).await);
+    }
+
+    /// What one more node, with this cluster key, logs before it refuses to start.
+    pub(crate) async fn refuses_with_key(&self, key: &str) -> String {
+        let settings = self.settings(&self.redis.settings(&self.key_file(key)));
+        Relay::refusing_node(self.front.address, self.data(), &settings).await
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     fn key_file(&self, key: &str) -> PathBuf {
@@ -175,17 +185,8 @@ impl Cluster {
         file
     }
 
-    fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
-
-    fn settings_with(&self, redis: &str) -> String {
+    fn settings(&self, redis: &str) -> String {
         format!("store = \"redis\"\n{redis}\n{}", self.settings)
-    }
-
-    async fn add_with(&mut self, redis: &str) {
-        let settings = self.settings_with(redis);
-        self.nodes.push(Relay::node(self.front.address, self.data(), &settings).await);
     }
 
     /// New connections go to this node.

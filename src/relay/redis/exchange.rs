@@ -199,11 +199,12 @@ impl Exchange {
                 let exchange = Arc::clone(self);
                 tokio::spawn(async move {
                     let (from, command) = (message.from, entry.key.clone());
+                    let hears_the_end = entry.origin == Some(from);
                     let delivery = exchange.deliver_for(from, session, *entry).await;
                     drop(judging);
                     // Whoever asks has given up by now: the session finds it in the ledger when that answers.
                     let Some(delivery) = delivery else { return };
-                    if delivery == Delivery::Queued {
+                    if delivery == Delivery::Queued && hears_the_end {
                         sleep(GOOD_ANSWER_AFTER).await;
                     }
                     if !exchange.questions.settle(&command, from) {

@@ -1,7 +1,7 @@
 //! Commands between nodes: what this node has asked others to deliver, and what it owes others an answer to.
 //!
-//! A refusal is answered at once. That a command is in its session's queue is said a moment later, and only if its end
-//! has not gone to the same node meanwhile: the end says it all.
+//! A refusal is answered at once. That a command is in its session's queue is said a moment later to a node that will
+//! hear of the command's end, and not at all if that has come meanwhile: the end says it all.
 
 use std::collections::HashMap;
 use std::sync::Arc;
