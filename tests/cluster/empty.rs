@@ -18,7 +18,7 @@ use crate::support::cluster::Cluster;
 use crate::support::eventually;
 use crate::support::raw_agent::RawAgent;
 use crate::support::redis::Redis;
-use crate::support::relay::{TestPortal, now};
+use crate::support::relay::{TestPortal, now, tenant};
 
 const PORT: u16 = 6379;
 
@@ -169,6 +169,11 @@ async fn an_empty_registry_stops_no_agent_for_good_and_all_works_again_when_it_i
     let _back = raw.open().await;
     // A session that has stayed open all the time is found from the other node.
     cluster.choose(0);
+    let found = || async {
+        let agents = portal.portal.agents(&tenant()).await.unwrap_or_default();
+        agents.iter().any(|known| known.agent == other.agent && known.usable())
+    };
+    eventually("it is found", found).await;
     let (asked, jws) = portal.raw.reset(other.agent, other.sealing.public(), JANE, NEW);
     let asking = submit_until_taken(&portal.raw, &jws);
     assert_eq!(command(&mut session).await.1.jti, asked.jti);
