@@ -163,7 +163,7 @@ impl Dispatcher {
             let accepted = self.ledger.accept(command, Intent::GiveUp(reason), now_ms).await?;
             if let Accepted::New(entry) = &accepted {
                 self.metrics.submitted("new");
-                // If it may have been delivered before, its agent gets it when it is back.
+                // Without an end it may have been delivered before: its agent gets it when it is back.
                 if entry.end.is_some() {
                     self.metrics.ended(reason.as_str());
                 }

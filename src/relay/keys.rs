@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use super::StoreError;
 use super::bus::Guard;
 use super::ledger::Entry;
-use super::recent::Recent;
+use super::recent::{Recent, Standing};
 use super::registry::{AgentRecord, PortalRecord, Registry};
-use crate::clock::{Clock, UnixTime};
+use crate::clock::Clock;
 use crate::protocol::api::AgentStatus;
 use crate::protocol::assertion::{AgentAssertion, PortalAssertion};
 use crate::protocol::command::Command;
@@ -116,16 +116,12 @@ impl Keys {
         granted(Some(portal), iss, tenant).map(drop)
     }
 
-    /// Where the agent stood a moment ago, and since when it is enrolled; `None` if there is none.
+    /// Where the agent stood a moment ago; `None` if there is none.
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn status(
-        &self,
-        tenant: &TenantId,
-        agent: AgentId,
-    ) -> Result<Option<(AgentStatus, UnixTime)>, StoreError> {
-        self.recent.status(tenant, agent).await
+    pub async fn standing(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<Standing>, StoreError> {
+        self.recent.standing(tenant, agent).await
     }
 
     /// The agent that opens a session; uses its assertion up.

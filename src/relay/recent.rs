@@ -25,11 +25,20 @@ const MAX_PORTALS: usize = 1_000;
 /// As many agents as get a command within [`MAX_AGE`] on a busy node.
 const MAX_AGENTS: usize = 20_000;
 
+/// Where an agent stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether it gets commands.
+    pub status: AgentStatus,
+    /// Since when there can be any for it.
+    pub enrolled_at: UnixTime,
+}
+
 /// What was found in the registry a moment ago.
 pub struct Recent {
     registry: Arc<dyn Registry>,
     portals: Cache<PortalId, PortalRecord>,
-    /// Since when each is enrolled.
+    /// When they were enrolled.
     approved: Cache<(TenantId, AgentId), UnixTime>,
 }
 
@@ -63,25 +72,21 @@ impl Recent {
         judged
     }
 
-    /// Where the agent stands, and since when it is enrolled; `None` if there is none.
+    /// Where the agent stands; `None` if there is none.
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn status(
-        &self,
-        tenant: &TenantId,
-        agent: AgentId,
-    ) -> Result<Option<(AgentStatus, UnixTime)>, StoreError> {
+    pub async fn standing(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<Standing>, StoreError> {
         let key = (tenant.clone(), agent);
         if let Some(enrolled_at) = self.approved.get(&key) {
-            return Ok(Some((AgentStatus::Approved, enrolled_at)));
+            return Ok(Some(Standing { status: AgentStatus::Approved, enrolled_at }));
         }
         let look = self.approved.look();
-        let found = self.registry.agent(tenant, agent).await?.map(|record| (record.status, record.enrolled_at));
-        if let Some((AgentStatus::Approved, enrolled_at)) = found {
-            self.approved.remember(look, key, enrolled_at);
+        let Some(record) = self.registry.agent(tenant, agent).await? else { return Ok(None) };
+        if record.status == AgentStatus::Approved {
+            self.approved.remember(look, key, record.enrolled_at);
         }
-        Ok(found)
+        Ok(Some(Standing { status: record.status, enrolled_at: record.enrolled_at }))
     }
 
     fn forget_all(&self) {

@@ -221,11 +221,11 @@ impl Inbox for Sessions {
             Notice::Displaced(place) => {
                 self.order(place.session, Order::Close(CloseReason::Displaced));
             }
+            // No session hangs on a portal.
+            Notice::PortalChanged(_) => {}
             Notice::Overdue(place) => {
                 self.order(place.session, Order::Reconcile(Whose::Own));
             }
-            // No session hangs on a portal.
-            Notice::PortalChanged(_) => {}
             Notice::Arrived(..) => self.arrived.notify_waiters(),
             Notice::Left(place) => {
                 self.order(place.session, Order::Reconcile(Whose::Others));

@@ -140,7 +140,11 @@ async fn locked_servers(redis: Redis) {
 
 #[tokio::test]
 async fn behind_sentinel_a_wrong_password_and_a_wrong_ca_are_named() {
-    locked_servers(Redis::locked_sentinel(PASSWORD, documented_rights()).await).await;
+    let redis = Redis::locked_sentinel(PASSWORD, documented_rights()).await;
+    let config = redis.config();
+    let wrong = Config { sentinel_password_file: Some(redis.sentinel_password_file("wrong")), ..config };
+    says(&refusal(wrong).await, &["redis.sentinel_password_file"]);
+    locked_servers(redis).await;
 }
 
 #[tokio::test]

@@ -10,11 +10,11 @@ use writeback_relay::protocol::frame::{FromAgent, v1};
 use writeback_relay::protocol::outcome::Code;
 
 use super::{JANE, NEW, command, stored};
-use crate::support::PATIENCE;
 use crate::support::cluster::Cluster;
 use crate::support::raw_agent::{RawAgent, RawSession};
 use crate::support::redis::Redis;
 use crate::support::relay::{Relay, TENANT, TestPortal};
+use crate::support::{PATIENCE, eventually};
 
 /// Commands that are counted; one more is not: it fills what the nodes remember.
 const COMMANDS: u64 = 10;
@@ -80,6 +80,7 @@ impl Stage {
         for _ in 0..COMMANDS {
             self.reset().await;
         }
+        settled(&self.cluster.nodes).await;
         let mut cost = counted(&self.cluster.nodes).await;
         for (purpose, count) in before {
             *cost.get_mut(&purpose).unwrap() -= count;
@@ -99,19 +100,35 @@ impl Stage {
     }
 }
 
+/// What this node has counted so far.
+async fn counted_by(node: &Relay) -> Trips {
+    let metrics = node.metrics().await;
+    let counts = metrics.lines().filter_map(|line| {
+        let (purpose, count) =
+            line.strip_prefix("writeback_redis_round_trips_total{purpose=\"")?.split_once("\"} ").unwrap();
+        Some((purpose.to_owned(), count.parse().unwrap()))
+    });
+    counts.collect()
+}
+
 /// What these nodes have counted so far, without what each does for itself.
 pub(super) async fn counted(nodes: &[Relay]) -> Trips {
     let mut found = Trips::new();
     for node in nodes {
-        for line in node.metrics().await.lines() {
-            let Some(counted) = line.strip_prefix("writeback_redis_round_trips_total{purpose=\"") else { continue };
-            let (purpose, count) = counted.split_once("\"} ").unwrap();
-            if !BACKGROUND.contains(&purpose) {
-                *found.entry(purpose.to_owned()).or_default() += count.parse::<u64>().unwrap();
-            }
+        for (purpose, count) in counted_by(node).await {
+            *found.entry(purpose).or_default() += count;
         }
     }
+    found.retain(|purpose, _| !BACKGROUND.contains(&purpose.as_str()));
     found
+}
+
+/// Whatever a node puts off for a moment has been done: it probes itself once a second.
+async fn settled(nodes: &[Relay]) {
+    for node in nodes {
+        let before = counted_by(node).await["probe"];
+        eventually("a second has passed", async || counted_by(node).await["probe"] >= before + 2).await;
+    }
 }
 
 fn trips(expected: &[(&str, u64)]) -> Trips {
@@ -151,6 +168,7 @@ async fn the_server_counts_as_the_nodes_do() {
     for _ in 0..COMMANDS {
         stage.reset().await;
     }
+    settled(&stage.cluster.nodes).await;
     let mut requests = monitor.requests().await;
     // Not what scripts do inside, and not what each node does for itself.
     let background = [" lua] ", "wb:nodes", "wb:node:", "Probe"];

@@ -203,16 +203,17 @@ async fn another_node_is_asked_and_its_answer_comes_back(ground: Ground) {
 
 async fn a_commands_end_is_an_answer_too(ground: Ground) {
     let two = Two::on(&ground).await;
-    let entry = Entry { origin: Some(two.asking.bus.node()), ..entry(&two.agent) };
-    let (bus, place, sent) = (Arc::clone(&two.asking.bus), two.place, entry.clone());
+    let first = Entry { origin: Some(two.asking.bus.node()), ..entry(&two.agent) };
+    let (bus, place, sent) = (Arc::clone(&two.asking.bus), two.place, first.clone());
     let delivering = tokio::spawn(async move { bus.deliver(place, sent).await.unwrap() });
     eventually("it is delivered", async || !two.holding.told.delivered.lock().unwrap().is_empty()).await;
-    let ended = Notice::Ended(Box::new(entry));
+    let ended = Notice::Ended(Box::new(first));
     two.holding.bus.tell(ended.clone()).await.unwrap();
     assert_eq!(deadline("the delivery", delivering).await.unwrap(), Delivery::Queued);
     two.asking.hears(&ended).await;
-    // A second question and its answer: whatever else the first one led to has been sent by then.
-    assert_eq!(two.deliver().await, Delivery::Queued);
+    // A second question, and an answer that waits for an end as the first one would have: by then that would be sent.
+    let next = Entry { origin: Some(two.asking.bus.node()), ..entry(&two.agent) };
+    assert_eq!(two.asking.bus.deliver(two.place, next).await.unwrap(), Delivery::Queued);
     let sent = two.holding.counted("writeback_redis_round_trips_total{purpose=\"message\"}");
     assert_eq!(sent, 2, "the end, and the answer to the second question");
 }

@@ -18,6 +18,7 @@ on_every_backend! {
     a_command_has_one_end_and_a_signed_outcome_is_the_last_word
     only_the_first_owner_can_say_that_nothing_was_written
     nobody_can_say_so_of_a_command_that_its_owner_has_looked_up
+    a_command_that_was_handed_over_can_be_taken_back_unless_it_may_have_been_written
     a_signed_outcome_replaces_what_the_relay_said_on_its_own
     an_outcome_whose_command_was_forgotten_is_kept
     an_empty_ledger_invents_nothing_about_a_command_that_it_has_forgotten
@@ -115,6 +116,35 @@ async fn only_the_first_owner_can_say_that_nothing_was_written(ground: Ground) {
     let entry = get(&*ledger, &other.key).await;
     assert_eq!((entry.state(EXP), entry.jws), (CommandState::Undeliverable, None));
     assert_eq!(ledger.take_over(&t, other.agent, second, Whose::Others).await.unwrap(), vec![], "it has an end");
+}
+
+async fn a_command_that_was_handed_over_can_be_taken_back_unless_it_may_have_been_written(ground: Ground) {
+    let ledger = ground.ledger().await;
+    let (t, [first, second, third]) = (tenant("a"), [(); 3].map(|()| session()));
+    let [unwritten, doubtful] = [(); 2].map(|()| command(&t, agent()));
+    let mut entries = Vec::new();
+    for new in [&unwritten, &doubtful] {
+        ledger.accept(new.clone(), Intent::Deliver(first), T).await.unwrap();
+        entries.push(get(&*ledger, &new.key).await);
+    }
+    let handed = ledger.hand_over(entries[0].clone(), second, Written::No).await.unwrap().unwrap();
+    assert_eq!((handed.owner, handed.attempt), (Some(second), 1));
+    assert_eq!(get(&*ledger, &unwritten.key).await, handed);
+    assert_eq!(
+        ledger.hand_over(entries[0].clone(), third, Written::No).await.unwrap(),
+        None,
+        "it is no longer the first's"
+    );
+    assert_eq!(ledger.take_back(&unwritten.key, first, Undelivered::NoAgent, T).await.unwrap(), None);
+    assert!(ledger.take_back(&unwritten.key, second, Undelivered::NoAgent, T).await.unwrap().is_some());
+    assert_eq!(ledger.hand_over(handed, third, Written::No).await.unwrap(), None, "it has an end");
+
+    let handed = ledger.hand_over(entries[1].clone(), second, Written::Maybe).await.unwrap().unwrap();
+    assert_eq!((handed.owner, handed.attempt), (Some(second), 2));
+    assert_eq!(get(&*ledger, &doubtful.key).await, handed);
+    let handed = ledger.hand_over(handed, third, Written::No).await.unwrap().unwrap();
+    assert_eq!((handed.owner, handed.attempt), (Some(third), 2));
+    assert_eq!(ledger.take_back(&doubtful.key, third, Undelivered::NoAgent, T).await.unwrap(), None);
 }
 
 async fn nobody_can_say_so_of_a_command_that_its_owner_has_looked_up(ground: Ground) {

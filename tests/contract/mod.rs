@@ -1,8 +1,10 @@
 //! What every implementation of the relay's stores has to keep, whatever it stands on.
 
 mod bus;
+mod intake;
 mod ledger;
 mod nodes;
+mod recent;
 mod redis_bus;
 mod redis_ledger;
 mod redis_link;

@@ -30,7 +30,7 @@ pub(super) struct Told {
 }
 
 impl Told {
-    fn new() -> Arc<Self> {
+    pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             notices: Mutex::default(),
             delivered: Mutex::default(),

@@ -23,6 +23,13 @@ pub(crate) const MASTER: &str = "relay";
 /// The password of the user who may do everything.
 const ROOTS: &str = "root-password";
 
+/// The password for the sentinels, where they have one.
+const SENTINELS: &str = "sentinel-password";
+
+fn login(user: &str, password: &str) -> [String; 5] {
+    ["--user", user, "--pass", password, "--no-auth-warning"].map(str::to_owned)
+}
+
 /// The file with the key that nodes share.
 const KEY: &str = "cluster-key";
 
@@ -154,7 +161,6 @@ impl Redis {
 
     fn with_user(mut self, password: &str, rights: &str) -> Self {
         self.user = Some((password.to_owned(), rights.to_owned()));
-        self.cli.extend(["--user", "root", "--pass", ROOTS, "--no-auth-warning"].map(str::to_owned));
         self
     }
 
@@ -197,7 +203,8 @@ impl Redis {
         Self::new(Topology::Sentinel).watched().await
     }
 
-    /// The same with TLS everywhere, and only the user `relay` is let in to the master and the replicas.
+    /// The same with TLS everywhere; only the user `relay` is let in to the master and the replicas, and nobody without a
+    /// password to the sentinels.
     pub(crate) async fn locked_sentinel(password: &str, rights: &str) -> Self {
         Self::new(Topology::Sentinel).with_tls().with_user(password, rights).watched().await
     }
@@ -215,7 +222,10 @@ impl Redis {
                 "sentinel monitor {MASTER} {address} 6379 2\nsentinel down-after-milliseconds {MASTER} 1000\n\
                  sentinel failover-timeout {MASTER} 5000\n{}",
                 if redis.user.is_some() {
-                    format!("sentinel auth-user {MASTER} root\nsentinel auth-pass {MASTER} {ROOTS}")
+                    format!(
+                        "sentinel auth-user {MASTER} root\nsentinel auth-pass {MASTER} {ROOTS}\n\
+                         sentinel sentinel-pass {SENTINELS}"
+                    )
                 } else {
                     String::new()
                 }
@@ -269,7 +279,7 @@ impl Redis {
         }
         // By itself it would wait for ever.
         let mut create = Command::new("timeout");
-        create.args(["30", "redis-cli"]).args(&redis.cli).args(["--cluster", "create"]);
+        create.args(["30", "redis-cli"]).args(redis.cli_for(ports[0])).args(["--cluster", "create"]);
         create.args(ports.iter().map(|port| format!("{}:{port}", redis.address)));
         let replicas = replicas.to_string();
         let created = create.args(["--cluster-replicas", &replicas, "--cluster-yes"]).output().unwrap();
@@ -296,13 +306,13 @@ impl Redis {
         } else {
             format!("port {port}")
         };
-        // The sentinels let everybody in.
         let users = match &self.user {
-            Some((password, rights)) if !name.starts_with("sentinel") => format!(
+            Some(_) if name.starts_with("sentinel") => format!("requirepass {SENTINELS}"),
+            Some((password, rights)) => format!(
                 "user default off\nuser root on >{ROOTS} allcommands allkeys allchannels\nmasteruser root\n\
                  masterauth {ROOTS}\nuser relay on >{password} {rights}"
             ),
-            _ => String::new(),
+            None => String::new(),
         };
         let text = format!(
             "bind {address}\nbind-source-addr {address}\n{port_or_tls}\nprotected-mode no\ndir {folder}\n{users}\n\
@@ -345,10 +355,14 @@ impl Redis {
         String::from_utf8(cli.output().unwrap().stdout).unwrap()
     }
 
-    /// Sentinels know no users.
-    fn cli_for(&self, port: u16) -> &[String] {
-        let user = if self.user.is_some() && self.server(port).name.starts_with("sentinel") { 5 } else { 0 };
-        &self.cli[..self.cli.len() - user]
+    fn cli_for(&self, port: u16) -> Vec<String> {
+        let mut arguments = self.cli.clone();
+        match &self.user {
+            None => return arguments,
+            Some(_) if self.server(port).name.starts_with("sentinel") => arguments.extend(login("default", SENTINELS)),
+            Some(_) => arguments.extend(login("root", ROOTS)),
+        }
+        arguments
     }
 
     /// SIGKILL. Returns when its port is free.
@@ -410,6 +424,9 @@ impl Redis {
             topology: self.topology,
             master_name: (self.topology == Topology::Sentinel).then(|| MASTER.to_owned()),
             username: self.user.as_ref().map(|_| "relay".to_owned()),
+            sentinel_username: None,
+            sentinel_password_file: (self.user.is_some() && self.topology == Topology::Sentinel)
+                .then(|| self.private_file("sentinel-password", SENTINELS)),
             password_file: self.user.as_ref().map(|(password, _)| self.password_file(password)),
             ca_file: self.tls.then(|| self.ca_file()),
             connect_timeout_ms: 2_000,
@@ -436,15 +453,25 @@ impl Redis {
         format!(
             "[redis]\nurls = {:?}\ntopology = \"{topology}\"\n{master}{user}{}{}cluster_key_file = \"{key}\"\n",
             config.urls,
-            file("password_file", config.password_file),
+            file("password_file", config.password_file)
+                + &file("sentinel_password_file", config.sentinel_password_file),
             file("ca_file", config.ca_file),
         )
     }
 
     /// A private file with this password in it.
     pub(crate) fn password_file(&self, password: &str) -> PathBuf {
-        let file = PrivateFile::new(self.folder.join("password"));
-        file.replace(&format!("{password}\n")).unwrap();
+        self.private_file("password", password)
+    }
+
+    /// A private file with this password for the sentinels in it.
+    pub(crate) fn sentinel_password_file(&self, password: &str) -> PathBuf {
+        self.private_file("sentinel-password", password)
+    }
+
+    fn private_file(&self, name: &str, text: &str) -> PathBuf {
+        let file = PrivateFile::new(self.folder.join(name));
+        file.replace(&format!("{text}\n")).unwrap();
         file.path().to_owned()
     }
 

@@ -60,7 +60,7 @@ pub(super) async fn submit(
     let command = public.keys.command(jws, &call.portal, &call.tenant).await.inspect_err(|refused| {
         audit!("command_refused", tenant = %call.tenant, portal = %call.portal, reason = %refused);
     })?;
-    let agent = public.keys.status(&command.tenant, command.aud).await?;
+    let agent = public.keys.standing(&command.tenant, command.aud).await?;
     let signed = UnixTime(command.validity.iat.0.saturating_sub_unsigned(MAX_CLOCK_AHEAD.as_secs()));
     let new = NewCommand {
         key: CommandKey { tenant: call.tenant, portal: call.portal, command: command.jti },
@@ -69,11 +69,11 @@ pub(super) async fn submit(
         body_sha256: sha256(&body),
         exp: command.validity.exp,
         // Of an agent that the registry does not know, nothing is accepted.
-        earliest: agent.map_or(command.validity.exp, |(_, enrolled_at)| signed.max(enrolled_at)),
+        earliest: agent.as_ref().map_or(command.validity.exp, |agent| signed.max(agent.enrolled_at)),
         traceparent: trace.to_string(),
         origin: public.services.bus.node(),
     };
-    let entry = match admit(&public, &command, agent.map(|(status, _)| status)) {
+    let entry = match admit(&public, &command, agent.map(|agent| agent.status)) {
         Ok(()) => {
             audit!("command_submitted", tenant = %new.key.tenant, portal = %new.key.portal, agent = %new.agent,
                 command = %new.key.command, operation = ?command.operation, trace_id = trace.trace_id());

@@ -85,7 +85,8 @@ impl RedisBus {
         self.exchange.answer(question, listeners).await
     }
 
-    /// Whether this node's own messages reach it.
+    /// Whether this node's own messages reach it, as far as Redis takes them: one that is away for all nodes is no
+    /// reason to take all of them out of service.
     #[must_use]
     pub fn hears_itself(&self) -> bool {
         self.exchange.hears_itself()

@@ -29,7 +29,10 @@ pub enum CheckError {
         detail: String,
     },
     /// Wrong name or password, or none.
-    #[error("redis at {server} does not let us in: {detail}; check redis.username and redis.password_file")]
+    #[error(
+        "redis at {server} does not let us in: {detail}; check redis.username and redis.password_file (for the sentinels \
+         themselves: redis.sentinel_username and redis.sentinel_password_file)"
+    )]
     Credentials {
         /// Where.
         server: String,

@@ -24,6 +24,10 @@ pub struct Config {
     pub username: Option<String>,
     /// A file (mode 0600) with the password and nothing else.
     pub password_file: Option<PathBuf>,
+    /// With Sentinel: who we are to the sentinels themselves; `default` if absent.
+    pub sentinel_username: Option<String>,
+    /// With Sentinel: a file (mode 0600) with the password for the sentinels themselves; none is sent if absent.
+    pub sentinel_password_file: Option<PathBuf>,
     /// A PEM file with the CA of the servers' certificates, instead of the system's roots.
     pub ca_file: Option<PathBuf>,
     /// How long a connection may take to come up. Failing over to another node is quicker than waiting.
@@ -66,6 +70,9 @@ pub enum ConfigError {
     /// Sentinel without a master's name, or the other way round.
     #[error("redis.master_name: it belongs to topology = \"sentinel\", and to that only")]
     MasterName,
+    /// A password for sentinels without sentinels.
+    #[error("redis.{0}: it belongs to topology = \"sentinel\" only")]
+    Sentinel(&'static str),
     /// A file is no use.
     #[error("redis.{field}: {error}")]
     File {
@@ -109,6 +116,14 @@ impl Config {
         if self.master_name.is_some() != (self.topology == Topology::Sentinel) {
             return Err(ConfigError::MasterName);
         }
+        for (field, given) in [
+            ("sentinel_username", self.sentinel_username.is_some()),
+            ("sentinel_password_file", self.sentinel_password_file.is_some()),
+        ] {
+            if given && self.topology != Topology::Sentinel {
+                return Err(ConfigError::Sentinel(field));
+            }
+        }
         for (field, value) in
             [("connect_timeout_ms", self.connect_timeout_ms), ("command_timeout_ms", self.command_timeout_ms)]
         {
@@ -151,16 +166,12 @@ impl Config {
 
     /// Who we are to a server.
     pub(super) fn credentials(&self) -> Result<RedisConnectionInfo, ConfigError> {
-        let mut info = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3);
-        if let Some(username) = &self.username {
-            info = info.set_username(username);
-        }
-        if let Some(path) = &self.password_file {
-            let password =
-                PrivateFile::new(path).read().map_err(|error| ConfigError::File { field: "password_file", error })?;
-            info = info.set_password(password.trim_end_matches(['\r', '\n']));
-        }
-        Ok(info)
+        named(self.username.as_ref(), "password_file", self.password_file.as_ref())
+    }
+
+    /// Who we are to a sentinel.
+    pub(super) fn sentinel_credentials(&self) -> Result<RedisConnectionInfo, ConfigError> {
+        named(self.sentinel_username.as_ref(), "sentinel_password_file", self.sentinel_password_file.as_ref())
     }
 
     pub(super) fn certificates(&self) -> Result<TlsCertificates, ConfigError> {
@@ -168,4 +179,20 @@ impl Config {
             |path: &PathBuf| std::fs::read(path).map_err(|error| ConfigError::CaFile { path: path.clone(), error });
         Ok(TlsCertificates { client_tls: None, root_cert: self.ca_file.as_ref().map(read).transpose()? })
     }
+}
+
+fn named(
+    username: Option<&String>,
+    field: &'static str,
+    password_file: Option<&PathBuf>,
+) -> Result<RedisConnectionInfo, ConfigError> {
+    let mut info = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3);
+    if let Some(username) = username {
+        info = info.set_username(username);
+    }
+    if let Some(path) = password_file {
+        let password = PrivateFile::new(path).read().map_err(|error| ConfigError::File { field, error })?;
+        info = info.set_password(password.trim_end_matches(['\r', '\n']));
+    }
+    Ok(info)
 }

@@ -85,8 +85,7 @@ impl Exchange {
         }
     }
 
-    /// Whether this node's own messages reach it, as far as Redis takes them: one that is away for all nodes is no
-    /// reason to take all of them out of service.
+    /// Whether this node's own messages reach it.
     pub(super) fn hears_itself(&self) -> bool {
         self.hearing.lock().works(Instant::now())
     }
@@ -103,7 +102,7 @@ impl Exchange {
         strangers.map(|(node, lease)| format!("{} ({})", lease.name, node.0)).collect()
     }
 
-    /// Renews the node's lease and probes its subscription, for ever.
+    /// Renews the node's lease and probes its subscription, for ever. The lease was taken once before.
     pub(super) async fn live(self: Arc<Self>) {
         let (mut renew, mut probe) = (interval(keys::NODE_RENEWAL), interval(PROBE_EVERY));
         renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -134,23 +133,32 @@ impl Exchange {
                     renew.reset_immediately();
                     self.reconcile();
                 }
-                _ = probe.tick() => {
-                    let taken = self.probe().await;
-                    self.hearing.lock().said(taken.is_ok(), Instant::now());
-                    match taken {
-                        // Nobody cares who is making it anew already.
-                        Ok(0) => self.uncounted.notify_waiters(),
-                        Ok(_) => {}
-                        Err(error) => tracing::debug!(%error, "a probe could not be sent"),
-                    }
-                }
+                _ = probe.tick() => self.probe().await,
             }
         }
     }
 
-    async fn probe(&self) -> Result<u64, StoreError> {
+    async fn probe(&self) {
         let probe = Body::Probe(ObjectId::new(&*self.clock, &*self.random));
-        send(&self.probes, &self.letter(self.node, probe)?).await
+        let taken = match self.letter(self.node, probe) {
+            Ok(letter) => send(&self.probes, &letter).await,
+            Err(error) => Err(error),
+        };
+        self.hearing.lock().said(taken.is_ok(), Instant::now());
+        match taken {
+            // Nobody cares who is making it anew already.
+            Ok(0) => self.uncounted.notify_waiters(),
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "a probe could not be sent"),
+        }
+    }
+
+    /// Messages may have been lost, or what is stored of this node's sessions.
+    fn reconcile(&self) {
+        tracing::info!("messages may have been lost: every session looks into the store");
+        if let Some(inbox) = self.inbox.get() {
+            inbox.reconcile();
+        }
     }
 
     /// Takes what the subscription brings, for ever.
@@ -163,14 +171,6 @@ impl Exchange {
                 Heard::Opened => self.reopened.notify_one(),
                 Heard::Missed => self.reconcile(),
             }
-        }
-    }
-
-    /// Messages may have been lost, or what is stored of this node's sessions.
-    fn reconcile(&self) {
-        tracing::info!("messages may have been lost: every session looks into the store");
-        if let Some(inbox) = self.inbox.get() {
-            inbox.reconcile();
         }
     }
 
@@ -199,11 +199,12 @@ impl Exchange {
                 let exchange = Arc::clone(self);
                 tokio::spawn(async move {
                     let (from, command) = (message.from, entry.key.clone());
+                    let hears_the_end = entry.origin == Some(from);
                     let delivery = exchange.deliver_for(from, session, *entry).await;
                     drop(judging);
-                    // Whoever asks has given up by now.
+                    // Whoever asks has given up by now: the session finds it in the ledger when that answers.
                     let Some(delivery) = delivery else { return };
-                    if delivery == Delivery::Queued {
+                    if delivery == Delivery::Queued && hears_the_end {
                         sleep(GOOD_ANSWER_AFTER).await;
                     }
                     if !exchange.questions.settle(&command, from) {
@@ -228,14 +229,13 @@ impl Exchange {
         }
     }
 
-    /// Hands another node's command to a session of this one.
+    /// Hands another node's command to a session of this one. Nothing is said of one that could not be judged.
     async fn deliver_for(&self, from: NodeId, session: SessionId, entry: Entry) -> Option<Delivery> {
         let inbox = self.inbox.get()?;
         let genuine = match self.guard.is_genuine(&entry).await {
             Ok(genuine) => genuine,
             Err(error) => {
                 tracing::warn!(%error, "a command from another node could not be judged");
-                // The session finds it in the ledger, when that answers.
                 inbox.notice(Notice::Overdue(Place { node: self.node, session }));
                 return None;
             }
@@ -274,10 +274,12 @@ impl Exchange {
     pub(super) async fn answer(&self, question: Question, listeners: u64) -> Delivery {
         let node = question.node;
         // Where nobody is counted it was not heard, unless somebody says that it was.
-        let (wait, silent) =
-            if listeners == 0 { (UNCOUNTED_TIMEOUT, Delivery::Gone) } else { (ANSWER_TIMEOUT, Delivery::NoAnswer) };
-        let delivery = question.answer(wait).await.unwrap_or(silent);
-        if listeners == 0 || delivery == Delivery::NoAnswer {
+        let delivery = if listeners == 0 {
+            question.answer(UNCOUNTED_TIMEOUT, Delivery::Gone).await
+        } else {
+            question.answer(ANSWER_TIMEOUT, Delivery::NoAnswer).await
+        };
+        if delivery == Delivery::NoAnswer || (listeners == 0 && delivery == Delivery::Gone) {
             self.presence.doubt(node);
         }
         delivery

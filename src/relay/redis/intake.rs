@@ -36,6 +36,7 @@ impl Intake for RedisIntake {
             return self.two_steps.take_in(command, place, now_ms).await;
         }
         let intent = Intent::Deliver(place.session);
+        // What the ledger may have forgotten, it takes for a second attempt: the letter need not know.
         let (question, letter) = self.bus.question(place, Entry::new(command.clone(), intent, false, now_ms))?;
         // Whatever goes wrong, the question is forgotten.
         let (accepted, listeners) = self.ledger.accept_and_send(command, intent, now_ms, Some(&letter)).await?;

@@ -151,16 +151,14 @@ impl RedisLedger {
         if let Some(letter) = letter {
             script.arg(&letter.channel).arg(&letter.sealed);
         }
-        let known = match self.link.script(&script).await? {
-            Value::Int(listeners) => {
-                // Below nothing: minus one, and minus how many have listened.
-                let forgotten = listeners < 0;
-                let listeners = u64::try_from(if forgotten { -1 - listeners } else { listeners }).unwrap_or(0);
-                let entry = if forgotten { Entry::new(command, intent, true, now_ms) } else { entry };
-                return Ok((Accepted::New(entry), listeners));
-            }
-            known => read(&fields(known)?)?,
-        };
+        let answer: Value = self.link.script(&script).await?;
+        if let Value::Array(new) = &answer
+            && let [Value::Int(listeners), Value::Int(forgotten)] = new[..]
+        {
+            let entry = if forgotten == 1 { Entry::new(command, intent, true, now_ms) } else { entry };
+            return Ok((Accepted::New(entry), u64::try_from(listeners).unwrap_or(0)));
+        }
+        let known = read(&fields(answer)?)?;
         Ok((if known.is_same(&command) { Accepted::Known(known) } else { Accepted::Conflict }, 0))
     }
 }

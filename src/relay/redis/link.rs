@@ -93,6 +93,13 @@ pub(super) fn sentinel(config: &Config) -> Result<SentinelClient, LinkError> {
     if let Some(password) = credentials.password() {
         builder = builder.set_client_to_redis_password(password);
     }
+    let credentials = config.sentinel_credentials()?;
+    if let Some(username) = credentials.username() {
+        builder = builder.set_client_to_sentinel_username(username);
+    }
+    if let Some(password) = credentials.password() {
+        builder = builder.set_client_to_sentinel_password(password);
+    }
     if config.tls() {
         builder = builder
             .set_client_to_redis_tls_mode(TlsMode::Secure)

@@ -10,8 +10,8 @@
 //! | [`registry`], [`ledger`], [`bus`], [`intake`] | the contracts |
 //! | `presence` | who is where |
 //! | `exchange` | what this node says to others, and what it does when it hears them |
-//! | `envelope`, `questions` | how that is signed, what is still unanswered |
-//! | `subscriber`, `hearing` | how it is heard, and whether it is |
+//! | `envelope`, `questions`, `subscriber` | how that is signed, what is still unanswered, how it is heard |
+//! | `hearing` | whether it is |
 
 pub mod bus;
 pub mod checks;

@@ -50,9 +50,9 @@ pub(super) struct PresenceTable {
     alive: Mutex<HashMap<NodeId, Lease>>,
     /// Nodes that have not answered lately, lease or not.
     doubted: Mutex<HashSet<NodeId>>,
-    /// Sessions of this node whose claim was not answered: it may still arrive.
-    unsure: Mutex<HashSet<SessionId>>,
-    /// Sessions of this node that are gone, and may be known all the same.
+    /// Sessions whose claim was not answered: it may still arrive.
+    unclaimed: Mutex<HashSet<SessionId>>,
+    /// Sessions that are gone and may be known all the same.
     unreleased: Mutex<Vec<(Presence, Departure)>>,
 }
 
@@ -60,16 +60,8 @@ impl PresenceTable {
     pub(super) fn new(link: &Link, node: NodeId, lease: Lease) -> Self {
         let alive = Mutex::new(HashMap::from([(node, lease.clone())]));
         let (link, leases) = (link.used_for("presence"), link.used_for("lease"));
-        Self {
-            link,
-            leases,
-            node,
-            lease,
-            alive,
-            doubted: Mutex::default(),
-            unsure: Mutex::default(),
-            unreleased: Mutex::default(),
-        }
+        let (unclaimed, unreleased) = (Mutex::default(), Mutex::default());
+        Self { link, leases, node, lease, alive, doubted: Mutex::default(), unclaimed, unreleased }
     }
 
     /// Renews this node's lease, and looks who else is alive.
@@ -172,9 +164,9 @@ impl PresenceTable {
     }
 
     pub(super) async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError> {
-        self.unsure.lock().insert(presence.session);
+        self.unclaimed.lock().insert(presence.session);
         let claim = self.try_claim(presence).await?;
-        self.unsure.lock().remove(&presence.session);
+        self.unclaimed.lock().remove(&presence.session);
         Ok(claim)
     }
 
@@ -207,11 +199,11 @@ impl PresenceTable {
         Ok(Claim::Held { displaced })
     }
 
-    /// Forgets a session; if that is not certain, [`Self::release_again`] will.
+    /// Forgets a session: now, and if Redis does not answer, with [`Self::release_again`].
     pub(super) async fn release(&self, presence: &Presence, departure: Departure) -> Result<(), StoreError> {
-        let unsure = self.unsure.lock().remove(&presence.session);
+        let unclaimed = self.unclaimed.lock().remove(&presence.session);
         let released = self.try_release(presence, departure).await;
-        if unsure || released.is_err() {
+        if unclaimed || released.is_err() {
             self.unreleased.lock().push((presence.clone(), departure));
         }
         released

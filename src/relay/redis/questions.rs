@@ -1,7 +1,7 @@
 //! Commands between nodes: what this node has asked others to deliver, and what it owes others an answer to.
 //!
-//! A refusal is answered at once. That a command is in its session's queue is said a moment later, and only if its end
-//! has not gone to the same node meanwhile: the end says it all.
+//! A refusal is answered at once. That a command is in its session's queue is said a moment later to a node that will
+//! hear of the command's end, and not at all if that has come meanwhile: the end says it all.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,7 +18,8 @@ use crate::relay::ledger::CommandKey;
 
 /// Another node answers at once, or not at all.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
-/// The same, where nobody seems to listen.
+
+/// The same, where nobody seems to listen. Longer than a good answer waits.
 pub(super) const UNCOUNTED_TIMEOUT: Duration = Duration::from_millis(750);
 
 /// A good answer waits so long for the command's end: most commands end sooner.
@@ -58,9 +59,10 @@ impl Drop for Question {
 }
 
 impl Question {
-    /// Waits for the answer, if it comes within this time.
-    pub(super) async fn answer(mut self, wait: Duration) -> Option<Delivery> {
-        timeout(wait, &mut self.answer).await.ok().and_then(Result::ok)
+    /// Waits so long for the answer; without one it is `otherwise`.
+    pub(super) async fn answer(mut self, limit: Duration, otherwise: Delivery) -> Delivery {
+        let answered = timeout(limit, &mut self.answer).await;
+        answered.ok().and_then(Result::ok).unwrap_or(otherwise)
     }
 }
 

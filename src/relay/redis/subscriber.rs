@@ -1,7 +1,7 @@
 //! This node's channel: subscribed for as long as the node lives, and known to work, since a probe travels over it.
 //!
 //! A subscription that is connected but silent is found by the probe and made anew, and so is one that hears and is not
-//! counted: where connections stay while the master changes, it goes on at the old one, which is handed what is said.
+//! counted: in a Cluster, a master that has stepped back hands on what is said to its successor.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,7 +46,7 @@ pub(super) struct Subscriber {
     pub(super) channel: String,
     /// Nothing heard for so long means that the subscription is dead: somebody probes it more often.
     pub(super) silence: Duration,
-    /// Somebody says so when nobody is counted who hears it.
+    /// Told when nobody is counted who hears the probe.
     pub(super) uncounted: Arc<Notify>,
     pub(super) heard: mpsc::Sender<Heard>,
     pub(super) metrics: Arc<Metrics>,

@@ -6,7 +6,7 @@
 -- ARGV[1]  entry: the parts that never change, as JSON
 -- ARGV[2]  agent
 -- ARGV[3]  jws
--- ARGV[4]  owner: the session that will deliver it; empty if nobody will
+-- ARGV[4]  owner: the session that will; empty if nobody will
 -- ARGV[5]  end, as JSON; empty if somebody will
 -- ARGV[6]  how long to keep the command, in ms
 -- ARGV[7]  how long to keep the list of open commands, and the mark, in ms
@@ -15,8 +15,8 @@
 -- ARGV[10] a channel, on this server, that is told if it is new; may be absent
 -- ARGV[11] what it is told
 --
--- Gives the command as it is stored if it is not new; else how many have listened, or, if the command may have come
--- before and been forgotten, -1 - that: then nobody may say that it was not written.
+-- Gives the command as it was stored before. If it is new, two numbers: how many have listened on the channel, and 1 if it
+-- may have come before and been forgotten: then nobody may say that it was not written.
 local known = redis.call('HGETALL', KEYS[1])
 if #known > 0 then
   return known
@@ -35,4 +35,4 @@ else
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[6])
 local listeners = ARGV[10] and redis.call('SPUBLISH', ARGV[10], ARGV[11]) or 0
-return forgotten and -1 - listeners or listeners
+return { listeners, forgotten and 1 or 0 }
