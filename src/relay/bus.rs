@@ -37,10 +37,12 @@ pub struct Presence {
 /// Whether a session may stand for its agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// It does now; sessions of older processes are to be closed.
+    /// It does now; these sessions are to be closed.
     Held {
-        /// Those sessions.
+        /// Of older processes, which must not come back.
         displaced: Vec<Place>,
+        /// Of its own process, which has more than it needs: most likely they are dead. It may come back.
+        surplus: Vec<Place>,
     },
     /// A newer process holds the agent.
     Newer,
@@ -64,8 +66,8 @@ impl Claim {
         // UUIDv7: the oldest sorts first.
         same.sort_by_key(|place| place.session);
         let surplus = (same.len() + 1).saturating_sub(MAX_SESSIONS);
-        displaced.extend(same.drain(..surplus));
-        Self::Held { displaced }
+        same.truncate(surplus);
+        Self::Held { displaced, surplus: same }
     }
 }
 
@@ -109,6 +111,8 @@ pub enum Notice {
     Overdue(Place),
     /// The agent has a session.
     Arrived(TenantId, AgentId),
+    /// Its process has newer sessions enough: close this one.
+    Surplus(Place),
     /// Another session of the same agent is gone: this one goes on with the commands that it has left.
     Left(Place),
 }

@@ -208,6 +208,19 @@ impl Dispatcher {
         }
     }
 
+    /// Refuses a command on behalf of every node, for good: the same bytes may be on their way to a node that would take
+    /// them, and whoever is refused may send a new command. What is known of it, if it came before.
+    ///
+    /// # Errors
+    /// If its id was used with another body, or the store does not answer: then it may still be taken.
+    pub async fn refuse(&self, command: NewCommand, reason: Undelivered) -> Result<Option<Entry>, DispatchError> {
+        match self.ledger.accept(command, Intent::GiveUp(reason), self.clock.now_ms()).await? {
+            Accepted::New(refused) if refused.end.is_some() => Ok(None),
+            Accepted::New(known) | Accepted::Known(known) => Ok(Some(known)),
+            Accepted::Conflict => self.conflict(),
+        }
+    }
+
     fn conflict<T>(&self) -> Result<T, DispatchError> {
         self.metrics.submitted("conflict");
         Err(DispatchError::Conflict)

@@ -112,7 +112,12 @@ impl Inbox for Attentive {
         match &notice {
             Notice::Revoked(tenant, agent) => self.recent.approved.forget(&(tenant.clone(), *agent)),
             Notice::PortalChanged(portal) => self.recent.portals.forget(portal),
-            Notice::Ended(_) | Notice::Displaced(_) | Notice::Arrived(..) | Notice::Left(_) | Notice::Overdue(_) => {}
+            Notice::Ended(_)
+            | Notice::Displaced(_)
+            | Notice::Surplus(_)
+            | Notice::Arrived(..)
+            | Notice::Left(_)
+            | Notice::Overdue(_) => {}
         }
         self.inbox.notice(notice);
     }

@@ -221,6 +221,9 @@ impl Inbox for Sessions {
             Notice::Displaced(place) => {
                 self.order(place.session, Order::Close(CloseReason::Displaced));
             }
+            Notice::Surplus(place) => {
+                self.order(place.session, Order::Close(CloseReason::Overload));
+            }
             // No session hangs on a portal.
             Notice::PortalChanged(_) => {}
             Notice::Overdue(place) => {

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use writeback_relay::clock::{System, UnixTime};
+use writeback_relay::protocol::api::{CommandState, CommandView};
 use writeback_relay::protocol::assertion::PortalAssertion;
 use writeback_relay::protocol::ids::{AgentId, CommandId};
 use writeback_relay::protocol::jose::{SigningKey, Validity, base64url, from_base64url};
@@ -38,6 +39,14 @@ impl Stage {
     async fn refused(&self, jws: &str, status: u16, code: &str) {
         self.answers(jws, status, code).await;
         not_stored(&self.portal.raw, jws).await;
+    }
+
+    /// The relay refuses `jws` with this status and code, and says so on every node from now on: the same bytes may be
+    /// on their way to another.
+    async fn refused_for_good(&self, jws: &str, (status, code): (u16, &str), state: CommandState) {
+        self.answers(jws, status, code).await;
+        let view: CommandView = self.portal.raw.follow(jti(jws).unwrap(), 0).await.json();
+        assert_eq!((view.state, view.outcome), (state, None));
     }
 }
 
@@ -94,8 +103,8 @@ async fn a_command_out_of_its_time_is_refused() {
         command.validity = Validity { iat: UnixTime(now().0 + iat), exp: UnixTime(now().0 + exp) };
         raw.sealed(command, agent.sealing.public(), "Pass-Word-2026").1
     };
-    stage.refused(&timed(-60, -1), 422, "expired").await;
-    stage.refused(&timed(-60, 0), 422, "expired").await;
+    stage.refused_for_good(&timed(-60, -1), (422, "expired"), CommandState::Expired).await;
+    stage.refused_for_good(&timed(-60, 0), (422, "expired"), CommandState::Expired).await;
     stage.refused(&timed(0, 301), 422, "unprocessable").await;
     stage.refused(&timed(10, 5), 422, "unprocessable").await;
     stage.refused(&timed(90, 120), 422, "unprocessable").await;
@@ -107,11 +116,12 @@ async fn a_command_for_an_agent_that_is_not_in_service_is_refused() {
     let raw = &stage.portal.raw;
     let for_agent =
         |agent: AgentId| raw.reset(agent, stage.agent.sealing.public(), "jane@corp.example", "Pass-Word-2026").1;
-    stage.refused(&for_agent(AgentId::new(&System, &System)), 404, "unknown_agent").await;
+    let nobody = for_agent(AgentId::new(&System, &System));
+    stage.refused_for_good(&nobody, (404, "unknown_agent"), CommandState::Undeliverable).await;
     let pending = RawAgent::pending(&stage.relay, &stage.portal).await;
-    stage.refused(&for_agent(pending.agent), 409, "agent_pending").await;
+    stage.refused_for_good(&for_agent(pending.agent), (409, "agent_pending"), CommandState::Undeliverable).await;
     stage.relay.admin().revoke_agent(&TENANT.parse().unwrap(), pending.agent).await.unwrap();
-    stage.refused(&for_agent(pending.agent), 403, "agent_revoked").await;
+    stage.refused_for_good(&for_agent(pending.agent), (403, "agent_revoked"), CommandState::Undeliverable).await;
     let answered = raw.submit(&stage.reset(), 0).await;
     assert_eq!((answered.status, answered.problem().as_str()), (503, "no_agent"), "{}", answered.text());
     let retry_after: u64 = answered.headers["retry-after"].to_str().unwrap().parse().unwrap();

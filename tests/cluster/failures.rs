@@ -1,5 +1,6 @@
 use std::time::{Duration, Instant};
 
+use writeback_relay::net::operator_client;
 use writeback_relay::protocol::api::{CommandState, CommandView};
 use writeback_relay::protocol::outcome::Code;
 
@@ -49,4 +50,27 @@ async fn an_agent_whose_node_died_is_gone_when_the_lease_has_run_out_and_reached
     eventually("the lease runs out", || async { !portal.portal.availability(&tenant).await.unwrap().available }).await;
     let _back = agent.open().await;
     assert!(portal.portal.availability(&tenant).await.unwrap().available);
+}
+
+#[tokio::test]
+async fn what_a_draining_node_has_refused_no_other_node_takes() {
+    let mut cluster = Cluster::start(2, Redis::single().await).await;
+    let portal = cluster.nodes[0].portal("portal-1").await;
+    let agent = RawAgent::enrolled(&cluster.nodes[0], &portal).await;
+    cluster.choose(1);
+    let mut session = agent.open().await;
+    cluster.choose(0);
+    let (first, jws) = portal.raw.reset(agent.agent, agent.sealing.public(), JANE, NEW);
+    assert_eq!(portal.raw.submit(&jws, 0).await.status, 202, "the node waits for its end");
+    command(&mut session).await;
+    cluster.nodes[0].signal_to_stop();
+    let (http, ready) = (operator_client().unwrap(), format!("{}/readyz", cluster.nodes[0].ops_url()));
+    eventually("the node is draining", || async { http.get(&ready).send().await.unwrap().status() == 503 }).await;
+    let (_, jws) = portal.raw.reset(agent.agent, agent.sealing.public(), JANE, NEW);
+    assert_eq!(portal.raw.submit(&jws, 0).await.problem(), "draining");
+    cluster.choose(1);
+    assert_eq!(portal.raw.submit(&jws, 0).await.problem(), "draining", "the portal may have sent a new one by now");
+    session.send(agent.outcome_frame(&first, Code::PasswordReset)).await;
+    stored(&mut session).await;
+    assert!(cluster.nodes[0].ended().await.success());
 }

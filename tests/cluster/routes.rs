@@ -136,6 +136,21 @@ async fn a_newer_process_at_one_node_displaces_an_older_one_at_another() {
 }
 
 #[tokio::test]
+async fn a_process_with_too_many_sessions_loses_the_oldest_and_may_come_back() {
+    let cluster = Cluster::start(2, Redis::single().await).await;
+    let portal = cluster.nodes[0].portal("portal-1").await;
+    let agent = RawAgent::enrolled(&cluster.nodes[0], &portal).await;
+    let instance = InstanceId::new(&System, &System);
+    let mut sessions = Vec::new();
+    for number in 0..5 {
+        cluster.choose(number % 2);
+        sessions.push(agent.open_as(instance).await);
+    }
+    assert_eq!(sessions[0].closed().await, (1013, "overload".to_owned()), "the other four may be dead");
+    agent.open_as(instance).await;
+}
+
+#[tokio::test]
 async fn a_tenants_portal_sees_nothing_of_another_tenant_from_any_node() {
     let cluster = Cluster::start(2, Redis::single().await).await;
     let portal = cluster.nodes[0].portal("portal-1").await;

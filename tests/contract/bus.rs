@@ -18,6 +18,7 @@ use crate::support::{deadline, eventually};
 
 on_every_backend! {
     a_newer_process_displaces_an_older_one_and_never_the_other_way_round
+    a_session_that_makes_itself_known_again_displaces_nobody
     of_a_process_that_opens_too_many_sessions_the_oldest_gives_way
     a_session_may_make_itself_known_again_and_stays_one
     a_release_removes_that_session_and_leaves_the_others
@@ -76,11 +77,21 @@ async fn a_newer_process_displaces_an_older_one_and_never_the_other_way_round(gr
     let later = StandingClock::new();
     later.advance_ms(10);
     let new = presence(&old, InstanceId::new(&*later, &System));
-    assert_eq!(bus.claim(&old).await.unwrap(), Claim::Held { displaced: vec![] });
-    let Claim::Held { displaced } = bus.claim(&new).await.unwrap() else { panic!("the newer one holds it") };
+    assert_eq!(bus.claim(&old).await.unwrap(), Claim::Held { displaced: vec![], surplus: vec![] });
+    let Claim::Held { displaced, .. } = bus.claim(&new).await.unwrap() else { panic!("the newer one holds it") };
     assert_eq!(sessions(displaced), vec![old.session]);
     assert_eq!(bus.claim(&presence(&old, old.instance)).await.unwrap(), Claim::Newer);
     assert_eq!(sessions(bus.places(&old.tenant, old.agent).await.unwrap()), vec![new.session]);
+}
+
+async fn a_session_that_makes_itself_known_again_displaces_nobody(ground: Ground) {
+    let Node { bus, .. } = Node::on(&ground).await;
+    let one = first();
+    let four = [one.clone(), presence(&one, one.instance), presence(&one, one.instance), presence(&one, one.instance)];
+    for session in four.iter().chain(&four) {
+        assert_eq!(bus.claim(session).await.unwrap(), Claim::Held { displaced: vec![], surplus: vec![] });
+    }
+    assert_eq!(bus.places(&one.tenant, one.agent).await.unwrap().len(), 4);
 }
 
 async fn of_a_process_that_opens_too_many_sessions_the_oldest_gives_way(ground: Ground) {
@@ -95,7 +106,7 @@ async fn of_a_process_that_opens_too_many_sessions_the_oldest_gives_way(ground: 
     }
     let oldest = Place { node: bus.node(), session: claims[0].0 };
     let displaced: Vec<_> = claims.into_iter().map(|(_, claim)| claim).collect();
-    let held = |displaced| Claim::Held { displaced };
+    let held = |surplus| Claim::Held { displaced: vec![], surplus };
     assert_eq!(displaced, [held(vec![]), held(vec![]), held(vec![]), held(vec![]), held(vec![oldest])]);
 }
 
@@ -107,7 +118,7 @@ async fn a_session_may_make_itself_known_again_and_stays_one(ground: Ground) {
     let two = presence(&one, one.instance);
     bus.claim(&two).await.unwrap();
     for _ in 0..4 {
-        assert_eq!(bus.claim(&one).await.unwrap(), Claim::Held { displaced: vec![] });
+        assert_eq!(bus.claim(&one).await.unwrap(), Claim::Held { displaced: vec![], surplus: vec![] });
     }
     assert_eq!(bus.places(&one.tenant, one.agent).await.unwrap().len(), 2);
     clock.advance_ms(10);
@@ -288,7 +299,7 @@ async fn a_node_that_was_away_removes_nothing_but_its_own(ground: Ground) {
     later.advance_ms(10);
     // Meanwhile the agent's next process has come to the other node.
     let new = presence(&two.agent, InstanceId::new(&*later, &System));
-    let Claim::Held { displaced } = two.asking.bus.claim(&new).await.unwrap() else { panic!("it is newer") };
+    let Claim::Held { displaced, .. } = two.asking.bus.claim(&new).await.unwrap() else { panic!("it is newer") };
     assert_eq!(displaced, vec![two.place]);
     two.holding.bus.release(&two.agent, Departure::Lost).await.unwrap();
     assert_eq!(two.holding.bus.claim(&two.agent).await.unwrap(), Claim::Newer);

@@ -9,7 +9,6 @@ use tokio::time::sleep;
 use crate::agent::backoff::Backoff;
 use crate::agent::directory::{Account, Directory, DirectoryError, PasswordCheck};
 use crate::clock::Random;
-use crate::protocol::command::Options;
 use crate::protocol::password::Password;
 
 /// What the domain controller's answers mean.
@@ -40,13 +39,12 @@ pub(super) async fn find_out(
     directory: &dyn Directory,
     before: &Account,
     new_password: Option<&Password>,
-    options: Options,
     patience: &Patience,
     random: Arc<dyn Random>,
 ) -> Finding {
     let mut backoff = Backoff::new(patience.backoff_base, patience.backoff_max, random);
     loop {
-        match ask(directory, before, new_password, options, patience.interval).await {
+        match ask(directory, before, new_password, patience.interval).await {
             Ok(finding) => return finding,
             // The account is gone, or may not be read any more.
             Err(DirectoryError::Refused { .. }) => return Finding::Unknown,
@@ -62,7 +60,6 @@ async fn ask(
     directory: &dyn Directory,
     before: &Account,
     new_password: Option<&Password>,
-    options: Options,
     interval: Duration,
 ) -> Result<Finding, DirectoryError> {
     let changed = directory.pwd_last_set(before).await? != before.pwd_last_set || {
@@ -70,15 +67,15 @@ async fn ask(
         sleep(interval).await;
         directory.pwd_last_set(before).await? != before.pwd_last_set
     };
-    // It was 0, and the write would have left it at 0.
-    let proves_nothing = options.force_change_at_next_logon && before.pwd_last_set == 0;
+    // Every password that must be changed at the next logon leaves it at 0: this one, or somebody else's after this one.
+    let proves_nothing = before.pwd_last_set == 0;
     if !changed && !proves_nothing {
         return Ok(Finding::NotDone);
     }
     let Some(password) = new_password else { return Ok(Finding::Unknown) };
     Ok(match directory.try_password(before, password).await? {
         PasswordCheck::Right => Finding::Done,
-        PasswordCheck::Wrong if !changed => Finding::NotDone,
+        // Even unchanged: it may have been done, and somebody else may have set another password the same way since.
         PasswordCheck::Wrong | PasswordCheck::Unclear => Finding::Unknown,
     })
 }
@@ -94,30 +91,29 @@ mod tests {
         backoff_base: Duration::from_millis(1),
         backoff_max: Duration::from_millis(5),
     };
-    const FORCED: Options = Options { unlock: false, force_change_at_next_logon: true, enforce_history: false };
 
     fn down() -> DirectoryError {
         DirectoryError::Unavailable("no answer".into())
     }
 
-    async fn finding(directory: &Scripted, before: i64, options: Options) -> Finding {
+    async fn finding(directory: &Scripted, before: i64) -> Finding {
         let password = Password::new("New-Passw0rd".into()).unwrap();
         let before = Scripted::account(before);
-        let asked = find_out(directory, &before, Some(&password), options, &PATIENCE, System::random());
+        let asked = find_out(directory, &before, Some(&password), &PATIENCE, System::random());
         deadline(asked).await
     }
 
     #[tokio::test]
     async fn unchanged_twice_is_not_done_and_no_password_is_tried() {
         let directory = Scripted::default().pwd_last_set([Ok(7), Ok(7)]);
-        assert_eq!(finding(&directory, 7, Options::default()).await, Finding::NotDone);
+        assert_eq!(finding(&directory, 7).await, Finding::NotDone);
         assert_eq!(directory.calls(), ["pwd_last_set", "pwd_last_set"]);
     }
 
     #[tokio::test]
     async fn a_write_that_arrives_between_the_questions_is_found() {
         let directory = Scripted::default().pwd_last_set([Ok(7), Ok(8)]).checks([Ok(PasswordCheck::Right)]);
-        assert_eq!(finding(&directory, 7, Options::default()).await, Finding::Done);
+        assert_eq!(finding(&directory, 7).await, Finding::Done);
     }
 
     #[tokio::test]
@@ -128,22 +124,22 @@ mod tests {
             (PasswordCheck::Unclear, Finding::Unknown),
         ] {
             let directory = Scripted::default().pwd_last_set([Ok(8)]).checks([Ok(check)]);
-            assert_eq!(finding(&directory, 7, Options::default()).await, expected, "{check:?}");
+            assert_eq!(finding(&directory, 7).await, expected, "{check:?}");
         }
     }
 
     #[tokio::test]
-    async fn where_unchanged_proves_nothing_the_password_decides() {
+    async fn where_unchanged_proves_nothing_only_the_right_password_proves_anything() {
         for (check, expected) in [
             (PasswordCheck::Right, Finding::Done),
-            (PasswordCheck::Wrong, Finding::NotDone),
+            (PasswordCheck::Wrong, Finding::Unknown),
             (PasswordCheck::Unclear, Finding::Unknown),
         ] {
             let directory = Scripted::default().pwd_last_set([Ok(0), Ok(0)]).checks([Ok(check)]);
-            assert_eq!(finding(&directory, 0, FORCED).await, expected, "{check:?}");
+            assert_eq!(finding(&directory, 0).await, expected, "{check:?}");
         }
         let directory = Scripted::default().pwd_last_set([Ok(9)]).checks([Ok(PasswordCheck::Wrong)]);
-        assert_eq!(finding(&directory, 0, FORCED).await, Finding::Unknown);
+        assert_eq!(finding(&directory, 0).await, Finding::Unknown);
     }
 
     #[tokio::test]
@@ -151,13 +147,13 @@ mod tests {
         let directory = Scripted::default()
             .pwd_last_set([Err(down()), Ok(8), Ok(8)])
             .checks([Err(down()), Ok(PasswordCheck::Right)]);
-        assert_eq!(finding(&directory, 7, Options::default()).await, Finding::Done);
+        assert_eq!(finding(&directory, 7).await, Finding::Done);
     }
 
     #[tokio::test]
     async fn an_account_that_is_gone_is_for_people() {
         let gone = DirectoryError::Refused { code: crate::protocol::outcome::Code::UserNotFound, detail: "".into() };
         let directory = Scripted::default().pwd_last_set([Err(gone)]);
-        assert_eq!(finding(&directory, 7, Options::default()).await, Finding::Unknown);
+        assert_eq!(finding(&directory, 7).await, Finding::Unknown);
     }
 }

@@ -32,7 +32,7 @@ impl Executor {
                 };
                 let password = open_for(&job.command, &self.core.keys.sealing).ok().map(|s| s.new_password);
                 let not_done = Answer::new(Code::Interrupted, "the agent stopped in the middle; nothing was changed");
-                self.find_out(job, account, password.as_ref(), not_done).await
+                self.find_out(account, password.as_ref(), not_done).await
             }
         };
         match answer {
@@ -85,7 +85,7 @@ impl Executor {
             Ok(()) => Some(Answer::new(Code::PasswordReset, "the new password is set")),
             Err(DirectoryError::Uncertain(detail)) => {
                 let not_done = Answer::new(Code::DirectoryUnavailable, detail);
-                self.find_out(job, &account, Some(&password), not_done).await
+                self.find_out(&account, Some(&password), not_done).await
             }
             Err(error) => Some(error.into()),
         };
@@ -93,16 +93,9 @@ impl Executor {
     }
 
     /// Nothing, if the agent stops before there is an answer.
-    async fn find_out(
-        &self,
-        job: &Job,
-        before: &Account,
-        password: Option<&Password>,
-        not_done: Answer,
-    ) -> Option<Answer> {
+    async fn find_out(&self, before: &Account, password: Option<&Password>, not_done: Answer) -> Option<Answer> {
         let core = &self.core;
-        let options = job.command.options;
-        let asking = find_out(&*core.directory, before, password, options, &core.patience, core.random.clone());
+        let asking = find_out(&*core.directory, before, password, &core.patience, core.random.clone());
         tokio::select! {
             biased;
             () = core.stop.cancelled() => None,

@@ -61,8 +61,9 @@ impl Bus for EmbeddedBus {
         agent.sessions.retain(|(session, _)| *session != presence.session);
         let present = agent.sessions.iter().map(|(session, of)| (Place { node: self.node, session: *session }, *of));
         let claim = Claim::judge(presence.instance, present);
-        if let Claim::Held { displaced } = &claim {
-            agent.sessions.retain(|(session, _)| displaced.iter().all(|place| place.session != *session));
+        if let Claim::Held { displaced, surplus } = &claim {
+            let gone = |session| displaced.iter().chain(surplus).any(|place| place.session == session);
+            agent.sessions.retain(|(session, _)| !gone(*session));
             agent.sessions.push((presence.session, presence.instance));
         }
         Ok(claim)

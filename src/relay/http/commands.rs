@@ -19,7 +19,7 @@ use crate::protocol::ids::{CommandId, TenantId};
 use crate::protocol::jose::sha256;
 use crate::protocol::limits::MAX_CLOCK_AHEAD;
 use crate::protocol::problem::{Problem, ProblemCode};
-use crate::relay::ledger::{CommandKey, Entry, NewCommand};
+use crate::relay::ledger::{CommandKey, Entry, NewCommand, Undelivered};
 use crate::telemetry::trace_context::TraceContext;
 
 /// The media type of a compact JWS (RFC 7515 §9.2.1).
@@ -37,7 +37,7 @@ const JOSE: &str = "application/jose";
     responses(
         (status = 200, body = CommandView, description = "Ended"),
         (status = 202, body = CommandView, description = "Still going; Location says where to ask"),
-        (status = "4XX", body = Problem, content_type = "application/problem+json", description = "Refused; nothing was stored"),
+        (status = "4XX", body = Problem, content_type = "application/problem+json", description = "Refused; nothing was delivered"),
         (status = 503, body = Problem, content_type = "application/problem+json", description = "no_agent, agent_busy, draining: nothing was written to any socket. store_unavailable: send the same again"),
         (status = 504, body = Problem, content_type = "application/problem+json", description = "outcome_unknown: exp has passed without an answer; Location says where to ask")
     ),
@@ -80,13 +80,20 @@ pub(super) async fn submit(
             let wait = wait.min(public.services.clock.now().until(new.exp));
             public.dispatcher.submit(new, wait).await?
         }
-        Err(refusal) => match public.dispatcher.known(&new).await? {
-            Some(known) => known,
-            None => {
-                audit!("command_refused", tenant = %new.key.tenant, portal = %new.key.portal, reason = refusal.detail);
-                return Err(refusal);
+        Err(refusal) => {
+            let (tenant, portal) = (new.key.tenant.clone(), new.key.portal.clone());
+            let known = match undelivered(refusal.code) {
+                Some(reason) => public.dispatcher.refuse(new, reason).await?,
+                None => public.dispatcher.known(&new).await?,
+            };
+            match known {
+                Some(known) => known,
+                None => {
+                    audit!("command_refused", %tenant, %portal, reason = refusal.detail);
+                    return Err(refusal);
+                }
             }
-        },
+        }
     };
     answer(&public, &entry)
 }
@@ -108,6 +115,16 @@ fn admit(public: &Public, command: &Command, agent: Option<AgentStatus>) -> Resu
             "this node is stopping and has not taken the command: make a new one",
         )),
         Some(AgentStatus::Approved) => Ok(()),
+    }
+}
+
+/// What a refusal that portals take for leave to send a new command is called in the ledger.
+fn undelivered(code: ProblemCode) -> Option<Undelivered> {
+    match code {
+        ProblemCode::UnknownAgent | ProblemCode::AgentPending | ProblemCode::AgentRevoked => Some(Undelivered::NoAgent),
+        ProblemCode::Draining => Some(Undelivered::Draining),
+        ProblemCode::Expired => Some(Undelivered::Expired),
+        _ => None,
     }
 }
 

@@ -150,10 +150,10 @@ impl Bus for RedisBus {
 
     async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError> {
         let claim = self.exchange.presence.claim(presence).await?;
-        if let Claim::Held { displaced } = &claim {
+        if let Claim::Held { displaced, surplus } = &claim {
             let mut local = self.local.lock();
             let sessions = local.entry((presence.tenant.clone(), presence.agent)).or_default();
-            sessions.retain(|session| displaced.iter().all(|place| place.session != *session));
+            sessions.retain(|session| displaced.iter().chain(surplus).all(|place| place.session != *session));
             if !sessions.contains(&presence.session) {
                 sessions.push(presence.session);
             }
@@ -218,7 +218,9 @@ impl Bus for RedisBus {
         let to: Vec<_> = match &notice {
             // Elsewhere, whoever waits looks into the ledger now and then.
             Notice::Ended(entry) => entry.origin.into_iter().collect(),
-            Notice::Displaced(place) | Notice::Overdue(place) | Notice::Left(place) => vec![place.node],
+            Notice::Displaced(place) | Notice::Surplus(place) | Notice::Overdue(place) | Notice::Left(place) => {
+                vec![place.node]
+            }
             Notice::Revoked(..) | Notice::PortalChanged(_) => exchange.presence.others().await?,
             // Whoever waits at another node looks twice a second.
             Notice::Arrived(..) => Vec::new(),

@@ -175,16 +175,16 @@ impl PresenceTable {
         // A session that was known before makes itself known again.
         let others = sessions.filter(|(session, _)| *session != presence.session);
         let present = others.map(|(session, seen)| (Place { node: seen.node, session }, seen.instance));
-        let displaced = match Claim::judge(presence.instance, present) {
+        let (displaced, surplus) = match Claim::judge(presence.instance, present) {
             Claim::Newer => return Ok(Claim::Newer),
-            Claim::Held { displaced } => displaced,
+            Claim::Held { displaced, surplus } => (displaced, surplus),
         };
         let seen = Seen { node: self.node, instance: presence.instance };
         let seen = serde_json::to_string(&seen).map_err(|e| StoreError(e.to_string()))?;
         let key = keys::sessions(&presence.tenant, presence.agent);
         let mut claim = Pipeline::new();
         claim.hset(&key, presence.session.to_string(), seen).ignore();
-        for place in &displaced {
+        for place in displaced.iter().chain(&surplus) {
             claim.hdel(&key, place.session.to_string()).ignore();
         }
         claim.pexpire(&key, i64::try_from(millis(keys::SESSIONS_KEPT)).unwrap_or(i64::MAX)).ignore();
@@ -196,7 +196,7 @@ impl PresenceTable {
             self.link.command::<()>(&Cmd::hdel(&key, presence.session.to_string())).await?;
             return Ok(Claim::Newer);
         }
-        Ok(Claim::Held { displaced })
+        Ok(Claim::Held { displaced, surplus })
     }
 
     /// Forgets a session: now, and if Redis does not answer, with [`Self::release_again`].

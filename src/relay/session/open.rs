@@ -56,8 +56,8 @@ pub(super) async fn hello<S: Socket>(
 
 /// Makes the session known, and tells those that it displaces.
 async fn claim(services: &Services, presence: &Presence) -> Result<Result<(), Ended>, StoreError> {
-    let displaced = match services.bus.claim(presence).await? {
-        Claim::Held { displaced } => displaced,
+    let (displaced, surplus) = match services.bus.claim(presence).await? {
+        Claim::Held { displaced, surplus } => (displaced, surplus),
         Claim::Newer => {
             audit!("session_refused", agent = %presence.agent, reason = CloseReason::Displaced.as_str());
             return Ok(Err(Ended::Closed(CloseReason::Displaced)));
@@ -66,6 +66,9 @@ async fn claim(services: &Services, presence: &Presence) -> Result<Result<(), En
     for place in displaced {
         audit!("session_displaced", agent = %presence.agent, session = %place.session);
         services.bus.tell(Notice::Displaced(place)).await?;
+    }
+    for place in surplus {
+        services.bus.tell(Notice::Surplus(place)).await?;
     }
     Ok(Ok(()))
 }

@@ -267,6 +267,17 @@ async fn every_command_that_was_left_is_delivered_however_many_there_are() {
 }
 
 #[tokio::test]
+async fn an_agent_that_the_registry_has_lost_while_it_connected_may_come_back() {
+    let mut stage = Stage::new().await;
+    stage.agent.agent = AgentId::new(&System, &System);
+    assert_eq!(
+        stage.connect(InstanceId::new(&System, &System)).await.ended().await,
+        Ended::Closed(CloseReason::Internal),
+        "only a tombstone ends it"
+    );
+}
+
+#[tokio::test]
 async fn orders_are_heard_while_commands_are_still_to_be_delivered() {
     let stage = Stage::new().await;
     stage.waiting().await;
