@@ -103,11 +103,11 @@ async fn a_session_that_ended_while_redis_was_away_is_not_believed_in_afterwards
     let (cluster, portal, _, session) = stage().await;
     let tenant = crate::support::relay::tenant();
     assert!(portal.portal.availability(&tenant).await.unwrap().available);
-    cluster.redis.freeze(PORT);
+    cluster.redis.kill(PORT).await;
     drop(session);
     let closed = || cluster.nodes[1].log().contains("could not be released");
     crate::support::eventually("the session has ended", || std::future::ready(closed())).await;
-    cluster.redis.thaw(PORT);
+    cluster.redis.start_again(PORT).await;
     let gone = || async { portal.portal.availability(&tenant).await.is_ok_and(|said| !said.available) };
     crate::support::eventually("nobody believes in it", gone).await;
 }
