@@ -118,7 +118,7 @@ async fn a_session_may_make_itself_known_again_and_stays_one(ground: Ground) {
     let two = presence(&one, one.instance);
     bus.claim(&two).await.unwrap();
     for _ in 0..4 {
-        assert_eq!(bus.claim(&one).await.unwrap(), Claim::Held { displaced: vec![] });
+        assert_eq!(bus.claim(&one).await.unwrap(), Claim::Held { displaced: vec![], surplus: vec![] });
     }
     assert_eq!(bus.places(&one.tenant, one.agent).await.unwrap().len(), 2);
     clock.advance_ms(10);
