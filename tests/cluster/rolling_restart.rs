@@ -59,7 +59,7 @@ pub(super) async fn resets(portal: Portal, accounts: &[String], load: &Load) -> 
 
 #[tokio::test]
 async fn a_rolling_restart_under_load_fails_no_command() {
-    let mut cluster = Cluster::start(NODES, Redis::single().await).await;
+    let mut cluster = Cluster::start_with(NODES, Redis::single().await, "").await;
     cluster.spread();
     let portal = cluster.nodes[0].portal("portal-1").await;
     let accounts = accounts();

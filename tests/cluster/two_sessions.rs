@@ -79,7 +79,7 @@ async fn what_a_killed_node_leaves_goes_on_with_the_other_session() {
 
 #[tokio::test]
 async fn a_real_agent_holds_two_and_a_killed_node_fails_no_command() {
-    let mut cluster = Cluster::start(3, Redis::single().await).await;
+    let mut cluster = Cluster::start_with(3, Redis::single().await, "").await;
     let portal = cluster.nodes[0].portal("portal-1").await;
     let agent = Agent::running(&cluster.nodes[0], &portal, &[JANE], 400).await;
     holds(&cluster, 0).await;

@@ -96,6 +96,9 @@ async fn look(choice: Arc<Mutex<Choice>>) {
     }
 }
 
+/// For tests whose agents send no heartbeats.
+const PATIENT: &str = "[session]\nheartbeat_seconds = 60\n";
+
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Relay>,
     pub(crate) redis: Arc<Redis>,
@@ -105,12 +108,12 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// So many nodes, with one tenant.
+    /// So many nodes, with one tenant. Their agents may be silent for longer than any test waits.
     pub(crate) async fn start(nodes: usize, redis: Redis) -> Self {
-        Self::start_with(nodes, redis, "").await
+        Self::start_with(nodes, redis, PATIENT).await
     }
 
-    /// The same, with more lines in every node's configuration.
+    /// So many nodes, with one tenant and these lines in every node's configuration.
     pub(crate) async fn start_with(nodes: usize, redis: Redis, settings: &str) -> Self {
         let mut cluster = Self::empty(redis, settings).await;
         for _ in 0..nodes {
@@ -123,7 +126,7 @@ impl Cluster {
     /// Two nodes, with one tenant, each with a way of its own to the one Redis server.
     pub(crate) async fn start_apart(redis: Redis) -> (Self, [Wire; 2]) {
         let wires = [Wire::start(redis.addr(6379)).await, Wire::start(redis.addr(6379)).await];
-        let mut cluster = Self::empty(redis, "").await;
+        let mut cluster = Self::empty(redis, PATIENT).await;
         for wire in &wires {
             cluster.add_through(wire).await;
         }
