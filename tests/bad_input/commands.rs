@@ -116,7 +116,10 @@ async fn a_command_for_an_agent_that_is_not_in_service_is_refused() {
     let raw = &stage.portal.raw;
     let for_agent =
         |agent: AgentId| raw.reset(agent, stage.agent.sealing.public(), "jane@corp.example", "Pass-Word-2026").1;
-    let nobody = for_agent(AgentId::new(&System, &System));
+    // As late as it can be: of older ones a relay that has just begun does not know whether it has lost them.
+    let mut late = raw.command(AgentId::new(&System, &System), "jane@corp.example");
+    late.validity = Validity { iat: UnixTime(now().0 + 60), exp: UnixTime(now().0 + 120) };
+    let (_, nobody) = raw.sealed(late, stage.agent.sealing.public(), "Pass-Word-2026");
     stage.refused_for_good(&nobody, (404, "unknown_agent"), CommandState::Undeliverable).await;
     let pending = RawAgent::pending(&stage.relay, &stage.portal).await;
     stage.refused_for_good(&for_agent(pending.agent), (409, "agent_pending"), CommandState::Undeliverable).await;

@@ -68,8 +68,8 @@ pub(super) async fn submit(
         jws: jws.to_owned(),
         body_sha256: sha256(&body),
         exp: command.validity.exp,
-        // Of an agent that the registry does not know, nothing is accepted.
-        earliest: agent.as_ref().map_or(command.validity.exp, |agent| signed.max(agent.enrolled_at)),
+        // An agent that the registry does not know may be one that it has lost, together with the ledger.
+        earliest: agent.as_ref().map_or(signed, |agent| signed.max(agent.enrolled_at)),
         traceparent: trace.to_string(),
         origin: public.services.bus.node(),
     };
