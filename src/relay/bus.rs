@@ -125,6 +125,8 @@ pub trait Inbox: Send + Sync + 'static {
     fn notice(&self, notice: Notice);
     /// Messages may have been lost: every session of this node looks into the ledger and the registry.
     fn reconcile(&self);
+    /// How many sessions this node has: of two nodes that hold an agent, the less busy one is asked.
+    fn sessions(&self) -> u32;
 }
 
 /// Judges again, by this node's own look at the registry, what another node hands over.

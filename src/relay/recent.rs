@@ -126,4 +126,8 @@ impl Inbox for Attentive {
         self.recent.forget_all();
         self.inbox.reconcile();
     }
+
+    fn sessions(&self) -> u32 {
+        self.inbox.sessions()
+    }
 }

@@ -242,4 +242,8 @@ impl Inbox for Sessions {
         }
         self.arrived.notify_waiters();
     }
+
+    fn sessions(&self) -> u32 {
+        u32::try_from(self.open.lock().handles.len()).unwrap_or(u32::MAX)
+    }
 }

@@ -1,6 +1,6 @@
 //! A node's bus without the rest of the node.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -27,6 +27,8 @@ pub(super) struct Told {
     pub(super) delivered: Mutex<Vec<(SessionId, Entry)>>,
     pub(super) answer: Mutex<Delivery>,
     pub(super) reconciled: AtomicUsize,
+    /// How busy the node is.
+    pub(super) sessions: AtomicU32,
 }
 
 impl Told {
@@ -36,6 +38,7 @@ impl Told {
             delivered: Mutex::default(),
             answer: Mutex::new(Delivery::Queued),
             reconciled: AtomicUsize::default(),
+            sessions: AtomicU32::default(),
         })
     }
 }
@@ -52,6 +55,10 @@ impl Inbox for Told {
 
     fn reconcile(&self) {
         self.reconciled.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn sessions(&self) -> u32 {
+        self.sessions.load(Ordering::SeqCst)
     }
 }
 

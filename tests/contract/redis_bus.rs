@@ -174,3 +174,23 @@ async fn a_node_that_is_behind_drops_what_it_can_not_take_and_looks_it_up_afterw
     eventually("it hears itself", async || busy.redis.as_ref().unwrap().hears_itself()).await;
     assert_eq!(other.bus.deliver(place, entry()).await.unwrap(), Delivery::Queued);
 }
+
+#[tokio::test]
+async fn of_two_nodes_that_hold_an_agent_the_less_busy_one_is_asked_first() {
+    let redis = Redis::single().await;
+    let (one, other, asking) = (node(&redis).await, node(&redis).await, node(&redis).await);
+    let (tenant, agent, instance) = (tenant("a"), agent(), InstanceId::new(&System, &System));
+    for held in [&one, &other] {
+        held.bus.claim(&Presence { tenant: tenant.clone(), agent, session: session(), instance }).await.unwrap();
+    }
+    for (busy, idle) in [(&one, &other), (&other, &one)] {
+        busy.told.sessions.store(9, Ordering::SeqCst);
+        idle.told.sessions.store(2, Ordering::SeqCst);
+        eventually("the less busy one is the first", async || {
+            let places = asking.bus.places(&tenant, agent).await.unwrap();
+            assert_eq!(places.len(), 2);
+            places[0].node == idle.bus.node()
+        })
+        .await;
+    }
+}

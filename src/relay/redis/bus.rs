@@ -60,7 +60,7 @@ impl RedisBus {
     ) -> Result<Self, CheckError> {
         let config = link.config().clone();
         let envelopes = Envelopes::new(&config.cluster_key()?, node, Arc::clone(&clock), Arc::clone(&random));
-        let presence = PresenceTable::new(&link, node, Lease { name, mark: envelopes.mark() });
+        let presence = PresenceTable::new(&link, node, Lease { name, mark: envelopes.mark(), sessions: 0 });
         let exchange = Exchange::new(&link, presence, envelopes, guard, clock, random, Arc::clone(&metrics));
         let exchange = Arc::new(exchange);
         enter(&exchange, config.urls.join(" ")).await?;
@@ -123,7 +123,7 @@ impl RedisBus {
 /// of the others has its own. Of two that come at the same moment, each has shown its key before it looks.
 async fn enter(exchange: &Exchange, servers: String) -> Result<(), CheckError> {
     let away = |error: StoreError| CheckError::Unreachable { server: servers, detail: error.to_string() };
-    exchange.presence.renew().await.map_err(away)?;
+    exchange.presence.renew(0).await.map_err(away)?;
     let others = exchange.presence.others_alive();
     let (strangers, kin): (Vec<_>, Vec<_>) = others.into_iter().partition(|(node, _)| exchange.is_stranger(*node));
     let older = strangers.into_iter().find(|(node, _)| node.0 < exchange.node.0);
@@ -190,7 +190,7 @@ impl Bus for RedisBus {
         let (exchange, look) = (&self.exchange, self.nearest.look());
         let mut elsewhere = exchange.presence.places(tenant, agent).await?;
         elsewhere.retain(|place| place.node != exchange.node && !exchange.is_stranger(place.node));
-        elsewhere.sort_by_key(|place| exchange.presence.is_doubted(place.node));
+        elsewhere.sort_by_key(|place| exchange.presence.order(place.node));
         if let Some(first) = elsewhere.first() {
             self.nearest.remember(look, (tenant.clone(), agent), *first);
         }

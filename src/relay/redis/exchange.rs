@@ -111,7 +111,7 @@ impl Exchange {
         loop {
             tokio::select! {
                 _ = renew.tick() => {
-                    match self.presence.renew().await {
+                    match self.presence.renew(self.inbox.get().map_or(0, |inbox| inbox.sessions())).await {
                         Ok(Renewal::Kept) => {}
                         // It has run out, or Redis has lost it, and perhaps more: who was here may be forgotten.
                         Ok(Renewal::New) => self.reconcile(),

@@ -12,7 +12,7 @@
 //! | `wb:{TENANT}:life` | hash | `id` of the server's life, and `since` when the tenant's commands are complete in it | 8 days, from the last command |
 //! | `wb:{TENANT}:sessions:AGENT` | hash | session → node, instance, since | a day, from the last change |
 //! | `wb:{TENANT}:lost:AGENT` | string | the agent lost its last session a moment ago | 30 s |
-//! | `wb:node:NODE` | string | the node's lease: it is alive; its name, and a mark of its cluster key | 10 s, renewed every 3 s |
+//! | `wb:node:NODE` | string | the node's lease: it is alive; its name, a mark of its cluster key, how many sessions it has | 10 s, renewed every 3 s |
 //! | `wb:nodes` | hash | node → its name, for people | for ever; dead ones are removed by the living |
 //! | `wb:bus:NODE` | shard channel | messages for one node | – |
 //! | `wb:{probe}:hash`, `set`, `mark`, `channel` | | whether we may, tried at the start | a moment |

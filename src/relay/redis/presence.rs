@@ -28,6 +28,9 @@ pub(super) struct Lease {
     pub(super) name: String,
     /// Shows which cluster key it has; see [`Envelopes::mark`](super::envelope::Envelopes::mark).
     pub(super) mark: String,
+    /// How many sessions it has.
+    #[serde(default)]
+    pub(super) sessions: u32,
 }
 
 /// What a renewal has found.
@@ -65,14 +68,15 @@ impl PresenceTable {
     }
 
     /// Renews this node's lease, and looks who else is alive.
-    pub(super) async fn renew(&self) -> Result<Renewal, StoreError> {
-        let text = serde_json::to_string(&self.lease).map_err(|e| StoreError(e.to_string()))?;
+    pub(super) async fn renew(&self, sessions: u32) -> Result<Renewal, StoreError> {
+        let own = Lease { sessions, ..self.lease.clone() };
+        let text = serde_json::to_string(&own).map_err(|e| StoreError(e.to_string()))?;
         let mut lease = Cmd::set(keys::node(self.node), text);
         lease.arg("PX").arg(millis(keys::NODE_LEASE)).arg("GET");
         let before: Option<String> = self.leases.command(&lease).await?;
-        self.leases.command::<()>(&Cmd::hset(keys::NODES, self.node.0.to_string(), &self.lease.name)).await?;
+        self.leases.command::<()>(&Cmd::hset(keys::NODES, self.node.0.to_string(), &own.name)).await?;
         let known: HashMap<String, String> = self.leases.command(&Cmd::hgetall(keys::NODES)).await?;
-        let mut alive = HashMap::from([(self.node, self.lease.clone())]);
+        let mut alive = HashMap::from([(self.node, own)]);
         for id in known.keys() {
             let Ok(id) = id.parse().map(NodeId) else { continue };
             match self.lease_of(&self.leases, id).await? {
@@ -94,7 +98,7 @@ impl PresenceTable {
     async fn lease_of(&self, link: &Link, node: NodeId) -> Result<Option<Lease>, StoreError> {
         let text: Option<String> = link.command(&Cmd::get(keys::node(node))).await?;
         // Whatever stands there: somebody holds it.
-        let unreadable = || Lease { name: "unknown".to_owned(), mark: String::new() };
+        let unreadable = || Lease { name: "unknown".to_owned(), mark: String::new(), sessions: 0 };
         Ok(text.map(|text| serde_json::from_str(&text).unwrap_or_else(|_| unreadable())))
     }
 
@@ -136,6 +140,11 @@ impl PresenceTable {
     /// Whether the node did not answer lately.
     pub(super) fn is_doubted(&self, node: NodeId) -> bool {
         self.doubted.lock().contains(&node)
+    }
+
+    /// Who is asked first, of nodes that hold the same agent: those that answer, and of them the less busy.
+    pub(super) fn order(&self, node: NodeId) -> (bool, u32) {
+        (self.is_doubted(node), self.alive.lock().get(&node).map_or(0, |lease| lease.sessions))
     }
 
     /// The agent's sessions on nodes that are alive, the newest first.
