@@ -3,13 +3,15 @@
 use writeback_relay::protocol::api::{CommandState, CommandView};
 use writeback_relay::protocol::frame::{FromAgent, v1};
 use writeback_relay::protocol::ids::TenantId;
+use writeback_relay::protocol::jose::Validity;
+use writeback_relay::protocol::limits::MAX_CLOCK_AHEAD;
 use writeback_relay::protocol::outcome::{Code, Outcome};
 
 use super::{JANE, NEW, command, conclude, stored};
 use crate::support::cluster::Cluster;
 use crate::support::raw_agent::{RawAgent, RawSession};
 use crate::support::redis::Redis;
-use crate::support::relay::{Answered, RawPortal, TestPortal};
+use crate::support::relay::{Answered, RawPortal, TestPortal, now};
 
 /// Two nodes. The agent of the first tenant is at the first, that of the second at the second.
 struct Stage {
@@ -59,6 +61,8 @@ async fn a_portal_reaches_no_agent_of_another_tenant_by_any_node() {
         let foreign = |tenant: &str| {
             let mut claims = portals[0].raw.command(agents[1].agent, JANE);
             claims.tenant = tenant.parse().unwrap();
+            // As late as it can be: of older ones a Redis that has just begun does not know whether it has lost them.
+            claims.validity = Validity { iat: now().plus(MAX_CLOCK_AHEAD), exp: now().plus(MAX_CLOCK_AHEAD * 2) };
             portals[0].raw.sealed(claims, agents[1].sealing.public(), NEW).1
         };
         for (path, claimed, refusal) in [
