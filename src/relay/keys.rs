@@ -147,8 +147,8 @@ impl Keys {
         Ok((assertion.tenant, record))
     }
 
-    /// Verifies a command that `portal` submits for `tenant`, by what it might do a moment ago. Whether it is in force now, and whether its agent is in
-    /// service, is asked later: a repeated submit is answered whatever has changed since.
+    /// Verifies a command that `portal` submits for `tenant`, by what it might do a moment ago. Whether it is in force
+    /// now, and whether its agent is in service, is asked later: a repeated submit is answered whatever has changed since.
     ///
     /// # Errors
     /// If the command does not hold, or is not this portal's or this tenant's.
