@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::bus::RedisBus;
 use super::ledger::RedisLedger;
 use crate::relay::StoreError;
-use crate::relay::bus::{Bus, Place};
+use crate::relay::bus::{Bus, Notice, Place};
 use crate::relay::intake::{Intake, TakenIn, TwoSteps};
 use crate::relay::ledger::{Accepted, Entry, Intent, NewCommand};
 
@@ -41,7 +41,14 @@ impl Intake for RedisIntake {
         // Whatever goes wrong, the question is forgotten.
         let (accepted, listeners) = self.ledger.accept_and_send(command, intent, now_ms, Some(&letter)).await?;
         Ok(match accepted {
-            Accepted::New(entry) => TakenIn::New { entry, delivery: self.bus.answer(question, listeners).await },
+            Accepted::New(entry) => {
+                let delivery = self.bus.answer(question, listeners).await;
+                // The letter calls it the first attempt, which a session that has written it before leaves at that.
+                if entry.attempt > 1 {
+                    self.bus.tell(Notice::Overdue(place)).await?;
+                }
+                TakenIn::New { entry, delivery }
+            }
             Accepted::Known(entry) => TakenIn::Known(entry),
             Accepted::Conflict => TakenIn::Conflict,
         })

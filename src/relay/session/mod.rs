@@ -269,8 +269,9 @@ impl<S: Socket> Session<'_, S> {
 
     /// Writes a command to the socket. It is in the ledger, with this session as its owner.
     async fn deliver(&mut self, entry: Entry) -> Result<(), Ended> {
-        // Word of it may come late, when the session has found it in the ledger by itself.
-        if self.is_written(&entry) {
+        // Word of it may come late, when the session has found it in the ledger by itself. A later attempt is asked for
+        // once more: its answer may have gone another way, and been lost with the ledger.
+        if entry.attempt == 1 && self.is_written(&entry) {
             return Ok(());
         }
         if entry.attempt == 1 && self.services.clock.now() >= entry.exp {
