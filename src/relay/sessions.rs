@@ -14,8 +14,6 @@ use crate::protocol::ids::{AgentId, TenantId};
 
 /// Commands that may wait for one session's socket; more are answered `agent_busy`.
 const MAILBOX: usize = 64;
-/// Orders that may wait for one session; there is never a reason for more.
-const ORDERS: usize = 8;
 
 /// What a session is told to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +31,43 @@ pub enum Order {
     Close(CloseReason),
 }
 
+/// The orders that a session has not obeyed yet: one of each kind, so that none is ever lost behind others.
+#[derive(Clone, Debug, Default)]
+pub struct Orders(Arc<(Mutex<Vec<Order>>, Notify)>);
+
+impl Orders {
+    fn give(&self, order: Order) {
+        let (waiting, given) = &*self.0;
+        let mut waiting = waiting.lock();
+        if !waiting.contains(&order) {
+            waiting.push(order);
+        }
+        given.notify_one();
+    }
+
+    /// The next one. To close comes before everything else.
+    pub async fn next(&self) -> Order {
+        let (waiting, given) = &*self.0;
+        loop {
+            {
+                let mut waiting = waiting.lock();
+                let close = waiting.iter().position(|order| matches!(order, Order::Close(_)));
+                if let Some(first) = close.or((!waiting.is_empty()).then_some(0)) {
+                    return waiting.remove(first);
+                }
+            }
+            given.notified().await;
+        }
+    }
+}
+
 /// The receiving ends of a session, owned by its task alone.
 #[derive(Debug)]
 pub struct Mailbox {
     /// Commands to deliver. Boxed: a channel keeps room for 32 items, and most sessions are idle.
     pub deliveries: mpsc::Receiver<Box<Entry>>,
     /// What else to do.
-    pub orders: mpsc::Receiver<Order>,
+    pub orders: Orders,
 }
 
 struct Handle {
@@ -47,7 +75,7 @@ struct Handle {
     agent: AgentId,
     /// Gone when the agent is leaving.
     deliveries: Option<mpsc::Sender<Box<Entry>>>,
-    orders: mpsc::Sender<Order>,
+    orders: Orders,
 }
 
 #[derive(Default)]
@@ -125,15 +153,15 @@ impl Sessions {
         agent: AgentId,
     ) -> Option<(Registered, Mailbox)> {
         let (deliveries, delivery_queue) = mpsc::channel(MAILBOX);
-        let (orders, order_queue) = mpsc::channel(ORDERS);
-        let handle = Handle { tenant: tenant.clone(), agent, deliveries: Some(deliveries), orders };
+        let orders = Orders::default();
+        let handle = Handle { tenant: tenant.clone(), agent, deliveries: Some(deliveries), orders: orders.clone() };
         let mut open = self.open.lock();
         if open.closing {
             return None;
         }
         open.handles.insert(session, handle);
         let registered = Registered { sessions: Arc::clone(self), session };
-        Some((registered, Mailbox { deliveries: delivery_queue, orders: order_queue }))
+        Some((registered, Mailbox { deliveries: delivery_queue, orders }))
     }
 
     /// Subscribes to the end of a command: what ends after this call is not missed.
@@ -178,16 +206,14 @@ impl Sessions {
         let mut open = self.open.lock();
         open.closing = true;
         for handle in open.handles.values() {
-            // A full queue means that it is closing already.
-            let _ = handle.orders.try_send(Order::Close(reason));
+            handle.orders.give(Order::Close(reason));
         }
     }
 
     /// Tells one session; whether it is here.
     pub fn order(&self, session: SessionId, order: Order) -> bool {
         self.open.lock().handles.get(&session).is_some_and(|handle| {
-            // A full queue means that it is closing already.
-            let _ = handle.orders.try_send(order);
+            handle.orders.give(order);
             true
         })
     }
@@ -245,5 +271,23 @@ impl Inbox for Sessions {
 
     fn sessions(&self) -> u32 {
         u32::try_from(self.open.lock().handles.len()).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_order_to_close_is_not_lost_behind_others_and_comes_first() {
+        let orders = Orders::default();
+        let go_away = |close_after_ms| Order::GoAway { reconnect_after_ms: 1, close_after_ms };
+        for n in 0..100 {
+            orders.give(Order::Reconcile(Whose::Own));
+            orders.give(go_away(n));
+        }
+        orders.give(Order::Close(CloseReason::Revoked));
+        assert_eq!(orders.next().await, Order::Close(CloseReason::Revoked));
+        assert_eq!((orders.next().await, orders.next().await), (Order::Reconcile(Whose::Own), go_away(0)));
     }
 }

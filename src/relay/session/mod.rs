@@ -211,10 +211,11 @@ impl<S: Socket> Session<'_, S> {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut silent_at = Instant::now() + heartbeat * 5 / 2;
         loop {
+            let due = self.reconcile_at.unwrap_or(silent_at).min(self.term.at()).min(silent_at);
             let (reading, room) = (self.storing.len() < MAX_STORING, self.wire.has_room());
             let step = tokio::select! {
                 biased;
-                Some(order) = self.mailbox.orders.recv() => Box::pin(self.obey(order)).await,
+                order = self.mailbox.orders.next() => Box::pin(self.obey(order)).await,
                 Some(stored) = self.storing.next(), if !self.storing.is_empty() => self.stored(stored),
                 Some(entry) = self.mailbox.deliveries.recv(), if room => Box::pin(self.deliver(*entry)).await,
                 () = std::future::ready(()), if room && !self.backlog.is_empty() => self.deliver_backlog().await,
@@ -230,10 +231,9 @@ impl<S: Socket> Session<'_, S> {
                     self.wire.send(FromRelay::Heartbeat(v1::Heartbeat { nodes: self.services.bus.nodes() }));
                     if self.wire.is_stuck() { Err(Ended::Lost) } else { Ok(()) }
                 }
-                () = sleep_until(self.reconcile_at.unwrap_or(silent_at)), if self.reconcile_at.is_some() => {
+                () = sleep_until(due) => if self.reconcile_at == Some(due) {
                     Box::pin(self.reconcile(Whose::Own)).await
-                }
-                () = sleep_until(self.term.at().min(silent_at)) => if self.term.at() <= silent_at {
+                } else if self.term.at() == due {
                     self.term_has_come()
                 } else {
                     Err(Ended::Closed(CloseReason::Silent))
