@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_tungstenite::tungstenite::Error;
 use writeback_relay::clock::System;
 use writeback_relay::protocol::api::{CommandState, CommandView};
-use writeback_relay::protocol::frame::{CloseReason, FromRelay, SUBPROTOCOL};
+use writeback_relay::protocol::frame::{CloseReason, SUBPROTOCOL};
 use writeback_relay::protocol::ids::InstanceId;
 use writeback_relay::protocol::jose::Validity;
 use writeback_relay::protocol::outcome::{Code, Status};
@@ -130,7 +130,7 @@ async fn of_a_forgotten_command_nobody_says_that_it_was_not_written_although_nob
     assert!(delivery.attempt >= 2, "{}", delivery.attempt);
     session.send(agent.outcome_frame(&asked, Code::PasswordReset)).await;
     // It may be asked for the short one, too.
-    while !matches!(session.next().await, FromRelay::OutcomeStored(_)) {}
+    stored(&mut session).await;
     assert_eq!(portal.raw.concluded(asked.jti).await.state, CommandState::Concluded);
 }
 

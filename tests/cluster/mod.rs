@@ -70,7 +70,13 @@ fn submit_until_taken(portal: &RawPortal, jws: &str) -> JoinHandle<Answered> {
     })
 }
 
-/// The next frame has to say that an outcome is stored.
+/// An outcome is stored. Until then its command may be asked for again.
 async fn stored(session: &mut RawSession) {
-    assert!(matches!(session.next().await, FromRelay::OutcomeStored(_)));
+    loop {
+        match session.next().await {
+            FromRelay::OutcomeStored(_) => return,
+            FromRelay::Deliver(again) => assert!(again.attempt > 1, "a new command comes before it"),
+            other => panic!("it is not stored: {other:?}"),
+        }
+    }
 }

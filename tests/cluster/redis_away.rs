@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::Error;
 use writeback_relay::clock::System;
 use writeback_relay::protocol::api::{CommandState, CommandView};
-use writeback_relay::protocol::frame::{CloseReason, SUBPROTOCOL};
+use writeback_relay::protocol::frame::{CloseReason, FromRelay, SUBPROTOCOL};
 use writeback_relay::protocol::ids::InstanceId;
 use writeback_relay::protocol::outcome::Code;
 
@@ -93,7 +93,8 @@ async fn an_outcome_that_comes_while_redis_is_away_for_a_moment_costs_no_session
     session.send(agent.outcome_frame(&asked, Code::PasswordReset)).await;
     session.heartbeat().await;
     cluster.redis.start_again(PORT).await;
-    stored(&mut session).await;
+    let next = session.next().await;
+    assert!(matches!(next, FromRelay::OutcomeStored(_)), "it has answered, and is not asked again: {next:?}");
     let view = submit_until_taken(&portal.raw, &jws).await.unwrap().json::<CommandView>();
     assert_eq!(view.state, CommandState::Concluded);
 }

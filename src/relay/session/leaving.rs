@@ -36,7 +36,7 @@ impl<S: Socket> Session<'_, S> {
         self.mailbox.deliveries.close();
         while let Some(entry) = self.mailbox.deliveries.recv().await {
             // One that came twice may have been written the first time.
-            if !self.is_written(&entry) {
+            if self.written(&entry).is_none() {
                 self.take_back(&entry, reason).await;
             }
         }

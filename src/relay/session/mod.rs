@@ -131,6 +131,14 @@ impl From<SocketError> for Ended {
 
 type Stored = Pin<Box<dyn Future<Output = Result<CommandId, CloseReason>> + Send>>;
 
+/// A command that was written to the socket.
+struct Delivered {
+    key: CommandKey,
+    exp: UnixTime,
+    /// Its outcome has come, and is on its way to the ledger.
+    answered: bool,
+}
+
 /// An open session.
 struct Session<'a, S> {
     services: &'a Arc<Services>,
@@ -142,8 +150,8 @@ struct Session<'a, S> {
     left: bool,
     /// Commands that were taken over, to be delivered beside everything else.
     backlog: VecDeque<Entry>,
-    /// What was written to this socket and has no outcome yet: an agent names commands by their id alone.
-    delivered: HashMap<CommandId, (CommandKey, UnixTime)>,
+    /// What was written to this socket and has no stored outcome yet: an agent names commands by their id alone.
+    delivered: HashMap<CommandId, Delivered>,
     /// Outcomes on their way to the ledger.
     storing: FuturesUnordered<Stored>,
     term: Term,
@@ -263,15 +271,15 @@ impl<S: Socket> Session<'_, S> {
         }
     }
 
-    fn is_written(&self, entry: &Entry) -> bool {
-        self.delivered.get(&entry.key.command).is_some_and(|(key, _)| *key == entry.key)
+    fn written(&self, entry: &Entry) -> Option<&Delivered> {
+        self.delivered.get(&entry.key.command).filter(|delivered| delivered.key == entry.key)
     }
 
     /// Writes a command to the socket. It is in the ledger, with this session as its owner.
     async fn deliver(&mut self, entry: Entry) -> Result<(), Ended> {
-        // Word of it may come late, when the session has found it in the ledger by itself. A later attempt is asked for
-        // once more: its answer may have gone another way, and been lost with the ledger.
-        if entry.attempt == 1 && self.is_written(&entry) {
+        // Word of it may come late, when the session has found it in the ledger by itself. At a later attempt the agent is
+        // asked once more: its answer may have gone another way, and been lost with the ledger.
+        if self.written(&entry).is_some_and(|delivered| delivered.answered || entry.attempt == 1) {
             return Ok(());
         }
         if entry.attempt == 1 && self.services.clock.now() >= entry.exp {
@@ -321,9 +329,9 @@ impl<S: Socket> Session<'_, S> {
     fn remember(&mut self, key: CommandKey, exp: UnixTime) {
         if self.delivered.len() >= REMEMBERED {
             let now = self.services.clock.now();
-            self.delivered.retain(|_, (_, exp)| *exp > now);
+            self.delivered.retain(|_, delivered| delivered.exp > now);
         }
-        self.delivered.insert(key.command, (key, exp));
+        self.delivered.insert(key.command, Delivered { key, exp, answered: false });
     }
 }
 

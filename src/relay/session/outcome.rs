@@ -32,8 +32,8 @@ struct Address {
 impl<S: Socket> Session<'_, S> {
     pub(super) async fn received(&mut self, received: &v1::Received) -> Result<(), Ended> {
         let command: CommandId = received.command.parse().map_err(|_| Ended::Closed(CloseReason::ProtocolError))?;
-        let Some((key, _)) = self.delivered.get(&command) else { return Ok(()) };
-        let noted = self.services.ledger.note(key, Milestone::Received, self.services.clock.now_ms()).await;
+        let Some(delivered) = self.delivered.get(&command) else { return Ok(()) };
+        let noted = self.services.ledger.note(&delivered.key, Milestone::Received, self.services.clock.now_ms()).await;
         if let Err(error) = noted {
             tracing::warn!(%error, "a milestone was not noted");
         }
@@ -52,6 +52,9 @@ impl<S: Socket> Session<'_, S> {
             return Err(foreign());
         }
         let key = CommandKey { tenant: address.tenant, portal: address.aud, command: address.command };
+        if let Some(delivered) = self.delivered.get_mut(&key.command).filter(|delivered| delivered.key == key) {
+            delivered.answered = true;
+        }
         let (services, agent) = (Arc::clone(self.services), self.presence.agent);
         self.storing.push(Box::pin(async move { store(&services, key, agent, frame.jws).await }));
         Ok(())

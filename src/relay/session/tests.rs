@@ -348,6 +348,24 @@ async fn a_command_whose_word_was_lost_is_found_once_and_nobody_says_any_more_th
 }
 
 #[tokio::test]
+async fn an_agent_is_asked_once_more_on_the_same_session_until_it_has_answered() {
+    let stage = Stage::new().await;
+    let mut agent = stage.open().await;
+    let (session, entries) = stage.accepted(2).await;
+    for (n, entry) in entries.iter().enumerate() {
+        assert_eq!(stage.services.sessions.deliver(session, entry.clone()), Delivery::Queued);
+        let heard = agent.next().await;
+        assert!(matches!(&heard, Some(FromRelay::Deliver(v1::Deliver { attempt: 1, .. }))), "{n}: {heard:?}");
+    }
+    // Its answer may have gone another way, and been lost with the ledger.
+    stage.services.sessions.reconcile();
+    for n in 0..2 {
+        let heard = agent.next().await;
+        assert!(matches!(&heard, Some(FromRelay::Deliver(v1::Deliver { attempt: 2, .. }))), "{n}: {heard:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_session_that_looks_what_it_may_have_missed_finds_that_its_agent_was_revoked() {
     let stage = Stage::new().await;
     let agent = stage.open().await;
