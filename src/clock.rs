@@ -47,6 +47,13 @@ pub trait Clock: Send + Sync + 'static {
 pub trait Random: Send + Sync + 'static {
     /// Fills `buffer`.
     fn fill(&self, buffer: &mut [u8]);
+
+    /// Evenly between nothing and `bound`.
+    fn within(&self, bound: Duration) -> Duration {
+        let mut bytes = [0; 4];
+        self.fill(&mut bytes);
+        bound.mul_f64(f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
+    }
 }
 
 /// The operating system's clock and random generator.
@@ -79,5 +86,16 @@ impl Random for System {
     #[expect(clippy::expect_used, reason = "without randomness nothing may go on: no key, no id, no nonce is safe")]
     fn fill(&self, buffer: &mut [u8]) {
         aws_lc_rs::rand::fill(buffer).expect("the operating system gives no random bytes");
+    }
+}
+
+/// All its bytes are the same.
+#[cfg(test)]
+pub(crate) struct Fixed(pub(crate) u8);
+
+#[cfg(test)]
+impl Random for Fixed {
+    fn fill(&self, buffer: &mut [u8]) {
+        buffer.fill(self.0);
     }
 }

@@ -22,7 +22,7 @@ impl Backoff {
     pub(super) fn pause(&mut self) -> Duration {
         let bound = self.base.saturating_mul(1_u32.checked_shl(self.tried).unwrap_or(u32::MAX)).min(self.max);
         self.tried = self.tried.saturating_add(1);
-        jitter(bound, &*self.random)
+        self.random.within(bound)
     }
 
     /// It went well: begin with the shortest again.
@@ -31,23 +31,10 @@ impl Backoff {
     }
 }
 
-/// Evenly between nothing and `bound`.
-pub(super) fn jitter(bound: Duration, random: &dyn Random) -> Duration {
-    let mut bytes = [0; 4];
-    random.fill(&mut bytes);
-    bound.mul_f64(f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Fixed(u8);
-    impl Random for Fixed {
-        fn fill(&self, buffer: &mut [u8]) {
-            buffer.fill(self.0);
-        }
-    }
+    use crate::clock::Fixed;
 
     #[test]
     fn the_bound_doubles_up_to_the_limit_and_the_pause_is_anywhere_below() {

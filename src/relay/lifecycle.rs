@@ -242,10 +242,7 @@ impl Node {
         let told = sessions.list();
         let spread = reconnect_spread(told.len(), self.drain_timeout);
         for (session, ..) in told {
-            let mut bytes = [0; 4];
-            random.fill(&mut bytes);
-            let part = f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX);
-            let reconnect_after_ms = u32::try_from(spread.mul_f64(part).as_millis()).unwrap_or(u32::MAX);
+            let reconnect_after_ms = u32::try_from(random.within(spread).as_millis()).unwrap_or(u32::MAX);
             sessions.order(session, Order::GoAway { reconnect_after_ms, close_after_ms });
         }
     }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::connection::DialError;
 use super::session::SessionError;
-use crate::agent::backoff::{Backoff, jitter};
+use crate::agent::backoff::Backoff;
 use crate::agent::error::AgentError;
 use crate::agent::events::{About, EventLog};
 use crate::agent::options::Options;
@@ -105,7 +105,8 @@ impl Patience {
             },
             NoSession::Dial(DialError::Unreachable(why)) => self.report(Event::ServiceBusListenerError, why),
             NoSession::Dial(DialError::Refused { status, code, message, retry_after }) => {
-                pause = pause.max(retry_after.unwrap_or_default());
+                // It is in whole seconds, and agents must not come back on the second.
+                pause += retry_after.unwrap_or_default();
                 if code == ProblemCode::AgentRevoked.as_str() {
                     return Err(self.stop_for_good(AgentError::Revoked));
                 }
@@ -113,7 +114,7 @@ impl Patience {
                 if code == ProblemCode::UnknownAgent.as_str() {
                     // Its registry may be an older copy. Only people can mend that, so it is said every time.
                     let slowly = self.unknown_agent_pause;
-                    pause = pause.max(slowly + jitter(slowly, &*self.random));
+                    pause = pause.max(slowly + self.random.within(slowly));
                     self.reported = None;
                     self.report(Event::AuthTokenError, format!("{message}; trying again, slowly"));
                 } else if status == 401 || status == 403 {

@@ -10,8 +10,8 @@ use crate::protocol::frame::{CloseReason, FromRelay, v1};
 
 /// A session that was asked to move is open for so long, should its agent find no other: its pauses are 60 s at most.
 const MOVING_TIME: Duration = Duration::from_secs(300);
-/// Within so many milliseconds an agent whose session has become old opens another. Ages differ, so it need not be long.
-const MOVING_SPREAD_MS: u32 = 1000;
+/// Within this time an agent whose session has become old opens another. Ages differ, so it need not be long.
+const MOVING_SPREAD: Duration = Duration::from_secs(1);
 
 /// What comes next in a session's life, and when.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +25,7 @@ pub(super) enum Term {
 impl Term {
     /// Between three quarters and the whole of `max_age` after `opened`.
     pub(super) fn starting(opened: Instant, max_age: Duration, random: &dyn Random) -> Self {
-        let quarter = max_age / 4;
-        Self::Moves(opened + max_age - quarter.mul_f64(fraction(random)))
+        Self::Moves(opened + max_age - random.within(max_age / 4))
     }
 
     pub(super) fn at(self) -> Instant {
@@ -36,22 +35,14 @@ impl Term {
     }
 }
 
-/// Evenly between 0 and 1.
-fn fraction(random: &dyn Random) -> f64 {
-    let mut bytes = [0; 4];
-    random.fill(&mut bytes);
-    f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX)
-}
-
 impl<S: Socket> Session<'_, S> {
     /// What is due when its term has come.
     pub(super) fn term_has_come(&mut self) -> Result<(), Ended> {
         match self.term {
             Term::Closes(_, reason) => Err(Ended::Closed(reason)),
             Term::Moves(_) => {
-                let within = f64::from(MOVING_SPREAD_MS) * fraction(&*self.services.random);
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 1000")]
-                self.go_away(CloseReason::Rebalance, within as u32, millis(MOVING_TIME));
+                let reconnect_after = self.services.random.within(MOVING_SPREAD);
+                self.go_away(CloseReason::Rebalance, millis(reconnect_after), millis(MOVING_TIME));
                 Ok(())
             }
         }
@@ -73,13 +64,7 @@ fn millis(span: Duration) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Fixed(u8);
-    impl Random for Fixed {
-        fn fill(&self, buffer: &mut [u8]) {
-            buffer.fill(self.0);
-        }
-    }
+    use crate::clock::Fixed;
 
     #[test]
     fn sessions_that_opened_together_move_within_the_last_quarter() {

@@ -1,33 +1,26 @@
 //! From a verified command to its end.
 
+mod placing;
+mod waiting;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::waiting::InFlight;
 use super::StoreError;
-use super::bus::{Bus, Delivery, Notice, Place};
+use super::bus::{Bus, Notice, Place};
 use super::intake::{Intake, TakenIn};
-use super::ledger::{Accepted, CommandKey, Entry, Intent, Ledger, NewCommand, Undelivered, Written};
-use super::sessions::{Ending, Sessions};
+use super::ledger::{Accepted, CommandKey, Entry, Intent, Ledger, NewCommand, Undelivered};
+use super::sessions::Sessions;
 use crate::clock::Clock;
-use crate::protocol::ids::{AgentId, TenantId};
 use crate::telemetry::metrics::Metrics;
-
-/// How often a caller that waits looks into the ledger, in case that word of the end was lost on the way.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// A command is written within this time, and noted so, if all is well.
 const OVERDUE: Duration = Duration::from_secs(1);
-
-/// An agent whose session can't be reached, though it is said to be there, is looked for at most so long: a node that died
-/// is believed to be alive until its lease is over, and one that is alive may have lost its subscription for a moment.
-const RESETTLING: Duration = Duration::from_secs(10);
-
-/// How often it is asked whether an agent that is on its way back has arrived at another node.
-const LOOK_FOR_ARRIVAL: Duration = Duration::from_millis(500);
 
 /// Why a submit has no answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -58,22 +51,6 @@ pub struct Dispatcher {
     stopping: CancellationToken,
     /// Commands that were submitted here and have no end.
     in_flight: watch::Sender<usize>,
-}
-
-/// One command that has no end yet, as far as this node looks.
-struct InFlight(watch::Sender<usize>);
-
-impl InFlight {
-    fn begin(count: &watch::Sender<usize>) -> Self {
-        count.send_modify(|n| *n += 1);
-        Self(count.clone())
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.send_modify(|n| *n = n.saturating_sub(1));
-    }
 }
 
 impl Dispatcher {
@@ -128,7 +105,7 @@ impl Dispatcher {
         _in_flight: InFlight,
         accepted: oneshot::Sender<Result<Accepted, StoreError>>,
     ) {
-        let mut ending = self.sessions.ending(&command.key);
+        let ending = self.sessions.ending(&command.key);
         let until = Instant::now() + self.clock.now().until(command.exp);
         let result = self.accept(command, place, patience).await;
         let new = match &result {
@@ -137,16 +114,8 @@ impl Dispatcher {
         };
         // The caller may have gone.
         let _ = accepted.send(result);
-        let Some(mut entry) = new else { return };
-        while entry.end.is_none() && Instant::now() < until {
-            let look = until.min(Instant::now() + LOOK_AGAIN);
-            if timeout_at(look, ending.ended()).await.is_ok() {
-                return;
-            }
-            match self.look_after(&entry).await {
-                Ok(now) => entry = now,
-                Err(error) => tracing::warn!(%error, "a command could not be looked after"),
-            }
+        if let Some(entry) = new {
+            self.stay(entry, ending, until).await;
         }
     }
 
@@ -262,119 +231,5 @@ impl Dispatcher {
     #[must_use]
     pub fn in_flight(&self) -> usize {
         *self.in_flight.borrow()
-    }
-
-    /// An agent that lost its connection a moment ago is on its way back, and worth the caller's wait.
-    async fn return_of(&self, tenant: &TenantId, agent: AgentId, until: Instant) -> Result<Option<Place>, StoreError> {
-        let Some(left) = self.bus.may_return(tenant, agent).await? else { return Ok(None) };
-        let until = until.min(Instant::now() + left);
-        loop {
-            let arrival = self.sessions.arrival();
-            if let Some(place) = self.bus.places(tenant, agent).await?.into_iter().next() {
-                return Ok(Some(place));
-            }
-            // It may arrive at another node.
-            let look = until.min(Instant::now() + LOOK_FOR_ARRIVAL);
-            if timeout_at(look, arrival).await.is_err() && look == until {
-                return Ok(None);
-            }
-        }
-    }
-
-    /// Hands a command that its session has not got, or perhaps not, to another session of its agent.
-    async fn see_delivered(
-        &self,
-        mut place: Place,
-        mut entry: Entry,
-        mut delivery: Delivery,
-        patience: Instant,
-    ) -> Result<(), StoreError> {
-        let (key, agent) = (entry.key.clone(), entry.agent);
-        let patience = patience.min(Instant::now() + RESETTLING);
-        let (mut tried, mut busy) = (Vec::new(), false);
-        loop {
-            let arrival = self.sessions.arrival();
-            let undelivered = match delivery {
-                Delivery::Queued => return Ok(()),
-                Delivery::Busy => Some(Undelivered::AgentBusy),
-                Delivery::Gone => Some(Undelivered::NoAgent),
-                Delivery::NoAnswer => None,
-            };
-            let written = if undelivered.is_some() { Written::No } else { Written::Maybe };
-            busy |= delivery == Delivery::Busy;
-            tried.push(place.session);
-            // What was known of its sessions may be old.
-            let places = self.bus.places(&key.tenant, agent).await?;
-            if let Some(next) = places.iter().find(|other| !tried.contains(&other.session)).copied() {
-                if let Some(handed) = self.ledger.hand_over(entry.clone(), next.session, written).await? {
-                    (place, entry) = (next, handed);
-                    delivery = self.bus.deliver(place, entry.clone()).await?;
-                    continue;
-                }
-            } else if delivery == Delivery::Gone
-                && !busy
-                && Instant::now() < patience
-                && self.settles(&key.tenant, agent, &places).await?
-            {
-                let _ = timeout_at(patience.min(Instant::now() + LOOK_FOR_ARRIVAL), arrival).await;
-                tried.clear();
-                delivery = self.bus.deliver(place, entry.clone()).await?;
-                continue;
-            }
-            // If no session ever had it, this node may speak for it.
-            let Some(reason) = undelivered else { return Ok(()) };
-            if let Some(ended) = self.ledger.take_back(&key, place.session, reason, self.clock.now_ms()).await? {
-                self.metrics.ended(reason.as_str());
-                self.bus.tell(Notice::Ended(Box::new(ended))).await?;
-            }
-            return Ok(());
-        }
-    }
-
-    /// Whether an agent that can't be reached is likely to be in a moment: it is said to be there, or on its way back.
-    async fn settles(&self, tenant: &TenantId, agent: AgentId, places: &[Place]) -> Result<bool, StoreError> {
-        Ok(!places.is_empty() || self.bus.may_return(tenant, agent).await?.is_some())
-    }
-
-    /// The command as it is stored, or with the end that it gets before `until`.
-    async fn end_of(&self, key: &CommandKey, until: Instant) -> Result<Option<Entry>, StoreError> {
-        let ending = self.sessions.ending(key);
-        match self.ledger.get(key).await? {
-            Some(entry) => self.wait(entry, ending, until).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// The command as it is stored now. One whose session died without a word goes on with another session of its
-    /// agent, if there is one.
-    async fn look_after(&self, entry: &Entry) -> Result<Entry, StoreError> {
-        let entry = self.ledger.get(&entry.key).await?.unwrap_or_else(|| entry.clone());
-        if entry.end.is_none() {
-            let places = self.bus.places(&entry.key.tenant, entry.agent).await?;
-            let gone = places.iter().all(|place| Some(place.session) != entry.owner);
-            if let Some(next) = places.first().filter(|_| gone) {
-                self.bus.tell(Notice::Left(*next)).await?;
-            }
-        }
-        Ok(entry)
-    }
-
-    async fn wait(&self, entry: Entry, mut ending: Ending, until: Instant) -> Result<Entry, StoreError> {
-        if entry.end.is_some() {
-            return Ok(entry);
-        }
-        loop {
-            let look = until.min(Instant::now() + LOOK_AGAIN);
-            match timeout_at(look, ending.ended()).await {
-                Ok(ended) => return Ok(ended),
-                // Word of its end may have been lost; the ledger has it.
-                Err(_) => {
-                    let entry = self.look_after(&entry).await?;
-                    if entry.end.is_some() || Instant::now() >= until {
-                        return Ok(entry);
-                    }
-                }
-            }
-        }
     }
 }
