@@ -60,6 +60,12 @@ pub fn max_open_files() -> usize {
     limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX >> 4)
 }
 
+/// In how many parts of a second the operating system accounts for CPU time.
+#[must_use]
+pub fn clock_ticks_per_second() -> u64 {
+    rustix::param::clock_ticks_per_second()
+}
+
 /// This host's name, for people.
 #[must_use]
 pub fn name() -> String {

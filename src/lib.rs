@@ -8,9 +8,10 @@
 //! | [`protocol`] | the objects on the wire, pure |
 //! | [`storage`], [`net`], [`host`], [`telemetry`] | files that survive, outbound HTTPS, the operating system, logs |
 //! | [`relay`], [`agent`], [`portal`] | the three programs |
-//! | [`demo`] | all three in one process |
+//! | [`demo`], [`bench`] | all three in one process; what they cost |
 
 pub mod agent;
+pub mod bench;
 pub mod clock;
 pub mod demo;
 pub mod host;

@@ -12,7 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["protocol"],
     &["storage", "net", "host", "telemetry"],
     &["relay", "agent", "portal"],
-    &["demo"],
+    &["demo", "bench"],
     &["bin", "lib"],
 ];
 
@@ -34,11 +34,21 @@ const RELAY_FLOORS: &[&[&str]] = &[
 /// Where each outside crate may be named.
 const FENCES: &[(&str, &[&str])] = &[
     ("axum", &["src/relay/http/", "src/relay/admin/"]),
-    ("hyper", &["src/relay/http/"]),
-    ("hyper_util", &["src/relay/http/"]),
-    ("tokio_tungstenite", &["src/relay/http/", "src/agent/link/connection.rs"]),
+    ("hyper", &["src/relay/http/", "src/bench/"]),
+    ("hyper_util", &["src/relay/http/", "src/bench/"]),
+    ("tokio_tungstenite", &["src/relay/http/", "src/agent/link/connection.rs", "src/bench/"]),
+    ("hdrhistogram", &["src/bench/"]),
     ("ldap3", &["src/agent/directory/active_directory/"]),
-    ("redis", &["src/relay/redis/", "src/relay/config.rs", "src/relay/store.rs", "src/relay/mod.rs"]),
+    (
+        "redis",
+        &[
+            "src/relay/redis/",
+            "src/relay/config.rs",
+            "src/relay/store.rs",
+            "src/relay/mod.rs",
+            "src/bench/stage/servers.rs",
+        ],
+    ),
     ("redb", &["src/storage/", "src/relay/embedded/", "src/agent/journal"]),
     (
         "reqwest",

@@ -1,0 +1,83 @@
+//! The memory of one session.
+
+use std::time::Duration;
+
+use super::{present, scene};
+use crate::bench::Fallible;
+use crate::bench::limits;
+use crate::bench::load::closed;
+use crate::bench::population::Request;
+use crate::bench::report::Report;
+use crate::bench::stage::Stage;
+use crate::bench::subject::Subject;
+
+/// Row: memory of a session that has just been opened.
+pub(super) const FRESH: &str = "one idle agent, fresh, KiB";
+/// Row: memory of a session that has been used.
+pub(super) const USED: &str = "… after one command and a heartbeat, KiB";
+
+/// Commands at the same time: fewer than would make buffers grow.
+const IN_FLIGHT: usize = 32;
+
+/// Idle sessions.
+#[derive(Clone, Debug)]
+pub struct Idle {
+    /// What is measured.
+    pub subjects: Vec<Subject>,
+    /// How many agents, one column for each.
+    pub agents: Vec<usize>,
+    /// How long to wait for heartbeats after the command.
+    pub settle: Duration,
+}
+
+/// The server's resident memory for one agent.
+///
+/// # Errors
+/// If this machine can't carry it, or an agent can't connect.
+pub async fn idle(plan: &Idle) -> Fallible<Report> {
+    let (subjects, notes) = present(&plan.subjects);
+    let cases: Vec<_> = subjects.iter().flat_map(|s| plan.agents.iter().map(|n| (*s, *n))).collect();
+    let columns = cases.iter().map(|(subject, agents)| format!("{subject} {agents}"));
+    let mut report = Report::new("Memory of one idle agent over TLS".to_owned(), columns);
+    let (mut fresh, mut used) = (Vec::new(), Vec::new());
+    for (subject, agents) in cases {
+        let (before, after) = of(subject, agents, plan.settle).await?;
+        fresh.push(Some(before));
+        used.push(Some(after));
+    }
+    report.row(FRESH, fresh);
+    report.row(USED, used);
+    report.notes.extend(notes);
+    Ok(report)
+}
+
+async fn of(subject: Subject, agents: usize, settle: Duration) -> Fallible<(f64, f64)> {
+    let scene = scene(subject, agents, 4);
+    limits::check(&scene, IN_FLIGHT)?;
+    let mut stage = Stage::new(scene).await?;
+    // The first sessions and requests pay for what all share: pools, tables, the allocator's arenas.
+    let warm = (agents / 10).clamp(1, 500);
+    stage.connect(0..warm, IN_FLIGHT, false).await?;
+    let mut callers = stage.callers(IN_FLIGHT).await?;
+    let (first, others) = commands(&stage, warm).await?;
+    closed(&mut callers, first).await.map_err(|error| stage.cause(error))?;
+    let before = stage.largest()?;
+    stage.connect(warm..agents, IN_FLIGHT, false).await?;
+    let fresh = stage.largest()?;
+    closed(&mut callers, others).await.map_err(|error| stage.cause(error))?;
+    tokio::time::sleep(settle).await;
+    let used = stage.largest()?;
+    // What a second command adds is the ledger's, which keeps commands and not sessions.
+    let (_, others) = commands(&stage, warm).await?;
+    closed(&mut callers, others).await.map_err(|error| stage.cause(error))?;
+    let ledger = stage.largest()? - used;
+    #[expect(clippy::cast_precision_loss, reason = "a count")]
+    let each = |mib: f64| (mib - before) * 1024.0 / (agents - warm) as f64;
+    Ok((each(fresh), each(fresh.max(used - ledger))))
+}
+
+/// One for each agent: those for the first, and those for all others.
+async fn commands(stage: &Stage, warm: usize) -> Fallible<(Vec<Request>, Vec<Request>)> {
+    let requests = stage.everybody.requests(stage.scene.agents).await?;
+    Ok(requests.into_iter().partition(|request| request.agent < warm))
+}
