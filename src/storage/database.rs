@@ -185,17 +185,6 @@ impl Database {
         self.open.queue.as_ref().ok_or_else(stopped)?.send(job).await.map_err(|_| stopped())
     }
 
-    /// Writes in the next commit, and does not wait for it: for what does no harm when it is lost.
-    ///
-    /// # Errors
-    /// If the writer has stopped.
-    pub async fn write_soon<F>(&self, f: F) -> Result<(), DatabaseError>
-    where
-        F: FnOnce(&WriteTransaction) -> Result<(), redb::Error> + Send + 'static,
-    {
-        self.queue(Box::new(move |transaction| f(transaction).map(|()| Box::new(|| ()) as Answer))).await
-    }
-
     /// Writes, and returns when it is on disk. `f` may run beside others' writes in one transaction, never twice.
     ///
     /// # Errors
