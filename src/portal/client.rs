@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::config::Config;
-use crate::clock::{Clock, Random};
+use crate::clock::{Clock, Random, UnixTime};
 use crate::net::{NetError, causes, https_client, retry_after};
 use crate::protocol::api::{AgentList, Availability, CommandView, NewInvitation};
 use crate::protocol::assertion::PortalAssertion;
@@ -16,8 +17,10 @@ use crate::protocol::ids::{AgentId, CommandId, ObjectId, TenantId};
 use crate::protocol::jose::{JoseError, SigningKey, Validity};
 use crate::protocol::problem::Problem;
 
-/// How long an assertion lives: one call.
-const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
+/// How long an assertion lives: the relay's clock may be a minute ahead.
+const ASSERTION_LIFETIME: Duration = Duration::from_secs(120);
+/// For so long the same is shown: to verify it is half of what a call costs the relay.
+const ASSERTION_SHOWN: Duration = Duration::from_secs(30);
 /// How long a call may take, beyond what the relay was asked to wait.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest one call waits: proxies on the way cut silent connections after half a minute.
@@ -111,6 +114,8 @@ pub struct RelayClient {
     key: SigningKey,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
+    /// `Authorization` of the last call, and since when it is shown.
+    shown: Mutex<Option<(UnixTime, HeaderValue)>>,
 }
 
 impl RelayClient {
@@ -124,7 +129,14 @@ impl RelayClient {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<Self, NetError> {
-        Ok(Self { http: https_client(config.ca_file.as_deref())?, config: config.clone(), key, clock, random })
+        Ok(Self {
+            http: https_client(config.ca_file.as_deref())?,
+            config: config.clone(),
+            key,
+            clock,
+            random,
+            shown: Mutex::default(),
+        })
     }
 
     /// `POST /v1/tenants/{tenant}/invitations`.
@@ -195,18 +207,29 @@ impl RelayClient {
     }
 
     fn call(&self, method: Method, path: &str) -> Result<RequestBuilder, ClientError> {
+        let url = format!("{}/v1/tenants/{path}", self.config.relay);
+        Ok(self.http.request(method, url).header(AUTHORIZATION, self.authorization()?))
+    }
+
+    fn authorization(&self) -> Result<HeaderValue, JoseError> {
+        let (now, mut shown) = (self.clock.now(), self.shown.lock());
+        if let Some((since, value)) = &*shown
+            && (*since..since.plus(ASSERTION_SHOWN)).contains(&now)
+        {
+            return Ok(value.clone());
+        }
         let assertion = PortalAssertion {
             iss: self.config.id.clone(),
             sub: self.config.id.clone(),
             aud: self.config.relay.clone(),
             jti: ObjectId::new(&*self.clock, &*self.random),
-            validity: Validity::starting(self.clock.now(), ASSERTION_LIFETIME),
+            validity: Validity::starting(now, ASSERTION_LIFETIME),
         };
         let bearer = format!("Bearer {}", assertion.sign(&self.key)?);
         let mut bearer = HeaderValue::try_from(bearer).map_err(|_| JoseError::Malformed("the assertion"))?;
         bearer.set_sensitive(true);
-        let url = format!("{}/v1/tenants/{path}", self.config.relay);
-        Ok(self.http.request(method, url).header(AUTHORIZATION, bearer))
+        *shown = Some((now, bearer.clone()));
+        Ok(bearer)
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {

@@ -121,8 +121,27 @@ impl PortalAssertion {
         public_url: &str,
         now: UnixTime,
     ) -> Result<Self, JoseError> {
-        let claims: Self = jws.verify(keys)?;
-        check((&claims.iss, &claims.sub), &claims.aud, claims.validity, public_url, now)?;
+        let (claims, _) = Self::signed_by(jws, keys)?;
+        claims.check(public_url, now)?;
         Ok(claims)
+    }
+
+    /// Verifies the signature alone: the claims, and which key it was. [`Self::check`] is still to come.
+    ///
+    /// # Errors
+    /// As [`Jws::verify`].
+    pub fn signed_by<'k>(
+        jws: &Jws<'_>,
+        keys: impl IntoIterator<Item = &'k PublicKey>,
+    ) -> Result<(Self, &'k PublicKey), JoseError> {
+        jws.verified_by(keys)
+    }
+
+    /// Whether a verified assertion is one for this relay, now.
+    ///
+    /// # Errors
+    /// If `sub`, `aud` or the times don't hold.
+    pub fn check(&self, public_url: &str, now: UnixTime) -> Result<(), JoseError> {
+        check((&self.iss, &self.sub), &self.aud, self.validity, public_url, now)
     }
 }

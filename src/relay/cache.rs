@@ -1,5 +1,6 @@
 //! Remembers a bounded number of things, for a bounded time.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
@@ -34,11 +35,17 @@ impl<K: Eq + Hash, V: Clone> Cache<K, V> {
     }
 
     /// What is remembered, and is not too old by now.
-    pub(super) fn get(&self, key: &K) -> Option<V> {
+    pub(super) fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
         self.get_at(Instant::now(), key)
     }
 
-    fn get_at(&self, now: Instant, key: &K) -> Option<V> {
+    fn get_at<Q: Eq + Hash + ?Sized>(&self, now: Instant, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
         let known = self.known.lock();
         let (at, value) = known.entries.get(key)?;
         (now.duration_since(*at) < self.max_age).then(|| value.clone())

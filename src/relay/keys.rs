@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::StoreError;
 use super::bus::Guard;
+use super::cache::Cache;
 use super::ledger::Entry;
 use super::recent::{Recent, Standing};
 use super::registry::{AgentRecord, PortalRecord, Registry};
@@ -14,7 +15,11 @@ use crate::protocol::api::AgentStatus;
 use crate::protocol::assertion::{AgentAssertion, PortalAssertion};
 use crate::protocol::command::Command;
 use crate::protocol::ids::{AgentId, PortalId, TenantId};
-use crate::protocol::jose::{JoseError, Jws};
+use crate::protocol::jose::{JoseError, Jws, PublicKey};
+use crate::protocol::limits::MAX_ASSERTION_LIFETIME;
+
+/// Assertions that are remembered: those of as many portals, if each shows the same one for as long as it holds.
+const MAX_PROVEN: usize = 5_000;
 
 /// Why a credential or a command is refused.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -53,11 +58,19 @@ pub enum Refused {
     Store(#[from] StoreError),
 }
 
+/// A portal's assertion whose signature was found right, with this key. That stays so; whether the key is still the
+/// portal's, and the assertion in force, is asked each time.
+struct Proven {
+    claims: PortalAssertion,
+    key: PublicKey,
+}
+
 /// Judges by the registry's keys.
 #[derive(Clone)]
 pub struct Keys {
     registry: Arc<dyn Registry>,
     recent: Arc<Recent>,
+    proven: Arc<Cache<String, Arc<Proven>>>,
     clock: Arc<dyn Clock>,
     public_url: Arc<str>,
 }
@@ -67,7 +80,8 @@ impl Keys {
     #[must_use]
     pub fn new(registry: Arc<dyn Registry>, clock: Arc<dyn Clock>, public_url: &str) -> Self {
         let recent = Arc::new(Recent::new(Arc::clone(&registry)));
-        Self { registry, recent, clock, public_url: public_url.into() }
+        let proven = Arc::new(Cache::new(MAX_ASSERTION_LIFETIME, MAX_PROVEN));
+        Self { registry, recent, proven, clock, public_url: public_url.into() }
     }
 
     /// The relay's public URL.
@@ -89,7 +103,7 @@ impl Keys {
     pub async fn portal(&self, token: &str, tenant: &TenantId) -> Result<PortalId, Refused> {
         let (jws, claimed) = PortalAssertion::parse(token).map_err(Refused::Assertion)?;
         let portal = self.registry.portal(&claimed.iss).await?;
-        self.serves(&jws, &claimed.iss, portal.as_ref(), tenant)?;
+        self.proves(&jws, &claimed.iss, portal.as_ref(), tenant)?;
         Ok(claimed.iss)
     }
 
@@ -98,22 +112,47 @@ impl Keys {
     /// # Errors
     /// As [`Self::portal`].
     pub async fn sender(&self, token: &str, tenant: &TenantId) -> Result<PortalId, Refused> {
+        if let Some(Proven { claims, key }) = self.proven.get(token).as_deref() {
+            let judge = |portal: Option<&PortalRecord>| self.serves(claims, key, portal, tenant);
+            self.recent.portal(&claims.iss, judge).await?;
+            return Ok(claims.iss.clone());
+        }
         let (jws, claimed) = PortalAssertion::parse(token).map_err(Refused::Assertion)?;
-        self.recent.portal(&claimed.iss, |portal| self.serves(&jws, &claimed.iss, portal, tenant)).await?;
+        let look = self.proven.look();
+        let judge = |portal: Option<&PortalRecord>| self.proves(&jws, &claimed.iss, portal, tenant);
+        let proven = self.recent.portal(&claimed.iss, judge).await?;
+        self.proven.remember(look, token.to_owned(), Arc::new(proven));
         Ok(claimed.iss)
     }
 
-    fn serves(
+    /// An assertion that is shown for the first time.
+    fn proves(
         &self,
         assertion: &Jws<'_>,
         iss: &PortalId,
         portal: Option<&PortalRecord>,
         tenant: &TenantId,
+    ) -> Result<Proven, Refused> {
+        let record = portal.ok_or_else(|| Refused::UnknownPortal(iss.clone()))?;
+        let (claims, key) = PortalAssertion::signed_by(assertion, &record.keys).map_err(Refused::Assertion)?;
+        self.serves(&claims, key, portal, tenant)?;
+        Ok(Proven { claims, key: key.clone() })
+    }
+
+    /// Whether who has signed this assertion with this key may act for the tenant now.
+    fn serves(
+        &self,
+        claims: &PortalAssertion,
+        key: &PublicKey,
+        portal: Option<&PortalRecord>,
+        tenant: &TenantId,
     ) -> Result<(), Refused> {
-        let portal = portal.ok_or_else(|| Refused::UnknownPortal(iss.clone()))?;
-        PortalAssertion::verify(assertion, &portal.keys, &self.public_url, self.clock.now())
-            .map_err(Refused::Assertion)?;
-        granted(Some(portal), iss, tenant).map(drop)
+        let record = portal.ok_or_else(|| Refused::UnknownPortal(claims.iss.clone()))?;
+        if !record.keys.contains(key) {
+            return Err(Refused::Assertion(JoseError::UnknownKey));
+        }
+        claims.check(&self.public_url, self.clock.now()).map_err(Refused::Assertion)?;
+        granted(portal, &claims.iss, tenant).map(drop)
     }
 
     /// Where the agent stood a moment ago; `None` if there is none.

@@ -70,7 +70,7 @@ pub enum StartError {
 pub struct Node {
     public_addr: SocketAddr,
     ops_addr: SocketAddr,
-    public: Public,
+    public: Arc<Public>,
     drain: Arc<Notify>,
     drain_timeout: Duration,
     health: Health,
@@ -129,9 +129,9 @@ impl Node {
         });
         let handshakes = Handshakes::new(certificate.clone(), config.limits.tls_handshakes, Arc::clone(&metrics));
         let stopping = CancellationToken::new();
-        let public = Public {
+        let public = Arc::new(Public {
             keys,
-            dispatcher: Dispatcher::new(
+            dispatcher: Arc::new(Dispatcher::new(
                 Arc::clone(&ledger),
                 bus,
                 intake,
@@ -139,18 +139,22 @@ impl Node {
                 Arc::clone(&clock),
                 metrics,
                 stopping.clone(),
-            ),
+            )),
             services,
             sockets: TaskTracker::new(),
             stopping,
-        };
+        });
         let drain = Arc::new(Notify::new());
         let (background, listening) = (CancellationToken::new(), CancellationToken::new());
         let drain_timeout = Duration::from_secs(config.drain.timeout_seconds);
         let (public_addr, ops_addr) = (listener.local_addr()?, ops_listener.local_addr()?);
-        let router = http::router(public.clone());
-        let ops =
-            admin::router(Ops { public: public.clone(), drain: Arc::clone(&drain), token, health: health.clone() });
+        let router = http::router(Arc::clone(&public));
+        let ops = admin::router(Ops {
+            public: Arc::clone(&public),
+            drain: Arc::clone(&drain),
+            token,
+            health: health.clone(),
+        });
         tokio::spawn(background.clone().run_until_cancelled_owned(certificate.watch()));
         tokio::spawn(background.clone().run_until_cancelled_owned(purge(ledger, clock)));
         let listeners = vec![

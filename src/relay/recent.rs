@@ -37,7 +37,7 @@ pub struct Standing {
 /// What was found in the registry a moment ago.
 pub struct Recent {
     registry: Arc<dyn Registry>,
-    portals: Cache<PortalId, PortalRecord>,
+    portals: Cache<PortalId, Arc<PortalRecord>>,
     /// When they were enrolled.
     approved: Cache<(TenantId, AgentId), UnixTime>,
 }
@@ -67,7 +67,7 @@ impl Recent {
         let record = self.registry.portal(portal).await?;
         let judged = judge(record.as_ref());
         if let (Some(record), Ok(_)) = (record, &judged) {
-            self.portals.remember(look, portal.clone(), record);
+            self.portals.remember(look, portal.clone(), Arc::new(record));
         }
         judged
     }

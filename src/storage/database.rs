@@ -4,13 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use redb::{ReadTransaction, ReadableDatabase, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 /// How many writes share a commit at the most.
-const GROUP: usize = 64;
+const GROUP: usize = 256;
+/// When several wrote at the same moment, more are about to: so long a commit waits for them, as PostgreSQL's with
+/// `commit_delay` and `commit_siblings`. A write that is alone never waits.
+const GATHER: Duration = Duration::from_millis(1);
 /// How many writes may wait; more callers wait before they queue.
 const QUEUE: usize = 1024;
 /// redb's page cache: the working set is small, and the default (1 GiB) is not for a service.
@@ -134,9 +139,19 @@ impl Database {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let (writes_to, failed) = (Arc::clone(&file), CancellationToken::new());
         let guard = failed.clone();
+        let clock = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(|e| DatabaseError::Open { path: owned.clone(), detail: e.to_string() })?;
         let writer = std::thread::Builder::new()
             .name("commit".to_owned())
-            .spawn(move || commit_in_groups(&writes_to, jobs, &guard))
+            .spawn(move || {
+                // Cancelled by a panic, too.
+                let broken = guard.drop_guard();
+                if clock.block_on(commit_in_groups(&writes_to, jobs)) {
+                    broken.disarm();
+                }
+            })
             .map_err(|e| DatabaseError::Open { path: owned.clone(), detail: e.to_string() })?;
         Ok(Self { open: Arc::new(Open { file, path: owned, queue: Some(queue), writer: Some(writer), failed }) })
     }
@@ -210,23 +225,30 @@ impl std::fmt::Debug for Database {
     }
 }
 
-fn commit_in_groups(file: &redb::Database, mut jobs: mpsc::Receiver<Job>, failed: &CancellationToken) {
-    // Cancelled by a panic, too.
-    let broken = failed.clone().drop_guard();
+/// Whether it has ended because nobody writes any more, and not because nothing can be written.
+async fn commit_in_groups(file: &redb::Database, mut jobs: mpsc::Receiver<Job>) -> bool {
     let mut group = Vec::with_capacity(GROUP);
-    while jobs.blocking_recv_many(&mut group, GROUP) > 0 {
+    while jobs.recv_many(&mut group, GROUP).await > 0 {
+        if group.len() > 1 {
+            // Whether there were more or not.
+            let _ = timeout(GATHER, gather(&mut jobs, &mut group)).await;
+        }
         match commit(file, group.drain(..)) {
             Ok(answers) => answers.into_iter().for_each(|answer| answer()),
             // The callers see their reply dropped. redb takes no more writes after one that failed on disk.
             Err(error) => {
                 tracing::error!(%error, "a commit failed");
                 if matches!(error, redb::Error::Io(_) | redb::Error::PreviousIo | redb::Error::LockPoisoned(_)) {
-                    return;
+                    return false;
                 }
             }
         }
     }
-    broken.disarm();
+    true
+}
+
+async fn gather(jobs: &mut mpsc::Receiver<Job>, group: &mut Vec<Job>) {
+    while group.len() < GROUP && jobs.recv_many(group, GROUP - group.len()).await > 0 {}
 }
 
 fn commit(file: &redb::Database, jobs: impl Iterator<Item = Job>) -> Result<Vec<Answer>, redb::Error> {

@@ -8,6 +8,7 @@ use writeback_relay::protocol::ids::{AgentId, CommandId};
 use writeback_relay::protocol::jose::{SigningKey, Validity, base64url, from_base64url};
 
 use super::{audited, counted};
+use crate::support::eventually;
 use crate::support::raw_agent::RawAgent;
 use crate::support::relay::{Answered, RawPortal, Relay, TENANT, TestPortal, now};
 
@@ -241,4 +242,39 @@ async fn a_portal_assertion_that_does_not_hold_is_refused() {
         let answered = counted(&stage.relay, "invalid_assertion", call(bad)).await;
         assert_eq!((answered.status, answered.problem().as_str()), (401, "invalid_assertion"), "{}", answered.text());
     }
+}
+
+#[tokio::test]
+async fn an_assertion_that_was_taken_before_is_judged_anew_each_time() {
+    let stage = Stage::new().await;
+    let raw = &stage.portal.raw;
+    let nothing = CommandId::new(&System, &System);
+    let ask = async |bearer: &str| {
+        let asked = raw.send(|http, relay| {
+            http.get(format!("{relay}/v1/tenants/{TENANT}/commands/{nothing}")).bearer_auth(bearer)
+        });
+        asked.await.problem()
+    };
+    let good = raw.assertion().sign(&raw.key).unwrap();
+    for _ in 0..2 {
+        assert_eq!(ask(&good).await, "not_found", "it is taken, and there is no such command");
+    }
+    let (signed, signature) = good.rsplit_once('.').unwrap();
+    let other = raw.assertion().sign(&raw.key).unwrap();
+    let other = other.rsplit_once('.').unwrap().1;
+    assert_eq!(ask(&format!("{signed}.{other}")).await, "invalid_assertion", "with another's signature");
+    assert_eq!(ask(&format!("{signed}A.{signature}")).await, "invalid_assertion", "with other claims");
+
+    let mut short = raw.assertion();
+    short.validity = Validity::starting(now(), Duration::from_secs(2));
+    let short = short.sign(&raw.key).unwrap();
+    assert_eq!(ask(&short).await, "not_found");
+    eventually("its time is over", async || ask(&short).await == "invalid_assertion").await;
+
+    stage.relay.grant(&raw.id, raw.key.public(), &[]).await;
+    assert_eq!(ask(&good).await, "tenant_not_granted");
+    let new = SigningKey::generate(&System).unwrap();
+    stage.relay.grant(&raw.id, new.public(), &[TENANT]).await;
+    assert_eq!(ask(&good).await, "invalid_assertion", "its key is no longer the portal's");
+    assert_eq!(ask(&raw.assertion().sign(&new).unwrap()).await, "not_found");
 }

@@ -70,6 +70,18 @@ impl<'a> Jws<'a> {
         C: DeserializeOwned,
         K: IntoIterator<Item = &'k PublicKey>,
     {
+        self.verified_by(keys).map(|(claims, _)| claims)
+    }
+
+    /// The same, and which key it was.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub fn verified_by<'k, C, K>(&self, keys: K) -> Result<(C, &'k PublicKey), JoseError>
+    where
+        C: DeserializeOwned,
+        K: IntoIterator<Item = &'k PublicKey>,
+    {
         let kid = self.kid().ok_or(JoseError::UnknownKey)?;
         let key = keys.into_iter().find(|key| key.thumbprint().as_str() == kid).ok_or(JoseError::UnknownKey)?;
         let (algorithm, decoding) = decoding_key(key)?;
@@ -77,7 +89,7 @@ impl<'a> Jws<'a> {
             return Err(JoseError::Algorithm);
         }
         match crypto::verify(self.signature, self.signing_input.as_bytes(), &decoding, algorithm) {
-            Ok(true) => self.unverified(),
+            Ok(true) => Ok((self.unverified()?, key)),
             _ => Err(JoseError::Signature),
         }
     }

@@ -30,7 +30,7 @@ const MAX_IMPORT_BYTES: usize = 256 * 1024 * 1024;
 #[derive(Clone)]
 pub struct Ops {
     /// What the public side works with.
-    pub public: Public,
+    pub public: Arc<Public>,
     /// Told when the operator asks the node to stop.
     pub drain: Arc<Notify>,
     /// How the stores are.

@@ -40,7 +40,6 @@ pub enum DispatchError {
 }
 
 /// Hands commands to sessions and waits for their end.
-#[derive(Clone)]
 pub struct Dispatcher {
     ledger: Arc<dyn Ledger>,
     bus: Arc<dyn Bus>,
@@ -72,7 +71,7 @@ impl Dispatcher {
     ///
     /// # Errors
     /// If its id was used with another body, or the store does not answer.
-    pub async fn submit(&self, command: NewCommand, wait: Duration) -> Result<Entry, DispatchError> {
+    pub async fn submit(self: &Arc<Self>, command: NewCommand, wait: Duration) -> Result<Entry, DispatchError> {
         let in_flight = InFlight::begin(&self.in_flight);
         let until = Instant::now() + wait;
         let mut place = self.bus.nearest(&command.key.tenant, command.agent).await?;
@@ -88,7 +87,7 @@ impl Dispatcher {
         let (accepted, answer) = oneshot::channel();
         // A task of its own: a caller that hangs up must not leave a command stored that nobody delivers, and a node
         // that stops waits for its end whether somebody else does or not.
-        tokio::spawn(self.clone().carry(command.clone(), place, until, in_flight, accepted));
+        tokio::spawn(Arc::clone(self).carry(command.clone(), place, until, in_flight, accepted));
         match answer.await.map_err(|_| StoreError("the node failed".to_owned()))?? {
             Accepted::Conflict => self.conflict(),
             Accepted::Known(entry) => self.repeated(entry, &command, until).await,
@@ -98,7 +97,7 @@ impl Dispatcher {
 
     /// Accepts a command, says so, and stays until it has an end or its time is over.
     async fn carry(
-        self,
+        self: Arc<Self>,
         command: NewCommand,
         place: Option<Place>,
         patience: Instant,

@@ -49,14 +49,14 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
     ),
     security(("agent" = []))
 )]
-pub(super) async fn open(State(public): State<Public>, request: Request) -> Result<Response, Refusal> {
+pub(super) async fn open(State(public): State<Arc<Public>>, request: Request) -> Result<Response, Refusal> {
     let metrics = public.services.metrics.clone();
     let opened = upgrade(public, request).await;
     metrics.handshake(opened.as_ref().map_or_else(|refusal| refusal.code.as_str(), |_| "accepted"));
     opened
 }
 
-async fn upgrade(public: Public, request: Request) -> Result<Response, Refusal> {
+async fn upgrade(public: Arc<Public>, request: Request) -> Result<Response, Refusal> {
     if public.is_draining() {
         return Err(Refusal::new(ProblemCode::Draining, "this node is stopping; come back"));
     }
@@ -88,7 +88,7 @@ async fn upgrade(public: Public, request: Request) -> Result<Response, Refusal> 
     Ok(upgrade.on_upgrade(move |socket| {
         let sockets = public.sockets.clone();
         sockets.track_future(async move {
-            let services = public.services;
+            let services = Arc::clone(&public.services);
             let id = agent.agent;
             services.metrics.sessions(1);
             let mut socket = Frames(socket);

@@ -1,5 +1,7 @@
 //! A tenant's agents, and whether a reset is possible now.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -52,7 +54,7 @@ async fn views(public: &Public, tenant: &TenantId) -> Result<Vec<AgentView>, Ref
     responses((status = 200, body = AgentList)),
     security(("portal" = []))
 )]
-pub(super) async fn list(State(public): State<Public>, call: PortalCall) -> Result<Json<AgentList>, Refusal> {
+pub(super) async fn list(State(public): State<Arc<Public>>, call: PortalCall) -> Result<Json<AgentList>, Refusal> {
     Ok(Json(AgentList { agents: views(&public, &call.tenant).await? }))
 }
 
@@ -65,7 +67,7 @@ pub(super) async fn list(State(public): State<Public>, call: PortalCall) -> Resu
     security(("portal" = []))
 )]
 pub(super) async fn availability(
-    State(public): State<Public>,
+    State(public): State<Arc<Public>>,
     call: PortalCall,
 ) -> Result<Json<Availability>, Refusal> {
     let agents = views(&public, &call.tenant).await?;
@@ -97,7 +99,7 @@ fn unknown(agent: AgentId) -> Refusal {
     security(("portal" = []))
 )]
 pub(super) async fn approve(
-    State(public): State<Public>,
+    State(public): State<Arc<Public>>,
     call: PortalCall,
     Path((_tenant, agent)): Path<(TenantId, AgentId)>,
 ) -> Result<StatusCode, Refusal> {
@@ -121,7 +123,7 @@ pub(super) async fn approve(
     security(("portal" = []))
 )]
 pub(super) async fn revoke(
-    State(public): State<Public>,
+    State(public): State<Arc<Public>>,
     call: PortalCall,
     Path((_tenant, agent)): Path<(TenantId, AgentId)>,
 ) -> Result<StatusCode, Refusal> {

@@ -1,5 +1,7 @@
 //! Who calls: a handler can't run without naming what it needs.
 
+use std::sync::Arc;
+
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
@@ -30,27 +32,27 @@ pub(in crate::relay) fn bearer(parts: &Parts) -> Result<&str, Refusal> {
 }
 
 /// The tenant in the path.
-async fn tenant(parts: &mut Parts, public: &Public) -> Result<TenantId, Refusal> {
+async fn tenant(parts: &mut Parts, public: &Arc<Public>) -> Result<TenantId, Refusal> {
     let not_found = || Refusal::new(ProblemCode::NotFound, "the path names no tenant");
     let params = RawPathParams::from_request_parts(parts, public).await.map_err(|_| not_found())?;
     let tenant = params.iter().find(|(name, _)| *name == "tenant").map(|(_, value)| value.to_owned());
     tenant.ok_or_else(not_found)?.try_into().map_err(|e: InvalidId| Refusal::new(ProblemCode::Malformed, e.to_string()))
 }
 
-impl FromRequestParts<Public> for PortalCall {
+impl FromRequestParts<Arc<Public>> for PortalCall {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, public: &Public) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, public: &Arc<Public>) -> Result<Self, Refusal> {
         let tenant = tenant(parts, public).await?;
         let portal = public.keys.portal(bearer(parts)?, &tenant).await?;
         Ok(Self { tenant, portal })
     }
 }
 
-impl FromRequestParts<Public> for Sender {
+impl FromRequestParts<Arc<Public>> for Sender {
     type Rejection = Refusal;
 
-    async fn from_request_parts(parts: &mut Parts, public: &Public) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, public: &Arc<Public>) -> Result<Self, Refusal> {
         let tenant = tenant(parts, public).await?;
         let portal = public.keys.sender(bearer(parts)?, &tenant).await?;
         Ok(Self(PortalCall { tenant, portal }))

@@ -1,5 +1,7 @@
 //! Commands: submit one, and ask what became of it.
 
+use std::sync::Arc;
+
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
@@ -44,7 +46,7 @@ const JOSE: &str = "application/jose";
     security(("portal" = []))
 )]
 pub(super) async fn submit(
-    State(public): State<Public>,
+    State(public): State<Arc<Public>>,
     Sender(call): Sender,
     Wait(wait): Wait,
     Extension(trace): Extension<TraceContext>,
@@ -171,7 +173,7 @@ fn answer(public: &Public, entry: &Entry) -> Result<Response, Refusal> {
     security(("portal" = []))
 )]
 pub(super) async fn follow(
-    State(public): State<Public>,
+    State(public): State<Arc<Public>>,
     Sender(call): Sender,
     Path((_tenant, command)): Path<(TenantId, CommandId)>,
     Wait(wait): Wait,

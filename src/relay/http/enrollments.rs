@@ -1,5 +1,7 @@
 //! An agent redeems its invitation.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
@@ -31,7 +33,7 @@ const MAX_ATTESTATION_BYTES: usize = 2048;
     )
 )]
 pub(super) async fn redeem(
-    State(public): State<Public>,
+    State(public): State<Arc<Public>>,
     body: Result<Json<Enrollment>, JsonRejection>,
 ) -> Result<(StatusCode, Json<Enrolled>), Refusal> {
     let Json(enrollment) = body?;

@@ -1,5 +1,7 @@
 //! Invitations.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
@@ -30,7 +32,7 @@ use crate::relay::registry::{Added, InvitationRecord};
     security(("portal" = []))
 )]
 pub(super) async fn create(
-    State(public): State<Public>,
+    State(public): State<Arc<Public>>,
     call: PortalCall,
     body: Result<Json<NewInvitation>, JsonRejection>,
 ) -> Result<(StatusCode, Json<NewInvitation>), Refusal> {

@@ -29,14 +29,13 @@ use super::session::Services;
 use crate::protocol::limits::{MAX_COMMAND_BYTES, MAX_FRAME_BYTES};
 
 /// What the handlers share.
-#[derive(Clone)]
 pub struct Public {
     /// Stores, bus, sessions, metrics.
     pub services: Arc<Services>,
     /// Who may do what.
     pub keys: Keys,
     /// Commands.
-    pub dispatcher: Dispatcher,
+    pub dispatcher: Arc<Dispatcher>,
     /// Sockets that outlive their HTTP request.
     pub sockets: TaskTracker,
     /// Cancelled when the node is to stop.
@@ -75,7 +74,7 @@ impl Modify for Bearer {
     }
 }
 
-fn routes() -> OpenApiRouter<Public> {
+fn routes() -> OpenApiRouter<Arc<Public>> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(commands::submit).layer(middleware::from_fn_with_state(MAX_COMMAND_BYTES, body::whole)))
         .routes(routes!(commands::follow))
@@ -97,7 +96,7 @@ pub fn openapi() -> Result<String, serde_json::Error> {
 }
 
 /// The public API.
-pub fn router(public: Public) -> Router {
+pub fn router(public: Arc<Public>) -> Router {
     let metrics = Arc::clone(&public.services.metrics);
     let random = Arc::clone(&public.services.random);
     let (router, _) = routes().split_for_parts();
