@@ -69,6 +69,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("opentelemetry_sdk", &["src/telemetry/"]),
     ("rustix", &["src/host.rs"]),
     ("clap", &["src/bin/"]),
+    ("mimalloc", &["src/bin/"]),
     ("rpassword", &["src/bin/", "src/portal/"]),
 ];
 
