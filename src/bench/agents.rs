@@ -1,6 +1,5 @@
 //! Agents that answer whatever they are asked, at once: one process holds as many as it may have files.
 
-use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -49,7 +48,7 @@ pub(super) struct Opened {
     pub(super) refused: usize,
 }
 
-/// Opens the connections that are ordered in `file`, says so, and answers until standard input is closed.
+/// Opens the connections that are ordered in `file`, says so, and answers until the process is killed.
 ///
 /// # Errors
 /// If a connection can't be opened, or ends.
@@ -74,10 +73,10 @@ pub async fn hold(file: &Path) -> Fallible<()> {
         }
     }
     println!("{}", serde_json::to_string(&Opened { seconds: begun.elapsed().as_secs_f64(), refused })?);
-    let over = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
-    tokio::select! {
-        _ = over => Ok(()),
-        Some(ended) = serving.join_next() => ended?,
+    match serving.join_next().await {
+        Some(ended) => ended?,
+        // Bare connections are only held.
+        None => std::future::pending().await,
     }
 }
 

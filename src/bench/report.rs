@@ -35,29 +35,55 @@ impl Report {
         self.rows.push(Row { what: what.to_owned(), values: values.into_iter().collect() });
     }
 
+    /// The figure of this row and column, if there is one.
+    #[must_use]
+    pub fn value(&self, what: &str, column: &str) -> Option<f64> {
+        let column = self.columns.iter().position(|name| name == column)?;
+        let row = self.rows.iter().find(|row| row.what == what)?;
+        *row.values.get(column)?
+    }
+
     /// As a table of Markdown, which people can read as it is.
     #[must_use]
     pub fn table(&self) -> String {
-        let value = |value: &Option<f64>| value.map_or_else(|| "–".to_owned(), figure);
-        let cells: Vec<Vec<String>> = self.rows.iter().map(|row| row.values.iter().map(value).collect()).collect();
-        let first = self.rows.iter().map(|row| row.what.chars().count()).max().unwrap_or(0);
-        let width = |n: usize, name: &str| {
-            cells.iter().filter_map(|row| row.get(n)).map(|c| c.chars().count()).fold(name.chars().count(), usize::max)
-        };
-        let widths: Vec<_> = self.columns.iter().enumerate().map(|(n, name)| width(n, name)).collect();
-        let mut text = format!("{}\n\n| {:first$} |", self.title, "");
+        format!("{}\n\n{}", self.title, self.body())
+    }
+
+    /// The table without its title.
+    pub(super) fn body(&self) -> String {
+        let cells = |row: &Row| (row.what.clone(), row.values.iter().map(|value| cell(*value)).collect());
+        let columns: Vec<_> = self.columns.iter().map(String::as_str).collect();
+        let mut text = grid(&columns, &self.rows.iter().map(cells).collect::<Vec<_>>());
         // Writing into a text can't fail.
-        let _ = self.columns.iter().zip(&widths).try_for_each(|(name, width)| write!(text, " {name:>width$} |"));
-        let _ = write!(text, "\n|{}|", "-".repeat(first + 2));
-        let _ = widths.iter().try_for_each(|width| write!(text, "{}:|", "-".repeat(width + 1)));
-        for (row, cells) in self.rows.iter().zip(&cells) {
-            let _ = write!(text, "\n| {:first$} |", row.what);
-            let _ = cells.iter().zip(&widths).try_for_each(|(cell, width)| write!(text, " {cell:>width$} |"));
-        }
-        text.push('\n');
         let _ = self.notes.iter().try_for_each(|note| write!(text, "\n{note}\n"));
         text
     }
+}
+
+/// A table of Markdown: each row has a name, and a cell for each column.
+pub(super) fn grid(columns: &[&str], rows: &[(String, Vec<String>)]) -> String {
+    let first = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let width = |n: usize, name: &str| {
+        let cells = rows.iter().filter_map(|(_, cells)| cells.get(n));
+        cells.map(|cell| cell.chars().count()).fold(name.chars().count(), usize::max)
+    };
+    let widths: Vec<_> = columns.iter().enumerate().map(|(n, name)| width(n, name)).collect();
+    let mut text = format!("| {:first$} |", "");
+    // Writing into a text can't fail.
+    let _ = columns.iter().zip(&widths).try_for_each(|(name, width)| write!(text, " {name:>width$} |"));
+    let _ = write!(text, "\n|{}|", "-".repeat(first + 2));
+    let _ = widths.iter().try_for_each(|width| write!(text, "{}:|", "-".repeat(width + 1)));
+    for (name, cells) in rows {
+        let _ = write!(text, "\n| {name:first$} |");
+        let _ = cells.iter().zip(&widths).try_for_each(|(cell, width)| write!(text, " {cell:>width$} |"));
+    }
+    text.push('\n');
+    text
+}
+
+/// A figure, or that there is none.
+pub(super) fn cell(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".to_owned(), figure)
 }
 
 /// Three digits, or all that are before the point.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use super::{CPU, CPU_WITHOUT, P50, P99, PER_SECOND, each, milliseconds, present, scene, verification};
+use super::{CPU, CPU_WITHOUT, MEMORY, P50, P99, PER_SECOND, each, milliseconds, place, present, scene, verification};
 use crate::bench::Fallible;
 use crate::bench::callers::Caller;
 use crate::bench::limits;
@@ -52,7 +52,7 @@ impl Running {
     async fn round(&mut self, commands: usize) -> Fallible<()> {
         let requests = self.stage.everybody.requests(commands).await?;
         let before = self.stage.cpu()?;
-        let seen = closed(&mut self.callers, requests).await.map_err(|error| self.stage.cause(error))?;
+        let seen = self.stage.explained(closed(&mut self.callers, requests).await).await?;
         self.cpu += self.stage.cpu()?.saturating_sub(before);
         self.elapsed += seen.elapsed;
         self.latency.add(seen.latency)?;
@@ -71,10 +71,11 @@ pub async fn commands(plan: &Commands) -> Fallible<Report> {
         ..scene(*subject, plan.agents, if *subject == Subject::Floor { 1 } else { plan.portals })
     });
     let title = format!(
-        "{} agents, {} commands in flight, {} commands each",
+        "{} agents, {} commands in flight, {} commands each{}",
         plan.agents,
         plan.in_flight,
-        plan.rounds * plan.commands
+        plan.rounds * plan.commands,
+        place(plan.in_memory)
     );
     let mut report =
         side_by_side(title, &subjects.iter().map(|s| s.as_str()).collect::<Vec<_>>(), scenes.collect(), plan).await?;
@@ -89,9 +90,9 @@ pub(super) async fn side_by_side(
     scenes: Vec<Scene>,
     plan: &Commands,
 ) -> Fallible<Report> {
+    limits::check(&scenes, plan.in_flight)?;
     let mut running = Vec::new();
     for scene in scenes {
-        limits::check(&scene, plan.in_flight)?;
         let mut begun = Running::new(scene, plan.in_flight).await?;
         // The first commands pay for what all share.
         begun.round(plan.commands.div_ceil(10)).await?;
@@ -108,7 +109,7 @@ pub(super) async fn side_by_side(
         }
     }
     let total = plan.rounds * plan.commands;
-    let verification = verification(2_000).await?;
+    let verification = verification(total.min(2_000)).await?;
     let mut report = Report::new(title, columns.iter().copied());
     let cpu: Vec<f64> = running.iter().map(|one| each(one.cpu, total)).collect();
     report.row(CPU, cpu.iter().copied().map(Some));
@@ -119,7 +120,7 @@ pub(super) async fn side_by_side(
     report.row(P50, running.iter().map(|one| milliseconds(one.latency.value_at_quantile(0.5))));
     report.row(P99, running.iter().map(|one| milliseconds(one.latency.value_at_quantile(0.99))));
     report.row(PER_SECOND, running.iter().map(|one| Some(1e6 / each(one.elapsed, total))));
-    report.row("memory of the largest server, MiB", running.iter().map(|one| one.stage.largest().ok()));
+    report.row(MEMORY, running.iter().map(|one| one.stage.largest().ok()));
     report.notes.push(format!("One Ed25519 verification took {verification:.0} µs in this run."));
     Ok(report)
 }

@@ -12,19 +12,25 @@ use crate::bench::stage::Stage;
 use crate::bench::subject::Subject;
 
 /// Row: memory of a session that has just been opened.
-pub(super) const FRESH: &str = "one idle agent, fresh, KiB";
+pub(in crate::bench) const FRESH: &str = "one idle agent, fresh, KiB";
 /// Row: memory of a session that has been used.
-pub(super) const USED: &str = "… after one command and a heartbeat, KiB";
+pub(in crate::bench) const USED: &str = "… after one command and a heartbeat, KiB";
 
 /// Commands at the same time: fewer than would make buffers grow.
 const IN_FLIGHT: usize = 32;
+const PORTALS: usize = 4;
+
+/// What the column is called.
+pub(in crate::bench) fn column(subject: Subject, agents: usize) -> String {
+    format!("{subject} {agents}")
+}
 
 /// Idle sessions.
 #[derive(Clone, Debug)]
 pub struct Idle {
     /// What is measured.
     pub subjects: Vec<Subject>,
-    /// How many agents, one column for each.
+    /// How many agents, one column for each; two at least.
     pub agents: Vec<usize>,
     /// How long to wait for heartbeats after the command.
     pub settle: Duration,
@@ -37,7 +43,10 @@ pub struct Idle {
 pub async fn idle(plan: &Idle) -> Fallible<Report> {
     let (subjects, notes) = present(&plan.subjects);
     let cases: Vec<_> = subjects.iter().flat_map(|s| plan.agents.iter().map(|n| (*s, *n))).collect();
-    let columns = cases.iter().map(|(subject, agents)| format!("{subject} {agents}"));
+    let columns = cases.iter().map(|(subject, agents)| column(*subject, *agents));
+    for (subject, agents) in &cases {
+        limits::check(&[scene(*subject, *agents, PORTALS)], IN_FLIGHT)?;
+    }
     let mut report = Report::new("Memory of one idle agent over TLS".to_owned(), columns);
     let (mut fresh, mut used) = (Vec::new(), Vec::new());
     for (subject, agents) in cases {
@@ -52,24 +61,22 @@ pub async fn idle(plan: &Idle) -> Fallible<Report> {
 }
 
 async fn of(subject: Subject, agents: usize, settle: Duration) -> Fallible<(f64, f64)> {
-    let scene = scene(subject, agents, 4);
-    limits::check(&scene, IN_FLIGHT)?;
-    let mut stage = Stage::new(scene).await?;
+    let mut stage = Stage::new(scene(subject, agents, PORTALS)).await?;
     // The first sessions and requests pay for what all share: pools, tables, the allocator's arenas.
     let warm = (agents / 10).clamp(1, 500);
     stage.connect(0..warm, IN_FLIGHT, false).await?;
     let mut callers = stage.callers(IN_FLIGHT).await?;
     let (first, others) = commands(&stage, warm).await?;
-    closed(&mut callers, first).await.map_err(|error| stage.cause(error))?;
+    stage.explained(closed(&mut callers, first).await).await?;
     let before = stage.largest()?;
     stage.connect(warm..agents, IN_FLIGHT, false).await?;
     let fresh = stage.largest()?;
-    closed(&mut callers, others).await.map_err(|error| stage.cause(error))?;
+    stage.explained(closed(&mut callers, others).await).await?;
     tokio::time::sleep(settle).await;
     let used = stage.largest()?;
     // What a second command adds is the ledger's, which keeps commands and not sessions.
     let (_, others) = commands(&stage, warm).await?;
-    closed(&mut callers, others).await.map_err(|error| stage.cause(error))?;
+    stage.explained(closed(&mut callers, others).await).await?;
     let ledger = stage.largest()? - used;
     #[expect(clippy::cast_precision_loss, reason = "a count")]
     let each = |mib: f64| (mib - before) * 1024.0 / (agents - warm) as f64;

@@ -1,10 +1,10 @@
 //! What can be measured, each as one report.
 
-mod cluster;
+pub(super) mod cluster;
 mod commands;
-mod idle;
-mod rate;
-mod storm;
+pub(super) mod idle;
+pub(super) mod rate;
+pub(super) mod storm;
 
 pub use cluster::cluster;
 pub use commands::{Commands, commands};
@@ -32,6 +32,9 @@ pub const P99: &str = "latency p99, ms";
 /// Row: commands a second.
 pub const PER_SECOND: &str = "commands a second";
 
+/// Row: resident memory of the largest server, in MiB.
+pub const MEMORY: &str = "memory of the largest server, MiB";
+
 /// What of these subjects can be measured here, and what is to be said of the others.
 fn present(subjects: &[Subject]) -> (Vec<Subject>, Vec<String>) {
     let missing =
@@ -41,13 +44,23 @@ fn present(subjects: &[Subject]) -> (Vec<Subject>, Vec<String>) {
     (present, missing.iter().map(note).collect())
 }
 
+/// Nodes need one Redis.
+pub(super) fn redis() -> Fallible<()> {
+    if is_installed("redis-server") { Ok(()) } else { Err("redis-server is not installed".into()) }
+}
+
 fn is_installed(program: &str) -> bool {
     let mut command = Command::new(program);
     command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
 
-fn scene(subject: Subject, agents: usize, portals: usize) -> Scene {
+pub(super) fn scene(subject: Subject, agents: usize, portals: usize) -> Scene {
     Scene { subject, agents, portals, redis_nodes: 0, in_memory: false }
+}
+
+/// What a title says of where stores are.
+fn place(in_memory: bool) -> &'static str {
+    if in_memory { ", no commit waits for a disk" } else { "" }
 }
 
 fn milliseconds(micros: u64) -> Option<f64> {

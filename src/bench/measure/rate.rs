@@ -1,6 +1,6 @@
 //! An open loop: so many commands a second, whatever comes back.
 
-use super::{P50, P99, milliseconds, present, scene};
+use super::{P50, P99, milliseconds, place, present, scene};
 use crate::bench::Fallible;
 use crate::bench::limits;
 use crate::bench::load::{closed, open};
@@ -25,33 +25,41 @@ pub struct Rate {
     pub in_memory: bool,
 }
 
+/// What the column is called.
+pub(in crate::bench) fn column(subject: Subject, rate: f64) -> String {
+    format!("{subject} {rate:.0}/s")
+}
+
 /// Latency at fixed rates.
 ///
 /// # Errors
 /// If this machine can't carry it, or a command fails.
 pub async fn rate(plan: &Rate) -> Fallible<Report> {
     let (subjects, notes) = present(&plan.subjects);
-    let columns =
-        subjects.iter().flat_map(|subject| plan.rates.iter().map(move |rate| format!("{subject} {rate:.0}/s")));
-    let place = if plan.in_memory { ", no commit waits for a disk" } else { "" };
-    let title = format!("Open loop, {} agents, {} s at each rate{place}", plan.agents, plan.seconds);
+    let columns = subjects.iter().flat_map(|subject| plan.rates.iter().map(|rate| column(*subject, *rate)));
+    let (agents, seconds) = (plan.agents, plan.seconds);
+    let title = format!("Open loop, {agents} agents, {seconds} s at each rate{}", place(plan.in_memory));
     let mut report = Report::new(title, columns);
     let (mut p50, mut p99, mut p999) = (Vec::new(), Vec::new(), Vec::new());
+    let scene = |subject| Scene {
+        in_memory: plan.in_memory,
+        ..scene(subject, plan.agents, if subject == Subject::Floor { 1 } else { 4 })
+    };
+    for subject in &subjects {
+        limits::check(&[scene(*subject)], plan.connections)?;
+    }
     for subject in subjects {
-        let scene = Scene {
-            in_memory: plan.in_memory,
-            ..scene(subject, plan.agents, if subject == Subject::Floor { 1 } else { 4 })
-        };
-        limits::check(&scene, plan.connections)?;
+        let scene = scene(subject);
         let mut stage = Stage::new(scene).await?;
         stage.agents().await?;
         let mut callers = stage.callers(plan.connections).await?;
         let warm = stage.everybody.requests(plan.connections * 4).await?;
-        closed(&mut callers, warm).await.map_err(|error| stage.cause(error))?;
+        stage.explained(closed(&mut callers, warm).await).await?;
         for rate in &plan.rates {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
-            let requests = stage.everybody.requests((rate * plan.seconds) as usize).await?;
-            let seen = open(&mut callers, requests, *rate).await.map_err(|error| stage.cause(error))?;
+            let count = (rate * plan.seconds).max(1.0) as usize;
+            let requests = stage.everybody.requests(count).await?;
+            let seen = stage.explained(open(&mut callers, requests, *rate).await).await?;
             for (row, quantile) in [(&mut p50, 0.5), (&mut p99, 0.99), (&mut p999, 0.999)] {
                 row.push(milliseconds(seen.latency.value_at_quantile(quantile)));
             }

@@ -8,7 +8,7 @@ use crate::bench::stage::Stage;
 use crate::bench::subject::Subject;
 
 /// Row: server CPU for one agent's connection, in microseconds.
-pub(super) const CONNECTION_CPU: &str = "server CPU for one connection, µs";
+pub(in crate::bench) const CONNECTION_CPU: &str = "server CPU for one connection, µs";
 
 /// As many as a machine's cores are busy with, many times over.
 const AT_ONCE: usize = 500;
@@ -19,12 +19,13 @@ const AT_ONCE: usize = 500;
 /// If this machine can't carry it, or an agent can't connect.
 pub async fn storm(subjects: &[Subject], agents: usize, rounds: usize) -> Fallible<Report> {
     let (subjects, notes) = present(subjects);
+    for subject in &subjects {
+        limits::check(&[scene(*subject, agents, 1)], 0)?;
+    }
     let mut columns = vec![(0.0, 0.0, 0); subjects.len()];
     for _ in 0..rounds {
         for (subject, (cpu, seconds, refused)) in subjects.iter().zip(&mut columns) {
-            let scene = scene(*subject, agents, 1);
-            limits::check(&scene, 0)?;
-            let mut stage = Stage::new(scene).await?;
+            let mut stage = Stage::new(scene(*subject, agents, 1)).await?;
             let before = stage.cpu()?;
             let opened = stage.connect(0..agents, AT_ONCE, *subject == Subject::Floor).await?;
             *cpu += each(stage.cpu()?.saturating_sub(before), agents * rounds);

@@ -23,6 +23,8 @@ use crate::host;
 
 /// Enough hands to open connections quickly, few enough not to be a storm.
 const GENTLY: usize = 32;
+/// From the end of a process' connections to its own.
+const DYING: Duration = Duration::from_millis(500);
 /// Files that a process needs beside its connections.
 pub(super) const SPARE_FILES: usize = 200;
 
@@ -91,7 +93,8 @@ impl Stage {
         for process in begun {
             let opened = opened(&process).await;
             let log = || std::fs::read_to_string(self.folder.path().join("agents-0.log")).unwrap_or_default();
-            let opened = opened.map_err(|e| self.cause(format!("agents could not connect: {e} {}", log()).into()))?;
+            let opened = opened.map_err(|e| format!("agents could not connect: {e} {}", log()).into());
+            let opened = self.explained(opened).await?;
             all = Opened { seconds: all.seconds.max(opened.seconds), refused: all.refused + opened.refused };
             self.agents.push(process);
         }
@@ -108,7 +111,7 @@ impl Stage {
             .zip(self.scene.agents..)
             .take(count)
             .map(|(dialer, number)| Caller::open(self.scene.subject, dialer, number, &self.everybody));
-        stream::iter(opening).buffered(GENTLY).try_collect().await.map_err(|error| self.cause(error))
+        self.explained(stream::iter(opening).buffered(GENTLY).try_collect().await).await
     }
 
     /// CPU time of all servers.
@@ -124,9 +127,21 @@ impl Stage {
     }
 
     /// Why a measurement failed: if a process has died, that is why.
-    pub(super) fn cause(&self, error: super::Error) -> super::Error {
-        let died = self.servers.iter().chain(&self.agents).find_map(Process::ended);
-        died.map_or(error, Into::into)
+    pub(super) async fn explained<T>(&self, measured: Fallible<T>) -> Fallible<T> {
+        let error = match measured {
+            Ok(measured) => return Ok(measured),
+            Err(error) => error,
+        };
+        let died = async {
+            loop {
+                match self.servers.iter().chain(&self.agents).find_map(Process::ended) {
+                    Some(died) => return died,
+                    None => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
+            }
+        };
+        // A process that is killed hangs up first, and has ended a moment later.
+        Err(tokio::time::timeout(DYING, died).await.map_or(error, Into::into))
     }
 
     fn ca(&self) -> PathBuf {
