@@ -6,6 +6,7 @@
 
 mod agents;
 mod callers;
+pub mod everything;
 mod floor;
 mod limits;
 mod load;

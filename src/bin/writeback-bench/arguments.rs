@@ -25,6 +25,15 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 pub(crate) enum Measure {
+    /// Everything, beside its targets.
+    All {
+        /// Tiny sizes, to see that all of it works: no figure means anything.
+        #[arg(long)]
+        quick: bool,
+        /// The document whose generated part is written, with its plots in a folder of its name.
+        #[arg(long, value_name = "FILE")]
+        write: Option<PathBuf>,
+    },
     /// The memory of one idle agent.
     Idle {
         #[command(flatten)]

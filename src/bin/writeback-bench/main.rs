@@ -8,8 +8,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use writeback_relay::bench::everything::{self, Document};
 use writeback_relay::bench::measure::{self, Idle, Rate};
-use writeback_relay::bench::{self, Fallible, Subject};
+use writeback_relay::bench::{self, Fallible, Report, Subject};
 use writeback_relay::clock::System;
 use writeback_relay::host::{self, StopSignals};
 use writeback_relay::relay::config::{Config, TlsFiles};
@@ -40,6 +41,7 @@ async fn main() -> ExitCode {
 
 async fn execute(measure: Measure, json: bool) -> Fallible<()> {
     let report = match measure {
+        Measure::All { quick, write } => return all(quick, write, json).await,
         Measure::Idle { what, agents, settle_seconds } => {
             let subjects: Vec<_> =
                 what.subjects().into_iter().filter(|s| matches!(s, Subject::Relay | Subject::Nats)).collect();
@@ -67,6 +69,20 @@ async fn execute(measure: Measure, json: bool) -> Fallible<()> {
         }
     };
     Ok(host::print(&if json { serde_json::to_string_pretty(&report)? + "\n" } else { report.table() })?)
+}
+
+/// Each table as soon as it is there; as JSON, all together.
+async fn all(quick: bool, write: Option<PathBuf>, json: bool) -> Fallible<()> {
+    let document = write.as_deref().map(Document::open).transpose()?;
+    let plan = if quick { everything::Plan::quick() } else { everything::Plan::full() };
+    let show = |report: &Report| if json { Ok(()) } else { Ok(host::print(&(report.table() + "\n"))?) };
+    let found = everything::measure(&plan, show).await?;
+    if json {
+        host::print(&(serde_json::to_string_pretty(&found.all())? + "\n"))?;
+    } else {
+        host::print(&found.verdicts())?;
+    }
+    document.map_or(Ok(()), |document| document.write(&found))
 }
 
 /// As `writeback-relay run`, until it is killed.
