@@ -10,6 +10,7 @@
 mod active_directory;
 mod agent;
 mod bad_input;
+mod bench;
 mod chaos_checker;
 mod cluster;
 mod contract;

@@ -24,18 +24,31 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Every wait of a test has an end.
 pub(crate) async fn deadline<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("it took too long: {what}"))
+    within(PATIENCE, what, future).await
+}
+
+async fn within<T>(patience: Duration, what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(patience, future).await.unwrap_or_else(|_| panic!("it took too long: {what}"))
 }
 
 /// Waits for `condition`, and fails the test with `what` if it does not come true in time.
-pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl FnMut() -> F) {
+    eventually_within(PATIENCE, what, condition).await;
+}
+
+/// The same for what has much to do.
+pub(crate) async fn eventually_within<F: Future<Output = bool>>(
+    patience: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> F,
+) {
     let waiting = async {
         while !condition().await {
             // Between two looks, not instead of one.
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    deadline(what, waiting).await;
+    within(patience, what, waiting).await;
 }
 
 /// An address of the loopback network that no other test, of this run or one beside it, uses.

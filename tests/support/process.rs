@@ -1,11 +1,12 @@
 //! One of this package's programs as a process. It does not outlive its test.
 
 use std::process::{Child, Command, ExitStatus};
+use std::time::Duration;
 
 pub(crate) use rustix::process::Signal;
 use rustix::process::{Pid, kill_process};
 
-use super::eventually;
+use super::{PATIENCE, eventually_within};
 
 /// A running process. Dropped, it is killed.
 pub(crate) struct Process(Child);
@@ -35,8 +36,13 @@ impl Process {
 
     /// Waits until it has ended by itself.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
+        self.ended_within(PATIENCE).await
+    }
+
+    /// The same of one that has much to do.
+    pub(crate) async fn ended_within(&mut self, patience: Duration) -> ExitStatus {
         let mut status = None;
-        eventually("the process ends", || {
+        eventually_within(patience, "the process ends", || {
             status = self.0.try_wait().unwrap();
             std::future::ready(status.is_some())
         })
