@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use redb::{ReadTransaction, ReadableDatabase, WriteTransaction};
+use redb::{Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+
+use super::log::Log;
 
 /// How many writes share a commit at the most.
 const GROUP: usize = 256;
@@ -18,6 +20,8 @@ const GROUP: usize = 256;
 const GATHER: Duration = Duration::from_millis(1);
 /// How many writes may wait; more callers wait before they queue.
 const QUEUE: usize = 1024;
+/// A log that is this long is committed and begun anew, in bytes: it is read in a moment when the file is opened.
+const LOG_BYTES: u64 = 16 * 1024 * 1024;
 /// redb's page cache: the working set is small, and the default (1 GiB) is not for a service.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
@@ -62,8 +66,17 @@ pub enum DatabaseError {
     },
 }
 
-/// Runs in the transaction; what it returns is called with the commit's result.
-type Job = Box<dyn FnOnce(&WriteTransaction) -> Result<Answer, redb::Error> + Send>;
+/// What a group of writes has changed.
+#[derive(Default)]
+struct Changes {
+    /// As the log tells it.
+    records: Vec<u8>,
+    /// There is something that no log tells.
+    unlogged: bool,
+}
+
+/// Runs in the transaction; what it returns is called when that is on disk.
+type Job = Box<dyn FnOnce(&WriteTransaction, &mut Changes) -> Result<Answer, redb::Error> + Send>;
 type Answer = Box<dyn FnOnce() + Send>;
 
 /// An open file. Clones share it; when the last one is dropped, what was queued is written and the file is closed.
@@ -116,6 +129,27 @@ impl Database {
     /// # Errors
     /// If it is missing, in use, or damaged.
     pub fn open(path: &Path) -> Result<Self, DatabaseError> {
+        Ok(Self::open_with(path, None)?.0)
+    }
+
+    /// Opens the file, or makes it, with a log beside it for [`Self::write_logged`]. The records that stand in the log:
+    /// what the file may lack, to be written again with [`Self::write`].
+    ///
+    /// # Errors
+    /// As [`Self::open`] and [`Self::create`], or if the log is damaged, or there without its file.
+    pub fn open_or_create_logged(path: &Path) -> Result<(Self, Vec<u8>), DatabaseError> {
+        let beside = path.with_extension("wal");
+        if !path.exists() && beside.exists() {
+            let detail = format!("it belongs to {}, which is missing; restore both, or move both away", path.display());
+            return Err(DatabaseError::Corrupt { path: beside, detail });
+        }
+        if !path.exists() {
+            Self::create(path)?;
+        }
+        Self::open_with(path, Some(&beside))
+    }
+
+    fn open_with(path: &Path, log: Option<&Path>) -> Result<(Self, Vec<u8>), DatabaseError> {
         let owned = path.to_owned();
         match fs::metadata(path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(DatabaseError::Missing { path: owned }),
@@ -136,6 +170,8 @@ impl Database {
             other => DatabaseError::Corrupt { path: owned.clone(), detail: other.to_string() },
         })?;
         let file = Arc::new(file);
+        // No other process has the file, nor its log.
+        let (log, records) = log.map(Log::open).transpose()?.unzip();
         let (queue, jobs) = mpsc::channel(QUEUE);
         let (writes_to, failed) = (Arc::clone(&file), CancellationToken::new());
         let guard = failed.clone();
@@ -148,12 +184,13 @@ impl Database {
             .spawn(move || {
                 // Cancelled by a panic, too.
                 let broken = guard.drop_guard();
-                if clock.block_on(commit_in_groups(&writes_to, jobs)) {
+                if clock.block_on(commit_in_groups(&writes_to, log, jobs)) {
                     broken.disarm();
                 }
             })
             .map_err(|e| DatabaseError::Open { path: owned.clone(), detail: e.to_string() })?;
-        Ok(Self { open: Arc::new(Open { file, path: owned, queue: Some(queue), writer: Some(writer), failed }) })
+        let open = Arc::new(Open { file, path: owned, queue: Some(queue), writer: Some(writer), failed });
+        Ok((Self { open }, records.unwrap_or_default()))
     }
 
     /// Opens the file, or makes it if it is missing.
@@ -209,9 +246,34 @@ impl Database {
         T: Send + 'static,
         F: FnOnce(&WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
     {
+        self.change(|transaction, changes| {
+            changes.unlogged = true;
+            f(transaction)
+        })
+        .await
+    }
+
+    /// The same for what `f` tells the log, too: then the log is on disk, and the file follows. Without a log, or when it
+    /// is long, it is [`Self::write`].
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub async fn write_logged<T, F>(&self, f: F) -> Result<T, DatabaseError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&WriteTransaction, &mut Vec<u8>) -> Result<T, redb::Error> + Send + 'static,
+    {
+        self.change(|transaction, changes| f(transaction, &mut changes.records)).await
+    }
+
+    async fn change<T, F>(&self, f: F) -> Result<T, DatabaseError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&WriteTransaction, &mut Changes) -> Result<T, redb::Error> + Send + 'static,
+    {
         let (reply, answer) = oneshot::channel();
-        self.queue(Box::new(move |transaction| {
-            let value = f(transaction)?;
+        self.queue(Box::new(move |transaction, changes| {
+            let value = f(transaction, changes)?;
             Ok(Box::new(move || drop(reply.send(value))))
         }))
         .await?;
@@ -226,14 +288,14 @@ impl std::fmt::Debug for Database {
 }
 
 /// Whether it has ended because nobody writes any more, and not because nothing can be written.
-async fn commit_in_groups(file: &redb::Database, mut jobs: mpsc::Receiver<Job>) -> bool {
+async fn commit_in_groups(file: &redb::Database, mut log: Option<Log>, mut jobs: mpsc::Receiver<Job>) -> bool {
     let mut group = Vec::with_capacity(GROUP);
     while jobs.recv_many(&mut group, GROUP).await > 0 {
         if group.len() > 1 {
             // Whether there were more or not.
             let _ = timeout(GATHER, gather(&mut jobs, &mut group)).await;
         }
-        match commit(file, group.drain(..)) {
+        match commit(file, log.as_mut(), group.drain(..)) {
             Ok(answers) => answers.into_iter().for_each(|answer| answer()),
             // The callers see their reply dropped. redb takes no more writes after one that failed on disk.
             Err(error) => {
@@ -244,17 +306,39 @@ async fn commit_in_groups(file: &redb::Database, mut jobs: mpsc::Receiver<Job>) 
             }
         }
     }
-    true
+    // Whoever copies the file of a node that has stopped has all of it.
+    let finished: Job = Box::new(|_, changes| {
+        changes.unlogged = true;
+        Ok(Box::new(|| ()))
+    });
+    log.is_none() || commit(file, log.as_mut(), std::iter::once(finished)).is_ok()
 }
 
 async fn gather(jobs: &mut mpsc::Receiver<Job>, group: &mut Vec<Job>) {
     while group.len() < GROUP && jobs.recv_many(group, GROUP - group.len()).await > 0 {}
 }
 
-fn commit(file: &redb::Database, jobs: impl Iterator<Item = Job>) -> Result<Vec<Answer>, redb::Error> {
-    let transaction = file.begin_write()?;
-    let answers = jobs.map(|job| job(&transaction)).collect::<Result<Vec<_>, _>>()?;
-    transaction.commit()?;
+fn commit(
+    file: &redb::Database,
+    log: Option<&mut Log>,
+    jobs: impl Iterator<Item = Job>,
+) -> Result<Vec<Answer>, redb::Error> {
+    let (mut transaction, mut changes) = (file.begin_write()?, Changes::default());
+    let answers = jobs.map(|job| job(&transaction, &mut changes)).collect::<Result<Vec<_>, _>>()?;
+    match log {
+        Some(log) if !changes.unlogged && log.len() < LOG_BYTES => {
+            if !changes.records.is_empty() {
+                log.append(&changes.records)?;
+            }
+            // Whoever reads sees it, and it is on disk: in the log, until the next commit that waits for the file.
+            transaction.set_durability(Durability::None).map_err(redb::Error::from)?;
+            transaction.commit()?;
+        }
+        log => {
+            transaction.commit()?;
+            log.map_or(Ok(()), Log::clear)?;
+        }
+    }
     Ok(answers)
 }
 

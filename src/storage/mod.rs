@@ -1,6 +1,7 @@
 //! Files that survive: a database with grouped commits, and small private files that are replaced in one step.
 
 mod database;
+mod log;
 mod private_file;
 
 pub use database::{Database, DatabaseError};

@@ -133,7 +133,8 @@ pub(super) fn move_into_place(from: &Path, to: &Path) -> io::Result<()> {
     sync_folder_of(to)
 }
 
-fn sync_folder_of(path: &Path) -> io::Result<()> {
+/// Makes the name of a new file durable.
+pub(super) fn sync_folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
 }

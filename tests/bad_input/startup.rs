@@ -79,6 +79,17 @@ async fn a_damaged_store_is_named_and_left_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_ledgers_log_without_its_file_is_named_and_left_as_it_is() {
+    let mut relay = Relay::start().await;
+    relay.terminate().await;
+    fs::remove_file(relay.data_dir().join("ledger.redb")).unwrap();
+    let config = relay.data_dir().with_file_name("relay.toml").display().to_string();
+    let said = refusal(&["run", "--dev-tls", "--config", &config]);
+    assert!(said.contains("ledger.wal") && said.contains("ledger.redb, which is missing"), "{said}");
+    assert!(relay.data_dir().join("ledger.wal").exists());
+}
+
+#[tokio::test]
 async fn a_second_relay_on_the_same_files_is_refused() {
     let relay = Relay::start().await;
     let said = dev(&relay.data_dir().join(".."), &["127.0.0.1:0"]);

@@ -185,7 +185,9 @@ async fn an_outcome_is_stored_even_by_a_relay_that_has_forgotten_the_command() {
     agent.event(31002, JANE).await;
     relay.kill();
     agent.kill();
-    std::fs::remove_file(relay.data_dir().join("ledger.redb")).unwrap();
+    for name in ["ledger.redb", "ledger.wal"] {
+        std::fs::remove_file(relay.data_dir().join(name)).unwrap();
+    }
     relay.start_again().await;
     assert_eq!(portal.raw.follow(command.jti, 0).await.status, 404, "it has forgotten");
     // Nobody asks the agent: it says so by itself.

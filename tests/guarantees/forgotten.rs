@@ -29,7 +29,9 @@ async fn of_a_command_that_may_have_come_before_the_ledger_nobody_says_that_it_w
     }
     relay.kill();
     drop(session);
-    std::fs::remove_file(relay.data_dir().join("ledger.redb")).unwrap();
+    for name in ["ledger.redb", "ledger.wal"] {
+        std::fs::remove_file(relay.data_dir().join(name)).unwrap();
+    }
     relay.start_again().await;
 
     assert_eq!(portal.raw.submit(&jws, 1).await.status, 202, "not undeliverable");

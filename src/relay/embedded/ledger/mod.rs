@@ -3,6 +3,7 @@
 mod open;
 mod rows;
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use super::super::ledger::{
 };
 use crate::clock::UnixTime;
 use crate::protocol::ids::{AgentId, TenantId};
-use crate::storage::redb;
+use crate::storage::redb::{self, WriteTransaction};
 use crate::storage::{Database, DatabaseError};
 
 /// Others wait while entries are forgotten.
@@ -43,8 +44,9 @@ impl EmbeddedLedger {
     /// # Errors
     /// If it is damaged, in use, or can't be made.
     pub async fn open(path: &Path, now: UnixTime) -> Result<Self, DatabaseError> {
-        let database = Database::open_or_create(path)?;
-        let (complete_since, open) = database.write(move |t| rows::prepare(t, now)).await?;
+        let (database, log) = Database::open_or_create_logged(path)?;
+        let prepare = move |t: &WriteTransaction| rows::replay(t, &log).and_then(|()| rows::prepare(t, now));
+        let (complete_since, open) = database.write(prepare).await?;
         Ok(Self { database, complete_since, open: Arc::new(open) })
     }
 
@@ -53,7 +55,13 @@ impl EmbeddedLedger {
         f: impl FnOnce(&Rows<'_>) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
         let open = Arc::clone(&self.open);
-        Ok(self.database.write(move |t| f(&Rows { t, open: &open })).await?)
+        let change = move |t: &WriteTransaction, log: &mut Vec<u8>| {
+            let rows = Rows { t, open: &open, log: RefCell::default() };
+            let changed = f(&rows)?;
+            log.append(&mut rows.log.into_inner());
+            Ok(changed)
+        };
+        Ok(self.database.write_logged(change).await?)
     }
 
     /// What is on disk needs the index no more.
@@ -203,8 +211,11 @@ impl Ledger for EmbeddedLedger {
     }
 
     async fn purge(&self, now: UnixTime) -> Result<bool, StoreError> {
+        let open = Arc::clone(&self.open);
         let (forgotten, more) = self
-            .write(move |rows| {
+            .database
+            .write(move |t| {
+                let rows = Rows { t, open: &open, log: RefCell::default() };
                 let due = rows.due(now, PURGED_AT_ONCE)?;
                 let mut forgotten = Vec::new();
                 for key in &due {

@@ -1,5 +1,7 @@
 //! The ledger's tables. Open commands are few, so that their table is quickly changed, whatever is kept of those that ended.
 
+use std::cell::RefCell;
+
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::super::super::ledger::{CommandKey, Entry};
@@ -47,6 +49,21 @@ pub(super) fn prepare(t: &WriteTransaction, now: UnixTime) -> Result<(UnixTime, 
     Ok((UnixTime(since.unwrap_or(now.0)), open))
 }
 
+/// Stores once more what the log tells.
+pub(super) fn replay(t: &WriteTransaction, mut log: &[u8]) -> Result<(), redb::Error> {
+    let rows = Rows { t, open: &Open::default(), log: RefCell::default() };
+    while let Some((len, rest)) = log.split_first_chunk::<4>() {
+        let row = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).unwrap_or(usize::MAX));
+        let Some((row, behind)) = row else { return Err(redb::Error::Corrupted("a record is cut off".to_owned())) };
+        let entry: Entry = read_row(row)?;
+        let key = entry_key(&entry.key);
+        rows.put(&key, &entry)?;
+        rows.keep(&key, entry.accepted_ms)?;
+        log = behind;
+    }
+    Ok(())
+}
+
 /// One entry, as it is on disk.
 pub(super) fn read(t: &ReadTransaction, key: &str) -> Result<Option<Entry>, redb::Error> {
     for table in [OPEN, ENDED] {
@@ -61,6 +78,8 @@ pub(super) fn read(t: &ReadTransaction, key: &str) -> Result<Option<Entry>, redb
 pub(super) struct Rows<'a> {
     pub(super) t: &'a WriteTransaction,
     pub(super) open: &'a Open,
+    /// Each entry that was stored: its length in bytes (u32, big-endian), and its row.
+    pub(super) log: RefCell<Vec<u8>>,
 }
 
 impl Rows<'_> {
@@ -81,6 +100,10 @@ impl Rows<'_> {
     /// Stores an entry where it belongs.
     pub(super) fn put(&self, key: &str, entry: &Entry) -> Result<(), redb::Error> {
         let row = write_row(entry)?;
+        let len = u32::try_from(row.len()).map_err(|_| redb::Error::ValueTooLarge(row.len()))?;
+        let mut log = self.log.borrow_mut();
+        log.extend_from_slice(&len.to_be_bytes());
+        log.extend_from_slice(&row);
         let mut open = self.t.open_table(OPEN)?;
         if entry.end.is_none() {
             self.open.add(key, entry);
