@@ -85,20 +85,20 @@ async fn upgrade(public: Arc<Public>, request: Request) -> Result<Response, Refu
         .max_message_size(MAX_FRAME_BYTES)
         .max_frame_size(MAX_FRAME_BYTES);
     let place = parts.extensions.get::<Place>().cloned();
+    let (sockets, agent, journal) = (public.sockets.clone(), agent.agent, agent.journal);
     Ok(upgrade.on_upgrade(move |socket| {
-        let sockets = public.sockets.clone();
-        sockets.track_future(async move {
-            let services = Arc::clone(&public.services);
-            let id = agent.agent;
+        let mut socket = Frames(socket);
+        // A task of its own: axum's keeps room for the whole upgrade. What it captures it uses in place, uncopied.
+        sockets.spawn(async move {
             services.metrics.sessions(1);
-            let mut socket = Frames(socket);
-            let ended = session::run(&services, tenant, agent, &mut socket).await;
+            let ended = session::run(&services, tenant, (agent, journal), &mut socket).await;
             services.metrics.sessions(-1);
             services.metrics.session_ended(ended.as_str());
-            audit!("session_closed", agent = %id, reason = ended.as_str());
+            audit!("session_closed", agent = %agent, reason = ended.as_str());
             Box::pin(socket.close(ended)).await;
             drop(place);
-        })
+        });
+        std::future::ready(())
     }))
 }
 

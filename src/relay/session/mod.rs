@@ -23,11 +23,11 @@ use self::wire::Wire;
 use super::bus::{Bus, Departure, Presence};
 use super::ids::SessionId;
 use super::ledger::{CommandKey, Entry, Ledger, Milestone, Undelivered, Whose};
-use super::registry::{AgentRecord, Registry};
+use super::registry::Registry;
 use super::sessions::{Mailbox, Order, Registered, Sessions};
 use crate::clock::{Clock, Random, UnixTime};
 use crate::protocol::frame::{CloseReason, FrameError, FromAgent, FromRelay, v1};
-use crate::protocol::ids::{CommandId, TenantId};
+use crate::protocol::ids::{AgentId, CommandId, JournalId, TenantId};
 use crate::telemetry::metrics::Metrics;
 
 /// Outcomes of one agent that may be on their way to the ledger; more are left in the socket.
@@ -162,15 +162,19 @@ struct Session<'a, S> {
 }
 
 /// Runs the session of an agent that has proved who it is, until it ends.
-pub async fn run<S: Socket>(services: &Arc<Services>, tenant: TenantId, agent: AgentRecord, mut socket: S) -> Ended {
+pub async fn run<S: Socket>(
+    services: &Arc<Services>,
+    tenant: TenantId,
+    (agent, journal): (AgentId, JournalId),
+    mut socket: S,
+) -> Ended {
     // What opens a session is boxed, and gone when it is open: an idle session keeps only what it needs.
-    let hello = match Box::pin(open::hello(services, &agent, &mut socket)).await {
+    let hello = match Box::pin(open::hello(services, agent, journal, &mut socket)).await {
         Ok(hello) => hello,
         Err(ended) => return ended,
     };
     let session = SessionId::new(&*services.clock, &*services.random);
-    let presence = Presence { tenant, agent: agent.agent, session, instance: hello.instance };
-    drop(agent);
+    let presence = Presence { tenant, agent, session, instance: hello.instance };
     let Some((registered, mailbox)) = services.sessions.register(session, &presence.tenant, presence.agent) else {
         return Ended::Closed(CloseReason::Drain);
     };
