@@ -24,9 +24,9 @@ use crate::protocol::limits::MAX_FRAME_BYTES;
 use crate::protocol::problem::{Problem, ProblemCode};
 use crate::relay::session::{self, Ended, SocketError};
 
-/// tungstenite keeps a read buffer of this size for each socket, resident and zeroed before each read. A command's
-/// outcome takes one or two reads.
-const READ_BUFFER_BYTES: usize = 2048;
+/// tungstenite keeps a read buffer of this size for each socket, resident and zeroed before each read, and doubles it
+/// for a frame that does not fit. A command's outcome takes some three reads, out of what TLS has already received.
+const READ_BUFFER_BYTES: usize = 512;
 /// Frames that may wait to be written before the socket counts as stuck, in bytes.
 const MAX_WRITE_BUFFER_BYTES: usize = 4 * MAX_FRAME_BYTES;
 /// An upgrade may wait so long for a place: many at the same moment are no storm if they are soon served.
