@@ -229,7 +229,7 @@ impl<S: Socket> Session<'_, S> {
                 biased;
                 order = self.mailbox.orders.next() => Box::pin(self.obey(order)).await,
                 Some(stored) = self.storing.next(), if !self.storing.is_empty() => self.stored(stored),
-                Some(entry) = self.mailbox.deliveries.recv(), if room => Box::pin(self.deliver(*entry)).await,
+                entry = self.mailbox.deliveries.next(), if room => Box::pin(self.deliver(*entry)).await,
                 () = std::future::ready(()), if room && !self.backlog.is_empty() => self.deliver_backlog().await,
                 moved = self.wire.next(reading) => match moved {
                     Ok(Some(frame)) => {
