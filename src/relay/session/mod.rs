@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, Sink, Stream, StreamExt};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use self::term::Term;
 use self::wire::Wire;
@@ -219,11 +219,11 @@ pub async fn run<S: Socket>(
 impl<S: Socket> Session<'_, S> {
     async fn serve(&mut self) -> Ended {
         let heartbeat = self.services.heartbeat;
-        let mut tick = interval_at(Instant::now() + heartbeat, heartbeat);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut beats_at = Instant::now() + heartbeat;
         let mut silent_at = Instant::now() + heartbeat * 5 / 2;
         loop {
-            let due = self.reconcile_at.unwrap_or(silent_at).min(self.term.at()).min(silent_at);
+            // One timer for all that comes by itself.
+            let due = self.reconcile_at.unwrap_or(silent_at).min(self.term.at()).min(silent_at).min(beats_at);
             let (reading, room) = (self.storing.len() < MAX_STORING, self.wire.has_room());
             let step = tokio::select! {
                 biased;
@@ -239,11 +239,11 @@ impl<S: Socket> Session<'_, S> {
                     Ok(None) => Ok(()),
                     Err(ended) => Err(ended),
                 },
-                _ = tick.tick() => {
+                () = sleep_until(due) => if due == beats_at {
+                    beats_at = Instant::now() + heartbeat;
                     self.wire.send(FromRelay::Heartbeat(v1::Heartbeat { nodes: self.services.bus.nodes() }));
                     if self.wire.is_stuck() { Err(Ended::Lost) } else { Ok(()) }
-                }
-                () = sleep_until(due) => if self.reconcile_at == Some(due) {
+                } else if self.reconcile_at == Some(due) {
                     Box::pin(self.reconcile(Whose::Own)).await
                 } else if self.term.at() == due {
                     self.term_has_come()
