@@ -1,10 +1,10 @@
 //! The sessions of this node, and those who wait for a command's end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 
 use super::bus::{Delivery, Inbox, Notice};
 use super::ids::SessionId;
@@ -61,11 +61,50 @@ impl Orders {
     }
 }
 
+/// The commands that wait for a session. A channel would keep room for many, and most sessions are idle.
+#[derive(Clone, Debug, Default)]
+pub struct Deliveries(Arc<(Mutex<VecDeque<Box<Entry>>>, Notify)>);
+
+impl Deliveries {
+    fn put(&self, entry: Entry) -> Delivery {
+        let (waiting, put) = &*self.0;
+        let mut waiting = waiting.lock();
+        if waiting.len() >= MAILBOX {
+            return Delivery::Busy;
+        }
+        waiting.push_back(Box::new(entry));
+        put.notify_one();
+        Delivery::Queued
+    }
+
+    /// The next one, when it is there. Can be dropped and called again.
+    pub async fn next(&self) -> Box<Entry> {
+        loop {
+            if let Some(entry) = self.take() {
+                return entry;
+            }
+            self.0.1.notified().await;
+        }
+    }
+
+    /// The next one, if any. None comes after [`Sessions::leave`].
+    #[must_use]
+    pub fn take(&self) -> Option<Box<Entry>> {
+        self.0.0.lock().pop_front()
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.0.lock().is_empty()
+    }
+}
+
 /// The receiving ends of a session, owned by its task alone.
 #[derive(Debug)]
 pub struct Mailbox {
-    /// Commands to deliver. Boxed: a channel keeps room for 32 items, and most sessions are idle.
-    pub deliveries: mpsc::Receiver<Box<Entry>>,
+    /// Commands to deliver.
+    pub deliveries: Deliveries,
     /// What else to do.
     pub orders: Orders,
 }
@@ -74,7 +113,7 @@ struct Handle {
     tenant: TenantId,
     agent: AgentId,
     /// Gone when the agent is leaving.
-    deliveries: Option<mpsc::Sender<Box<Entry>>>,
+    deliveries: Option<Deliveries>,
     orders: Orders,
 }
 
@@ -152,16 +191,16 @@ impl Sessions {
         tenant: &TenantId,
         agent: AgentId,
     ) -> Option<(Registered, Mailbox)> {
-        let (deliveries, delivery_queue) = mpsc::channel(MAILBOX);
-        let orders = Orders::default();
-        let handle = Handle { tenant: tenant.clone(), agent, deliveries: Some(deliveries), orders: orders.clone() };
+        let mailbox = Mailbox { deliveries: Deliveries::default(), orders: Orders::default() };
+        let (deliveries, orders) = (Some(mailbox.deliveries.clone()), mailbox.orders.clone());
+        let handle = Handle { tenant: tenant.clone(), agent, deliveries, orders };
         let mut open = self.open.lock();
         if open.closing {
             return None;
         }
         open.handles.insert(session, handle);
         let registered = Registered { sessions: Arc::clone(self), session };
-        Some((registered, Mailbox { deliveries: delivery_queue, orders }))
+        Some((registered, mailbox))
     }
 
     /// Subscribes to the end of a command: what ends after this call is not missed.
@@ -223,11 +262,7 @@ impl Inbox for Sessions {
     fn deliver(&self, session: SessionId, entry: Entry) -> Delivery {
         let open = self.open.lock();
         let deliveries = open.handles.get(&session).and_then(|handle| handle.deliveries.as_ref());
-        match deliveries.map(|deliveries| deliveries.try_send(Box::new(entry))) {
-            Some(Ok(())) => Delivery::Queued,
-            Some(Err(mpsc::error::TrySendError::Full(_))) => Delivery::Busy,
-            Some(Err(mpsc::error::TrySendError::Closed(_))) | None => Delivery::Gone,
-        }
+        deliveries.map_or(Delivery::Gone, |deliveries| deliveries.put(entry))
     }
 
     fn notice(&self, notice: Notice) {

@@ -24,9 +24,9 @@ use crate::protocol::limits::MAX_FRAME_BYTES;
 use crate::protocol::problem::{Problem, ProblemCode};
 use crate::relay::session::{self, Ended, SocketError};
 
-/// tungstenite keeps a read buffer of this size for each socket, resident and zeroed before each read. A command's
-/// outcome takes one or two reads.
-const READ_BUFFER_BYTES: usize = 2048;
+/// tungstenite keeps a read buffer of this size for each socket, resident and zeroed before each read, and doubles it
+/// for a frame that does not fit. A command's outcome takes some three reads, out of what TLS has already received.
+const READ_BUFFER_BYTES: usize = 512;
 /// Frames that may wait to be written before the socket counts as stuck, in bytes.
 const MAX_WRITE_BUFFER_BYTES: usize = 4 * MAX_FRAME_BYTES;
 /// An upgrade may wait so long for a place: many at the same moment are no storm if they are soon served.
@@ -85,20 +85,20 @@ async fn upgrade(public: Arc<Public>, request: Request) -> Result<Response, Refu
         .max_message_size(MAX_FRAME_BYTES)
         .max_frame_size(MAX_FRAME_BYTES);
     let place = parts.extensions.get::<Place>().cloned();
+    let (sockets, agent, journal) = (public.sockets.clone(), agent.agent, agent.journal);
     Ok(upgrade.on_upgrade(move |socket| {
-        let sockets = public.sockets.clone();
-        sockets.track_future(async move {
-            let services = Arc::clone(&public.services);
-            let id = agent.agent;
+        let mut socket = Frames(socket);
+        // A task of its own: axum's keeps room for the whole upgrade. What it captures it uses in place, uncopied.
+        sockets.spawn(async move {
             services.metrics.sessions(1);
-            let mut socket = Frames(socket);
-            let ended = session::run(&services, tenant, agent, &mut socket).await;
+            let ended = session::run(&services, tenant, (agent, journal), &mut socket).await;
             services.metrics.sessions(-1);
             services.metrics.session_ended(ended.as_str());
-            audit!("session_closed", agent = %id, reason = ended.as_str());
+            audit!("session_closed", agent = %agent, reason = ended.as_str());
             Box::pin(socket.close(ended)).await;
             drop(place);
-        })
+        });
+        std::future::ready(())
     }))
 }
 

@@ -33,8 +33,7 @@ impl<S: Socket> Session<'_, S> {
 
     /// What is left in the queue was never written: it is said at once, so that nobody waits for it.
     pub(super) async fn give_back_queue(&mut self, reason: Undelivered) {
-        self.mailbox.deliveries.close();
-        while let Some(entry) = self.mailbox.deliveries.recv().await {
+        while let Some(entry) = self.mailbox.deliveries.take() {
             // One that came twice may have been written the first time.
             if self.written(&entry).is_none() {
                 self.take_back(&entry, reason).await;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, Sink, Stream, StreamExt};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use self::term::Term;
 use self::wire::Wire;
@@ -23,11 +23,11 @@ use self::wire::Wire;
 use super::bus::{Bus, Departure, Presence};
 use super::ids::SessionId;
 use super::ledger::{CommandKey, Entry, Ledger, Milestone, Undelivered, Whose};
-use super::registry::{AgentRecord, Registry};
+use super::registry::Registry;
 use super::sessions::{Mailbox, Order, Registered, Sessions};
 use crate::clock::{Clock, Random, UnixTime};
 use crate::protocol::frame::{CloseReason, FrameError, FromAgent, FromRelay, v1};
-use crate::protocol::ids::{CommandId, TenantId};
+use crate::protocol::ids::{AgentId, CommandId, JournalId, TenantId};
 use crate::telemetry::metrics::Metrics;
 
 /// Outcomes of one agent that may be on their way to the ledger; more are left in the socket.
@@ -162,15 +162,19 @@ struct Session<'a, S> {
 }
 
 /// Runs the session of an agent that has proved who it is, until it ends.
-pub async fn run<S: Socket>(services: &Arc<Services>, tenant: TenantId, agent: AgentRecord, mut socket: S) -> Ended {
+pub async fn run<S: Socket>(
+    services: &Arc<Services>,
+    tenant: TenantId,
+    (agent, journal): (AgentId, JournalId),
+    mut socket: S,
+) -> Ended {
     // What opens a session is boxed, and gone when it is open: an idle session keeps only what it needs.
-    let hello = match Box::pin(open::hello(services, &agent, &mut socket)).await {
+    let hello = match Box::pin(open::hello(services, agent, journal, &mut socket)).await {
         Ok(hello) => hello,
         Err(ended) => return ended,
     };
     let session = SessionId::new(&*services.clock, &*services.random);
-    let presence = Presence { tenant, agent: agent.agent, session, instance: hello.instance };
-    drop(agent);
+    let presence = Presence { tenant, agent, session, instance: hello.instance };
     let Some((registered, mailbox)) = services.sessions.register(session, &presence.tenant, presence.agent) else {
         return Ended::Closed(CloseReason::Drain);
     };
@@ -215,17 +219,17 @@ pub async fn run<S: Socket>(services: &Arc<Services>, tenant: TenantId, agent: A
 impl<S: Socket> Session<'_, S> {
     async fn serve(&mut self) -> Ended {
         let heartbeat = self.services.heartbeat;
-        let mut tick = interval_at(Instant::now() + heartbeat, heartbeat);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut beats_at = Instant::now() + heartbeat;
         let mut silent_at = Instant::now() + heartbeat * 5 / 2;
         loop {
-            let due = self.reconcile_at.unwrap_or(silent_at).min(self.term.at()).min(silent_at);
+            // One timer for all that comes by itself.
+            let due = self.reconcile_at.unwrap_or(silent_at).min(self.term.at()).min(silent_at).min(beats_at);
             let (reading, room) = (self.storing.len() < MAX_STORING, self.wire.has_room());
             let step = tokio::select! {
                 biased;
                 order = self.mailbox.orders.next() => Box::pin(self.obey(order)).await,
                 Some(stored) = self.storing.next(), if !self.storing.is_empty() => self.stored(stored),
-                Some(entry) = self.mailbox.deliveries.recv(), if room => Box::pin(self.deliver(*entry)).await,
+                entry = self.mailbox.deliveries.next(), if room => Box::pin(self.deliver(*entry)).await,
                 () = std::future::ready(()), if room && !self.backlog.is_empty() => self.deliver_backlog().await,
                 moved = self.wire.next(reading) => match moved {
                     Ok(Some(frame)) => {
@@ -235,11 +239,11 @@ impl<S: Socket> Session<'_, S> {
                     Ok(None) => Ok(()),
                     Err(ended) => Err(ended),
                 },
-                _ = tick.tick() => {
+                () = sleep_until(due) => if due == beats_at {
+                    beats_at = Instant::now() + heartbeat;
                     self.wire.send(FromRelay::Heartbeat(v1::Heartbeat { nodes: self.services.bus.nodes() }));
                     if self.wire.is_stuck() { Err(Ended::Lost) } else { Ok(()) }
-                }
-                () = sleep_until(due) => if self.reconcile_at == Some(due) {
+                } else if self.reconcile_at == Some(due) {
                     Box::pin(self.reconcile(Whose::Own)).await
                 } else if self.term.at() == due {
                     self.term_has_come()

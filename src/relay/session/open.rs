@@ -9,12 +9,11 @@ use tokio::time::{Instant, timeout};
 use super::super::StoreError;
 use super::super::bus::{Claim, Notice, Presence};
 use super::super::ledger::Whose;
-use super::super::registry::AgentRecord;
 use super::{Ended, Services, Session, Socket};
 use crate::audit;
 use crate::protocol::api::AgentStatus;
 use crate::protocol::frame::{CloseReason, FromAgent, FromRelay, v1};
-use crate::protocol::ids::{InstanceId, JournalId};
+use crate::protocol::ids::{AgentId, InstanceId, JournalId};
 use crate::protocol::limits::MAX_FRAME_BYTES;
 
 /// A store that does not answer is asked again after this.
@@ -34,7 +33,8 @@ pub(super) struct Greeting {
 /// Waits for the agent's `Hello`.
 pub(super) async fn hello<S: Socket>(
     services: &Arc<Services>,
-    agent: &AgentRecord,
+    agent: AgentId,
+    expected: JournalId,
     socket: &mut S,
 ) -> Result<Greeting, Ended> {
     let hello = match timeout(services.hello_timeout, socket.next()).await {
@@ -46,8 +46,8 @@ pub(super) async fn hello<S: Socket>(
     };
     let malformed = |_| Ended::Closed(CloseReason::ProtocolError);
     let journal: JournalId = hello.journal.parse().map_err(malformed)?;
-    if journal != agent.journal {
-        audit!("session_refused", agent = %agent.agent, reason = CloseReason::ForeignJournal.as_str());
+    if journal != expected {
+        audit!("session_refused", %agent, reason = CloseReason::ForeignJournal.as_str());
         return Err(Ended::Closed(CloseReason::ForeignJournal));
     }
     let version = hello.version.chars().filter(|c| !c.is_control()).take(MAX_VERSION_CHARS).collect();

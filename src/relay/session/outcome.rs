@@ -64,6 +64,10 @@ impl<S: Socket> Session<'_, S> {
     pub(super) fn stored(&mut self, stored: Result<CommandId, CloseReason>) -> Result<(), Ended> {
         let command = stored.map_err(Ended::Closed)?;
         self.delivered.remove(&command);
+        if self.delivered.is_empty() {
+            // An idle session keeps no table.
+            self.delivered.shrink_to_fit();
+        }
         let command = command.to_string();
         self.wire.send(FromRelay::OutcomeStored(v1::OutcomeStored { command }));
         Ok(())

@@ -13,14 +13,14 @@ use super::*;
 use crate::clock::System;
 use crate::protocol::api::AgentStatus;
 use crate::protocol::enrollment::AgentKeys;
-use crate::protocol::ids::{AgentId, InstanceId, InvitationId, JournalId, ObjectId};
+use crate::protocol::ids::{InstanceId, InvitationId, ObjectId};
 use crate::protocol::jose::{SealingKey, SigningKey};
 use crate::protocol::outcome::{Code, Outcome};
 use crate::relay::bus::{Delivery, Inbox, Notice};
 use crate::relay::embedded::{EmbeddedBus, EmbeddedLedger, EmbeddedRegistry};
 use crate::relay::ids::NodeId;
 use crate::relay::ledger::{Accepted, Intent, NewCommand};
-use crate::relay::registry::InvitationRecord;
+use crate::relay::registry::{AgentRecord, InvitationRecord};
 
 /// As many frames fit into the pipe, each way: fewer than are waiting on either side.
 const PIPE: usize = 8;
@@ -176,9 +176,10 @@ impl Stage {
     async fn connect(&self, instance: InstanceId) -> Agent {
         let (to_relay, from_agent) = mpsc::channel(PIPE);
         let (to_agent, from_relay) = mpsc::channel(PIPE);
-        let (services, tenant, agent) = (Arc::clone(&self.services), self.tenant.clone(), self.agent.clone());
+        let (services, tenant) = (Arc::clone(&self.services), self.tenant.clone());
+        let ids = (self.agent.agent, self.agent.journal);
         let pipe = Pipe { from_agent, to_agent: PollSender::new(to_agent) };
-        let ended = tokio::spawn(async move { run(&services, tenant, agent, pipe).await });
+        let ended = tokio::spawn(async move { run(&services, tenant, ids, pipe).await });
         let agent = Agent { to_relay, from_relay, ended };
         agent
             .send(FromAgent::Hello(v1::Hello {

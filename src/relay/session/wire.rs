@@ -93,6 +93,8 @@ impl<S: Socket> Wire<S> {
                 self.socket.start_send_unpin(frame)?;
             }
         }
+        // An idle session keeps no room for frames.
+        self.outgoing.shrink_to_fit();
         self.socket.poll_flush_unpin(cx)
     }
 }
