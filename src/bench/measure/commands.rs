@@ -6,7 +6,6 @@ use hdrhistogram::Histogram;
 
 use super::{CPU, CPU_WITHOUT, MEMORY, P50, P99, PER_SECOND, each, milliseconds, place, present, scene, verification};
 use crate::bench::Fallible;
-use crate::bench::callers::Caller;
 use crate::bench::limits;
 use crate::bench::load::closed;
 use crate::bench::report::Report;
@@ -34,7 +33,7 @@ pub struct Commands {
 
 struct Running {
     stage: Stage,
-    callers: Vec<Caller>,
+    in_flight: usize,
     cpu: Duration,
     elapsed: Duration,
     latency: Histogram<u64>,
@@ -44,15 +43,16 @@ impl Running {
     async fn new(scene: Scene, in_flight: usize) -> Fallible<Self> {
         let mut stage = Stage::new(scene).await?;
         stage.agents().await?;
-        let callers = stage.callers(in_flight).await?;
         let latency = Histogram::new_with_bounds(1, 60_000_000, 3)?;
-        Ok(Self { stage, callers, cpu: Duration::ZERO, elapsed: Duration::ZERO, latency })
+        Ok(Self { stage, in_flight, cpu: Duration::ZERO, elapsed: Duration::ZERO, latency })
     }
 
     async fn round(&mut self, commands: usize) -> Fallible<()> {
         let requests = self.stage.everybody.requests(commands).await?;
+        // Anew each time: servers don't keep connections on which nobody asks.
+        let mut callers = self.stage.callers(self.in_flight).await?;
         let before = self.stage.cpu()?;
-        let seen = self.stage.explained(closed(&mut self.callers, requests).await).await?;
+        let seen = self.stage.explained(closed(&mut callers, requests).await).await?;
         self.cpu += self.stage.cpu()?.saturating_sub(before);
         self.elapsed += seen.elapsed;
         self.latency.add(seen.latency)?;

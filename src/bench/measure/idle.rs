@@ -65,22 +65,26 @@ async fn of(subject: Subject, agents: usize, settle: Duration) -> Fallible<(f64,
     // The first sessions and requests pay for what all share: pools, tables, the allocator's arenas.
     let warm = (agents / 10).clamp(1, 500);
     stage.connect(0..warm, IN_FLIGHT, false).await?;
-    let mut callers = stage.callers(IN_FLIGHT).await?;
     let (first, others) = commands(&stage, warm).await?;
-    stage.explained(closed(&mut callers, first).await).await?;
+    serve(&stage, first).await?;
     let before = stage.largest()?;
     stage.connect(warm..agents, IN_FLIGHT, false).await?;
     let fresh = stage.largest()?;
-    stage.explained(closed(&mut callers, others).await).await?;
+    serve(&stage, others).await?;
     tokio::time::sleep(settle).await;
     let used = stage.largest()?;
     // What a second command adds is the ledger's, which keeps commands and not sessions.
     let (_, others) = commands(&stage, warm).await?;
-    stage.explained(closed(&mut callers, others).await).await?;
+    serve(&stage, others).await?;
     let ledger = stage.largest()? - used;
     #[expect(clippy::cast_precision_loss, reason = "a count")]
     let each = |mib: f64| (mib - before) * 1024.0 / (agents - warm) as f64;
     Ok((each(fresh), each(fresh.max(used - ledger))))
+}
+
+async fn serve(stage: &Stage, requests: Vec<Request>) -> Fallible<()> {
+    let mut callers = stage.callers(IN_FLIGHT).await?;
+    stage.explained(closed(&mut callers, requests).await).await.map(drop)
 }
 
 /// One for each agent: those for the first, and those for all others.

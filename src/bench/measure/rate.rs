@@ -52,13 +52,13 @@ pub async fn rate(plan: &Rate) -> Fallible<Report> {
         let scene = scene(subject);
         let mut stage = Stage::new(scene).await?;
         stage.agents().await?;
-        let mut callers = stage.callers(plan.connections).await?;
-        let warm = stage.everybody.requests(plan.connections * 4).await?;
-        stage.explained(closed(&mut callers, warm).await).await?;
         for rate in &plan.rates {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
             let count = (rate * plan.seconds).max(1.0) as usize;
             let requests = stage.everybody.requests(count).await?;
+            let warm = stage.everybody.requests(plan.connections * 4).await?;
+            let mut callers = stage.callers(plan.connections).await?;
+            stage.explained(closed(&mut callers, warm).await).await?;
             let seen = stage.explained(open(&mut callers, requests, *rate).await).await?;
             for (row, quantile) in [(&mut p50, 0.5), (&mut p99, 0.99), (&mut p999, 0.999)] {
                 row.push(milliseconds(seen.latency.value_at_quantile(quantile)));
