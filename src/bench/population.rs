@@ -1,5 +1,6 @@
 //! Agents and portals with keys of their own, and what portals send.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -134,13 +135,13 @@ impl Population {
         Ok(value)
     }
 
-    /// So many commands, to all agents in turn, signed and sealed now.
-    pub(super) async fn requests(self: &Arc<Self>, count: usize) -> Fallible<Vec<Request>> {
+    /// So many commands, to these agents in turn, signed and sealed now.
+    pub(super) async fn requests(self: &Arc<Self>, count: usize, to: Range<usize>) -> Fallible<Vec<Request>> {
         let cores = std::thread::available_parallelism()?.get();
         let part = |core| {
-            let everybody = Arc::clone(self);
+            let (everybody, to) = (Arc::clone(self), to.clone());
             tokio::task::spawn_blocking(move || {
-                (core..count).step_by(cores).map(|n| everybody.request(n)).collect::<Fallible<Vec<_>>>()
+                (core..count).step_by(cores).map(|n| everybody.request(n, &to)).collect::<Fallible<Vec<_>>>()
             })
         };
         let parts: Vec<_> = (0..cores).map(part).collect();
@@ -151,8 +152,8 @@ impl Population {
         Ok(requests)
     }
 
-    fn request(&self, n: usize) -> Fallible<Request> {
-        let (agent, portal) = (n % self.seats.len(), n % self.portals.len());
+    fn request(&self, n: usize, to: &Range<usize>) -> Fallible<Request> {
+        let (agent, portal) = (to.start + n % to.len(), n % self.portals.len());
         let (seat, keys) = self.seats.get(agent).zip(self.keys.get(agent)).ok_or("no agents")?;
         let Portal { id, key, .. } = self.portals.get(portal).ok_or("no portals")?;
         let mut command = Command {

@@ -70,8 +70,12 @@ pub async fn measure(plan: &Plan, show: impl Fn(&Report) -> Fallible<()>) -> Fal
     let alone = plan.alone(&[Relay, Floor, Nats]);
     let in_memory = |commands| measure::Commands { in_memory: true, ..commands };
 
-    let idle =
-        Idle { subjects: vec![Relay, Nats], agents: vec![plan.few_agents, plan.many_agents], settle: plan.settle };
+    let idle = Idle {
+        subjects: vec![Relay, Nats],
+        agents: vec![plan.few_agents, plan.many_agents],
+        warm_commands: plan.warm_commands,
+        settle: plan.settle,
+    };
     let idle = shown(measure::idle(&idle).await).await?;
     let storm = measure::storm(&[Relay, Floor, Nats], plan.storm_agents, plan.rounds).await;
     let storm = shown(storm).await?;

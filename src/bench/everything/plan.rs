@@ -19,6 +19,8 @@ pub struct Plan {
     /// Memory, and CPU, at so many agents, and at so many.
     pub(super) few_agents: usize,
     pub(super) many_agents: usize,
+    /// Commands before memory is looked at.
+    pub(super) warm_commands: usize,
     /// How long to wait for heartbeats.
     pub(super) settle: Duration,
     pub(super) storm_agents: usize,
@@ -44,6 +46,7 @@ impl Plan {
             judged: true,
             few_agents: 1_000,
             many_agents: 19_000,
+            warm_commands: 15_000,
             settle: Duration::from_secs(31),
             storm_agents: 2_000,
             rounds: 3,
@@ -64,6 +67,7 @@ impl Plan {
             judged: false,
             few_agents: 20,
             many_agents: 40,
+            warm_commands: 20,
             settle: Duration::from_millis(100),
             storm_agents: 20,
             rounds: 1,

@@ -48,7 +48,7 @@ impl Running {
     }
 
     async fn round(&mut self, commands: usize) -> Fallible<()> {
-        let requests = self.stage.everybody.requests(commands).await?;
+        let requests = self.stage.everybody.requests(commands, 0..self.stage.scene.agents).await?;
         // Anew each time: servers don't keep connections on which nobody asks.
         let mut callers = self.stage.callers(self.in_flight).await?;
         let before = self.stage.cpu()?;

@@ -1,12 +1,12 @@
 //! The memory of one session.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use super::{present, scene};
 use crate::bench::Fallible;
 use crate::bench::limits;
 use crate::bench::load::closed;
-use crate::bench::population::Request;
 use crate::bench::report::Report;
 use crate::bench::stage::Stage;
 use crate::bench::subject::Subject;
@@ -32,6 +32,8 @@ pub struct Idle {
     pub subjects: Vec<Subject>,
     /// How many agents, one column for each; two at least.
     pub agents: Vec<usize>,
+    /// Commands before, so that what the store keeps in memory does not grow any more: that is not the sessions'.
+    pub warm_commands: usize,
     /// How long to wait for heartbeats after the command.
     pub settle: Duration,
 }
@@ -50,7 +52,7 @@ pub async fn idle(plan: &Idle) -> Fallible<Report> {
     let mut report = Report::new("Memory of one idle agent over TLS".to_owned(), columns);
     let (mut fresh, mut used) = (Vec::new(), Vec::new());
     for (subject, agents) in cases {
-        let (before, after) = of(subject, agents, plan.settle).await?;
+        let (before, after) = of(subject, agents, plan).await?;
         fresh.push(Some(before));
         used.push(Some(after));
     }
@@ -60,35 +62,24 @@ pub async fn idle(plan: &Idle) -> Fallible<Report> {
     Ok(report)
 }
 
-async fn of(subject: Subject, agents: usize, settle: Duration) -> Fallible<(f64, f64)> {
+async fn of(subject: Subject, agents: usize, plan: &Idle) -> Fallible<(f64, f64)> {
     let mut stage = Stage::new(scene(subject, agents, PORTALS)).await?;
-    // The first sessions and requests pay for what all share: pools, tables, the allocator's arenas.
+    // The first sessions and commands pay for what all share: pools, tables, the store's caches, the allocator's arenas.
     let warm = (agents / 10).clamp(1, 500);
     stage.connect(0..warm, IN_FLIGHT, false).await?;
-    let (first, others) = commands(&stage, warm).await?;
-    serve(&stage, first).await?;
+    serve(&stage, plan.warm_commands, 0..warm).await?;
     let before = stage.largest()?;
     stage.connect(warm..agents, IN_FLIGHT, false).await?;
     let fresh = stage.largest()?;
-    serve(&stage, others).await?;
-    tokio::time::sleep(settle).await;
-    let used = stage.largest()?;
-    // What a second command adds is the ledger's, which keeps commands and not sessions.
-    let (_, others) = commands(&stage, warm).await?;
-    serve(&stage, others).await?;
-    let ledger = stage.largest()? - used;
+    serve(&stage, agents - warm, warm..agents).await?;
+    tokio::time::sleep(plan.settle).await;
     #[expect(clippy::cast_precision_loss, reason = "a count")]
     let each = |mib: f64| (mib - before) * 1024.0 / (agents - warm) as f64;
-    Ok((each(fresh), each(fresh.max(used - ledger))))
+    Ok((each(fresh), each(stage.largest()?)))
 }
 
-async fn serve(stage: &Stage, requests: Vec<Request>) -> Fallible<()> {
+async fn serve(stage: &Stage, commands: usize, agents: Range<usize>) -> Fallible<()> {
+    let requests = stage.everybody.requests(commands, agents).await?;
     let mut callers = stage.callers(IN_FLIGHT).await?;
     stage.explained(closed(&mut callers, requests).await).await.map(drop)
-}
-
-/// One for each agent: those for the first, and those for all others.
-async fn commands(stage: &Stage, warm: usize) -> Fallible<(Vec<Request>, Vec<Request>)> {
-    let requests = stage.everybody.requests(stage.scene.agents).await?;
-    Ok(requests.into_iter().partition(|request| request.agent < warm))
 }

@@ -75,7 +75,7 @@ fn each(total: Duration, count: usize) -> f64 {
 /// What one verification of a command costs in this very run, in microseconds.
 async fn verification(times: usize) -> Fallible<f64> {
     let everybody = std::sync::Arc::new(Population::new(1, 1)?);
-    let requests = everybody.requests(times).await?;
+    let requests = everybody.requests(times, 0..1).await?;
     let key = everybody.portal_key().ok_or("no portals")?;
     let mut best = f64::MAX;
     // The machine may be busy with something else: the quickest of some is what it costs.

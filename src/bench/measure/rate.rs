@@ -55,8 +55,8 @@ pub async fn rate(plan: &Rate) -> Fallible<Report> {
         for rate in &plan.rates {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
             let count = (rate * plan.seconds).max(1.0) as usize;
-            let requests = stage.everybody.requests(count).await?;
-            let warm = stage.everybody.requests(plan.connections * 4).await?;
+            let requests = stage.everybody.requests(count, 0..plan.agents).await?;
+            let warm = stage.everybody.requests(plan.connections * 4, 0..plan.agents).await?;
             let mut callers = stage.callers(plan.connections).await?;
             stage.explained(closed(&mut callers, warm).await).await?;
             let seen = stage.explained(open(&mut callers, requests, *rate).await).await?;

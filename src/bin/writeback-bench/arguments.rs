@@ -41,6 +41,9 @@ pub(crate) enum Measure {
         /// How many agents; more than one number, one after the other.
         #[arg(long, value_delimiter = ',', default_value = "1000,19000", value_parser = from(2))]
         agents: Vec<usize>,
+        /// Commands before, so that what the store keeps in memory does not grow any more.
+        #[arg(long, default_value_t = 15_000)]
+        warm_commands: usize,
         /// How long to wait for heartbeats after the command.
         #[arg(long, default_value_t = 31, value_parser = value_parser!(u64).range(..=600))]
         settle_seconds: u64,

@@ -42,13 +42,14 @@ async fn main() -> ExitCode {
 async fn execute(measure: Measure, json: bool) -> Fallible<()> {
     let report = match measure {
         Measure::All { quick, write } => return all(quick, write, json).await,
-        Measure::Idle { what, agents, settle_seconds } => {
+        Measure::Idle { what, agents, warm_commands, settle_seconds } => {
             let subjects: Vec<_> =
                 what.subjects().into_iter().filter(|s| matches!(s, Subject::Relay | Subject::Nats)).collect();
             if subjects.is_empty() {
                 return Err("idle measures relay and nats".into());
             }
-            measure::idle(&Idle { subjects, agents, settle: Duration::from_secs(settle_seconds) }).await?
+            measure::idle(&Idle { subjects, agents, warm_commands, settle: Duration::from_secs(settle_seconds) })
+                .await?
         }
         Measure::Storm { what, agents, rounds } => measure::storm(&what.subjects(), agents, rounds).await?,
         Measure::Commands { what, size, in_memory } => {
