@@ -20,7 +20,7 @@ const FLOORS: &[&[&str]] = &[
 const RELAY_FLOORS: &[&[&str]] = &[
     &["ids", "cache"],
     &["registry", "ledger", "bus"],
-    &["recent", "intake"],
+    &["recent", "intake", "mailbox"],
     &["embedded", "redis", "keys", "sessions"],
     &["config"],
     &["tls", "store"],

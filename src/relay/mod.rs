@@ -10,7 +10,7 @@
 //! | [`recent`] | what was found in the registry a moment ago |
 //! | [`embedded`] | the three, for one node: two tables of files and a map |
 //! | [`keys`] | who signed this, and may he |
-//! | [`sessions`], [`session`] | this node's agents; one agent's socket |
+//! | [`sessions`], [`mailbox`], [`session`] | this node's agents; what waits for one; its socket |
 //! | [`dispatch`] | from a verified command to its end |
 //! | [`http`], [`admin`] | the public listener; the operator's |
 //! | [`redis`] | the three, for many nodes |
@@ -28,6 +28,7 @@ pub mod intake;
 pub mod keys;
 pub mod ledger;
 pub mod lifecycle;
+pub mod mailbox;
 pub mod recent;
 pub mod redis;
 pub mod registry;

@@ -1,6 +1,6 @@
 //! The sessions of this node, and those who wait for a command's end.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -9,105 +9,9 @@ use tokio::sync::{Notify, watch};
 use super::bus::{Delivery, Inbox, Notice};
 use super::ids::SessionId;
 use super::ledger::{CommandKey, Entry, Whose};
+use super::mailbox::{Deliveries, Mailbox, Order, Orders};
 use crate::protocol::frame::CloseReason;
 use crate::protocol::ids::{AgentId, TenantId};
-
-/// Commands that may wait for one session's socket; more are answered `agent_busy`.
-const MAILBOX: usize = 64;
-
-/// What a session is told to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Say `GoAway`: come back after this many milliseconds; the session closes after that many.
-    GoAway {
-        /// When the agent may connect again.
-        reconnect_after_ms: u32,
-        /// When this session closes.
-        close_after_ms: u32,
-    },
-    /// Look what may have been missed, or what other sessions of the agent have left.
-    Reconcile(Whose),
-    /// Close now.
-    Close(CloseReason),
-}
-
-/// The orders that a session has not obeyed yet: one of each kind, so that none is ever lost behind others.
-#[derive(Clone, Debug, Default)]
-pub struct Orders(Arc<(Mutex<Vec<Order>>, Notify)>);
-
-impl Orders {
-    fn give(&self, order: Order) {
-        let (waiting, given) = &*self.0;
-        let mut waiting = waiting.lock();
-        if !waiting.contains(&order) {
-            waiting.push(order);
-        }
-        given.notify_one();
-    }
-
-    /// The next one. To close comes before everything else.
-    pub async fn next(&self) -> Order {
-        let (waiting, given) = &*self.0;
-        loop {
-            {
-                let mut waiting = waiting.lock();
-                let close = waiting.iter().position(|order| matches!(order, Order::Close(_)));
-                if let Some(first) = close.or((!waiting.is_empty()).then_some(0)) {
-                    return waiting.remove(first);
-                }
-            }
-            given.notified().await;
-        }
-    }
-}
-
-/// The commands that wait for a session. A channel would keep room for many, and most sessions are idle.
-#[derive(Clone, Debug, Default)]
-pub struct Deliveries(Arc<(Mutex<VecDeque<Box<Entry>>>, Notify)>);
-
-impl Deliveries {
-    fn put(&self, entry: Entry) -> Delivery {
-        let (waiting, put) = &*self.0;
-        let mut waiting = waiting.lock();
-        if waiting.len() >= MAILBOX {
-            return Delivery::Busy;
-        }
-        waiting.push_back(Box::new(entry));
-        put.notify_one();
-        Delivery::Queued
-    }
-
-    /// The next one, when it is there. Can be dropped and called again.
-    pub async fn next(&self) -> Box<Entry> {
-        loop {
-            if let Some(entry) = self.take() {
-                return entry;
-            }
-            self.0.1.notified().await;
-        }
-    }
-
-    /// The next one, if any. None comes after [`Sessions::leave`].
-    #[must_use]
-    pub fn take(&self) -> Option<Box<Entry>> {
-        self.0.0.lock().pop_front()
-    }
-
-    /// Whether none waits.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.0.lock().is_empty()
-    }
-}
-
-/// The receiving ends of a session, owned by its task alone.
-#[derive(Debug)]
-pub struct Mailbox {
-    /// Commands to deliver.
-    pub deliveries: Deliveries,
-    /// What else to do.
-    pub orders: Orders,
-}
 
 struct Handle {
     tenant: TenantId,
@@ -191,7 +95,7 @@ impl Sessions {
         tenant: &TenantId,
         agent: AgentId,
     ) -> Option<(Registered, Mailbox)> {
-        let mailbox = Mailbox { deliveries: Deliveries::default(), orders: Orders::default() };
+        let mailbox = Mailbox::default();
         let (deliveries, orders) = (Some(mailbox.deliveries.clone()), mailbox.orders.clone());
         let handle = Handle { tenant: tenant.clone(), agent, deliveries, orders };
         let mut open = self.open.lock();
@@ -306,23 +210,5 @@ impl Inbox for Sessions {
 
     fn sessions(&self) -> u32 {
         u32::try_from(self.open.lock().handles.len()).unwrap_or(u32::MAX)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn an_order_to_close_is_not_lost_behind_others_and_comes_first() {
-        let orders = Orders::default();
-        let go_away = |close_after_ms| Order::GoAway { reconnect_after_ms: 1, close_after_ms };
-        for n in 0..100 {
-            orders.give(Order::Reconcile(Whose::Own));
-            orders.give(go_away(n));
-        }
-        orders.give(Order::Close(CloseReason::Revoked));
-        assert_eq!(orders.next().await, Order::Close(CloseReason::Revoked));
-        assert_eq!((orders.next().await, orders.next().await), (Order::Reconcile(Whose::Own), go_away(0)));
     }
 }

@@ -4,24 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use redb::{Durability, ReadTransaction, ReadableDatabase, WriteTransaction};
+use redb::{ReadTransaction, ReadableDatabase, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::commit::{Changes, Job, commit_in_groups};
 use super::log::Log;
 
-/// How many writes share a commit at the most.
-const GROUP: usize = 256;
-/// When several wrote at the same moment, more are about to: so long a commit waits for them, as PostgreSQL's with
-/// `commit_delay` and `commit_siblings`. A write that is alone never waits.
-const GATHER: Duration = Duration::from_millis(1);
 /// How many writes may wait; more callers wait before they queue.
 const QUEUE: usize = 1024;
-/// A log that is this long is committed and begun anew, in bytes: it is read in a moment when the file is opened.
-const LOG_BYTES: u64 = 16 * 1024 * 1024;
 /// redb's page cache: the working set is small, and the default (1 GiB) is not for a service.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
@@ -65,19 +57,6 @@ pub enum DatabaseError {
         detail: String,
     },
 }
-
-/// What a group of writes has changed.
-#[derive(Default)]
-struct Changes {
-    /// As the log tells it.
-    records: Vec<u8>,
-    /// There is something that no log tells.
-    unlogged: bool,
-}
-
-/// Runs in the transaction; what it returns is called when that is on disk.
-type Job = Box<dyn FnOnce(&WriteTransaction, &mut Changes) -> Result<Answer, redb::Error> + Send>;
-type Answer = Box<dyn FnOnce() + Send>;
 
 /// An open file. Clones share it; when the last one is dropped, what was queued is written and the file is closed.
 #[derive(Clone)]
@@ -285,61 +264,6 @@ impl std::fmt::Debug for Database {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Database({})", self.open.path.display())
     }
-}
-
-/// Whether it has ended because nobody writes any more, and not because nothing can be written.
-async fn commit_in_groups(file: &redb::Database, mut log: Option<Log>, mut jobs: mpsc::Receiver<Job>) -> bool {
-    let mut group = Vec::with_capacity(GROUP);
-    while jobs.recv_many(&mut group, GROUP).await > 0 {
-        if group.len() > 1 {
-            // Whether there were more or not.
-            let _ = timeout(GATHER, gather(&mut jobs, &mut group)).await;
-        }
-        match commit(file, log.as_mut(), group.drain(..)) {
-            Ok(answers) => answers.into_iter().for_each(|answer| answer()),
-            // The callers see their reply dropped. redb takes no more writes after one that failed on disk.
-            Err(error) => {
-                tracing::error!(%error, "a commit failed");
-                if matches!(error, redb::Error::Io(_) | redb::Error::PreviousIo | redb::Error::LockPoisoned(_)) {
-                    return false;
-                }
-            }
-        }
-    }
-    // Whoever copies the file of a node that has stopped has all of it.
-    let finished: Job = Box::new(|_, changes| {
-        changes.unlogged = true;
-        Ok(Box::new(|| ()))
-    });
-    log.is_none() || commit(file, log.as_mut(), std::iter::once(finished)).is_ok()
-}
-
-async fn gather(jobs: &mut mpsc::Receiver<Job>, group: &mut Vec<Job>) {
-    while group.len() < GROUP && jobs.recv_many(group, GROUP - group.len()).await > 0 {}
-}
-
-fn commit(
-    file: &redb::Database,
-    log: Option<&mut Log>,
-    jobs: impl Iterator<Item = Job>,
-) -> Result<Vec<Answer>, redb::Error> {
-    let (mut transaction, mut changes) = (file.begin_write()?, Changes::default());
-    let answers = jobs.map(|job| job(&transaction, &mut changes)).collect::<Result<Vec<_>, _>>()?;
-    match log {
-        Some(log) if !changes.unlogged && log.len() < LOG_BYTES => {
-            if !changes.records.is_empty() {
-                log.append(&changes.records)?;
-            }
-            // Whoever reads sees it, and it is on disk: in the log, until the next commit that waits for the file.
-            transaction.set_durability(Durability::None).map_err(redb::Error::from)?;
-            transaction.commit()?;
-        }
-        log => {
-            transaction.commit()?;
-            log.map_or(Ok(()), Log::clear)?;
-        }
-    }
-    Ok(answers)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Files that survive: a database with grouped commits, and small private files that are replaced in one step.
 
+mod commit;
 mod database;
 mod log;
 mod private_file;
