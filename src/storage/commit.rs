@@ -1,20 +1,15 @@
 //! How writes come to disk: those of one moment together, in the log if there is one, else in a commit of the file.
 
-use std::time::Duration;
-
 use redb::{Durability, WriteTransaction};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 
 use super::log::Log;
 
 /// How many writes share a commit at the most.
 const GROUP: usize = 256;
-/// When several wrote at the same moment, more are about to: so long a commit waits for them, as PostgreSQL's with
-/// `commit_delay` and `commit_siblings`. A write that is alone never waits.
-const GATHER: Duration = Duration::from_millis(1);
-/// A log that is this long is committed and begun anew, in bytes: it is read in a moment when the file is opened.
-const LOG_BYTES: u64 = 16 * 1024 * 1024;
+/// A log that is this long is committed and begun anew, in bytes. That takes some milliseconds, in which everybody waits, and
+/// the longer the longer.
+const LOG_BYTES: u64 = 1024 * 1024;
 
 /// What a group of writes has changed.
 #[derive(Default)]
@@ -30,17 +25,9 @@ pub(super) type Job = Box<dyn FnOnce(&WriteTransaction, &mut Changes) -> Result<
 type Answer = Box<dyn FnOnce() + Send>;
 
 /// Whether it has ended because nobody writes any more, and not because nothing can be written.
-pub(super) async fn commit_in_groups(
-    file: &redb::Database,
-    mut log: Option<Log>,
-    mut jobs: mpsc::Receiver<Job>,
-) -> bool {
+pub(super) fn commit_in_groups(file: &redb::Database, mut log: Option<Log>, mut jobs: mpsc::Receiver<Job>) -> bool {
     let mut group = Vec::with_capacity(GROUP);
-    while jobs.recv_many(&mut group, GROUP).await > 0 {
-        if group.len() > 1 {
-            // Whether there were more or not.
-            let _ = timeout(GATHER, gather(&mut jobs, &mut group)).await;
-        }
+    while jobs.blocking_recv_many(&mut group, GROUP) > 0 {
         match commit(file, log.as_mut(), group.drain(..)) {
             Ok(answers) => answers.into_iter().for_each(|answer| answer()),
             // The callers see their reply dropped. redb takes no more writes after one that failed on disk.
@@ -58,10 +45,6 @@ pub(super) async fn commit_in_groups(
         Ok(Box::new(|| ()))
     });
     log.is_none() || commit(file, log.as_mut(), std::iter::once(finished)).is_ok()
-}
-
-async fn gather(jobs: &mut mpsc::Receiver<Job>, group: &mut Vec<Job>) {
-    while group.len() < GROUP && jobs.recv_many(group, GROUP - group.len()).await > 0 {}
 }
 
 fn commit(

@@ -154,16 +154,12 @@ impl Database {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let (writes_to, failed) = (Arc::clone(&file), CancellationToken::new());
         let guard = failed.clone();
-        let clock = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .map_err(|e| DatabaseError::Open { path: owned.clone(), detail: e.to_string() })?;
         let writer = std::thread::Builder::new()
             .name("commit".to_owned())
             .spawn(move || {
                 // Cancelled by a panic, too.
                 let broken = guard.drop_guard();
-                if clock.block_on(commit_in_groups(&writes_to, log, jobs)) {
+                if commit_in_groups(&writes_to, log, jobs) {
                     broken.disarm();
                 }
             })
