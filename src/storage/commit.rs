@@ -7,8 +7,7 @@ use super::log::Log;
 
 /// How many writes share a commit at the most.
 const GROUP: usize = 256;
-/// A log that is this long is committed and begun anew, in bytes. That takes some milliseconds, in which everybody waits, and
-/// the longer the longer.
+/// A log that is this long, in bytes, is committed and begun anew. Everybody waits for that: the longer the log, the longer.
 const LOG_BYTES: u64 = 1024 * 1024;
 
 /// What a group of writes has changed.
