@@ -1,4 +1,4 @@
-//! What was written since a database's last durable commit: appended and synced in groups, which costs a tenth of a commit.
+//! What was written since a database's last durable commit: appended and synced in groups, which costs less than a commit.
 //!
 //! A group is `WBL1`, its length in bytes (u32, big-endian), the first eight bytes of the SHA-256 of length and records, and the
 //! records. A group is whole or it is not there: nobody was told that what stands in a torn one is stored.

@@ -86,13 +86,14 @@ impl Stage {
                 let file = self.folder.path().join(format!("{name}.json"));
                 std::fs::write(&file, serde_json::to_string(&orders)?)?;
                 let mut command = Command::new(std::env::current_exe()?);
-                begun.push(Process::start(&name, command.arg("agents").arg(file), self.folder.path())?);
+                let process = Process::start(&name, command.arg("agents").arg(file), self.folder.path())?;
+                begun.push((self.folder.path().join(format!("{name}.log")), process));
             }
         }
         let mut all = Opened { seconds: 0.0, refused: 0 };
-        for process in begun {
+        for (log, process) in begun {
             let opened = opened(&process).await;
-            let log = || std::fs::read_to_string(self.folder.path().join("agents-0.log")).unwrap_or_default();
+            let log = || std::fs::read_to_string(log).unwrap_or_default();
             let opened = opened.map_err(|e| format!("agents could not connect: {e} {}", log()).into());
             let opened = self.explained(opened).await?;
             all = Opened { seconds: all.seconds.max(opened.seconds), refused: all.refused + opened.refused };

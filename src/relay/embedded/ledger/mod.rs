@@ -65,10 +65,8 @@ impl EmbeddedLedger {
     }
 
     /// What is on disk needs the index no more.
-    fn has_ended(&self, entry: Option<&Entry>) {
-        if let Some(entry) = entry {
-            self.open.remove(&entry_key(&entry.key), &entry.key.tenant, entry.agent);
-        }
+    fn has_ended(&self, entry: &Entry) {
+        self.open.remove(&entry_key(&entry.key), &entry.key.tenant, entry.agent);
     }
 }
 
@@ -170,7 +168,7 @@ impl Ledger for EmbeddedLedger {
                 Ok(Some(entry))
             })
             .await?;
-        self.has_ended(ended.as_ref());
+        ended.iter().for_each(|entry| self.has_ended(entry));
         Ok(ended)
     }
 
@@ -205,7 +203,7 @@ impl Ledger for EmbeddedLedger {
             })
             .await?;
         if let Concluded::Stored(entry) = &concluded {
-            self.has_ended(Some(entry));
+            self.has_ended(entry);
         }
         Ok(concluded)
     }
@@ -232,7 +230,7 @@ impl Ledger for EmbeddedLedger {
                 Ok((forgotten, due.len() == PURGED_AT_ONCE))
             })
             .await?;
-        forgotten.iter().for_each(|entry| self.has_ended(Some(entry)));
+        forgotten.iter().for_each(|entry| self.has_ended(entry));
         tracing::debug!(forgotten = forgotten.len(), "old commands were forgotten");
         Ok(more)
     }
