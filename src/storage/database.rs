@@ -290,6 +290,45 @@ mod tests {
         assert_eq!(db.read(|t| Ok(t.open_table(TABLE)?.iter()?.count())).unwrap(), 200);
     }
 
+    /// What a process that is killed now leaves behind: the file as it is, and the log.
+    fn left_behind(path: &Path, to: &Path) -> (Database, Vec<u8>) {
+        for name in ["a.redb", "a.wal"] {
+            fs::copy(path.with_file_name(name), to.join(name)).unwrap();
+        }
+        Database::open_or_create_logged(&to.join("a.redb")).unwrap()
+    }
+
+    #[tokio::test]
+    async fn whatever_was_answered_is_in_the_file_or_in_its_log_while_one_follows_the_other() {
+        const ROW: usize = 64 * 1024;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.redb");
+        let (db, log) = Database::open_or_create_logged(&path).unwrap();
+        assert!(log.is_empty());
+        let mut shortest = usize::MAX;
+        // Several logs long.
+        for key in 0..40_u64 {
+            let put = move |t: &WriteTransaction, log: &mut Vec<u8>| {
+                log.resize(log.len() + ROW - 8, 0);
+                log.extend_from_slice(&key.to_be_bytes());
+                Ok(t.open_table(TABLE)?.insert(key, key).map(|_| ())?)
+            };
+            db.write_logged(put).await.unwrap();
+            let copy = tempfile::tempdir().unwrap();
+            let (left, log) = left_behind(&path, copy.path());
+            let in_log = log.chunks(ROW).map(|row| u64::from_be_bytes(row[ROW - 8..].try_into().unwrap()));
+            let in_file = left.read(|t| match t.open_table(TABLE) {
+                Ok(table) => Ok(table.iter()?.map(|row| row.unwrap().0.value()).collect::<Vec<_>>()),
+                Err(redb::TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
+                Err(error) => Err(error.into()),
+            });
+            let there: std::collections::BTreeSet<_> = in_file.unwrap().into_iter().chain(in_log).collect();
+            assert!(there.into_iter().eq(0..=key), "after {key}");
+            shortest = if key > 0 { shortest.min(log.len()) } else { shortest };
+        }
+        assert_eq!(shortest, 0, "the log was begun anew");
+    }
+
     #[tokio::test]
     async fn damaged_empty_and_foreign_files_are_refused_and_left_as_they_are() {
         let dir = tempfile::tempdir().unwrap();
