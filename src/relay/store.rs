@@ -124,8 +124,8 @@ impl Stores {
             |registry: &Arc<dyn Registry>| Keys::new(Arc::clone(registry), Arc::clone(&clock), &config.public_url);
         if config.store == Store::Embedded {
             let registry = EmbeddedRegistry::open(&config.data_dir.join("registry.redb")).await?;
-            let ledger = EmbeddedLedger::open(&config.data_dir.join("ledger.redb"), clock.now()).await?;
-            let (one, other) = (registry.database().failure(), ledger.database().failure());
+            let ledger = EmbeddedLedger::open(&config.data_dir.join("ledger.redb"), clock.now())?;
+            let (one, other) = (registry.database().failure(), ledger.failure());
             let failed = async move {
                 tokio::select! { error = one => error, error = other => error }
             };

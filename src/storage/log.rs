@@ -1,4 +1,4 @@
-//! What was written since a database's last durable commit: appended and synced in groups, which costs less than a commit.
+//! What a database has to be told yet: appended and synced in groups, which costs less than a commit of its own.
 //!
 //! A group is `WBL1`, its length in bytes (u32, big-endian), the first eight bytes of the SHA-256 of length and records, and the
 //! records. A group is whole or it is not there: nobody was told that what stands in a torn one is stored.
@@ -20,7 +20,7 @@ const HEADER: usize = 16;
 const STEP: usize = 256 * 1024;
 
 /// An open log.
-pub(super) struct Log {
+pub struct Log {
     file: File,
     /// How much of it is written, in bytes.
     len: u64,
@@ -33,7 +33,7 @@ impl Log {
     ///
     /// # Errors
     /// If it can't be read or made, or a group before the last is damaged.
-    pub(super) fn open(path: &Path) -> Result<(Self, Vec<u8>), DatabaseError> {
+    pub fn open(path: &Path) -> Result<(Self, Vec<u8>), DatabaseError> {
         let failed = |e: io::Error| DatabaseError::Open { path: PathBuf::from(path), detail: e.to_string() };
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
@@ -56,12 +56,16 @@ impl Log {
     }
 
     /// How long it is, in bytes.
-    pub(super) fn len(&self) -> u64 {
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
         self.len
     }
 
     /// Appends a group, and returns when it is on disk.
-    pub(super) fn append(&mut self, records: &[u8]) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// If it is not; then nothing of it is.
+    pub fn append(&mut self, records: &[u8]) -> io::Result<()> {
         let len = u32::try_from(records.len()).map_err(io::Error::other)?.to_be_bytes();
         let mut group = Vec::with_capacity(HEADER + records.len());
         group.extend_from_slice(MAGIC);
@@ -84,8 +88,11 @@ impl Log {
         Ok(())
     }
 
-    /// All of it is in the database, durably.
-    pub(super) fn clear(&mut self) -> io::Result<()> {
+    /// All of it is stored elsewhere, durably.
+    ///
+    /// # Errors
+    /// If it can't be emptied.
+    pub fn clear(&mut self) -> io::Result<()> {
         if self.len > 0 {
             self.file.set_len(0)?;
             (self.len, self.room) = (0, 0);
@@ -122,7 +129,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.wal");
         let (mut log, found) = Log::open(&path).unwrap();
-        assert_eq!((found.len(), log.len()), (0, 0));
+        assert_eq!((found.len(), log.bytes()), (0, 0));
         groups.iter().for_each(|group| log.append(group).unwrap());
         (dir, path)
     }

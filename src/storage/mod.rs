@@ -1,11 +1,15 @@
-//! Files that survive: a database with grouped commits, and small private files that are replaced in one step.
+//! Files that survive: a database, a log, writes in groups, and small private files that are replaced in one step.
 
-mod commit;
 mod database;
+mod file;
+mod groups;
 mod log;
 mod private_file;
 
-pub use database::{Database, DatabaseError};
+pub use database::Database;
+pub use file::{DatabaseError, DatabaseFile};
+pub use groups::{Groups, Store};
+pub use log::Log;
 pub use private_file::{FileError, PrivateFile, make_private_folder};
 
 /// The tables and transactions of [`Database`].

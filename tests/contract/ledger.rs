@@ -1,9 +1,10 @@
 use std::sync::Arc;
 
-use writeback_relay::clock::{System, UnixTime};
+use writeback_relay::clock::{Clock, System, UnixTime};
 use writeback_relay::protocol::api::CommandState;
 use writeback_relay::protocol::ids::{AgentId, CommandId, ObjectId, TenantId};
 use writeback_relay::protocol::limits::OUTCOME_RETENTION;
+use writeback_relay::relay::embedded::EmbeddedLedger;
 use writeback_relay::relay::ids::{NodeId, SessionId};
 use writeback_relay::relay::ledger::{
     Accepted, CommandKey, Concluded, End, Entry, Intent, Ledger, Milestone, NewCommand, Undelivered, Whose, Written,
@@ -307,4 +308,42 @@ async fn commands_are_kept_for_seven_days_and_then_forgotten() {
     assert_eq!(ledger.get(&answered_late.key).await.unwrap(), None);
     assert_eq!(ledger.get(&new.key).await.unwrap(), None);
     assert_eq!(ledger.take_over(&tenant("a"), new.agent, session(), Whose::Others).await.unwrap(), vec![]);
+}
+
+#[tokio::test]
+async fn whatever_was_answered_is_in_the_file_or_in_its_log_while_one_follows_the_other() {
+    /// Some dozens of them are a log.
+    const JWS: usize = 40 * 1024;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ledger.redb");
+    let ledger = EmbeddedLedger::open(&file, System.now()).unwrap();
+    let (who, log) = (agent(), folder.path().join("ledger.wal"));
+    let (mut told, mut longest, mut logs) = (Vec::<Entry>::new(), 0, 1);
+    for n in 0..60 {
+        let new = NewCommand { jws: "x".repeat(JWS), ..command(&tenant("a"), who) };
+        let Accepted::New(entry) = ledger.accept(new, Intent::Deliver(session()), T).await.unwrap() else {
+            panic!("it is new")
+        };
+        told.push(entry);
+        // Some end at once, some when the file knows them already, some never.
+        let ending = told.len() - if n % 3 == 0 { 1 } else { told.len() / 2 };
+        if let Concluded::Stored(ended) = ledger.conclude(&told[ending].key, who, "o".repeat(n), T).await.unwrap() {
+            told[ending] = *ended;
+        }
+        let len = std::fs::metadata(&log).unwrap().len();
+        (longest, logs) = if len < longest { (len, logs + 1) } else { (len, logs) };
+        // What a process that is killed now leaves behind.
+        let copy = tempfile::tempdir().unwrap();
+        for name in ["ledger.redb", "ledger.wal"] {
+            std::fs::copy(folder.path().join(name), copy.path().join(name)).unwrap();
+        }
+        let left = EmbeddedLedger::open(&copy.path().join("ledger.redb"), System.now()).unwrap();
+        for entry in &told {
+            assert_eq!(left.get(&entry.key).await.unwrap().as_ref(), Some(entry), "after {n}");
+            assert_eq!(ledger.get(&entry.key).await.unwrap().as_ref(), Some(entry), "after {n}");
+        }
+        let open = left.take_over(&tenant("a"), who, session(), Whose::Others).await.unwrap();
+        assert_eq!(open.len(), told.iter().filter(|entry| entry.end.is_none()).count(), "after {n}");
+    }
+    assert!(logs > 2, "the log was begun anew");
 }

@@ -64,7 +64,7 @@ impl Ground {
             (_, Some(redis)) => Arc::new(RedisLedger::new(link(redis).await)),
             (Self::Embedded(folder), _) => {
                 let file = folder.path().join("ledger.redb");
-                Arc::new(EmbeddedLedger::open(&file, System.now()).await.unwrap())
+                Arc::new(EmbeddedLedger::open(&file, System.now()).unwrap())
             }
             _ => unreachable!(),
         }

@@ -2,15 +2,18 @@
 
 mod open;
 mod rows;
+mod stored;
 
-use std::cell::RefCell;
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use self::open::Open;
-use self::rows::{Rows, entry_key, keep_until};
+use self::rows::Picture;
+use self::stored::{Changes, Entries, Stored};
 use super::super::StoreError;
 use super::super::ids::SessionId;
 use super::super::ledger::{
@@ -18,55 +21,57 @@ use super::super::ledger::{
 };
 use crate::clock::UnixTime;
 use crate::protocol::ids::{AgentId, TenantId};
-use crate::storage::redb::{self, WriteTransaction};
-use crate::storage::{Database, DatabaseError};
-
-/// Others wait while entries are forgotten.
-const PURGED_AT_ONCE: usize = 500;
+use crate::storage::redb;
+use crate::storage::{DatabaseError, DatabaseFile, Groups, Log};
 
 /// [`Ledger`] for one node.
-#[derive(Debug)]
 pub struct EmbeddedLedger {
-    database: Database,
-    complete_since: UnixTime,
+    file: Arc<DatabaseFile>,
+    /// What the file does not know yet.
+    recent: Arc<Mutex<Entries>>,
     open: Arc<Open>,
+    writes: Groups<Stored>,
+    complete_since: UnixTime,
 }
 
 impl EmbeddedLedger {
-    /// The file it stands on.
-    #[must_use]
-    pub fn database(&self) -> &Database {
-        &self.database
-    }
-
-    /// Opens the file, or makes it.
+    /// Opens the file and the log beside it, or makes them.
     ///
     /// # Errors
-    /// If it is damaged, in use, or can't be made.
-    pub async fn open(path: &Path, now: UnixTime) -> Result<Self, DatabaseError> {
-        let (database, log) = Database::open_or_create_logged(path)?;
-        let prepare = move |t: &WriteTransaction| rows::replay(t, &log).and_then(|()| rows::prepare(t, now));
-        let (complete_since, open) = database.write(prepare).await?;
-        Ok(Self { database, complete_since, open: Arc::new(open) })
+    /// If one is damaged, in use, or can't be made, or the log is there without its file.
+    pub fn open(path: &Path, now: UnixTime) -> Result<Self, DatabaseError> {
+        let beside = path.with_extension("wal");
+        if !path.exists() && beside.exists() {
+            let detail = format!("it belongs to {}, which is missing; restore both, or move both away", path.display());
+            return Err(DatabaseError::Corrupt { path: beside, detail });
+        }
+        let file = Arc::new(DatabaseFile::open_or_create(path)?);
+        // No other process has the file, nor its log.
+        let log = Log::open(&beside)?;
+        let (complete_since, unfinished) = file.write(|t| rows::prepare(t, now))?;
+        let (recent, open) = (Arc::<Mutex<Entries>>::default(), Arc::<Open>::default());
+        unfinished.iter().for_each(|entry| open.add(entry));
+        let stored = Stored::new(Arc::clone(&file), log, Arc::clone(&recent), Arc::clone(&open))
+            .map_err(|error| DatabaseError::Failed { path: path.to_owned(), detail: error.to_string() })?;
+        let writes = Groups::start(path, stored)?;
+        Ok(Self { file, recent, open, writes, complete_since })
+    }
+
+    /// Resolves when nothing can be written any more.
+    pub fn failure(&self) -> impl Future<Output = DatabaseError> + Send + 'static {
+        self.writes.failure()
     }
 
     async fn write<T: Send + 'static>(
         &self,
-        f: impl FnOnce(&Rows<'_>) -> Result<T, redb::Error> + Send + 'static,
+        f: impl FnOnce(&mut Changes) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let open = Arc::clone(&self.open);
-        let change = move |t: &WriteTransaction, log: &mut Vec<u8>| {
-            let rows = Rows { t, open: &open, log: RefCell::default() };
-            let changed = f(&rows)?;
-            log.append(&mut rows.log.into_inner());
-            Ok(changed)
-        };
-        Ok(self.database.write_logged(change).await?)
+        Ok(self.writes.write(f).await?)
     }
 
-    /// What is on disk needs the index no more.
+    /// It is on disk, and the index needs it no more.
     fn has_ended(&self, entry: &Entry) {
-        self.open.remove(&entry_key(&entry.key), &entry.key.tenant, entry.agent);
+        self.open.remove(&entry.key, entry.agent);
     }
 }
 
@@ -78,24 +83,25 @@ impl Ledger for EmbeddedLedger {
 
     async fn accept(&self, command: NewCommand, intent: Intent, now_ms: u64) -> Result<Accepted, StoreError> {
         let may_be_forgotten = command.may_be_forgotten(self.complete_since);
-        self.write(move |rows| {
-            let key = entry_key(&command.key);
-            if let Some(known) = rows.any(&key)? {
+        self.write(move |changes| {
+            if let Some(known) = changes.get(&command.key)? {
                 let same = known.is_same(&command);
                 return Ok(if same { Accepted::Known(known) } else { Accepted::Conflict });
             }
             let entry = Entry::new(command, intent, may_be_forgotten, now_ms);
-            rows.put(&key, &entry)?;
-            rows.keep(&key, now_ms)?;
+            changes.put(&entry);
             Ok(Accepted::New(entry))
         })
         .await
     }
 
     async fn get(&self, key: &CommandKey) -> Result<Option<Entry>, StoreError> {
-        let key = entry_key(key);
-        let entry = self.database.read(|t| rows::read(t, &key))?;
-        Ok(entry.map(|entry| self.open.with_milestones(&key, entry)))
+        let recent = self.recent.lock().get(key).cloned();
+        let entry = match recent {
+            Some(entry) => Some(entry),
+            None => self.file.read(|t| Picture::take(t)?.get(key))?,
+        };
+        Ok(entry.map(|entry| self.open.with_milestones(entry)))
     }
 
     async fn take_over(
@@ -110,10 +116,10 @@ impl Ledger for EmbeddedLedger {
             return Ok(Vec::new());
         }
         let (taken, ended) = self
-            .write(move |rows| {
+            .write(move |changes| {
                 let (mut taken, mut ended) = (Vec::new(), Vec::new());
                 for key in keys {
-                    let Some(mut entry) = rows.open(&key)? else {
+                    let Some(mut entry) = changes.open(&key)? else {
                         ended.push(key);
                         continue;
                     };
@@ -122,26 +128,25 @@ impl Ledger for EmbeddedLedger {
                     }
                     entry.owner = Some(session);
                     entry.attempt += 1;
-                    rows.put(&key, &entry)?;
+                    changes.put(&entry);
                     taken.push(entry);
                 }
                 taken.sort_by_key(|entry| entry.accepted_ms);
                 Ok((taken, ended))
             })
             .await?;
-        ended.iter().for_each(|key| self.open.remove(key, tenant, agent));
+        ended.iter().for_each(|key| self.open.remove(key, agent));
         Ok(taken)
     }
 
     async fn hand_over(&self, entry: Entry, to: SessionId, written: Written) -> Result<Option<Entry>, StoreError> {
-        let key = entry_key(&entry.key);
-        self.write(move |rows| {
-            let Some(now) = rows.open(&key)? else { return Ok(None) };
+        self.write(move |changes| {
+            let Some(now) = changes.open(&entry.key)? else { return Ok(None) };
             if now.owner != entry.owner || now.attempt != entry.attempt {
                 return Ok(None);
             }
             let handed = now.handed_to(to, written);
-            rows.put(&key, &handed)?;
+            changes.put(&handed);
             Ok(Some(handed))
         })
         .await
@@ -156,15 +161,14 @@ impl Ledger for EmbeddedLedger {
     ) -> Result<Option<Entry>, StoreError> {
         let key = key.clone();
         let ended = self
-            .write(move |rows| {
-                let key = entry_key(&key);
-                let Some(mut entry) = rows.open(&key)? else { return Ok(None) };
+            .write(move |changes| {
+                let Some(mut entry) = changes.open(&key)? else { return Ok(None) };
                 if entry.owner != Some(owner) || entry.attempt != 1 {
                     return Ok(None);
                 }
                 entry.end = Some(End::Undelivered { reason, at_ms: now_ms });
                 entry.jws = None;
-                rows.put(&key, &entry)?;
+                changes.put(&entry);
                 Ok(Some(entry))
             })
             .await?;
@@ -173,7 +177,7 @@ impl Ledger for EmbeddedLedger {
     }
 
     async fn note(&self, key: &CommandKey, milestone: Milestone, now_ms: u64) -> Result<(), StoreError> {
-        self.open.note(&entry_key(key), milestone, now_ms);
+        self.open.note(key, milestone, now_ms);
         Ok(())
     }
 
@@ -186,19 +190,15 @@ impl Ledger for EmbeddedLedger {
     ) -> Result<Concluded, StoreError> {
         let command = command.clone();
         let concluded = self
-            .write(move |rows| {
-                let key = entry_key(&command);
+            .write(move |changes| {
                 let end = Some(End::Outcome { jws: outcome_jws, at_ms: now_ms });
-                let entry = match rows.any(&key)? {
+                let entry = match changes.get(&command)? {
                     Some(entry) if entry.agent != agent => return Ok(Concluded::Foreign),
                     Some(Entry { end: Some(End::Outcome { .. }), .. }) => return Ok(Concluded::Already),
                     Some(entry) => Entry { jws: None, end, ..entry },
-                    None => {
-                        rows.keep(&key, now_ms)?;
-                        Entry { end, ..Entry::forgotten(command, agent, now_ms) }
-                    }
+                    None => Entry { end, ..Entry::forgotten(command, agent, now_ms) },
                 };
-                rows.put(&key, &entry)?;
+                changes.put(&entry);
                 Ok(Concluded::Stored(Box::new(entry)))
             })
             .await?;
@@ -209,29 +209,12 @@ impl Ledger for EmbeddedLedger {
     }
 
     async fn purge(&self, now: UnixTime) -> Result<bool, StoreError> {
-        let open = Arc::clone(&self.open);
-        let (forgotten, more) = self
-            .database
-            .write(move |t| {
-                let rows = Rows { t, open: &open, log: RefCell::default() };
-                let due = rows.due(now, PURGED_AT_ONCE)?;
-                let mut forgotten = Vec::new();
-                for key in &due {
-                    let Some(entry) = rows.any(key)? else { continue };
-                    // An outcome may have come late: it is kept as long as one that came at once.
-                    let ended_ms = entry.end.as_ref().map_or(entry.accepted_ms, End::at_ms);
-                    if keep_until(ended_ms) >= now {
-                        rows.keep(key, ended_ms)?;
-                        continue;
-                    }
-                    rows.remove(key)?;
-                    forgotten.push(entry);
-                }
-                Ok((forgotten, due.len() == PURGED_AT_ONCE))
-            })
-            .await?;
-        forgotten.iter().for_each(|entry| self.has_ended(entry));
-        tracing::debug!(forgotten = forgotten.len(), "old commands were forgotten");
-        Ok(more)
+        let (reply, more) = oneshot::channel();
+        self.write(move |changes| {
+            changes.forget(now, reply);
+            Ok(())
+        })
+        .await?;
+        Ok(more.await.unwrap_or(false))
     }
 }

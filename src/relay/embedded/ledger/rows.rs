@@ -1,12 +1,9 @@
 //! The ledger's tables. Open commands are few, so that their table is quickly changed, whatever is kept of those that ended.
 
-use std::cell::RefCell;
-
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 
-use super::super::super::ledger::{CommandKey, Entry};
+use super::super::super::ledger::{CommandKey, End, Entry};
 use super::super::{read_row, write_row};
-use super::open::Open;
 use crate::clock::UnixTime;
 use crate::protocol::limits::OUTCOME_RETENTION;
 use crate::storage::redb;
@@ -23,24 +20,21 @@ const KEPT_UNTIL: TableDefinition<'static, (i64, &'static str), ()> = TableDefin
 const COMPLETE_SINCE: TableDefinition<'static, (), i64> = TableDefinition::new("complete_since");
 
 /// A portal's name holds no space, so a key has one reading.
-pub(super) fn entry_key(key: &CommandKey) -> String {
+fn row_key(key: &CommandKey) -> String {
     format!("{} {} {}", key.tenant, key.portal, key.command)
 }
 
-/// When what has ended, or begun, at this time may be forgotten.
-pub(super) fn keep_until(from_ms: u64) -> UnixTime {
+/// When an entry may be forgotten: an outcome may have come late, and is kept as long as one that came at once.
+fn keep_until(entry: &Entry) -> UnixTime {
+    let from_ms = entry.end.as_ref().map_or(entry.accepted_ms, End::at_ms);
     UnixTime(i64::try_from(from_ms / 1000).unwrap_or(i64::MAX)).plus(OUTCOME_RETENTION)
 }
 
-/// Makes the tables if they are missing. Since when the file remembers everything, and every open command.
-pub(super) fn prepare(t: &WriteTransaction, now: UnixTime) -> Result<(UnixTime, Open), redb::Error> {
+/// Makes the tables if they are missing. Since when the file remembers everything, and its open commands.
+pub(super) fn prepare(t: &WriteTransaction, now: UnixTime) -> Result<(UnixTime, Vec<Entry>), redb::Error> {
     t.open_table(ENDED)?;
     t.open_table(KEPT_UNTIL)?;
-    let open = Open::default();
-    for row in t.open_table(OPEN)?.iter()? {
-        let (key, entry) = row?;
-        open.add(key.value(), &read_row(entry.value())?);
-    }
+    let open = t.open_table(OPEN)?.iter()?.map(|row| read_row(row?.1.value())).collect::<Result<_, _>>()?;
     let mut table = t.open_table(COMPLETE_SINCE)?;
     let since = table.get(())?.map(|since| since.value());
     if since.is_none() {
@@ -49,97 +43,65 @@ pub(super) fn prepare(t: &WriteTransaction, now: UnixTime) -> Result<(UnixTime, 
     Ok((UnixTime(since.unwrap_or(now.0)), open))
 }
 
-/// Stores once more what the log tells.
-pub(super) fn replay(t: &WriteTransaction, mut log: &[u8]) -> Result<(), redb::Error> {
-    let rows = Rows { t, open: &Open::default(), log: RefCell::default() };
-    while let Some((len, rest)) = log.split_first_chunk::<4>() {
-        let row = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).unwrap_or(usize::MAX));
-        let Some((row, behind)) = row else { return Err(redb::Error::Corrupted("a record is cut off".to_owned())) };
-        let entry: Entry = read_row(row)?;
-        let key = entry_key(&entry.key);
-        rows.put(&key, &entry)?;
-        rows.keep(&key, entry.accepted_ms)?;
-        log = behind;
+/// What the tables held at one moment.
+pub(super) struct Picture {
+    open: redb::ReadOnlyTable<&'static str, &'static [u8]>,
+    ended: redb::ReadOnlyTable<&'static str, &'static [u8]>,
+}
+
+impl Picture {
+    pub(super) fn take(t: &ReadTransaction) -> Result<Self, redb::Error> {
+        Ok(Self { open: t.open_table(OPEN)?, ended: t.open_table(ENDED)? })
+    }
+
+    pub(super) fn get(&self, key: &CommandKey) -> Result<Option<Entry>, redb::Error> {
+        let key = row_key(key);
+        let row = match self.open.get(key.as_str())? {
+            None => self.ended.get(key.as_str())?,
+            open => open,
+        };
+        row.map(|row| read_row(row.value())).transpose()
+    }
+}
+
+/// Stores entries where they belong, in the order of their keys: neighbours stand on one page.
+pub(super) fn put<'a>(t: &WriteTransaction, entries: impl Iterator<Item = &'a Entry>) -> Result<(), redb::Error> {
+    let mut rows: Vec<_> = entries.map(|entry| (row_key(&entry.key), entry)).collect();
+    rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    let (mut open, mut ended, mut kept) = (t.open_table(OPEN)?, t.open_table(ENDED)?, t.open_table(KEPT_UNTIL)?);
+    for (key, entry) in &rows {
+        let row = write_row(entry)?;
+        if entry.end.is_none() {
+            open.insert(key.as_str(), row.as_slice())?;
+        } else {
+            open.remove(key.as_str())?;
+            ended.insert(key.as_str(), row.as_slice())?;
+        }
+        kept.insert((keep_until(entry).0, key.as_str()), ())?;
     }
     Ok(())
 }
 
-/// One entry, as it is on disk.
-pub(super) fn read(t: &ReadTransaction, key: &str) -> Result<Option<Entry>, redb::Error> {
-    for table in [OPEN, ENDED] {
-        if let Some(row) = t.open_table(table)?.get(key)? {
-            return read_row(row.value()).map(Some);
+/// Forgets entries that were kept long enough, `count` at the most. Those, and whether there may be more.
+pub(super) fn forget(t: &WriteTransaction, now: UnixTime, count: usize) -> Result<(Vec<Entry>, bool), redb::Error> {
+    let (mut open, mut ended, mut kept) = (t.open_table(OPEN)?, t.open_table(ENDED)?, t.open_table(KEPT_UNTIL)?);
+    let due = kept.range(..(now.0, ""))?.take(count).map(|row| row.map(|(row, _)| owned(row.value())));
+    let due = due.collect::<Result<Vec<_>, _>>()?;
+    let mut forgotten = Vec::new();
+    for (until, key) in &due {
+        kept.remove((*until, key.as_str()))?;
+        for table in [&mut open, &mut ended] {
+            let entry: Option<Entry> = table.get(key.as_str())?.map(|row| read_row(row.value())).transpose()?;
+            // It has another date of its own if it was stored again since.
+            if let Some(entry) = entry.filter(|entry| keep_until(entry) < now) {
+                table.remove(key.as_str())?;
+                forgotten.push(entry);
+            }
         }
     }
-    Ok(None)
+    Ok((forgotten, due.len() == count))
 }
 
-/// Entries, inside a transaction.
-pub(super) struct Rows<'a> {
-    pub(super) t: &'a WriteTransaction,
-    pub(super) open: &'a Open,
-    /// Each entry that was stored: its length in bytes (u32, big-endian), and its row.
-    pub(super) log: RefCell<Vec<u8>>,
-}
-
-impl Rows<'_> {
-    /// An entry that has no end.
-    pub(super) fn open(&self, key: &str) -> Result<Option<Entry>, redb::Error> {
-        let entry = self.t.open_table(OPEN)?.get(key)?.map(|row| read_row(row.value())).transpose()?;
-        Ok(entry.map(|entry| self.open.with_milestones(key, entry)))
-    }
-
-    /// An entry.
-    pub(super) fn any(&self, key: &str) -> Result<Option<Entry>, redb::Error> {
-        match self.open(key)? {
-            Some(entry) => Ok(Some(entry)),
-            None => self.t.open_table(ENDED)?.get(key)?.map(|row| read_row(row.value())).transpose(),
-        }
-    }
-
-    /// Stores an entry where it belongs.
-    pub(super) fn put(&self, key: &str, entry: &Entry) -> Result<(), redb::Error> {
-        let row = write_row(entry)?;
-        let len = u32::try_from(row.len()).map_err(|_| redb::Error::ValueTooLarge(row.len()))?;
-        let mut log = self.log.borrow_mut();
-        log.extend_from_slice(&len.to_be_bytes());
-        log.extend_from_slice(&row);
-        let mut open = self.t.open_table(OPEN)?;
-        if entry.end.is_none() {
-            self.open.add(key, entry);
-            open.insert(key, row.as_slice())?;
-        } else {
-            open.remove(key)?;
-            self.t.open_table(ENDED)?.insert(key, row.as_slice())?;
-        }
-        Ok(())
-    }
-
-    /// Keeps an entry that began, or ended, at this time.
-    pub(super) fn keep(&self, key: &str, from_ms: u64) -> Result<(), redb::Error> {
-        self.t.open_table(KEPT_UNTIL)?.insert((keep_until(from_ms).0, key), ())?;
-        Ok(())
-    }
-
-    /// Keys of at most `count` entries that were kept long enough, which they are no more.
-    pub(super) fn due(&self, now: UnixTime, count: usize) -> Result<Vec<String>, redb::Error> {
-        let mut table = self.t.open_table(KEPT_UNTIL)?;
-        let mut due = Vec::new();
-        for row in table.range(..(now.0, ""))?.take(count) {
-            let (row, _) = row?;
-            let (until, key) = row.value();
-            due.push((until, key.to_owned()));
-        }
-        for (until, key) in &due {
-            table.remove((*until, key.as_str()))?;
-        }
-        Ok(due.into_iter().map(|(_, key)| key).collect())
-    }
-
-    /// Forgets an entry.
-    pub(super) fn remove(&self, key: &str) -> Result<(), redb::Error> {
-        self.t.open_table(OPEN)?.remove(key)?;
-        self.t.open_table(ENDED)?.remove(key)?;
-        Ok(())
-    }
+fn owned((until, key): (i64, &str)) -> (i64, String) {
+    (until, key.to_owned())
 }

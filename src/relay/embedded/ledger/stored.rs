@@ -1,0 +1,168 @@
+//! How entries come to disk. What has changed is in the log, and in memory; from time to time the file is told all of it, and
+//! the log begins anew. Most commands have ended by then, so that the file is told of them once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::super::super::ledger::{CommandKey, Entry};
+use super::super::{read_row, write_row};
+use super::open::Open;
+use super::rows::{self, Picture};
+use crate::clock::UnixTime;
+use crate::storage::{DatabaseFile, Log, Store, redb};
+
+/// A log that is this long, in bytes, is told to the file. Everybody waits for that: the longer the log, the longer.
+const LOG_BYTES: u64 = 1024 * 1024;
+/// Others wait while entries are forgotten.
+const FORGOTTEN_AT_ONCE: usize = 500;
+
+/// Entries, by their keys.
+pub(super) type Entries = HashMap<CommandKey, Entry>;
+
+/// File and log, in the hands of the one thread that writes them.
+pub(super) struct Stored {
+    file: Arc<DatabaseFile>,
+    log: Log,
+    /// What the log tells, and the file does not know yet.
+    recent: Arc<Mutex<Entries>>,
+    open: Arc<Open>,
+}
+
+impl Stored {
+    /// Over a file that has its tables; tells it what stands in the log.
+    pub(super) fn new(
+        file: Arc<DatabaseFile>,
+        (log, records): (Log, Vec<u8>),
+        recent: Arc<Mutex<Entries>>,
+        open: Arc<Open>,
+    ) -> Result<Self, redb::Error> {
+        for entry in read_records(&records)? {
+            // As it was when its process ended: a later record replaces it.
+            match entry.end {
+                None => open.add(&entry),
+                Some(_) => open.remove(&entry.key, entry.agent),
+            }
+            recent.lock().insert(entry.key.clone(), entry);
+        }
+        let mut stored = Self { file, log, recent, open };
+        stored.tell_file()?;
+        Ok(stored)
+    }
+
+    /// Nobody else changes what is recent: whoever reads finds an entry there until the file has it.
+    fn tell_file(&mut self) -> Result<(), redb::Error> {
+        let transaction = self.file.begin_write()?;
+        let recent = self.recent.lock().clone();
+        rows::put(&transaction, recent.values())?;
+        transaction.commit()?;
+        self.recent.lock().clear();
+        Ok(self.log.clear()?)
+    }
+
+    fn forget(&mut self, now: UnixTime) -> Result<bool, redb::Error> {
+        self.tell_file()?;
+        let transaction = self.file.begin_write()?;
+        let (forgotten, more) = rows::forget(&transaction, now, FORGOTTEN_AT_ONCE)?;
+        transaction.commit()?;
+        forgotten.iter().for_each(|entry| self.open.remove(&entry.key, entry.agent));
+        tracing::debug!(forgotten = forgotten.len(), "old commands were forgotten");
+        Ok(more)
+    }
+}
+
+impl Store for Stored {
+    type Changes = Changes;
+
+    fn begin(&mut self) -> Result<Changes, redb::Error> {
+        if self.log.bytes() >= LOG_BYTES {
+            self.tell_file()?;
+        }
+        Ok(Changes {
+            changed: Entries::default(),
+            recent: Arc::clone(&self.recent),
+            known: Picture::take(&self.file.begin_read()?)?,
+            open: Arc::clone(&self.open),
+            forget: None,
+        })
+    }
+
+    fn commit(&mut self, changes: Changes) -> Result<(), redb::Error> {
+        if !changes.changed.is_empty() {
+            self.log.append(&records(changes.changed.values())?)?;
+            self.recent.lock().extend(changes.changed);
+        }
+        if let Some((now, reply)) = changes.forget {
+            // Whoever asked may have gone.
+            let _ = reply.send(self.forget(now)?);
+        }
+        Ok(())
+    }
+
+    /// Whoever copies the file of a node that has stopped has all of it.
+    fn finish(&mut self) -> Result<(), redb::Error> {
+        self.tell_file()
+    }
+}
+
+/// What one group changes.
+pub(super) struct Changes {
+    changed: Entries,
+    recent: Arc<Mutex<Entries>>,
+    known: Picture,
+    open: Arc<Open>,
+    forget: Option<(UnixTime, oneshot::Sender<bool>)>,
+}
+
+impl Changes {
+    /// An entry as it stands now.
+    pub(super) fn get(&self, key: &CommandKey) -> Result<Option<Entry>, redb::Error> {
+        let recent = || self.recent.lock().get(key).cloned();
+        let entry = match self.changed.get(key).cloned().or_else(recent) {
+            Some(entry) => Some(entry),
+            None => self.known.get(key)?,
+        };
+        Ok(entry.map(|entry| self.open.with_milestones(entry)))
+    }
+
+    /// The same, if it has no end.
+    pub(super) fn open(&self, key: &CommandKey) -> Result<Option<Entry>, redb::Error> {
+        Ok(self.get(key)?.filter(|entry| entry.end.is_none()))
+    }
+
+    /// Stores an entry.
+    pub(super) fn put(&mut self, entry: &Entry) {
+        self.open.add(entry);
+        self.changed.insert(entry.key.clone(), entry.clone());
+    }
+
+    /// Forgets some of what has been kept long enough; says whether there may be more.
+    pub(super) fn forget(&mut self, now: UnixTime, more: oneshot::Sender<bool>) {
+        self.forget = Some((now, more));
+    }
+}
+
+/// Each entry's length in bytes (u32, big-endian), and the entry.
+fn records<'a>(entries: impl Iterator<Item = &'a Entry>) -> Result<Vec<u8>, redb::Error> {
+    let mut records = Vec::new();
+    for entry in entries {
+        let row = write_row(entry)?;
+        let len = u32::try_from(row.len()).map_err(|_| redb::Error::ValueTooLarge(row.len()))?;
+        records.extend_from_slice(&len.to_be_bytes());
+        records.extend_from_slice(&row);
+    }
+    Ok(records)
+}
+
+fn read_records(mut records: &[u8]) -> Result<Vec<Entry>, redb::Error> {
+    let mut entries = Vec::new();
+    while let Some((len, rest)) = records.split_first_chunk::<4>() {
+        let row = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).unwrap_or(usize::MAX));
+        let Some((row, behind)) = row else { return Err(redb::Error::Corrupted("a record is cut off".to_owned())) };
+        entries.push(read_row(row)?);
+        records = behind;
+    }
+    Ok(entries)
+}
