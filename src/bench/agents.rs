@@ -163,7 +163,7 @@ impl Agent {
 /// As long as a signed outcome.
 const ANSWER: &[u8] = &[b'x'; 600];
 
-/// As the real agent: it says that it has a command, and then what became of it.
+/// As the real agent whose directory answers within a moment: it says what became of a command, and that alone.
 async fn serve_relay(mut socket: Socket, key: &SigningKey, heartbeat: Duration) -> Fallible<()> {
     let mut beat = interval(heartbeat);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -175,7 +175,6 @@ async fn serve_relay(mut socket: Socket, key: &SigningKey, heartbeat: Duration) 
             {
                 let command: Command = Command::parse(&delivery.command_jws)?.unverified()?;
                 let id = command.jti.to_string();
-                send(&mut socket, FromAgent::Received(v1::Received { command: id.clone() })).await?;
                 send(&mut socket, FromAgent::Outcome(v1::Outcome { command: id, jws: outcome(command, key)? })).await?;
             }
         }

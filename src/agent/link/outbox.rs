@@ -43,6 +43,11 @@ impl Outbox {
         self.frames.push_back(frame);
     }
 
+    /// The same for a frame that may be there.
+    pub(super) fn extend(&mut self, frame: Option<FromAgent>) {
+        self.frames.extend(frame);
+    }
+
     /// To be written when there is nothing else, in place of the outcomes given before.
     pub(super) fn set_unstored(&mut self, outcomes: Vec<Concluded>) {
         self.unstored = outcomes.into();

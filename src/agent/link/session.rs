@@ -1,5 +1,6 @@
 //! One session: from `Hello` to its end. It sees a stream and a sink of frames, never a socket.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -24,6 +25,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const MAX_UNFINISHED: usize = 400;
 /// How many outcomes may wait for a slow session; it finds more of them in the journal.
 const OUTCOMES: usize = 64;
+/// An outcome that comes within this time says that the command was received, too.
+const RECEIVED_AFTER: Duration = Duration::from_millis(50);
 /// A heartbeat interval below this is a mistake.
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(20);
 
@@ -121,6 +124,8 @@ pub(super) struct Session {
     lead: Option<OwnedMutexGuard<()>>,
     next_preflight: Instant,
     asker: Asker,
+    /// Commands whose receipt is not confirmed yet, and when it will be.
+    received: VecDeque<(Instant, v1::Received)>,
     concluded: mpsc::Receiver<Concluded>,
     heartbeat: Duration,
     /// The relay node's name.
@@ -158,6 +163,7 @@ impl Session {
             lead: None,
             next_preflight: Instant::now(),
             asker,
+            received: VecDeque::new(),
             concluded,
             heartbeat,
             node: welcome.node,
@@ -195,7 +201,13 @@ impl Session {
                     self.queue_unstored()?;
                 }
                 () = self.shared.executor.unclaimed(), if self.lead.is_some() => self.queue_unstored()?,
-                Some(concluded) = self.concluded.recv() => self.outbox.push(outcome_frame(concluded)),
+                Some((command, jws)) = self.concluded.recv() => {
+                    self.received.retain(|(_, received)| received.command != command.to_string());
+                    self.outbox.push(outcome_frame((command, jws)));
+                }
+                () = wait_until(self.received.front().map(|(at, _)| *at)) => {
+                    self.outbox.extend(self.received.pop_front().map(|(_, received)| FromAgent::Received(received)));
+                }
                 frame = self.incoming.next(), if self.outbox.has_room() => {
                     let frame = frame.ok_or_else(ended)??;
                     silent.as_mut().reset(Instant::now() + silence);
@@ -215,8 +227,11 @@ impl Session {
     async fn take(&mut self, frame: FromRelay) -> Result<Option<End>, SessionError> {
         match frame {
             FromRelay::Deliver(delivery) => {
-                if let Some(answer) = self.shared.executor.deliver(delivery, &self.asker).await? {
-                    self.outbox.push(answer);
+                match self.shared.executor.deliver(delivery, &self.asker).await? {
+                    Some(FromAgent::Received(received)) => {
+                        self.received.push_back((Instant::now() + RECEIVED_AFTER, received));
+                    }
+                    answer => self.outbox.extend(answer),
                 }
             }
             FromRelay::OutcomeStored(stored) => {
@@ -286,6 +301,13 @@ impl Drop for Session {
         // Closed first: what is concluded from now on finds nobody here.
         self.concluded.close();
         self.shared.executor.disclaim();
+    }
+}
+
+async fn wait_until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

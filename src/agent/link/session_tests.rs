@@ -132,22 +132,22 @@ async fn hello_says_who_and_what_is_unfinished_and_a_preflight_follows_the_welco
 }
 
 #[tokio::test]
-async fn a_delivery_is_answered_with_received_and_then_the_outcome() {
+async fn a_delivery_that_takes_its_time_is_answered_with_received_and_then_the_outcome() {
     let agent = Enrolled::new().await;
-    let mut serving = serving(&agent, Arc::new(Scripted::default().resets([Ok(())])), LONG).await;
+    let gate = Arc::new(Semaphore::new(0));
+    let directory = Arc::new(Scripted::default().resets([Ok(())]).gated(gate.clone()));
+    let mut serving = serving(&agent, directory, LONG).await;
     let command = agent.command(JANE);
     serving.relay.say(FromRelay::Deliver(agent.delivery(&command)));
-    let id = command.jti.to_string();
-    let mut order = Vec::new();
-    while order.len() < 2 {
+    let received = loop {
         match serving.relay.hear().await {
-            FromAgent::Received(received) if received.command == id => order.push("received"),
-            FromAgent::Outcome(outcome) if outcome.command == id => order.push("outcome"),
+            FromAgent::Received(received) => break received,
+            FromAgent::Outcome(outcome) => panic!("nothing is done yet: {outcome:?}"),
             _ => {}
         }
-    }
-    order.sort_unstable();
-    assert_eq!(order, ["outcome", "received"]);
+    };
+    gate.add_permits(1);
+    assert_eq!([received.command, serving.relay.outcome().await.command], [(); 2].map(|()| command.jti.to_string()));
 }
 
 #[tokio::test]
@@ -255,10 +255,14 @@ async fn of_two_sessions_the_first_speaks_for_the_agent_and_an_outcome_goes_back
         let command = agent.command(JANE);
         relay.say(FromRelay::Deliver(agent.delivery(&command)));
         // The other one hears nothing of it, or this would not be all that it hears; nor of a preflight.
-        let mut heard = [relay.hear().await, relay.hear().await];
-        heard.sort_by_key(|frame| matches!(frame, FromAgent::Outcome(_)));
-        let [FromAgent::Received(received), FromAgent::Outcome(outcome)] = heard else { panic!("{heard:?}") };
-        assert_eq!((received.command, outcome.command), (command.jti.to_string(), command.jti.to_string()));
+        let outcome = loop {
+            match relay.hear().await {
+                FromAgent::Received(received) => assert_eq!(received.command, command.jti.to_string()),
+                FromAgent::Outcome(outcome) => break outcome,
+                heard => panic!("{heard:?}"),
+            }
+        };
+        assert_eq!(outcome.command, command.jti.to_string());
         relay.stored(&command);
     }
 }

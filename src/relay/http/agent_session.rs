@@ -27,6 +27,8 @@ use crate::relay::session::{self, Ended, SocketError};
 /// tungstenite keeps a read buffer of this size for each socket, resident and zeroed before each read, and doubles it
 /// for a frame that does not fit. A command's outcome takes some three reads, out of what TLS has already received.
 const READ_BUFFER_BYTES: usize = 512;
+/// Frames that are written together are one record of TLS, up to so many bytes.
+const WRITE_BUFFER_BYTES: usize = 4096;
 /// Frames that may wait to be written before the socket counts as stuck, in bytes.
 const MAX_WRITE_BUFFER_BYTES: usize = 4 * MAX_FRAME_BYTES;
 /// An upgrade may wait so long for a place: many at the same moment are no storm if they are soon served.
@@ -80,7 +82,7 @@ async fn upgrade(public: Arc<Public>, request: Request) -> Result<Response, Refu
     drop(place);
     let upgrade = upgrade
         .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(0)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_write_buffer_size(MAX_WRITE_BUFFER_BYTES)
         .max_message_size(MAX_FRAME_BYTES)
         .max_frame_size(MAX_FRAME_BYTES);

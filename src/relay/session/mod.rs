@@ -225,6 +225,8 @@ impl<S: Socket> Session<'_, S> {
         loop {
             // One timer for all that comes by itself.
             let due = self.reconcile_at.unwrap_or(silent_at).min(self.term.at()).min(silent_at).min(beats_at);
+            let lingers_until = self.wire.lingers_until();
+            let due = lingers_until.map_or(due, |until| due.min(until));
             let (reading, room) = (self.storing.len() < MAX_STORING, self.wire.has_room());
             let step = tokio::select! {
                 biased;
@@ -240,7 +242,10 @@ impl<S: Socket> Session<'_, S> {
                     Ok(None) => Ok(()),
                     Err(ended) => Err(ended),
                 },
-                () = sleep_until(due) => if due == beats_at {
+                () = sleep_until(due) => if lingers_until == Some(due) {
+                    self.wire.hurry();
+                    Ok(())
+                } else if due == beats_at {
                     beats_at = Instant::now() + heartbeat;
                     self.wire.send(FromRelay::Heartbeat(v1::Heartbeat { nodes: self.services.bus.nodes() }));
                     if self.wire.is_stuck() { Err(Ended::Lost) } else { Ok(()) }
@@ -310,7 +315,8 @@ impl<S: Socket> Session<'_, S> {
             FromAgent::Outcome(outcome) => self.outcome(outcome),
             FromAgent::Preflight(preflight) => self.preflight(preflight).await,
             FromAgent::Leaving(_) => {
-                // Its outcomes are still taken, until it closes the socket.
+                // Its outcomes are still taken, until it closes the socket; it waits to hear that they are stored.
+                self.wire.hurry();
                 self.release(Departure::Left).await;
                 self.give_back_queue(Undelivered::NoAgent).await;
                 Ok(())

@@ -60,7 +60,7 @@ impl<S: Socket> Session<'_, S> {
         Ok(())
     }
 
-    /// Tells the agent that its outcome is on disk.
+    /// Tells the agent that its outcome is on disk. Only one that leaves waits for that word.
     pub(super) fn stored(&mut self, stored: Result<CommandId, CloseReason>) -> Result<(), Ended> {
         let command = stored.map_err(Ended::Closed)?;
         self.delivered.remove(&command);
@@ -69,7 +69,8 @@ impl<S: Socket> Session<'_, S> {
             self.delivered.shrink_to_fit();
         }
         let command = command.to_string();
-        self.wire.send(FromRelay::OutcomeStored(v1::OutcomeStored { command }));
+        let frame = FromRelay::OutcomeStored(v1::OutcomeStored { command });
+        if self.left { self.wire.send(frame) } else { self.wire.send_soon(frame) }
         Ok(())
     }
 }

@@ -15,6 +15,8 @@ use crate::protocol::frame::{FromAgent, FromRelay};
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Commands wait in the session's queue, where they can still be taken back, and not here.
 const ROOM: usize = 4;
+/// What can wait goes with the next frame, or alone after this time: most frames then cost no write of their own.
+const LINGER: Duration = Duration::from_millis(100);
 /// What is written last is given this long.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -22,18 +24,42 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub(super) struct Wire<S> {
     socket: S,
     outgoing: VecDeque<FromRelay>,
+    /// What waits can wait so long for company.
+    lingers_until: Option<Instant>,
     /// Since when nothing has been taken, while something waits.
     waiting_since: Option<Instant>,
 }
 
 impl<S: Socket> Wire<S> {
     pub(super) fn new(socket: S) -> Self {
-        Self { socket, outgoing: VecDeque::new(), waiting_since: None }
+        Self { socket, outgoing: VecDeque::new(), lingers_until: None, waiting_since: None }
     }
 
     /// Puts a frame behind the others. It is written while [`Self::next`] is waited for.
     pub(super) fn send(&mut self, frame: FromRelay) {
         self.outgoing.push_back(frame);
+        self.hurry();
+    }
+
+    /// The same for a frame that can wait a moment for others.
+    pub(super) fn send_soon(&mut self, frame: FromRelay) {
+        let alone = self.outgoing.is_empty();
+        self.outgoing.push_back(frame);
+        if alone {
+            self.lingers_until = Some(Instant::now() + LINGER);
+        } else if !self.has_room() {
+            self.hurry();
+        }
+    }
+
+    /// When it is time to [`Self::hurry`].
+    pub(super) fn lingers_until(&self) -> Option<Instant> {
+        self.lingers_until
+    }
+
+    /// What waits can wait no more.
+    pub(super) fn hurry(&mut self) {
+        self.lingers_until = None;
     }
 
     /// Whether a command may be put behind what waits.
@@ -70,11 +96,15 @@ impl<S: Socket> Wire<S> {
 
     /// Writes what waits, and nothing more.
     pub(super) async fn finish(&mut self) {
+        self.hurry();
         // Nobody is left to tell if it fails.
         let _ = timeout(FAREWELL, poll_fn(|cx| self.poll_write(cx))).await;
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+        if self.lingers_until.is_some() {
+            return Poll::Ready(Ok(()));
+        }
         let waiting = self.outgoing.len();
         let written = self.poll_all(cx);
         let progress = self.outgoing.len() < waiting;
