@@ -25,6 +25,7 @@ pub mod options;
 mod preflight;
 mod service;
 mod status;
+mod support;
 #[cfg(test)]
 mod testing;
 
@@ -33,3 +34,4 @@ pub use error::AgentError;
 pub use options::Options;
 pub use service::Agent;
 pub use status::status;
+pub use support::support_bundle;

@@ -1,5 +1,6 @@
 //! The running agent.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use super::link::{Dialer, Link, Shared};
 use super::options::Options;
 use super::preflight::Preflight;
 use crate::clock::{Clock, Random};
+use crate::host::service_manager;
 use crate::protocol::event::Event;
 
 /// How often the journal forgets what is old enough.
@@ -109,10 +111,12 @@ impl Agent {
         let message = format!("the agent {} has started", self.identity.agent);
         events.record(Event::WriteBackServiceStarted, &message, &About::default());
         executor.resume()?;
+        service_manager::ready();
         let ended = tokio::select! {
             biased;
             Some(failure) = self.failed.recv() => Err(failure),
             error = purge(&executor, &*self.clock) => Err(error.into()),
+            never = stay_alive(&stop) => match never {},
             ended = self.link.keep(&stop) => ended,
         };
         if let Err(error) = &ended {
@@ -133,6 +137,21 @@ impl Agent {
 
 fn not_enrolled(home: &Home) -> AgentError {
     AgentError::NotEnrolled { folder: home.folder().display().to_string() }
+}
+
+/// Tells the service manager so, as long as this agent's own loop turns.
+async fn stay_alive(stop: &CancellationToken) -> Infallible {
+    let mut often = interval(service_manager::alive_every());
+    let mut told = false;
+    loop {
+        tokio::select! {
+            _ = often.tick() => service_manager::alive(),
+            () = stop.cancelled(), if !told => {
+                service_manager::stopping();
+                told = true;
+            }
+        }
+    }
 }
 
 /// Now and then, until the journal fails.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::error::AgentError;
-use super::events::last_lines;
+use super::events::history;
 use super::home::Home;
 use super::journal::{Journal, JournalError};
 use crate::storage::DatabaseError;
@@ -27,7 +27,7 @@ pub fn status(home: &Home) -> Result<String, AgentError> {
         line(&mut text, "portal", &format!("{portal} (key {})", keys.join(", ")));
     }
     line(&mut text, "commands", &commands(Journal::open(&home.journal(), identity.journal)));
-    match last_lines(&home.events(), EVENTS) {
+    match history(&home.events()).map(|mut lines| lines.split_off(lines.len().saturating_sub(EVENTS))) {
         Ok(events) if events.is_empty() => line(&mut text, "events", "none yet"),
         Ok(events) => line(&mut text, "events", &events.join("\n             ")),
         Err(error) => line(&mut text, "events", &format!("{}: can't be read: {error}", home.events().display())),

@@ -124,7 +124,7 @@ impl Enrolled {
 
     /// The numbers in the event log, in order.
     pub(super) fn event_ids(&self) -> Vec<u64> {
-        let lines = super::events::last_lines(&self.home().events(), 1000).unwrap();
+        let lines = super::events::history(&self.home().events()).unwrap();
         let id = |line: String| serde_json::from_str::<serde_json::Value>(&line).unwrap()["event_id"].as_u64().unwrap();
         lines.into_iter().map(id).collect()
     }

@@ -1,20 +1,26 @@
 //! The agent: arguments, configuration, signals; nothing else.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 use writeback_relay::agent::config::Config;
+use writeback_relay::agent::events::{self, Filter, Follower};
 use writeback_relay::agent::home::{DEFAULT_HOME, Home};
-use writeback_relay::agent::{Agent, AgentError, Options, enroll, status};
+use writeback_relay::agent::{Agent, AgentError, Options, enroll, status, support_bundle};
 use writeback_relay::clock::System;
 use writeback_relay::host::{self, StopSignals};
 use writeback_relay::protocol::api::AgentStatus;
 use writeback_relay::protocol::enrolment_code::EnrolmentCode;
+use writeback_relay::storage::PrivateFile;
 use writeback_relay::telemetry;
 use zeroize::Zeroizing;
+
+/// How often a followed event log is looked at.
+const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
 
 /// For a service manager: starting again is no use.
 const STOPPED_FOR_GOOD: u8 = 3;
@@ -41,6 +47,27 @@ enum Action {
     Run,
     /// Show who the agent is and what it did last.
     Status,
+    /// Show what the event log tells, oldest first.
+    Events {
+        /// Only events with this id; may be given several times.
+        #[arg(long = "id", value_name = "EVENT_ID")]
+        ids: Vec<u16>,
+        /// At most so many of the last ones.
+        #[arg(long, short = 'n', default_value_t = 50)]
+        lines: usize,
+        /// Go on with what comes, until it is stopped.
+        #[arg(long, short)]
+        follow: bool,
+        /// Print the lines as they are in the file: JSON, for programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write what whoever helps you needs to know into one text file that holds no key and no password.
+    SupportBundle {
+        /// The file; standard output if it is "-".
+        #[arg(default_value = "writeback-agent-support.txt")]
+        file: PathBuf,
+    },
 }
 
 type Failure = Box<dyn std::error::Error>;
@@ -68,6 +95,8 @@ async fn act(home: &Home, action: Action) -> Result<(), Failure> {
         Action::Enroll { code } => enrol(home, code).await,
         Action::Run => run(home).await,
         Action::Status => Ok(host::print(&status(home)?)?),
+        Action::Events { ids, lines, follow, json } => show_events(home, &Filter { ids }, lines, follow, json).await,
+        Action::SupportBundle { file } => bundle(home, &file),
     }
 }
 
@@ -90,6 +119,33 @@ async fn enrol(home: &Home, code: String) -> Result<(), Failure> {
     }
     said.push_str(&format!("\nThen start it:\n  writeback-agent --home {} run\n", home.folder().display()));
     Ok(host::print(&said)?)
+}
+
+async fn show_events(home: &Home, filter: &Filter, count: usize, follow: bool, json: bool) -> Result<(), Failure> {
+    let shown = |line: String| if json { line } else { events::for_people(&line) };
+    let (lines, mut follower) = Follower::open(&home.events())?;
+    let mut lines: Vec<_> = lines.into_iter().filter(|line| filter.takes(line)).collect();
+    for line in lines.split_off(lines.len().saturating_sub(count)) {
+        host::print(&format!("{}\n", shown(line)))?;
+    }
+    if !follow {
+        return Ok(());
+    }
+    loop {
+        tokio::time::sleep(FOLLOW_INTERVAL).await;
+        for line in follower.lines()?.into_iter().filter(|line| filter.takes(line)) {
+            host::print(&format!("{}\n", shown(line)))?;
+        }
+    }
+}
+
+fn bundle(home: &Home, file: &Path) -> Result<(), Failure> {
+    let text = support_bundle(home, &System)?;
+    if file == Path::new("-") {
+        return Ok(host::print(&text)?);
+    }
+    PrivateFile::new(file).replace(&text)?;
+    Ok(host::print(&format!("{} is written; read it before you send it\n", file.display()))?)
 }
 
 async fn run(home: &Home) -> Result<(), Failure> {

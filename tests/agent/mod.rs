@@ -2,5 +2,6 @@
 
 mod crash;
 mod enrolment;
+mod service;
 mod sessions;
 mod two_sessions;

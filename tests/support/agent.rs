@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use writeback_relay::protocol::enrollment::AgentKeys;
 use writeback_relay::protocol::ids::AgentId;
 
-use super::cli::{Cli, Said};
+use super::cli::{Call, Cli, Said};
 use super::eventually;
 use super::process::{Process, Signal};
 use super::relay::{Relay, TestPortal, tenant};
@@ -88,6 +88,16 @@ impl Agent {
         self.cli.run(&["status"]).await
     }
 
+    /// Another of its commands.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Said {
+        self.cli.run(arguments).await
+    }
+
+    /// The same of one that does not end by itself.
+    pub(crate) fn call(&self, arguments: &[&str]) -> Call {
+        self.cli.start(arguments, b"")
+    }
+
     /// Its folder.
     pub(crate) fn home(&self) -> PathBuf {
         self.folder.path().join("home")
@@ -101,9 +111,14 @@ impl Agent {
 
     /// `writeback-agent run`, in the background.
     pub(crate) fn start(&mut self) {
+        self.start_with([]);
+    }
+
+    /// The same with these variables in its environment.
+    pub(crate) fn start_with<const N: usize>(&mut self, variables: [(&str, String); N]) {
         let log = File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut command = Command::new(AGENT);
-        command.arg("--home").arg(self.home()).arg("run").env("RUST_LOG", "debug");
+        command.arg("--home").arg(self.home()).arg("run").env("RUST_LOG", "debug").envs(variables);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.process = Some(Process::spawn(&mut command));
     }

@@ -76,6 +76,11 @@ impl Cli {
 }
 
 impl Call {
+    /// What it has said so far.
+    pub(crate) fn out(&self) -> String {
+        read(&self.folder.join(format!("{:03}.out", self.number)))
+    }
+
     /// Waits for its end.
     pub(crate) async fn said(mut self) -> Said {
         let status = self.process.ended().await.code().expect("it was killed");

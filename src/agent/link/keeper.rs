@@ -15,6 +15,7 @@ use super::patience::{NoSession, Patience};
 use super::session::{End, Lost, Session, SessionError};
 use crate::agent::error::AgentError;
 use crate::agent::events::About;
+use crate::host::service_manager;
 use crate::protocol::event::Event;
 
 /// An open session, served by a task.
@@ -45,13 +46,25 @@ pub(super) struct Keeper<'a> {
     opening: Option<Opening<'a>>,
     advise: mpsc::Sender<Advice>,
     advice: mpsc::Receiver<Advice>,
+    /// What the service manager knows.
+    told: String,
 }
 
 impl<'a> Keeper<'a> {
     pub(super) fn new(link: &'a Link, stop: &'a CancellationToken) -> Self {
         let patience = Patience::new(&link.options, link.events.clone(), link.random.clone());
         let (advise, advice) = mpsc::channel(8);
-        Self { link, stop, patience, held: Vec::new(), serving: JoinSet::new(), opening: None, advise, advice }
+        Self {
+            link,
+            stop,
+            patience,
+            held: Vec::new(),
+            serving: JoinSet::new(),
+            opening: None,
+            advise,
+            advice,
+            told: String::new(),
+        }
     }
 
     /// Until the agent stops; then all sessions leave.
@@ -60,6 +73,7 @@ impl<'a> Keeper<'a> {
         loop {
             let nodes_now = *nodes.borrow_and_update();
             self.open_another(nodes_now);
+            self.tell_state();
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
@@ -87,6 +101,18 @@ impl<'a> Keeper<'a> {
             self.opening = None;
         } else if self.opening.is_none() {
             self.opening = Some(Box::pin(self.link.open_at(self.patience.next())));
+        }
+    }
+
+    /// As `systemctl status` shows it.
+    fn tell_state(&mut self) {
+        let state = match self.held.len() {
+            0 => "no session; trying to open one".to_owned(),
+            n => format!("{n} of {} sessions", self.link.options.sessions),
+        };
+        if state != self.told {
+            service_manager::status(&state);
+            self.told = state;
         }
     }
 

@@ -226,14 +226,12 @@ impl Session {
 
     async fn take(&mut self, frame: FromRelay) -> Result<Option<End>, SessionError> {
         match frame {
-            FromRelay::Deliver(delivery) => {
-                match self.shared.executor.deliver(delivery, &self.asker).await? {
-                    Some(FromAgent::Received(received)) => {
-                        self.received.push_back((Instant::now() + RECEIVED_AFTER, received));
-                    }
-                    answer => self.outbox.extend(answer),
+            FromRelay::Deliver(delivery) => match self.shared.executor.deliver(delivery, &self.asker).await? {
+                Some(FromAgent::Received(received)) => {
+                    self.received.push_back((Instant::now() + RECEIVED_AFTER, received));
                 }
-            }
+                answer => self.outbox.extend(answer),
+            },
             FromRelay::OutcomeStored(stored) => {
                 let id: CommandId = stored.command.parse().map_err(|_| Lost::Frame(FrameError::Malformed))?;
                 self.shared.executor.stored(id).await.map_err(AgentError::from)?;

@@ -70,7 +70,11 @@ impl<S: Socket> Session<'_, S> {
         }
         let command = command.to_string();
         let frame = FromRelay::OutcomeStored(v1::OutcomeStored { command });
-        if self.left { self.wire.send(frame) } else { self.wire.send_soon(frame) }
+        if self.left {
+            self.wire.send(frame)
+        } else {
+            self.wire.send_soon(frame)
+        }
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! What a process asks of its operating system. Everything that only Unix has stands here and in `storage`.
 
+pub mod service_manager;
+
 use std::io::Write;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};

@@ -1,10 +1,13 @@
-//! The event log: one JSON line for each event in `events.jsonl`, and the same to the process's log.
-//!
-//! The file is opened for appending, so it can be rotated by copying and truncating it.
+//! The event log: one JSON line for each event in `events.jsonl`, and the same to the process's log. A file that is long
+//! enough becomes `events.jsonl.1`, and so on; the oldest goes.
+
+mod reading;
+
+pub use reading::{Filter, Follower, for_people, history};
 
 use std::fs::{self, File};
-use std::io::Write;
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -16,6 +19,11 @@ use crate::clock::Clock;
 use crate::protocol::event::Event;
 use crate::protocol::ids::{CommandId, PortalId};
 use crate::storage::{FileError, PrivateFile};
+
+/// A file that is this long, in bytes, is put aside: some 30,000 events.
+const FILE_BYTES: u64 = 8 * 1024 * 1024;
+/// So many files are kept beside the one that is written.
+const KEPT_ASIDE: u32 = 4;
 
 /// What an event is about.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -52,6 +60,9 @@ struct Line<'a> {
 #[derive(Clone)]
 pub struct EventLog {
     file: Arc<Mutex<File>>,
+    path: PathBuf,
+    /// How long a file becomes, in bytes.
+    limit: u64,
     clock: Arc<dyn Clock>,
 }
 
@@ -61,7 +72,8 @@ impl EventLog {
     /// # Errors
     /// If the operating system refuses.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, FileError> {
-        Ok(Self { file: Arc::new(Mutex::new(PrivateFile::new(path).append()?)), clock })
+        let file = Arc::new(Mutex::new(PrivateFile::new(path).append()?));
+        Ok(Self { file, path: path.to_owned(), limit: FILE_BYTES, clock })
     }
 
     /// Records an event. A log that can't be written never stops the work: the process's log says so instead.
@@ -71,8 +83,13 @@ impl EventLog {
         let time = now.ok().and_then(|now| now.format(&Rfc3339).ok()).unwrap_or_default();
         let line = Line { time, event_id: event, name: event.name(), level, message, about };
         let written = serde_json::to_string(&line).map_err(std::io::Error::from).and_then(|text| {
+            let mut file = self.file.lock();
+            // Whoever may have shortened it meanwhile.
+            if file.metadata()?.len() >= self.limit {
+                *file = self.put_aside()?;
+            }
             // One write for one line, so that lines of two processes don't mix.
-            self.file.lock().write_all(format!("{text}\n").as_bytes())
+            file.write_all(format!("{text}\n").as_bytes())
         });
         if let Err(error) = written {
             tracing::error!(%error, "the event log can't be written");
@@ -90,6 +107,26 @@ impl EventLog {
             _ => tracing::error!(event_id = id, event = name, command, account, portal, code, trace_id, "{message}"),
         }
     }
+}
+
+impl EventLog {
+    fn put_aside(&self) -> io::Result<File> {
+        for n in (1..KEPT_ASIDE).rev() {
+            match fs::rename(aside(&self.path, n), aside(&self.path, n + 1)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        fs::rename(&self.path, aside(&self.path, 1))?;
+        PrivateFile::new(&self.path).append().map_err(io::Error::other)
+    }
+}
+
+/// The `n`th file that was put aside; the first is the youngest.
+fn aside(path: &Path, n: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{n}"));
+    name.into()
 }
 
 impl std::fmt::Debug for EventLog {
@@ -133,20 +170,6 @@ fn level(event: Event) -> &'static str {
     }
 }
 
-/// The last `count` lines of an event log, oldest first; none if there is no log.
-///
-/// # Errors
-/// If the file is there and can't be read.
-pub fn last_lines(path: &Path, count: usize) -> Result<Vec<String>, std::io::Error> {
-    let text = match fs::read_to_string(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        text => text?,
-    };
-    let mut lines: Vec<String> = text.lines().rev().take(count).map(str::to_owned).collect();
-    lines.reverse();
-    Ok(lines)
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -162,7 +185,7 @@ mod tests {
         log.record(Event::PasswordResetStart, "a \"quoted\"\nmessage", &About::default());
         let about = About { account: Some("jane@corp.example".into()), code: Some("x"), ..About::default() };
         log.record(Event::ADPasswordPolicyError, "no", &about);
-        let lines = last_lines(&path, 10).unwrap();
+        let lines = history(&path).unwrap();
         assert_eq!(lines.len(), 2);
         let line: serde_json::Value = serde_json::from_str(&lines[1]).unwrap();
         assert_eq!((line["event_id"].as_u64(), line["level"].as_str()), (Some(33008), Some("warning")));
@@ -170,6 +193,29 @@ mod tests {
         let time = line["time"].as_str().unwrap();
         assert!(OffsetDateTime::parse(time, &Rfc3339).is_ok() && time.ends_with('Z'), "{time}");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(last_lines(&path, 1).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_long_log_is_put_aside_and_only_the_oldest_lines_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.jsonl");
+        let log = EventLog { limit: 1000, ..EventLog::open(&path, System::clock()).unwrap() };
+        let mut longest = 0;
+        for n in 0..100 {
+            log.record(Event::PasswordResetStart, &format!("number {n}"), &About::default());
+            let lines = history(&path).unwrap();
+            longest = longest.max(lines.len());
+            let numbers =
+                lines.iter().map(|line| line.split('"').find_map(|text| text.strip_prefix("number ")).unwrap());
+            let first = n + 1 - lines.len();
+            assert!(numbers.eq((first..=n).map(|n| n.to_string())), "after {n}");
+            assert!(lines.len() >= (n + 1).min(4 * longest / 5), "after {n}: {}", lines.len());
+        }
+        let mut files: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+        files.sort();
+        assert_eq!(files, ["events.jsonl", "events.jsonl.1", "events.jsonl.2", "events.jsonl.3", "events.jsonl.4"]);
+        for file in files {
+            assert_eq!(fs::metadata(dir.path().join(file)).unwrap().permissions().mode() & 0o777, 0o600);
+        }
     }
 }

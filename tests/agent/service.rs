@@ -1,0 +1,127 @@
+//! The agent as a service: what it tells systemd, and what people read of it.
+
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use writeback_relay::protocol::command::{Options, Subject};
+use writeback_relay::protocol::password::Password;
+
+use crate::support::agent::{Agent, INITIAL_PASSWORD, demo};
+use crate::support::relay::{Relay, tenant};
+use crate::support::{PATIENCE, eventually};
+
+const JANE: &str = "jane@corp.example";
+const NEW: &str = "Another-Passw0rd1";
+
+/// As systemd listens to a service.
+struct Manager {
+    folder: TempDir,
+    socket: UnixDatagram,
+    heard: Vec<String>,
+}
+
+impl Manager {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Self { folder, socket, heard: Vec::new() }
+    }
+
+    fn variables(&self, watchdog: Duration) -> [(&'static str, String); 2] {
+        let socket = self.folder.path().join("notify").display().to_string();
+        [("NOTIFY_SOCKET", socket), ("WATCHDOG_USEC", watchdog.as_micros().to_string())]
+    }
+
+    fn listen(&mut self) {
+        let mut message = [0; 1024];
+        while let Ok(len) = self.socket.recv(&mut message) {
+            let said = String::from_utf8_lossy(&message[..len]);
+            self.heard.extend(said.lines().map(str::to_owned));
+        }
+    }
+
+    async fn hears(&mut self, what: &str, times: usize) {
+        eventually(what, || {
+            self.listen();
+            std::future::ready(self.heard.iter().filter(|said| said.contains(what)).count() >= times)
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn the_service_manager_hears_that_the_agent_is_ready_alive_connected_and_stopping() {
+    let relay = Relay::start().await;
+    let portal = relay.portal("portal-1").await;
+    let mut agent = Agent::new(&relay);
+    agent.configure(&demo(&agent.home(), &[JANE], 0));
+    let code = portal.portal.invite(&tenant(), true).await.unwrap();
+    assert_eq!(agent.enroll(&code.to_text().unwrap()).await.status, 0);
+    let mut manager = Manager::new();
+    agent.start_with(manager.variables(Duration::from_millis(200)));
+    manager.hears("READY=1", 1).await;
+    manager.hears("WATCHDOG=1", 3).await;
+    manager.hears("STATUS=1 of 2 sessions", 1).await;
+    assert!(agent.terminate().await.success());
+    manager.hears("STOPPING=1", 1).await;
+    // One that hangs says nothing any more, and would be started anew.
+    agent.start_with(manager.variables(Duration::from_millis(200)));
+    manager.hears("READY=1", 2).await;
+    agent.freeze();
+    manager.listen();
+    manager.heard.clear();
+    tokio::time::timeout(Duration::from_secs(2), manager.hears("WATCHDOG=1", 1)).await.unwrap_err();
+}
+
+#[test]
+fn the_unit_is_what_systemd_expects_and_shuts_the_agent_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let unit = folder.path().join("writeback-agent.service");
+    let text = std::fs::read_to_string("deploy/writeback-agent.service").unwrap();
+    // The program need not be installed where the tests run.
+    std::fs::write(&unit, text.replace("/usr/local/bin/writeback-agent", env!("CARGO_BIN_EXE_writeback-agent")))
+        .unwrap();
+    let analyze = |arguments: &[&str]| {
+        let said = Command::new("systemd-analyze").args(arguments).arg(&unit).output().expect("systemd is installed");
+        (
+            said.status.success(),
+            format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr)),
+        )
+    };
+    let (verified, said) = analyze(&["verify"]);
+    assert!(verified && !said.contains("writeback-agent.service:"), "{said}");
+    let (safe, said) = analyze(&["security", "--offline=true", "--threshold=15"]);
+    assert!(safe, "{said}");
+}
+
+#[tokio::test]
+async fn events_are_shown_filtered_and_followed_and_a_support_bundle_holds_no_secret() {
+    let relay = Relay::start().await;
+    let portal = relay.portal("portal-1").await;
+    let agent = Agent::running(&relay, &portal, &[JANE], 0).await;
+    let all = agent.run(&["events"]).await;
+    assert!(all.status == 0 && all.out.contains("31015 WriteBackServiceStarted"), "{all:?}");
+    let following = agent.call(&["events", "--follow", "-n", "0", "--json", "--id", "31002"]);
+    let password = Password::new(NEW.to_owned()).unwrap();
+    let jane = Subject::upn(JANE).unwrap();
+    portal.portal.reset(&tenant(), &jane, password, Options::default(), PATIENCE).await.unwrap();
+    eventually("the event is followed", || std::future::ready(following.out().ends_with('\n'))).await;
+    let line: Value = serde_json::from_str(&following.out()).unwrap();
+    assert_eq!((line["event_id"].as_u64(), line["account"].as_str()), (Some(31002), Some(JANE)));
+    let only = agent.run(&["events", "--id", "31002"]).await;
+    assert!(only.out.lines().count() == 1 && only.out.contains("PasswordResetSuccess"), "{only:?}");
+
+    let file = agent.home().join("bundle.txt");
+    let said = agent.run(&["support-bundle", file.to_str().unwrap()]).await;
+    assert_eq!(said.status, 0, "{said:?}");
+    let bundle = std::fs::read_to_string(&file).unwrap();
+    assert!(bundle.contains("31002") && bundle.contains(&agent.id().to_string()), "{bundle}");
+    for secret in [NEW, INITIAL_PASSWORD, "\"d\""] {
+        assert!(!bundle.contains(secret), "{bundle}");
+    }
+}
