@@ -14,6 +14,9 @@ use crate::protocol::outcome::Code;
 const ACCESS_DENIED: u32 = 0x5;
 /// `ERROR_INVALID_PASSWORD`: the current password is wrong.
 const INVALID_PASSWORD: u32 = 0x56;
+/// `ERROR_ACCOUNT_LOCKED_OUT`: a password can't be changed while the account is locked, whether the current one is right
+/// or not.
+const ACCOUNT_LOCKED_OUT: u32 = 0x775;
 /// `ERROR_PASSWORD_RESTRICTION`: length, complexity, history, age, or a password filter.
 const PASSWORD_RESTRICTION: u32 = 0x52d;
 /// `ERROR_DS_INSUFF_ACCESS_RIGHTS`: no right to write an attribute.
@@ -30,8 +33,14 @@ pub(super) fn refusal(result: &LdapResult, controller: &str, doing: &str) -> Dir
     let code = code(result);
     let said = diagnostic(result);
     let detail = match code {
-        Code::PasswordPolicy => format!("{controller}: the password does not satisfy the domain's policy ({said})"),
+        Code::PasswordPolicy => format!(
+            "{controller}: the domain's policy refuses the password, for its length, complexity or history, or because the \
+             last one is not old enough to be changed ({said})"
+        ),
         Code::IncorrectPassword => format!("{controller}: the current password is wrong"),
+        Code::AccountLocked => {
+            format!("{controller}: the account is locked, so it did not look at the current password; unlock it first")
+        }
         Code::UserNotFound => format!("{controller}: the account is not there any more"),
         Code::InsufficientRights => {
             format!("{controller}: the agent's service account may not {doing} of this account ({said})")
@@ -48,6 +57,7 @@ fn code(result: &LdapResult) -> Code {
     match (windows_error(&result.text), result.rc) {
         (Some(PASSWORD_RESTRICTION), _) => Code::PasswordPolicy,
         (Some(INVALID_PASSWORD), _) => Code::IncorrectPassword,
+        (Some(ACCOUNT_LOCKED_OUT), _) => Code::AccountLocked,
         (Some(ACCESS_DENIED | INSUFFICIENT_ACCESS), _) | (_, 50) => Code::InsufficientRights,
         (_, 32) => Code::UserNotFound,
         // The password is the only value we send that can violate anything.
@@ -94,6 +104,7 @@ mod tests {
             (19, "0000052D: Constraint violation - check_password_restrictions: too short", Code::PasswordPolicy),
             (19, "", Code::PasswordPolicy),
             (19, "00000056: AtrErr: DSID-03190F80, #1:\n\t0: 00000056: DSID-03190F80", Code::IncorrectPassword),
+            (19, "00000775: Password change not permitted, account locked out!", Code::AccountLocked),
             (50, "00000005: SecErr: DSID-031A1190, problem 4003 (INSUFF_ACCESS_RIGHTS)", Code::InsufficientRights),
             (50, "00002098: SecErr: DSID-03150E49, problem 4003", Code::InsufficientRights),
             (50, "error in module acl: insufficient access rights during LDB_MODIFY (50)", Code::InsufficientRights),
