@@ -24,6 +24,8 @@ const INSUFFICIENT_ACCESS: u32 = 0x2098;
 
 /// The LDAP result `referral`.
 const REFERRAL: u32 = 10;
+/// The LDAP result `unavailableCriticalExtension`.
+const UNAVAILABLE_CRITICAL_EXTENSION: u32 = 12;
 
 /// How much of a diagnostic message is passed on, in characters.
 const DIAGNOSTIC_CHARS: usize = 300;
@@ -62,6 +64,8 @@ fn code(result: &LdapResult) -> Code {
         (_, 32) => Code::UserNotFound,
         // The password is the only value we send that can violate anything.
         (_, 19) => Code::PasswordPolicy,
+        // The policy hints are the only control we send.
+        (_, UNAVAILABLE_CRITICAL_EXTENSION) => Code::HistoryUnavailable,
         // A read-only controller, another domain; time limit, busy, unavailable.
         (_, REFERRAL | 3 | 51 | 52) => Code::DirectoryUnavailable,
         _ => Code::Internal,
@@ -111,6 +115,7 @@ mod tests {
             (53, "00000005: SvcErr: DSID-031A1190", Code::InsufficientRights),
             (32, "0000208D: NameErr: DSID-0310020A, problem 2001 (NO_OBJECT)", Code::UserNotFound),
             (10, "0000202B: RefErr: DSID-03100742, data 0, 1 access points", Code::DirectoryUnavailable),
+            (12, "", Code::HistoryUnavailable),
             (51, "", Code::DirectoryUnavailable),
             (52, "000020E1: SvcErr: DSID-00000000, problem 5002 (UNAVAILABLE)", Code::DirectoryUnavailable),
             (53, "0000001F: SvcErr: DSID-031A12D2, problem 5003 (WILL_NOT_PERFORM)", Code::Internal),
