@@ -12,7 +12,7 @@ use writeback_relay::portal::{
     Agent, Answer, ClientError, Config, Doubt, Home, Portal, PortalError, Standing, Told, Warning,
 };
 use writeback_relay::protocol::api::{AgentStatus, CommandState, PreflightReport, PreflightRow, PreflightState};
-use writeback_relay::protocol::command::{Command, Options, Subject};
+use writeback_relay::protocol::command::{Command, Operation, Options, Subject};
 use writeback_relay::protocol::enrolment_code::Secret;
 use writeback_relay::protocol::ids::{CommandId, TenantId};
 use writeback_relay::protocol::outcome::Code;
@@ -136,6 +136,30 @@ async fn a_reset_believes_the_agents_own_word() {
     world.relay.then(succeeds(&agent));
     assert_eq!(concluded(&world.reset(LONG).await.unwrap()), "password_reset");
     assert!(matches!(world.relay.calls().last(), Some(Call::Look)));
+}
+
+#[tokio::test]
+async fn a_change_seals_both_passwords_and_an_unlock_none() {
+    let world = World::new().await;
+    let agent = world.trusted_agent().await;
+    let (tenant, subject) = (tenant(), Subject::upn("jane@corp.example").unwrap());
+    let signer = Arc::clone(&agent);
+    world.relay.then(move |command| {
+        assert_eq!((command.operation, command.options), (Operation::ChangePassword, Options::default()));
+        let opened = open_for(command, &signer.sealing).unwrap();
+        assert_eq!(opened.current_password.unwrap().expose(), "Current 1");
+        assert_eq!(opened.new_password.expose(), PASSWORD);
+        view(command, CommandState::Concluded, Some(signer.outcome(command, Code::PasswordChanged)))
+    });
+    let [current, new] = ["Current 1", PASSWORD].map(|text| Password::new(text.to_owned()).unwrap());
+    let answer = world.portal.change(&tenant, &subject, current, new, LONG).await.unwrap();
+    assert_eq!((concluded(&answer), answer.exit_status()), ("password_changed", 0));
+    world.relay.then(move |command| {
+        assert_eq!((command.operation, &command.sealed), (Operation::UnlockAccount, &None));
+        view(command, CommandState::Concluded, Some(agent.outcome(command, Code::AccountUnlocked)))
+    });
+    let answer = world.portal.unlock(&tenant, &subject, LONG).await.unwrap();
+    assert_eq!((concluded(&answer), answer.exit_status()), ("account_unlocked", 0));
 }
 
 #[tokio::test]

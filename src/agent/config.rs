@@ -10,6 +10,10 @@ use super::directory::config as directory;
 /// How many accounts are written at the same time, if nobody says otherwise: a domain controller serves that easily.
 pub const DEFAULT_PARALLEL: usize = 8;
 
+/// How often one account may be reset within an hour, if nobody says otherwise: somebody who mistypes his new password
+/// needs two or three, and whoever has taken over a portal gets no more than this.
+pub const DEFAULT_RESETS_PER_HOUR: usize = 5;
+
 /// How many sessions are held, if nobody says otherwise: a node may go at any time, and the other session stays.
 pub const DEFAULT_SESSIONS: usize = 2;
 
@@ -50,11 +54,14 @@ impl Default for Relay {
 pub struct Execution {
     /// How many accounts are written at the same time: 1 to 64.
     pub parallel: usize,
+    /// How often one account may be reset within an hour, and how often it may be unlocked: 1 to 1000. What the directory
+    /// refused does not count. A change is not limited: wrong current passwords lock the account.
+    pub resets_per_hour: usize,
 }
 
 impl Default for Execution {
     fn default() -> Self {
-        Self { parallel: DEFAULT_PARALLEL }
+        Self { parallel: DEFAULT_PARALLEL, resets_per_hour: DEFAULT_RESETS_PER_HOUR }
     }
 }
 
@@ -109,6 +116,9 @@ impl Config {
         if !(1..=64).contains(&config.execution.parallel) {
             return Err("[execution] parallel: a number from 1 to 64 is expected".to_owned());
         }
+        if !(1..=1000).contains(&config.execution.resets_per_hour) {
+            return Err("[execution] resets_per_hour: a number from 1 to 1000 is expected".to_owned());
+        }
         Ok(config)
     }
 
@@ -154,6 +164,8 @@ mod tests {
             ("[relay]\nsessions = 3", "sessions"),
             ("[execution]\nparallel = \"many\"", "parallel"),
             ("[execution]\nparallel = 0", "parallel"),
+            ("[execution]\nresets_per_hour = 0", "resets_per_hour"),
+            ("[execution]\nresets_per_hour = 1001", "resets_per_hour"),
             ("[directory]\nkind = \"demo\"\naccounts = []", "initial_password"),
             ("[directory]\nkind = \"other\"", "other"),
             ("[directory]\nkind = \"demo\"\naccounts = []\ninitial_password = \"hunter2\"\nx = 1", "x"),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::config::{DEFAULT_PARALLEL, DEFAULT_SESSIONS};
+use super::config::{DEFAULT_PARALLEL, DEFAULT_RESETS_PER_HOUR, DEFAULT_SESSIONS};
 
 /// How an agent works. The defaults are right for a service; tests shorten the times.
 #[derive(Clone, Debug)]
@@ -14,6 +14,10 @@ pub struct Options {
     pub sessions: usize,
     /// How many accounts are written at the same time.
     pub parallel: usize,
+    /// How often one account may be reset within an hour, and how often it may be unlocked.
+    pub resets_per_hour: usize,
+    /// How long a command whose controller is silent keeps others from its account.
+    pub recovery_hold: Duration,
     /// Between the two questions to a domain controller after a crash: a write that was under way has arrived by then.
     pub recovery_interval: Duration,
     /// The first pause before connecting, or asking a silent controller, again; it doubles each time, with full jitter.
@@ -38,6 +42,8 @@ impl Default for Options {
             ca_file: None,
             sessions: DEFAULT_SESSIONS,
             parallel: DEFAULT_PARALLEL,
+            resets_per_hour: DEFAULT_RESETS_PER_HOUR,
+            recovery_hold: Duration::from_secs(30),
             recovery_interval: Duration::from_secs(5),
             backoff_base: Duration::from_secs(1),
             backoff_max: Duration::from_secs(60),

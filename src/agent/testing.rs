@@ -64,6 +64,7 @@ pub(super) fn quick() -> Options {
         backoff_base: Duration::from_millis(1),
         backoff_max: Duration::from_millis(20),
         unknown_agent_pause: Duration::from_millis(20),
+        resets_per_hour: 100,
         stop_deadline: Duration::from_secs(5),
         ..Options::default()
     }
@@ -129,6 +130,20 @@ impl Enrolled {
         lines.into_iter().map(id).collect()
     }
 
+    /// A change of an account's password, sealed; not signed yet.
+    pub(super) fn change(&self, account: &str, current: &str) -> Command {
+        let mut command = Command { operation: Operation::ChangePassword, ..self.command(account) };
+        let [new_password, current] = [NEW_PASSWORD, current].map(|text| Password::new(text.into()).unwrap());
+        let secrets = Secrets { new_password, current_password: Some(current) };
+        command.sealed = Some(seal_for(&command, &secrets, self.keys.sealing.public(), &System).unwrap());
+        command
+    }
+
+    /// An unlock of an account; not signed yet.
+    pub(super) fn unlock(&self, account: &str) -> Command {
+        Command { operation: Operation::UnlockAccount, sealed: None, ..self.command(account) }
+    }
+
     /// A reset for an account, sealed; not signed yet.
     pub(super) fn command(&self, account: &str) -> Command {
         let mut command = Command {
@@ -170,8 +185,10 @@ type Script<T> = Mutex<VecDeque<Result<T, DirectoryError>>>;
 /// A directory that answers as scripted, and remembers what it was asked. Each account is its own.
 #[derive(Default)]
 pub(super) struct Scripted {
+    /// Of every write.
     resets: Script<()>,
     pwd_last_set: Script<i64>,
+    lockout_times: Script<i64>,
     checks: Script<PasswordCheck>,
     calls: Mutex<Vec<String>>,
     called: Notify,
@@ -188,7 +205,13 @@ fn next<T>(script: &Script<T>, what: &str) -> Result<T, DirectoryError> {
 
 impl Scripted {
     pub(super) fn account(pwd_last_set: i64) -> Account {
-        Account { object_guid: Uuid::from_u128(1), dn: "CN=jane".into(), controller: "dc1".into(), pwd_last_set }
+        Account {
+            object_guid: Uuid::from_u128(1),
+            dn: "CN=jane".into(),
+            controller: "dc1".into(),
+            pwd_last_set,
+            lockout_time: 0,
+        }
     }
 
     pub(super) fn resets(self, script: impl IntoIterator<Item = Result<(), DirectoryError>>) -> Self {
@@ -197,6 +220,10 @@ impl Scripted {
 
     pub(super) fn pwd_last_set(self, script: impl IntoIterator<Item = Result<i64, DirectoryError>>) -> Self {
         Self { pwd_last_set: Mutex::new(script.into_iter().collect()), ..self }
+    }
+
+    pub(super) fn lockout_times(self, script: impl IntoIterator<Item = Result<i64, DirectoryError>>) -> Self {
+        Self { lockout_times: Mutex::new(script.into_iter().collect()), ..self }
     }
 
     pub(super) fn checks(self, script: impl IntoIterator<Item = Result<PasswordCheck, DirectoryError>>) -> Self {
@@ -235,6 +262,19 @@ impl Scripted {
         .await;
     }
 
+    async fn write(&self, a: &Account, what: String, deadline: &Deadline) -> Result<(), DirectoryError> {
+        if let Some(f) = &self.on_reset {
+            f();
+        }
+        deadline.allows()?;
+        self.call(what);
+        if let Some(gate) = &self.gate {
+            gate.acquire().await.unwrap().forget();
+        }
+        self.call(format!("done {}", a.dn));
+        next(&self.resets, "a write")
+    }
+
     fn call(&self, what: impl Into<String>) {
         self.calls.lock().unwrap().push(what.into());
         self.called.notify_waiters();
@@ -263,16 +303,26 @@ impl Directory for Scripted {
         _: CommandOptions,
         deadline: &Deadline,
     ) -> Result<(), DirectoryError> {
-        if let Some(f) = &self.on_reset {
-            f();
-        }
-        deadline.allows()?;
-        self.call(format!("reset {} {}", a.dn, p.expose()));
-        if let Some(gate) = &self.gate {
-            gate.acquire().await.unwrap().forget();
-        }
-        self.call(format!("done {}", a.dn));
-        next(&self.resets, "a reset")
+        self.write(a, format!("reset {} {}", a.dn, p.expose()), deadline).await
+    }
+
+    async fn change_password(
+        &self,
+        a: &Account,
+        current: &Password,
+        new: &Password,
+        deadline: &Deadline,
+    ) -> Result<(), DirectoryError> {
+        self.write(a, format!("change {} {} {}", a.dn, current.expose(), new.expose()), deadline).await
+    }
+
+    async fn unlock_account(&self, a: &Account, deadline: &Deadline) -> Result<(), DirectoryError> {
+        self.write(a, format!("unlock {}", a.dn), deadline).await
+    }
+
+    async fn lockout_time(&self, _: &Account) -> Result<i64, DirectoryError> {
+        self.call("lockout_time");
+        next(&self.lockout_times, "lockout_time")
     }
 
     async fn pwd_last_set(&self, _: &Account) -> Result<i64, DirectoryError> {

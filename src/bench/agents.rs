@@ -199,6 +199,7 @@ fn outcome(command: Command, key: &SigningKey) -> Fallible<String> {
         event_id: code.event().id(),
         detail: "the password was set".to_owned(),
         retry_safe: false,
+        retry_at: None,
         directory_ms: 12,
     };
     Ok(outcome.sign(key)?)

@@ -156,6 +156,7 @@ async fn run(home: &Home) -> Result<(), Failure> {
         ca_file: config.relay.ca_file.clone(),
         sessions: config.relay.sessions,
         parallel: config.execution.parallel,
+        resets_per_hour: config.execution.resets_per_hour,
         ..Options::default()
     };
     let mut signals = StopSignals::catch()?;

@@ -8,7 +8,7 @@
 //! | [`client`] | the calls over HTTPS |
 //! | [`agents`] | what the relay says of the agents, judged by the trust store |
 //! | [`selection`] | which agent is asked first |
-//! | [`reset`], [`answer`] | one reset from the password to a verified outcome |
+//! | [`request`], [`answer`] | one reset, change or unlock, up to a verified outcome |
 //! | [`report`] | all of it, for people |
 
 pub mod agents;
@@ -18,7 +18,7 @@ pub mod config;
 pub mod error;
 pub mod home;
 pub mod report;
-pub mod reset;
+pub mod request;
 pub mod selection;
 pub mod sent;
 pub mod trust_store;

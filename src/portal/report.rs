@@ -2,11 +2,15 @@
 
 use std::fmt::Write;
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
 use super::agents::{Agent, Told};
 use super::answer::Answer;
 use super::trust_store::Standing;
+use crate::clock::UnixTime;
 use crate::protocol::api::{AgentStatus, Availability, PreflightState};
-use crate::protocol::outcome::Status;
+use crate::protocol::outcome::{Code, Status};
 
 /// The exit statuses of `writeback-portal`.
 pub mod exit {
@@ -45,12 +49,17 @@ impl Answer {
             Self::Concluded { outcome: o, trace_id } => {
                 let headline = match o.status {
                     Status::Succeeded => "done",
+                    Status::Rejected if own_refusal(&o.code) => "refused by the agent",
                     Status::Rejected => "refused by the directory",
                     Status::Failed => "not done, for a technical reason",
                     Status::Expired => "not done: its time was over before it began",
                     Status::Unknown => "it may have been done: somebody has to look at the account",
                 };
-                let again = if o.retry_safe { "yes, nothing was changed" } else { "no" };
+                let again = match (o.retry_safe, o.retry_at) {
+                    (false, _) => "no".to_owned(),
+                    (true, None) => "yes, nothing was changed".to_owned(),
+                    (true, Some(time)) => format!("not before {}, nothing was changed", utc(time)),
+                };
                 format!(
                     "{headline}: {} (event {})\n  {}\n  a new command may be sent: {again}\n  signed by agent {} for command \
                      {}, {} ms in the directory\n  trace id {trace_id}\n",
@@ -74,6 +83,16 @@ impl Answer {
             }
         }
     }
+}
+
+/// What the agent refuses without the directory.
+fn own_refusal(code: &str) -> bool {
+    [Code::RateLimited, Code::Unsupported].iter().any(|own| own.as_str() == code)
+}
+
+fn utc(time: UnixTime) -> String {
+    let formatted = OffsetDateTime::from_unix_timestamp(time.0).ok().and_then(|time| time.format(&Rfc3339).ok());
+    formatted.unwrap_or_else(|| format!("{} seconds since 1970", time.0))
 }
 
 /// What a reason means, and what to do.

@@ -26,7 +26,7 @@ pub enum Operation {
     UnlockAccount,
 }
 
-/// How a reset or change is done. A name that is not known is an error, never ignored.
+/// How a reset is done. A name that is not known is an error, never ignored; so is one that the operation does not take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
@@ -34,7 +34,8 @@ pub struct Options {
     pub unlock: bool,
     /// The user must choose another password at the next logon (`pwdLastSet` = 0).
     pub force_change_at_next_logon: bool,
-    /// Refuse a password from the account's history, where the domain controller offers it.
+    /// Refuse a password from the account's history, or refuse the reset where the domain controller can't do that. A
+    /// change always looks at the history.
     pub enforce_history: bool,
 }
 

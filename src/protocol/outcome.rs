@@ -68,6 +68,8 @@ codes! {
     AccountUnlocked, "account_unlocked", Succeeded, PasswordResetSuccess;
     /// Length, complexity, history, age, or a password filter.
     PasswordPolicy, "password_policy", Rejected, ADPasswordPolicyError;
+    /// The domain controller can't check the password's history in a reset, and that was asked for.
+    HistoryUnavailable, "history_unavailable", Rejected, ADConfigurationError;
     /// The current password is wrong.
     IncorrectPassword, "incorrect_password", Rejected, ADUserIncorrectPassword;
     /// No such account.
@@ -76,9 +78,15 @@ codes! {
     AmbiguousUser, "ambiguous_user", Rejected, ADMutliMatchError;
     /// The account is disabled.
     AccountDisabled, "account_disabled", Rejected, ADUserAccountDisabled;
+    /// The account is locked, so its password can't be changed with the current one.
+    AccountLocked, "account_locked", Rejected, ADUserAccountLockedOut;
+    /// The account is, or was, in a protected group (`adminCount` is 1): nobody but its administrators touches it.
+    ProtectedAccount, "protected_account", Rejected, ADPermissionsError;
+    /// The account was written as often as it may be within an hour; `retry_at` says when it may be again.
+    RateLimited, "rate_limited", Rejected, PasswordResetFail;
     /// The agent's service account lacks a right on this account.
     InsufficientRights, "insufficient_rights", Rejected, ADPermissionsError;
-    /// The agent does not do this operation, or this option, yet.
+    /// The operation does not take this option.
     Unsupported, "unsupported", Rejected, InPutValidationError;
     /// No domain controller answers.
     DirectoryUnavailable, "directory_unavailable", Failed, ADUnKnownError;
@@ -119,6 +127,9 @@ pub struct Outcome {
     pub detail: String,
     /// The directory has certainly not changed: a new command may be sent.
     pub retry_safe: bool,
+    /// Before this time a new command will be refused in the same way; only with `rate_limited`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<UnixTime>,
     /// How long the directory took, in milliseconds; 0 if it was not asked.
     pub directory_ms: u64,
 }

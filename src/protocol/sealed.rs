@@ -86,11 +86,13 @@ pub fn open_for(command: &Command, key: &SealingKey) -> Result<Secrets, JoseErro
         })?;
     let fits = (opened.jti, &opened.iss, opened.aud, &opened.sub_id, opened.operation)
         == (command.jti, &command.iss, command.aud, &command.sub_id, command.operation);
-    let complete = opened.current_password.is_some() == (command.operation == Operation::ChangePassword);
-    if fits && complete {
-        Ok(Secrets { new_password: opened.new_password, current_password: opened.current_password })
-    } else {
-        Err(JoseError::Mismatch("sealed"))
+    if !fits {
+        return Err(JoseError::Mismatch("sealed"));
+    }
+    match (opened.current_password.is_some(), command.operation == Operation::ChangePassword) {
+        (false, true) => Err(JoseError::Malformed("there is no current_password in it, which change_password needs")),
+        (true, false) => Err(JoseError::Malformed("there is a current_password in it, which is for change_password")),
+        _ => Ok(Secrets { new_password: opened.new_password, current_password: opened.current_password }),
     }
 }
 
@@ -137,6 +139,26 @@ mod tests {
         assert_eq!(moved(|c| c.sub_id = Subject::upn("joe@corp.example").unwrap()), mismatch);
         assert_eq!(moved(|c| c.operation = Operation::ChangePassword), mismatch);
         assert_eq!(moved(|c| c.sealed = None), mismatch);
+    }
+
+    #[test]
+    fn a_change_has_the_current_password_and_nothing_else_has_it() {
+        let key = SealingKey::generate().unwrap();
+        let current = Some(Password::new("Old-Passw0rd".into()).unwrap());
+        for (operation, current_password, error) in [
+            (Operation::ChangePassword, current.clone(), None),
+            (Operation::ChangePassword, None, Some("no current_password")),
+            (Operation::ResetPassword, current, Some("is for change_password")),
+        ] {
+            let mut command = Command { operation, ..command() };
+            let secrets = Secrets { current_password, ..secrets("New-Passw0rd") };
+            command.sealed = Some(seal_for(&command, &secrets, key.public(), &System).unwrap());
+            match (open_for(&command, &key), error) {
+                (Ok(opened), None) => assert_eq!(opened, secrets),
+                (Err(refused), Some(error)) => assert!(refused.to_string().contains(error), "{refused}"),
+                (other, _) => panic!("{operation:?}: {other:?}"),
+            }
+        }
     }
 
     #[test]

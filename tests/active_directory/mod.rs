@@ -1,11 +1,15 @@
 //! The agent's Active Directory against a real domain controller.
 
 mod account;
+mod change;
 mod deadline;
 mod password_check;
+mod policy_hints;
+mod protected;
 mod reset;
 mod transport;
 mod trouble;
+mod unlock;
 
 use writeback_relay::agent::directory::active_directory::{ActiveDirectory, Config};
 use writeback_relay::agent::directory::{Deadline, DirectoryError};

@@ -114,11 +114,13 @@ async fn a_refused_reset_unlocks_nothing() {
 }
 
 #[tokio::test]
-async fn history_can_not_be_asked_for_yet() {
+async fn history_that_the_controller_does_not_offer_is_refused_and_nothing_is_written() {
     let user = dc().create_user("hal", Ou::Staff, OLD).await;
     let options = Options { enforce_history: true, ..Options::default() };
     let answer = directory().reset_password(&account(&user).await, &password(NEW), options, &in_time()).await;
-    assert_eq!(refused(answer).0, Code::Unsupported);
+    let (code, detail) = refused(answer);
+    assert_eq!(code, Code::HistoryUnavailable);
+    assert!(detail.contains("1.2.840.113556.1.4.2239") && detail.contains("nothing was changed"), "{detail}");
     assert_eq!(dc().bind(&user.upn, OLD).await, Ok(()));
 }
 

@@ -121,6 +121,10 @@ async fn agent(home: PathBuf, ca: PathBuf, directory: SocketAddr, clock: &Skewed
     let mut signals = StopSignals::catch().unwrap();
     let options = Options {
         ca_file: Some(ca),
+        // Few accounts, and many commands for each.
+        resets_per_hour: 1_000_000,
+        // The directory is frozen for longer.
+        recovery_hold: Duration::from_secs(300),
         recovery_interval: Duration::from_secs(1),
         backoff_base: Duration::from_millis(100),
         backoff_max: Duration::from_secs(1),

@@ -309,6 +309,7 @@ impl FakeAgent {
             event_id: code.event().id(),
             detail: "as the test wants it".to_owned(),
             retry_safe: false,
+            retry_at: None,
             directory_ms: 3,
         };
         outcome.sign(&self.signing).unwrap()

@@ -201,11 +201,12 @@ pub(crate) fn samba(url: &str) -> String {
     )
 }
 
-/// `[directory]`: accounts in memory and in a file in `folder`, whose writes take so long before they take effect.
+/// `[directory]`: accounts in memory and in a file in `folder`, whose writes take so long before they take effect; each may
+/// be reset as often as tests need.
 pub(crate) fn demo(folder: &Path, accounts: &[&str], delay_before_ms: u32) -> String {
     format!(
         "[directory]\nkind = \"demo\"\naccounts = {accounts:?}\ninitial_password = {INITIAL_PASSWORD:?}\n\
-         state_file = {:?}\ndelay_before_ms = {delay_before_ms}\n",
+         state_file = {:?}\ndelay_before_ms = {delay_before_ms}\n[execution]\nresets_per_hour = 1000\n",
         folder.join("demo.json")
     )
 }

@@ -42,7 +42,8 @@ impl InProcessAgent {
         for account in accounts {
             directory = directory.with_account(account, INITIAL_PASSWORD);
         }
-        let options = Options { ca_file, sessions, ..Options::default() };
+        // Few accounts, and many commands for each.
+        let options = Options { ca_file, sessions, resets_per_hour: 1000, ..Options::default() };
         let agent = Agent::open(&home, Arc::new(directory), options, clock, random).unwrap();
         let running = tokio::spawn(agent.run(CancellationToken::new()));
         let agent = Self { agent: enrolled.agent, folder, running };

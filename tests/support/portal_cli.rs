@@ -69,6 +69,24 @@ impl PortalCli {
         self.start_reset(user, password, more).said().await
     }
 
+    /// Begins a change, with both passwords on standard input.
+    pub(crate) fn start_change(&self, user: &str, current: &str, new: &str) -> Call {
+        self.cli.start(&["change", TENANT, user], format!("{current}\n{new}\n").as_bytes())
+    }
+
+    pub(crate) async fn change(&self, user: &str, current: &str, new: &str) -> Said {
+        self.start_change(user, current, new).said().await
+    }
+
+    /// Begins an unlock.
+    pub(crate) fn start_unlock(&self, user: &str) -> Call {
+        self.cli.start(&["unlock", TENANT, user], b"")
+    }
+
+    pub(crate) async fn unlock(&self, user: &str) -> Said {
+        self.start_unlock(user).said().await
+    }
+
     pub(crate) async fn status(&self, command: &str, more: &[&str]) -> Said {
         self.run(&[["status", TENANT, command].as_slice(), more].concat()).await
     }

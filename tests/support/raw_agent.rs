@@ -202,6 +202,7 @@ impl RawAgent {
             event_id: code.event().id(),
             detail: "said by a test".into(),
             retry_safe: false,
+            retry_at: None,
             directory_ms: 1,
         }
     }

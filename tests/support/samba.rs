@@ -178,6 +178,30 @@ impl Dc {
         self.administrator().await.modify(&user.dn, vec![change]).await.unwrap().success().unwrap();
     }
 
+    /// From now on the account's password must be so many days old before its user may change it. The other accounts'
+    /// policy stays.
+    pub(crate) async fn set_minimum_age(&self, user: &User, days: u32) {
+        const DAY: i64 = 24 * 3600 * 10_000_000;
+        let name = format!("age {}", self.users.fetch_add(1, Ordering::Relaxed));
+        let dn = format!("CN={name},CN=Password Settings Container,CN=System,{BASE_DN}");
+        let attributes = [
+            ("objectClass", "msDS-PasswordSettings".to_owned()),
+            ("msDS-PasswordSettingsPrecedence", "1".to_owned()),
+            ("msDS-PasswordReversibleEncryptionEnabled", "FALSE".to_owned()),
+            ("msDS-PasswordHistoryLength", "24".to_owned()),
+            ("msDS-PasswordComplexityEnabled", "TRUE".to_owned()),
+            ("msDS-MinimumPasswordLength", "10".to_owned()),
+            ("msDS-MinimumPasswordAge", (-DAY * i64::from(days)).to_string()),
+            ("msDS-MaximumPasswordAge", (-DAY * 42).to_string()),
+            ("msDS-LockoutThreshold", "3".to_owned()),
+            ("msDS-LockoutObservationWindow", (-DAY / 48).to_string()),
+            ("msDS-LockoutDuration", (-DAY / 48).to_string()),
+            ("msDS-PSOAppliesTo", user.dn.clone()),
+        ];
+        let attributes = attributes.map(|(name, value)| (name.to_owned(), HashSet::from([value])));
+        self.administrator().await.add(&dn, attributes.to_vec()).await.unwrap().success().unwrap();
+    }
+
     /// Sets a password as the domain's administrator.
     pub(crate) async fn set_password(&self, user: &User, password: &str) {
         let change = Mod::Replace(b"unicodePwd".to_vec(), HashSet::from([unicode_pwd(password)]));

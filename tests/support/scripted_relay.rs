@@ -189,20 +189,35 @@ impl ScriptedRelay {
 
     /// A reset as the portal makes it, for the agent that enrolled last.
     pub(crate) fn command(&self, upn: &str, password: &str) -> Command {
+        self.sealed(upn, Operation::ResetPassword, password, None)
+    }
+
+    /// A change, in the same way.
+    pub(crate) fn change(&self, upn: &str, current: &str, new: &str) -> Command {
+        self.sealed(upn, Operation::ChangePassword, new, Some(current))
+    }
+
+    /// An unlock, in the same way.
+    pub(crate) fn unlock(&self, upn: &str) -> Command {
         let agent = self.agent();
-        let mut command = Command {
+        Command {
             iss: "portal-1".parse().unwrap(),
             aud: agent.agent,
             tenant: agent.tenant,
             jti: CommandId::new(&System, &System),
             validity: Validity::starting(System.now(), std::time::Duration::from_secs(120)),
             sub_id: Subject::upn(upn).unwrap(),
-            operation: Operation::ResetPassword,
+            operation: Operation::UnlockAccount,
             options: Options::default(),
             sealed: None,
-        };
-        let secrets = Secrets { new_password: Password::new(password.into()).unwrap(), current_password: None };
-        command.sealed = Some(seal_for(&command, &secrets, &agent.sealing_key, &System).unwrap());
+        }
+    }
+
+    fn sealed(&self, upn: &str, operation: Operation, new: &str, current: Option<&str>) -> Command {
+        let mut command = Command { operation, ..self.unlock(upn) };
+        let password = |text: &str| Password::new(text.into()).unwrap();
+        let secrets = Secrets { new_password: password(new), current_password: current.map(password) };
+        command.sealed = Some(seal_for(&command, &secrets, &self.agent().sealing_key, &System).unwrap());
         command
     }
 

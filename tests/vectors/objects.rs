@@ -127,6 +127,7 @@ pub(crate) fn outcome() -> Outcome {
         event_id: Code::PasswordReset.event().id(),
         detail: "the password was reset".to_owned(),
         retry_safe: false,
+        retry_at: None,
         directory_ms: 42,
     }
 }

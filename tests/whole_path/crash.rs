@@ -1,31 +1,32 @@
 //! The agent is killed with SIGKILL around its one write, and started again: what the portal then reads, signed, is
 //! what the domain controller has.
 //!
-//! A proxy stands between agent and domain controller. On the connection the agent keeps, a reset is three requests:
-//! find the account, read it again, write.
+//! A proxy stands between agent and domain controller. On the connection the agent keeps, a command is three requests:
+//! find the account, read it again, write. Changes and unlocks are in `crash_operations`.
 
 use writeback_relay::clock::{Clock, System};
 
 use super::{NEW, OLD, Stage, only_new_logs_on};
 use crate::support::cli::{Call, Said};
 use crate::support::eventually;
+use crate::support::portal_cli::PortalCli;
 use crate::support::proxy::{Mode, Proxy};
 use crate::support::samba::{Ou, User, dc};
 
 /// So many requests of a reset come before the write.
-const UP_TO_THE_WRITE: usize = 2;
+pub(super) const UP_TO_THE_WRITE: usize = 2;
 
 /// What somebody else sets meanwhile.
-const OTHER: &str = "Somebody-Elses-4";
+pub(super) const OTHER: &str = "Somebody-Elses-4";
 
-struct Crash {
-    proxy: Proxy,
-    stage: Stage,
+pub(super) struct Crash {
+    pub(super) proxy: Proxy,
+    pub(super) stage: Stage,
 }
 
 impl Crash {
     /// The agent keeps a connection, on which nothing is going on.
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let proxy = Proxy::start(dc().ldaps_address()).await;
         let stage = Stage::at(&format!("ldaps://localhost:{}", proxy.port())).await;
         let first = dc().create_user("first", Ou::Staff, OLD).await;
@@ -35,14 +36,19 @@ impl Crash {
 
     /// Begins a reset, and returns when the proxy holds a request or an answer back.
     async fn held(&self, mode: Mode, user: &User, more: &[&str]) -> Call {
+        self.held_asking(mode, |portal| portal.start_reset(&user.upn, NEW, more)).await
+    }
+
+    /// The same, of anything that the portal is asked.
+    pub(super) async fn held_asking(&self, mode: Mode, ask: impl FnOnce(&PortalCli) -> Call) -> Call {
         self.proxy.set(mode);
-        let asking = self.stage.portal.start_reset(&user.upn, NEW, more);
+        let asking = ask(&self.stage.portal);
         self.proxy.holds().await;
         asking
     }
 
     /// Kills the agent; what was held back is lost.
-    async fn kill(&mut self) {
+    pub(super) async fn kill(&mut self) {
         self.stage.agent.kill();
         self.proxy.all_closed().await;
         self.proxy.set(Mode::Pass);
@@ -58,7 +64,7 @@ impl Crash {
 
 /// What the portal has read is signed by the agent, and this.
 #[track_caller]
-fn assert_signed(said: &Said, status: i32, headline: &str) {
+pub(super) fn assert_signed(said: &Said, status: i32, headline: &str) {
     assert!(said.status == status && said.out.starts_with(headline), "{said:?}");
     assert!(said.out.contains("signed by agent "), "{}", said.out);
 }
@@ -68,10 +74,10 @@ fn assert_confirmed(said: &Said) {
     assert_signed(said, 0, "done: password_reset (event 31002)\n  the domain controller confirmed it afterwards\n");
 }
 
-const NOT_DONE: &str = "not done, for a technical reason: interrupted (event 32000)\n";
-const UNKNOWN: &str = "it may have been done: somebody has to look at the account: unknown (event 31003)\n";
+pub(super) const NOT_DONE: &str = "not done, for a technical reason: interrupted (event 32000)\n";
+pub(super) const UNKNOWN: &str = "it may have been done: somebody has to look at the account: unknown (event 31003)\n";
 
-async fn pwd_last_set(user: &User) -> String {
+pub(super) async fn pwd_last_set(user: &User) -> String {
     dc().attribute(user, "pwdLastSet").await
 }
 

@@ -1,8 +1,10 @@
 //! The whole path: the real portal, relay and agent as processes, and a real domain controller.
 
 mod crash;
+mod crash_operations;
 mod life;
 mod memory;
+mod operations;
 mod refusals;
 mod resets;
 mod secrets;

@@ -12,6 +12,7 @@ use crate::support::proxy::{Mode, Proxy};
 use crate::support::samba::{Ou, SERVICE_PASSWORD, dc};
 
 const WEAK: &str = "Kurz-ä1";
+const CHANGED: &str = "Ch&nged-Passw0rd-ß4";
 const HELD: &str = "Held-Passw0rd-𝔘5";
 
 /// Files that are there to hold a secret, or are not ours.
@@ -88,7 +89,7 @@ fn private_key(file: PathBuf) -> Needle {
 fn needles(stage: &Stage) -> Vec<Needle> {
     let code: EnrolmentCode = stage.code.parse().unwrap();
     let admin_token = std::fs::read_to_string(stage.relay.data_dir().join("admin.token")).unwrap();
-    let passwords = [OLD, NEW, WEAK, HELD].map(|password| Needle::of_text(password, password));
+    let passwords = [OLD, NEW, WEAK, CHANGED, HELD].map(|password| Needle::of_text(password, password));
     let mut needles = Vec::from(passwords);
     needles.extend([
         Needle::of_text("the service account's password", SERVICE_PASSWORD),
@@ -134,6 +135,11 @@ async fn secrets_are_nowhere_after_successes_failures_and_a_crash() {
         let said = stage.portal.reset(upn, password, &[]).await;
         assert_eq!(said.status, status, "{said:?}");
         stage.portal.reset(upn, password, &["--json"]).await;
+    }
+
+    for (current, new, status) in [(OLD, CHANGED, 2), (NEW, CHANGED, 0), (CHANGED, WEAK, 2)] {
+        let said = stage.portal.change(&user.upn, current, new).await;
+        assert_eq!(said.status, status, "{said:?}");
     }
 
     // The journal knows a command that was begun, with its sealed password, and nobody knows its end.

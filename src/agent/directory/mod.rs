@@ -26,6 +26,10 @@ pub struct Account {
     pub controller: String,
     /// `pwdLastSet`: 100 ns since 1601, on that controller's clock; 0 if the user must choose another password.
     pub pwd_last_set: i64,
+    /// `lockoutTime`: 100 ns since 1601, on that controller's clock; 0 if it is not locked, or was unlocked. A lock whose
+    /// time is over leaves it as it was.
+    #[serde(default)]
+    pub lockout_time: i64,
 }
 
 /// Whether a password is the account's.
@@ -67,16 +71,16 @@ pub trait Directory: Send + Sync + 'static {
     /// Finds the one account. Writes nothing.
     ///
     /// # Errors
-    /// [`DirectoryError::Refused`] with `user_not_found`, `ambiguous_user` or `account_disabled`, or
+    /// [`DirectoryError::Refused`] with `user_not_found`, `ambiguous_user`, `account_disabled` or `protected_account`, or
     /// [`DirectoryError::Unavailable`].
     async fn find(&self, subject: &Subject) -> Result<Account, DirectoryError>;
 
-    /// Sets a new password, in one write together with what `options` ask for (`unlock`,
-    /// `force_change_at_next_logon`), at the account's controller. The deadline is asked directly before the write is
-    /// sent, after everything that may take time.
+    /// Sets a new password, in one write together with what `options` ask for, at the account's controller. The deadline
+    /// is asked directly before the write is sent, after everything that may take time.
     ///
     /// # Errors
-    /// Any [`DirectoryError`].
+    /// Any [`DirectoryError`]; refused with `history_unavailable` before anything is written if `enforce_history` is asked
+    /// for and can't be done.
     async fn reset_password(
         &self,
         account: &Account,
@@ -85,11 +89,36 @@ pub trait Directory: Send + Sync + 'static {
         deadline: &Deadline,
     ) -> Result<(), DirectoryError>;
 
+    /// Sets a new password if `current` is the account's, at its controller, by the rules for users: the history and the
+    /// minimum age count. A wrong one counts as a bad logon. The deadline is asked as for a reset.
+    ///
+    /// # Errors
+    /// Any [`DirectoryError`]; refused with `incorrect_password`, `account_locked` or `password_policy`, among others.
+    async fn change_password(
+        &self,
+        account: &Account,
+        current: &Password,
+        new_password: &Password,
+        deadline: &Deadline,
+    ) -> Result<(), DirectoryError>;
+
+    /// Unlocks the account, at its controller; one that is not locked is left so. The deadline is asked as for a reset.
+    ///
+    /// # Errors
+    /// Any [`DirectoryError`].
+    async fn unlock_account(&self, account: &Account, deadline: &Deadline) -> Result<(), DirectoryError>;
+
     /// The account's `pwdLastSet` now, at the same controller.
     ///
     /// # Errors
     /// [`DirectoryError::Unavailable`] if that controller does not answer; no other is asked.
     async fn pwd_last_set(&self, account: &Account) -> Result<i64, DirectoryError>;
+
+    /// The account's `lockoutTime` now, at the same controller.
+    ///
+    /// # Errors
+    /// As [`Self::pwd_last_set`].
+    async fn lockout_time(&self, account: &Account) -> Result<i64, DirectoryError>;
 
     /// Tries a password at the same controller. A wrong one counts as a bad logon.
     ///

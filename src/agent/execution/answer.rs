@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::agent::directory::DirectoryError;
 use crate::agent::execution::recovery::Finding;
-use crate::protocol::command::{Command, Operation};
+use crate::clock::UnixTime;
+use crate::protocol::command::Operation;
 use crate::protocol::event::Event;
 use crate::protocol::outcome::{Code, Status};
 
@@ -19,6 +20,8 @@ pub(super) struct Answer {
     pub(super) detail: String,
     /// How long the directory took.
     pub(super) directory: Duration,
+    /// Before this time the answer will be the same.
+    pub(super) retry_at: Option<UnixTime>,
 }
 
 impl Answer {
@@ -27,7 +30,7 @@ impl Answer {
         if let Some((end, _)) = detail.char_indices().nth(MAX_DETAIL_CHARS) {
             detail.truncate(end);
         }
-        Self { code, detail, directory: Duration::ZERO }
+        Self { code, detail, directory: Duration::ZERO, retry_at: None }
     }
 
     pub(super) fn expired() -> Self {
@@ -37,11 +40,44 @@ impl Answer {
         )
     }
 
+    /// The directory has taken it.
+    pub(super) fn done(operation: Operation) -> Self {
+        let detail = match operation {
+            Operation::ResetPassword => "the new password is set",
+            Operation::ChangePassword => "the password is changed",
+            Operation::UnlockAccount => "the account is unlocked",
+        };
+        Self::new(success(operation), detail)
+    }
+
+    /// It was done `most` times within the hour.
+    pub(super) fn rate_limited(operation: Operation, most: usize, retry_at: UnixTime, now: UnixTime) -> Self {
+        let done = match operation {
+            Operation::ResetPassword => "the account's password was reset",
+            Operation::ChangePassword => "the account's password was changed",
+            Operation::UnlockAccount => "the account was unlocked",
+        };
+        let minutes = now.until(retry_at).as_secs().div_ceil(60);
+        let detail = format!(
+            "{done} {most} times within an hour, and no more is allowed (resets_per_hour in agent.toml); nothing was \
+             changed. Again in {minutes} minutes"
+        );
+        Self { retry_at: Some(retry_at), ..Self::new(Code::RateLimited, detail) }
+    }
+
     /// Of a finding, where `not_done` says why the agent had to ask.
-    pub(super) fn found(finding: Finding, not_done: Self) -> Self {
+    pub(super) fn found(finding: Finding, operation: Operation, not_done: &Self) -> Self {
         match finding {
-            Finding::Done => Self::new(Code::PasswordReset, "the domain controller confirmed it afterwards"),
-            Finding::NotDone => not_done,
+            Finding::Done => Self::new(success(operation), "the domain controller confirmed it afterwards"),
+            Finding::NotDone => not_done.clone(),
+            Finding::Silent => Self::new(
+                Code::Unknown,
+                "the domain controller that was asked to write has not answered since, and is not asked any more",
+            ),
+            Finding::Unknown if operation == Operation::UnlockAccount => Self::new(
+                Code::Unknown,
+                "the account is locked by later wrong passwords, or gone: whether it was unlocked before can't be told",
+            ),
             Finding::Unknown => Self::new(
                 Code::Unknown,
                 "the account was changed, and the domain controller can't tell by whom: try the new password",
@@ -52,6 +88,11 @@ impl Answer {
     /// The directory has certainly not changed.
     pub(super) fn retry_safe(&self) -> bool {
         !matches!(self.code.status(), Status::Succeeded | Status::Unknown)
+    }
+
+    /// The event that the outcome names.
+    pub(super) fn event(&self, operation: Operation) -> Event {
+        self.events(operation).first().copied().unwrap_or(Event::UnknownError)
     }
 
     /// The events of this answer: its cause, and then, if the operation did not succeed, that.
@@ -81,15 +122,10 @@ impl From<DirectoryError> for Answer {
     }
 }
 
-/// What the agent does not do yet.
-pub(super) fn unsupported(command: &Command) -> Option<Answer> {
-    let what = match command.operation {
-        Operation::ChangePassword => "change_password is not supported by this agent",
-        Operation::UnlockAccount => "unlock_account is not supported by this agent",
-        Operation::ResetPassword if command.options.enforce_history => {
-            "the option enforce_history is not supported by this agent"
-        }
-        Operation::ResetPassword => return None,
-    };
-    Some(Answer::new(Code::Unsupported, what))
+fn success(operation: Operation) -> Code {
+    match operation {
+        Operation::ResetPassword => Code::PasswordReset,
+        Operation::ChangePassword => Code::PasswordChanged,
+        Operation::UnlockAccount => Code::AccountUnlocked,
+    }
 }

@@ -5,6 +5,7 @@ mod askers;
 mod lanes;
 mod recovery;
 mod run;
+mod task;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -34,10 +35,16 @@ use crate::protocol::jose::JoseError;
 use crate::protocol::limits::{JOURNAL_RETENTION, MAX_CLOCK_AHEAD};
 use crate::protocol::outcome::Code;
 
-/// A command on its way through a lane.
-struct Job {
+/// A command, and the trace it belongs to.
+#[derive(Clone)]
+struct Traced {
     command: Command,
     trace_id: Option<String>,
+}
+
+/// A command on its way through a lane.
+struct Job {
+    command: Traced,
     work: Work,
 }
 
@@ -52,7 +59,7 @@ enum Work {
     Say(Answer),
 }
 
-impl Job {
+impl Traced {
     fn about(&self) -> About {
         About {
             command: Some(self.command.jti),
@@ -84,6 +91,7 @@ pub(in crate::agent) struct Core {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     patience: Patience,
+    resets_per_hour: usize,
     permits: Semaphore,
     accounts: AccountLocks,
     stop: CancellationToken,
@@ -110,6 +118,7 @@ impl Executor {
     ) -> (Self, mpsc::Receiver<AgentError>) {
         let (failures, failed) = mpsc::channel(1);
         let patience = Patience {
+            hold: options.recovery_hold,
             interval: options.recovery_interval,
             backoff_base: options.backoff_base,
             backoff_max: options.backoff_max,
@@ -123,6 +132,7 @@ impl Executor {
             clock,
             random,
             patience,
+            resets_per_hour: options.resets_per_hour,
             permits: Semaphore::new(options.parallel.max(1)),
             accounts: AccountLocks::default(),
             stop: CancellationToken::new(),
@@ -169,7 +179,7 @@ impl Executor {
                     Err(error) => Work::Say(Answer::new(Code::Internal, format!("not executed: {error}"))),
                 },
             };
-            self.enqueue(Job { command, trace_id, work });
+            self.enqueue(Job { command: Traced { command, trace_id }, work });
         }
         Ok(())
     }
@@ -197,18 +207,19 @@ impl Executor {
             Err(error) => return refuse(About { trace_id, ..About::default() }, &error.to_string()),
         };
         let (now, validity, id) = (self.core.clock.now(), command.validity, command.jti);
-        let job = Job { command, trace_id, work: Work::Execute };
+        let traced = Traced { command, trace_id };
         if now >= validity.exp.plus(JOURNAL_RETENTION) && !self.core.journal.knows(id)? {
             // Its entry may have been purged, so "never started" could be untrue.
-            return refuse(job.about(), "it expired more than a week ago");
+            return refuse(traced.about(), "it expired more than a week ago");
         }
         // Before it can have an outcome.
         self.core.askers.ask(id, asker);
-        let receipt = self.core.journal.receive(&job.command, &delivery.command_jws, job.trace_id.clone()).await?;
+        let receipt =
+            self.core.journal.receive(&traced.command, &delivery.command_jws, traced.trace_id.clone()).await?;
         match receipt {
             Receipt::Conflict => {
                 self.core.askers.forget(id);
-                refuse(job.about(), "another command has the same id")
+                refuse(traced.about(), "another command has the same id")
             }
             Receipt::Known(entry) => Ok(Some(match entry.stage {
                 Stage::Concluded { outcome, .. } => {
@@ -219,15 +230,15 @@ impl Executor {
             })),
             Receipt::New if validity.iat > now.plus(MAX_CLOCK_AHEAD) => {
                 let skewed = "iat is more than 60 s ahead of the agent's clock: compare the clocks of both hosts";
-                self.finish(&job, Answer::new(Code::Internal, skewed)).await?;
+                self.finish(&traced, Answer::new(Code::Internal, skewed)).await?;
                 Ok(None)
             }
             Receipt::New if now >= validity.exp => {
-                self.finish(&job, Answer::expired()).await?;
+                self.finish(&traced, Answer::expired()).await?;
                 Ok(None)
             }
             Receipt::New => {
-                self.enqueue(job);
+                self.enqueue(Job { command: traced, work: Work::Execute });
                 Ok(Some(received_frame(id)))
             }
         }
@@ -250,27 +261,28 @@ impl Executor {
     }
 
     fn enqueue(&self, job: Job) {
-        let lane = job.lane();
+        let lane = job.command.lane();
         let Some(first) = self.core.lanes.enter(&lane, job) else { return };
         let executor = self.clone();
         self.core.running.spawn(async move {
             let mut next = Some(first);
             while let Some(job) = next {
-                let ended = AssertUnwindSafe(executor.run(&job)).catch_unwind().await;
-                let failure = match ended {
-                    Ok(Ok(())) => None,
-                    Ok(Err(error)) => Some(error),
-                    Err(_) => Some(AgentError::Panicked { command: job.command.jti }),
-                };
-                if let Some(failure) = failure {
-                    executor.core.stop.cancel();
-                    // If there is one already, it is as good as this.
-                    let _ = executor.core.failures.try_send(failure);
-                }
-                drop(job);
+                executor.guard(job.command.command.jti, executor.run(job)).await;
                 next = executor.core.lanes.next(&lane);
             }
         });
+    }
+
+    /// However badly the work for a command ends, that ends the agent, and the journal knows where to go on.
+    async fn guard(&self, command: CommandId, work: impl Future<Output = Result<(), AgentError>>) {
+        let failure = match AssertUnwindSafe(work).catch_unwind().await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error,
+            Err(_) => AgentError::Panicked { command },
+        };
+        self.core.stop.cancel();
+        // If there is one already, it is as good as this.
+        let _ = self.core.failures.try_send(failure);
     }
 
     /// The relay has an outcome.

@@ -7,24 +7,30 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::agent::backoff::Backoff;
-use crate::agent::directory::{Account, Directory, DirectoryError, PasswordCheck};
+use crate::agent::directory::{Account, Deadline, Directory, DirectoryError, PasswordCheck};
+use crate::agent::execution::task::Task;
 use crate::clock::Random;
+use crate::protocol::command::Operation;
 use crate::protocol::password::Password;
 
 /// What the domain controller's answers mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
-    /// The account has the new password.
+    /// The account is as the command wants it.
     Done,
     /// The account has not been written.
     NotDone,
     /// Somebody has written the account, and it can't be said who.
     Unknown,
+    /// The controller has not answered in all the time that somebody could have wanted to know.
+    Silent,
 }
 
 /// How patiently it asks.
 #[derive(Clone)]
 pub(super) struct Patience {
+    /// How long others wait for the account while its controller is silent.
+    pub(super) hold: Duration,
     /// Between the two questions.
     pub(super) interval: Duration,
     /// The first pause after a question that was not answered.
@@ -33,33 +39,62 @@ pub(super) struct Patience {
     pub(super) backoff_max: Duration,
 }
 
-/// Asks the account's controller until it answers, however long that takes. `before` is the account as it was before
-/// the write; `new_password` is absent if it can't be opened any more. It writes nothing, so it can be dropped.
+/// What the account should have become.
+pub(super) enum Wanted<'a> {
+    /// It has this password, and had the other one, as far as both are known.
+    Password { new: Option<&'a Password>, current: Option<&'a Password> },
+    /// It is not locked.
+    Unlocked,
+}
+
+impl<'a> Wanted<'a> {
+    /// Of a command, whose task is absent if it can't be opened any more.
+    pub(super) fn of(operation: Operation, task: Option<&'a Task>) -> Self {
+        match (operation, task) {
+            (Operation::UnlockAccount, _) => Self::Unlocked,
+            (_, Some(Task::Reset { new, .. })) => Self::Password { new: Some(new), current: None },
+            (_, Some(Task::Change { current, new })) => Self::Password { new: Some(new), current: Some(current) },
+            (_, Some(Task::Unlock) | None) => Self::Password { new: None, current: None },
+        }
+    }
+}
+
+/// Asks the account's controller until it answers, or nobody can want to know any more. `before` is the account as it was
+/// before the write. It writes nothing, so it can be dropped.
 pub(super) async fn find_out(
     directory: &dyn Directory,
     before: &Account,
-    new_password: Option<&Password>,
+    wanted: &Wanted<'_>,
     patience: &Patience,
+    until: &Deadline,
     random: Arc<dyn Random>,
 ) -> Finding {
     let mut backoff = Backoff::new(patience.backoff_base, patience.backoff_max, random);
     loop {
-        match ask(directory, before, new_password, patience.interval).await {
+        let asked = match wanted {
+            Wanted::Password { new, current } => password(directory, before, *new, *current, patience.interval).await,
+            Wanted::Unlocked => lock(directory, before, patience.interval).await,
+        };
+        match asked {
             Ok(finding) => return finding,
             // The account is gone, or may not be read any more.
             Err(DirectoryError::Refused { .. }) => return Finding::Unknown,
             // Questions have no deadline, so none is ever over.
             Err(DirectoryError::Unavailable(_) | DirectoryError::Uncertain(_) | DirectoryError::Expired) => {
+                if until.allows().is_err() {
+                    return Finding::Silent;
+                }
                 sleep(backoff.pause()).await;
             }
         }
     }
 }
 
-async fn ask(
+async fn password(
     directory: &dyn Directory,
     before: &Account,
-    new_password: Option<&Password>,
+    new: Option<&Password>,
+    current: Option<&Password>,
     interval: Duration,
 ) -> Result<Finding, DirectoryError> {
     let changed = directory.pwd_last_set(before).await? != before.pwd_last_set || {
@@ -72,11 +107,34 @@ async fn ask(
     if !changed && !proves_nothing {
         return Ok(Finding::NotDone);
     }
-    let Some(password) = new_password else { return Ok(Finding::Unknown) };
-    Ok(match directory.try_password(before, password).await? {
-        PasswordCheck::Right => Finding::Done,
-        // Even unchanged: it may have been done, and somebody else may have set another password the same way since.
-        PasswordCheck::Wrong | PasswordCheck::Unclear => Finding::Unknown,
+    let Some(new) = new else { return Ok(Finding::Unknown) };
+    match directory.try_password(before, new).await? {
+        PasswordCheck::Right => return Ok(Finding::Done),
+        PasswordCheck::Unclear => return Ok(Finding::Unknown),
+        PasswordCheck::Wrong => {}
+    }
+    // Even unchanged: it may have been done, and somebody else may have set another password the same way since. But if
+    // the password before a change is still right, it is right because nothing came after it. (A controller may take the
+    // last password for an hour, but then the new one, which was just wrong, would have been right.)
+    Ok(match current {
+        Some(current) if directory.try_password(before, current).await? == PasswordCheck::Right => Finding::NotDone,
+        _ => Finding::Unknown,
+    })
+}
+
+async fn lock(directory: &dyn Directory, before: &Account, interval: Duration) -> Result<Finding, DirectoryError> {
+    let mut now = directory.lockout_time(before).await?;
+    if now != 0 {
+        // The write may still have been under way at the first question.
+        sleep(interval).await;
+        now = directory.lockout_time(before).await?;
+    }
+    Ok(match now {
+        // Whoever did it: that is what was asked for.
+        0 => Finding::Done,
+        same if same == before.lockout_time => Finding::NotDone,
+        // Locked anew. It may have been unlocked between.
+        _ => Finding::Unknown,
     })
 }
 
@@ -84,9 +142,10 @@ async fn ask(
 mod tests {
     use super::*;
     use crate::agent::testing::{Scripted, deadline};
-    use crate::clock::System;
+    use crate::clock::{System, UnixTime};
 
     const PATIENCE: Patience = Patience {
+        hold: Duration::from_secs(30),
         interval: Duration::from_millis(5),
         backoff_base: Duration::from_millis(1),
         backoff_max: Duration::from_millis(5),
@@ -97,10 +156,24 @@ mod tests {
     }
 
     async fn finding(directory: &Scripted, before: i64) -> Finding {
-        let password = Password::new("New-Passw0rd".into()).unwrap();
-        let before = Scripted::account(before);
-        let asked = find_out(directory, &before, Some(&password), &PATIENCE, System::random());
-        deadline(asked).await
+        let new = Password::new("New-Passw0rd".into()).unwrap();
+        asked(directory, &Scripted::account(before), &Wanted::Password { new: Some(&new), current: None }).await
+    }
+
+    async fn of_a_change(directory: &Scripted, before: i64) -> Finding {
+        let [new, current] = ["New-Passw0rd", "Old-Passw0rd"].map(|text| Password::new(text.into()).unwrap());
+        let wanted = Wanted::Password { new: Some(&new), current: Some(&current) };
+        asked(directory, &Scripted::account(before), &wanted).await
+    }
+
+    async fn of_an_unlock(directory: &Scripted, lockout_time: i64) -> Finding {
+        let before = Account { lockout_time, ..Scripted::account(7) };
+        asked(directory, &before, &Wanted::Unlocked).await
+    }
+
+    async fn asked(directory: &Scripted, before: &Account, wanted: &Wanted<'_>) -> Finding {
+        let for_ever = Deadline::new(UnixTime(i64::MAX), System::clock());
+        deadline(find_out(directory, before, wanted, &PATIENCE, &for_ever, System::random())).await
     }
 
     #[tokio::test]
@@ -155,5 +228,54 @@ mod tests {
         let gone = DirectoryError::Refused { code: crate::protocol::outcome::Code::UserNotFound, detail: "".into() };
         let directory = Scripted::default().pwd_last_set([Err(gone)]);
         assert_eq!(finding(&directory, 7).await, Finding::Unknown);
+    }
+
+    #[tokio::test]
+    async fn of_a_change_the_current_password_is_a_second_witness() {
+        use PasswordCheck::{Right, Unclear, Wrong};
+        for (before, now, checks, expected) in [
+            (7, vec![7, 7], vec![], Finding::NotDone),
+            (7, vec![8], vec![Right], Finding::Done),
+            // Somebody else has only said that it must be changed.
+            (7, vec![0], vec![Wrong, Right], Finding::NotDone),
+            (7, vec![8], vec![Wrong, Wrong], Finding::Unknown),
+            (7, vec![8], vec![Unclear], Finding::Unknown),
+            // Of one that had to be changed.
+            (0, vec![0, 0], vec![Wrong, Right], Finding::NotDone),
+            (0, vec![0, 0], vec![Wrong, Wrong], Finding::Unknown),
+            (0, vec![0, 0], vec![Wrong, Unclear], Finding::Unknown),
+            (0, vec![9], vec![Right], Finding::Done),
+        ] {
+            let tried = checks.len();
+            let directory =
+                Scripted::default().pwd_last_set(now.into_iter().map(Ok)).checks(checks.into_iter().map(Ok));
+            assert_eq!(of_a_change(&directory, before).await, expected);
+            let calls = directory.calls();
+            assert_eq!(calls.iter().filter(|call| *call == "try_password").count(), tried, "{calls:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unlock_is_done_if_the_account_is_not_locked_and_not_done_if_it_is_as_before() {
+        for (before, now, expected) in [
+            (5, vec![0], Finding::Done),
+            (5, vec![5, 5], Finding::NotDone),
+            (5, vec![5, 0], Finding::Done),
+            (5, vec![6, 6], Finding::Unknown),
+            (0, vec![0], Finding::Done),
+            (0, vec![6, 6], Finding::Unknown),
+        ] {
+            let directory = Scripted::default().lockout_times(now.into_iter().map(Ok));
+            assert_eq!(of_an_unlock(&directory, before).await, expected, "{before}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_controller_is_asked_only_as_long_as_somebody_can_want_to_know() {
+        let directory = Scripted::default().lockout_times([Err(down())]);
+        let over = Deadline::new(UnixTime(0), System::clock());
+        let before = Scripted::account(7);
+        let asked = find_out(&directory, &before, &Wanted::Unlocked, &PATIENCE, &over, System::random());
+        assert_eq!(deadline(asked).await, Finding::Silent);
     }
 }

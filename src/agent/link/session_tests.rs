@@ -183,7 +183,7 @@ async fn outcomes_that_fill_the_way_to_the_relay_do_not_keep_the_agent_from_list
     let journal = &executor.core.journal;
     join_all(commands.iter().map(async |command| {
         journal.receive(command, &agent.delivery(command).command_jws, None).await.unwrap();
-        journal.conclude(command.jti, "jws".to_owned()).await.unwrap();
+        journal.conclude(command.jti, "jws".to_owned(), false).await.unwrap();
     }))
     .await;
     // Each way holds two frames; the rest waits until the other side listens.

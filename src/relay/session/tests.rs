@@ -219,6 +219,7 @@ impl Stage {
             event_id: Code::PasswordReset.event().id(),
             detail: String::new(),
             retry_safe: false,
+            retry_at: None,
             directory_ms: 0,
         };
         let jws = outcome.sign(&self.key).unwrap();

@@ -78,9 +78,13 @@ impl Directory for Remote {
             Subject::ObjectGuid(guid) => Question::FindGuid(*guid),
         };
         match self.ask(&question).await? {
-            Reply::Account { guid, account, pwd_last_set } => {
-                Ok(Account { object_guid: guid, dn: account, controller: self.address.to_string(), pwd_last_set })
-            }
+            Reply::Account { guid, account, pwd_last_set } => Ok(Account {
+                object_guid: guid,
+                dn: account,
+                controller: self.address.to_string(),
+                pwd_last_set,
+                lockout_time: 0,
+            }),
             _ => Err(DirectoryError::Refused { code: Code::UserNotFound, detail: "no such account".to_owned() }),
         }
     }
@@ -103,6 +107,25 @@ impl Directory for Remote {
             Reply::Done => Ok(()),
             other => Err(uncertain(format!("{other:?}"))),
         }
+    }
+
+    /// Only resets are asked for here.
+    async fn change_password(
+        &self,
+        _: &Account,
+        _: &Password,
+        _: &Password,
+        _: &Deadline,
+    ) -> Result<(), DirectoryError> {
+        Err(unavailable("this directory only resets"))
+    }
+
+    async fn unlock_account(&self, _: &Account, _: &Deadline) -> Result<(), DirectoryError> {
+        Err(unavailable("this directory only resets"))
+    }
+
+    async fn lockout_time(&self, _: &Account) -> Result<i64, DirectoryError> {
+        Err(unavailable("this directory only resets"))
     }
 
     async fn pwd_last_set(&self, account: &Account) -> Result<i64, DirectoryError> {

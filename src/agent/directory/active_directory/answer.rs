@@ -14,6 +14,9 @@ use crate::protocol::outcome::Code;
 const ACCESS_DENIED: u32 = 0x5;
 /// `ERROR_INVALID_PASSWORD`: the current password is wrong.
 const INVALID_PASSWORD: u32 = 0x56;
+/// `ERROR_ACCOUNT_LOCKED_OUT`: a password can't be changed while the account is locked, whether the current one is right
+/// or not.
+const ACCOUNT_LOCKED_OUT: u32 = 0x775;
 /// `ERROR_PASSWORD_RESTRICTION`: length, complexity, history, age, or a password filter.
 const PASSWORD_RESTRICTION: u32 = 0x52d;
 /// `ERROR_DS_INSUFF_ACCESS_RIGHTS`: no right to write an attribute.
@@ -21,6 +24,8 @@ const INSUFFICIENT_ACCESS: u32 = 0x2098;
 
 /// The LDAP result `referral`.
 const REFERRAL: u32 = 10;
+/// The LDAP result `unavailableCriticalExtension`.
+const UNAVAILABLE_CRITICAL_EXTENSION: u32 = 12;
 
 /// How much of a diagnostic message is passed on, in characters.
 const DIAGNOSTIC_CHARS: usize = 300;
@@ -30,8 +35,14 @@ pub(super) fn refusal(result: &LdapResult, controller: &str, doing: &str) -> Dir
     let code = code(result);
     let said = diagnostic(result);
     let detail = match code {
-        Code::PasswordPolicy => format!("{controller}: the password does not satisfy the domain's policy ({said})"),
+        Code::PasswordPolicy => format!(
+            "{controller}: the domain's policy refuses the password, for its length, complexity or history, or because the \
+             last one is not old enough to be changed ({said})"
+        ),
         Code::IncorrectPassword => format!("{controller}: the current password is wrong"),
+        Code::AccountLocked => {
+            format!("{controller}: the account is locked, so it did not look at the current password; unlock it first")
+        }
         Code::UserNotFound => format!("{controller}: the account is not there any more"),
         Code::InsufficientRights => {
             format!("{controller}: the agent's service account may not {doing} of this account ({said})")
@@ -48,10 +59,13 @@ fn code(result: &LdapResult) -> Code {
     match (windows_error(&result.text), result.rc) {
         (Some(PASSWORD_RESTRICTION), _) => Code::PasswordPolicy,
         (Some(INVALID_PASSWORD), _) => Code::IncorrectPassword,
+        (Some(ACCOUNT_LOCKED_OUT), _) => Code::AccountLocked,
         (Some(ACCESS_DENIED | INSUFFICIENT_ACCESS), _) | (_, 50) => Code::InsufficientRights,
         (_, 32) => Code::UserNotFound,
         // The password is the only value we send that can violate anything.
         (_, 19) => Code::PasswordPolicy,
+        // The policy hints are the only control we send.
+        (_, UNAVAILABLE_CRITICAL_EXTENSION) => Code::HistoryUnavailable,
         // A read-only controller, another domain; time limit, busy, unavailable.
         (_, REFERRAL | 3 | 51 | 52) => Code::DirectoryUnavailable,
         _ => Code::Internal,
@@ -94,12 +108,14 @@ mod tests {
             (19, "0000052D: Constraint violation - check_password_restrictions: too short", Code::PasswordPolicy),
             (19, "", Code::PasswordPolicy),
             (19, "00000056: AtrErr: DSID-03190F80, #1:\n\t0: 00000056: DSID-03190F80", Code::IncorrectPassword),
+            (19, "00000775: Password change not permitted, account locked out!", Code::AccountLocked),
             (50, "00000005: SecErr: DSID-031A1190, problem 4003 (INSUFF_ACCESS_RIGHTS)", Code::InsufficientRights),
             (50, "00002098: SecErr: DSID-03150E49, problem 4003", Code::InsufficientRights),
             (50, "error in module acl: insufficient access rights during LDB_MODIFY (50)", Code::InsufficientRights),
             (53, "00000005: SvcErr: DSID-031A1190", Code::InsufficientRights),
             (32, "0000208D: NameErr: DSID-0310020A, problem 2001 (NO_OBJECT)", Code::UserNotFound),
             (10, "0000202B: RefErr: DSID-03100742, data 0, 1 access points", Code::DirectoryUnavailable),
+            (12, "", Code::HistoryUnavailable),
             (51, "", Code::DirectoryUnavailable),
             (52, "000020E1: SvcErr: DSID-00000000, problem 5002 (UNAVAILABLE)", Code::DirectoryUnavailable),
             (53, "0000001F: SvcErr: DSID-031A12D2, problem 5003 (WILL_NOT_PERFORM)", Code::Internal),

@@ -1,12 +1,12 @@
 //! One LDAP connection. Every request on it has a deadline, and says whether it was sent.
 
-use std::collections::HashSet;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use ldap3::controls::RawControl;
 use ldap3::{LdapConnAsync, LdapConnSettings, LdapError, LdapResult, Mod, Scope, SearchEntry, SearchOptions};
 use rustls::{CertificateError, ClientConfig};
 use tokio::task::AbortHandle;
@@ -95,11 +95,17 @@ impl Connection {
         .await
     }
 
-    /// Replaces each attribute's value, all of them or none (RFC 4511 §4.6).
-    pub(super) async fn replace(&self, dn: &str, values: &[(&str, &[u8])]) -> Result<LdapResult, RequestError> {
+    /// All of these changes in this order, or none (RFC 4511 §4.6).
+    pub(super) async fn modify(
+        &self,
+        dn: &str,
+        changes: Vec<Mod<&[u8]>>,
+        control: Option<RawControl>,
+    ) -> Result<LdapResult, RequestError> {
         let mut ldap = self.ldap.clone();
-        let changes =
-            values.iter().map(|(name, value)| Mod::Replace(name.as_bytes(), HashSet::from([*value]))).collect();
+        if let Some(control) = control {
+            ldap.with_controls(vec![control]);
+        }
         self.ask(async { ldap.modify(dn, changes).await }).await
     }
 

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::config::Endpoint;
 use super::connection::{Connection, Dialer, RequestError, Search};
+use super::policy_hints::PolicyHints;
 use super::service_account::{BindError, ServiceAccount};
 use crate::agent::directory::DirectoryError;
 
@@ -29,6 +30,8 @@ pub(super) struct Bound {
     pub(super) connection: Connection,
     /// Where accounts are looked for.
     pub(super) base_dn: String,
+    /// How a reset can be told to look at the history, if the controller can.
+    pub(super) policy_hints: Option<PolicyHints>,
 }
 
 /// Why a controller was not asked, or did not answer.
@@ -56,6 +59,7 @@ impl From<ControllerError> for DirectoryError {
 pub(super) struct RootDse {
     pub(super) default_naming_context: Option<String>,
     pub(super) dns_host_name: Option<String>,
+    pub(super) policy_hints: Option<PolicyHints>,
 }
 
 /// What was found, and the connection it was found on.
@@ -138,12 +142,17 @@ impl Controller {
             base: String::new(),
             scope: Scope::Base,
             filter: "(objectClass=*)".to_owned(),
-            attributes: &["defaultNamingContext", "dnsHostName"],
+            attributes: &["defaultNamingContext", "dnsHostName", "supportedControl"],
         };
         let (entries, _) = connection.search(&search).await.map_err(|e| self.unreachable(e.to_string()))?;
         let root = entries.into_iter().next();
         let value = |name| root.as_ref()?.attrs.get(name)?.first().cloned();
-        Ok(RootDse { default_naming_context: value("defaultNamingContext"), dns_host_name: value("dnsHostName") })
+        let controls = root.as_ref().and_then(|root| root.attrs.get("supportedControl"));
+        Ok(RootDse {
+            default_naming_context: value("defaultNamingContext"),
+            dns_host_name: value("dnsHostName"),
+            policy_hints: PolicyHints::offered(controls.into_iter().flatten()),
+        })
     }
 
     fn kept(&self) -> Option<Arc<Bound>> {
@@ -160,13 +169,11 @@ impl Controller {
             }
             let connection = self.open().await?;
             self.bind(&connection).await?;
-            let base_dn = match &self.base_dn {
-                Some(base_dn) => base_dn.clone(),
-                None => self.root_dse(&connection).await?.default_naming_context.ok_or_else(|| {
-                    self.unreachable("it names no defaultNamingContext; is it a domain controller?".to_owned())
-                })?,
-            };
-            let bound = Arc::new(Bound { connection, base_dn });
+            let root = self.root_dse(&connection).await?;
+            let base_dn = self.base_dn.clone().or(root.default_naming_context).ok_or_else(|| {
+                self.unreachable("it names no defaultNamingContext; is it a domain controller?".to_owned())
+            })?;
+            let bound = Arc::new(Bound { connection, base_dn, policy_hints: root.policy_hints });
             self.kept.store(Some(Arc::clone(&bound)));
             Ok(bound)
         });

@@ -13,7 +13,31 @@ use crate::protocol::outcome::Code;
 /// `ADS_UF_ACCOUNTDISABLE` in `userAccountControl`.
 const ACCOUNT_DISABLED: u32 = 0x2;
 
-const ATTRIBUTES: &[&str] = &["objectGUID", "pwdLastSet", "userAccountControl"];
+const ATTRIBUTES: &[&str] = &["objectGUID", "pwdLastSet", "userAccountControl", "lockoutTime", "adminCount"];
+
+/// Why an account is left alone, whatever rights the service account has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Barred {
+    /// It may not log on.
+    Disabled,
+    /// `adminCount` is 1: it is or was in a protected group ([MS-ADTS] 3.1.1.6.1).
+    Protected,
+}
+
+impl Barred {
+    pub(super) fn refusal(self, controller: &str) -> DirectoryError {
+        let (code, why) = match self {
+            Self::Disabled => (Code::AccountDisabled, "the account is disabled"),
+            Self::Protected => (
+                Code::ProtectedAccount,
+                "the account is or was in a protected group such as Domain Admins (adminCount is 1), and is not touched from \
+                 outside; if it is in none any more, an administrator clears adminCount and turns the inheritance of its \
+                 rights on again",
+            ),
+        };
+        DirectoryError::Refused { code, detail: format!("{controller}: {why}") }
+    }
+}
 
 /// `sizeLimitExceeded`: there are more than the two that were asked for.
 const SIZE_LIMIT: u32 = 4;
@@ -48,12 +72,12 @@ fn escaped(guid: &Uuid) -> String {
     guid.to_bytes_le().iter().map(|byte| format!("\\{byte:02x}")).collect()
 }
 
-/// The one account in an answer, and whether it is disabled.
+/// The one account in an answer, and what speaks against writing it.
 pub(super) fn only(
     entries: &[SearchEntry],
     result: &LdapResult,
     controller: &str,
-) -> Result<(Account, bool), DirectoryError> {
+) -> Result<(Account, Option<Barred>), DirectoryError> {
     let refused = |code, detail: &str| Err(DirectoryError::Refused { code, detail: format!("{controller}: {detail}") });
     match (entries, result.rc) {
         ([_, _, ..], _) | (_, SIZE_LIMIT) => refused(Code::AmbiguousUser, "more than one account has this name"),
@@ -69,7 +93,7 @@ pub(super) fn only(
     }
 }
 
-fn account(entry: &SearchEntry, controller: &str) -> Option<(Account, bool)> {
+fn account(entry: &SearchEntry, controller: &str) -> Option<(Account, Option<Barred>)> {
     let text = |name| entry.attrs.get(name)?.first();
     // A GUID whose bytes happen to be UTF-8 is handed out as text.
     let guid = match entry.bin_attrs.get("objectGUID").and_then(|values| values.first()) {
@@ -81,10 +105,17 @@ fn account(entry: &SearchEntry, controller: &str) -> Option<(Account, bool)> {
         dn: entry.dn.clone(),
         controller: controller.to_owned(),
         pwd_last_set: text("pwdLastSet")?.parse().ok()?,
+        // Absent on an account that was never locked.
+        lockout_time: text("lockoutTime").map_or(Some(0), |time| time.parse().ok())?,
     };
     // Written as a signed number; the flags are its bits.
     let flags = text("userAccountControl")?.parse::<i32>().ok()?.cast_unsigned();
-    Some((account, flags & ACCOUNT_DISABLED != 0))
+    let barred = if flags & ACCOUNT_DISABLED != 0 {
+        Some(Barred::Disabled)
+    } else {
+        text("adminCount").is_some_and(|count| count != "0").then_some(Barred::Protected)
+    };
+    Some((account, barred))
 }
 
 #[cfg(test)]
@@ -114,9 +145,21 @@ mod tests {
 
     #[test]
     fn a_guid_of_letters_is_read_too() {
-        let (account, disabled) = only(&[disabled()], &answer(0), "dc1").unwrap();
+        let (account, barred) = only(&[disabled()], &answer(0), "dc1").unwrap();
         assert_eq!(account.object_guid.to_bytes_le(), *b"abcdefghijklmnop");
-        assert!(disabled);
+        assert_eq!(barred, Some(Barred::Disabled));
+    }
+
+    #[test]
+    fn an_account_is_protected_by_any_admin_count_but_0_and_locked_by_its_lockout_time() {
+        let with = |more: &[(&str, &str)]| {
+            let usual = [("objectGUID", "abcdefghijklmnop"), ("pwdLastSet", "7"), ("userAccountControl", "512")];
+            let (account, barred) = only(&[entry(&[&usual, more].concat())], &answer(0), "dc1").unwrap();
+            (account.lockout_time, barred)
+        };
+        assert_eq!(with(&[]), (0, None));
+        assert_eq!(with(&[("adminCount", "0"), ("lockoutTime", "9")]), (9, None));
+        assert_eq!(with(&[("adminCount", "1")]), (0, Some(Barred::Protected)));
     }
 
     #[test]

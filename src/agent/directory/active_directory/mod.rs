@@ -6,7 +6,8 @@
 //! | `connection` | one LDAP connection; every request has a deadline |
 //! | `service_account` | who the agent is to the directory |
 //! | `controller` | one domain controller, and the connection kept to it |
-//! | `lookup`, `reset`, `password_check` | what is asked of it |
+//! | `lookup`, `write`, `password_check` | what is asked of it |
+//! | `policy_hints` | how a reset looks at the history |
 //! | `answer` | what its answers mean |
 //! | `preflight` | whether resets can work |
 //!
@@ -18,9 +19,10 @@ mod connection;
 mod controller;
 mod lookup;
 mod password_check;
+mod policy_hints;
 mod preflight;
-mod reset;
 mod service_account;
+mod write;
 
 use std::sync::Arc;
 
@@ -31,11 +33,11 @@ pub use self::config::{Config, ConfigError};
 use self::connection::Dialer;
 use self::controller::{Bound, Controller, ControllerError};
 use self::service_account::ServiceAccount;
+use self::write::Target;
 use super::{Account, Deadline, Directory, DirectoryError, PasswordCheck};
 use crate::net::tls_client;
 use crate::protocol::api::PreflightRow;
 use crate::protocol::command::{Options, Subject};
-use crate::protocol::outcome::Code;
 use crate::protocol::password::Password;
 
 /// Of a search: the place to search is not there.
@@ -84,8 +86,16 @@ impl ActiveDirectory {
     /// The account as its controller has it now, on a connection that is alive.
     async fn read(controller: &Controller, guid: Uuid) -> Result<(Arc<Bound>, Account), DirectoryError> {
         let found = controller.search(|_| lookup::by_guid(guid)).await?;
-        let (account, _disabled) = lookup::only(&found.entries, &found.result, controller.name())?;
+        let (account, _) = lookup::only(&found.entries, &found.result, controller.name())?;
         Ok((found.bound, account))
+    }
+
+    /// Where a write of the account goes. The account may have moved meanwhile, and the connection may have been closed
+    /// while idle: both show here, before anything is written.
+    async fn target<'a>(&'a self, account: &Account, deadline: &'a Deadline) -> Result<Target<'a>, DirectoryError> {
+        let controller = self.controller_of(account)?;
+        let (bound, now) = Self::read(controller, account.object_guid).await?;
+        Ok(Target { controller, bound, dn: now.dn, deadline })
     }
 }
 
@@ -101,12 +111,11 @@ impl Directory for ActiveDirectory {
                     return Err(DirectoryError::Unavailable(detail));
                 }
                 Ok(found) => {
-                    let (account, disabled) = lookup::only(&found.entries, &found.result, controller.name())?;
-                    if disabled {
-                        let detail = format!("{}: the account is disabled", controller.name());
-                        return Err(DirectoryError::Refused { code: Code::AccountDisabled, detail });
-                    }
-                    return Ok(account);
+                    let (account, barred) = lookup::only(&found.entries, &found.result, controller.name())?;
+                    return match barred {
+                        Some(barred) => Err(barred.refusal(controller.name())),
+                        None => Ok(account),
+                    };
                 }
                 Err(error @ ControllerError::Unreachable { .. }) => unreachable.push(error.to_string()),
                 Err(error) => return Err(error.into()),
@@ -122,16 +131,31 @@ impl Directory for ActiveDirectory {
         options: Options,
         deadline: &Deadline,
     ) -> Result<(), DirectoryError> {
-        let controller = self.controller_of(account)?;
-        // The account may have moved meanwhile, and the connection may have been closed while idle: both show here,
-        // before anything is written.
-        let (bound, now) = Self::read(controller, account.object_guid).await?;
-        reset::reset(controller, &bound, &now.dn, new_password, options, deadline).await
+        self.target(account, deadline).await?.reset(new_password, options).await
+    }
+
+    async fn change_password(
+        &self,
+        account: &Account,
+        current: &Password,
+        new_password: &Password,
+        deadline: &Deadline,
+    ) -> Result<(), DirectoryError> {
+        self.target(account, deadline).await?.change(current, new_password).await
+    }
+
+    async fn unlock_account(&self, account: &Account, deadline: &Deadline) -> Result<(), DirectoryError> {
+        self.target(account, deadline).await?.unlock().await
     }
 
     async fn pwd_last_set(&self, account: &Account) -> Result<i64, DirectoryError> {
         let (_, now) = Self::read(self.controller_of(account)?, account.object_guid).await?;
         Ok(now.pwd_last_set)
+    }
+
+    async fn lockout_time(&self, account: &Account) -> Result<i64, DirectoryError> {
+        let (_, now) = Self::read(self.controller_of(account)?, account.object_guid).await?;
+        Ok(now.lockout_time)
     }
 
     async fn try_password(&self, account: &Account, password: &Password) -> Result<PasswordCheck, DirectoryError> {

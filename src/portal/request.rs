@@ -1,4 +1,4 @@
-//! One reset: choose an agent, seal, sign, submit, and wait for the agent's own word.
+//! One request from a person: choose an agent, seal, sign, submit, and wait for the agent's own word.
 
 use std::time::Duration;
 
@@ -78,6 +78,27 @@ fn may_pass(error: &ClientError) -> bool {
     matches!(judge(error), Failed::Again(_) | Failed::PerhapsTaken)
 }
 
+/// What a person wants.
+enum Wish {
+    Reset { new: Password, options: Options },
+    Change { current: Password, new: Password },
+    Unlock,
+}
+
+impl Wish {
+    /// As a command says it: the operation, how, and what is sealed.
+    fn parts(self) -> (Operation, Options, Option<Secrets>) {
+        let secrets = |new_password, current_password| Some(Secrets { new_password, current_password });
+        match self {
+            Self::Reset { new, options } => (Operation::ResetPassword, options, secrets(new, None)),
+            Self::Change { current, new } => {
+                (Operation::ChangePassword, Options::default(), secrets(new, Some(current)))
+            }
+            Self::Unlock => (Operation::UnlockAccount, Options::default(), None),
+        }
+    }
+}
+
 impl Portal {
     /// Sets a new password, and waits for the answer for as long as the command lives: `wait`, from 2 to 300 seconds.
     /// Nothing is executed after that time.
@@ -92,9 +113,43 @@ impl Portal {
         options: Options,
         wait: Duration,
     ) -> Result<Answer, PortalError> {
+        self.request(tenant, subject, Wish::Reset { new: password, options }, wait).await
+    }
+
+    /// Sets a new password by the rules for users, if `current` is right: the directory looks at its history and its age. A
+    /// wrong one counts as a bad logon. Waits as [`Self::reset`].
+    ///
+    /// # Errors
+    /// As [`Self::reset`].
+    pub async fn change(
+        &self,
+        tenant: &TenantId,
+        subject: &Subject,
+        current: Password,
+        new: Password,
+        wait: Duration,
+    ) -> Result<Answer, PortalError> {
+        self.request(tenant, subject, Wish::Change { current, new }, wait).await
+    }
+
+    /// Unlocks an account, whose password stays. Waits as [`Self::reset`].
+    ///
+    /// # Errors
+    /// As [`Self::reset`].
+    pub async fn unlock(&self, tenant: &TenantId, subject: &Subject, wait: Duration) -> Result<Answer, PortalError> {
+        self.request(tenant, subject, Wish::Unlock, wait).await
+    }
+
+    async fn request(
+        &self,
+        tenant: &TenantId,
+        subject: &Subject,
+        wish: Wish,
+        wait: Duration,
+    ) -> Result<Answer, PortalError> {
         self.sent.forget_old(self.clock.now());
         let deadline = Instant::now() + wait.clamp(MIN_LIFETIME, MAX_COMMAND_LIFETIME);
-        let secrets = Secrets { new_password: password, current_password: None };
+        let (operation, options, secrets) = wish.parts();
         let (mut asked, mut trace_id) = (Vec::new(), None);
         let patience = deadline.min(Instant::now() + BUSY_PATIENCE);
         let mut pause = FIRST_PAUSE;
@@ -109,8 +164,21 @@ impl Portal {
                 if !asked.is_empty() && left < MIN_LIFETIME {
                     break;
                 }
-                let mut command = self.command(tenant, agent, subject, options, left.max(MIN_LIFETIME));
-                command.sealed = Some(seal_for(&command, &secrets, &keys.sealing, &*self.random)?);
+                let validity = Validity::starting(self.clock.now(), left.max(MIN_LIFETIME));
+                let mut command = Command {
+                    iss: self.config.id.clone(),
+                    aud: agent,
+                    tenant: tenant.clone(),
+                    jti: CommandId::new(&*self.clock, &*self.random),
+                    validity,
+                    sub_id: subject.clone(),
+                    operation,
+                    options,
+                    sealed: None,
+                };
+                if let Some(secrets) = &secrets {
+                    command.sealed = Some(seal_for(&command, secrets, &keys.sealing, &*self.random)?);
+                }
                 if !asked.contains(&agent) {
                     asked.push(agent);
                 }
@@ -148,20 +216,6 @@ impl Portal {
             Some(Standing::Trusted { keys, .. }) => Some(keys.clone()),
             _ => None,
         })
-    }
-
-    fn command(&self, tenant: &TenantId, agent: AgentId, who: &Subject, how: Options, lifetime: Duration) -> Command {
-        Command {
-            iss: self.config.id.clone(),
-            aud: agent,
-            tenant: tenant.clone(),
-            jti: CommandId::new(&*self.clock, &*self.random),
-            validity: Validity::starting(self.clock.now(), lifetime),
-            sub_id: who.clone(),
-            operation: Operation::ResetPassword,
-            options: how,
-            sealed: None,
-        }
     }
 
     /// Submits one command, the same bytes as often as needed, and looks until there is an answer or its time is over.

@@ -1,8 +1,8 @@
 //! The portal's side on the command line: arguments and prompts; the rest is `writeback_relay::portal`.
 
-use std::fs::File;
-use std::io::{IsTerminal, Read, stdin};
-use std::os::fd::AsFd;
+mod passwords;
+
+use std::io::{IsTerminal, stdin};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -15,12 +15,10 @@ use writeback_relay::portal::report::{agents_table, availability_line, exit};
 use writeback_relay::portal::{Answer, Config, Home, Portal, Standing, Told};
 use writeback_relay::protocol::command::{Options, Subject};
 use writeback_relay::protocol::ids::{AgentId, CommandId, PortalId, TenantId};
-use writeback_relay::protocol::password::Password;
-use zeroize::Zeroizing;
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
-/// Invites agents, trusts them, and asks them for password resets.
+/// Invites agents, trusts them, and asks them to reset and change passwords and to unlock accounts.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -76,6 +74,11 @@ enum Command {
     },
     /// Set a new password, which is read from the terminal, or as one line from standard input
     Reset(Reset),
+    /// Change a password with the current one; both are read from the terminal, or as two lines from standard input, the
+    /// current one first
+    Change(Request),
+    /// Unlock an account; its password stays
+    Unlock(Request),
     /// Ask what became of a command that was sent from here
     Status {
         tenant: TenantId,
@@ -90,20 +93,40 @@ enum Command {
 
 #[derive(Args)]
 struct Reset {
-    tenant: TenantId,
-    /// A userPrincipalName or an objectGUID
-    user: String,
+    #[command(flatten)]
+    request: Request,
     /// Unlock the account too
     #[arg(long)]
     unlock: bool,
     /// The user must choose another password at the next logon
     #[arg(long)]
     force_change: bool,
+    /// Refuse a password that the account had before
+    #[arg(long)]
+    enforce_history: bool,
+}
+
+/// Whose account, and how to wait.
+#[derive(Args)]
+struct Request {
+    tenant: TenantId,
+    /// A userPrincipalName or an objectGUID
+    user: String,
     /// How long to wait, in seconds; nothing is executed after that time
     #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(2..=300))]
     wait: u64,
     #[arg(long)]
     json: bool,
+}
+
+impl Request {
+    fn subject(&self) -> Outcome<Subject> {
+        Ok(Subject::from_text(&self.user).map_err(|e| format!("{:?}: {e}", self.user))?)
+    }
+
+    fn wait(&self) -> Duration {
+        Duration::from_secs(self.wait)
+    }
 }
 
 #[tokio::main]
@@ -175,14 +198,20 @@ async fn run(cli: Cli) -> Outcome<u8> {
             }
             return Ok(if availability.available { exit::SUCCEEDED } else { exit::NOT_DONE });
         }
-        Command::Reset(args) => {
-            let subject = Subject::from_text(&args.user).map_err(|e| format!("{:?}: {e}", args.user))?;
-            let password = read_password()?;
-            let options =
-                Options { unlock: args.unlock, force_change_at_next_logon: args.force_change, enforce_history: false };
-            let wait = Duration::from_secs(args.wait);
-            let answer = portal.reset(&args.tenant, &subject, password, options, wait).await?;
-            return answered(&answer, &args.tenant, args.json);
+        Command::Reset(Reset { request, unlock, force_change, enforce_history }) => {
+            let subject = request.subject()?;
+            let options = Options { unlock, force_change_at_next_logon: force_change, enforce_history };
+            let answer = portal.reset(&request.tenant, &subject, passwords::new()?, options, request.wait()).await?;
+            return answered(&answer, &request.tenant, request.json);
+        }
+        Command::Change(request) => {
+            let (subject, current, new) = (request.subject()?, passwords::current()?, passwords::new()?);
+            let answer = portal.change(&request.tenant, &subject, current, new, request.wait()).await?;
+            return answered(&answer, &request.tenant, request.json);
+        }
+        Command::Unlock(request) => {
+            let answer = portal.unlock(&request.tenant, &request.subject()?, request.wait()).await?;
+            return answered(&answer, &request.tenant, request.json);
         }
         Command::Status { tenant, command, wait, json } => {
             let answer = portal.status(&tenant, command, Duration::from_secs(wait)).await?;
@@ -229,29 +258,4 @@ async fn compare(portal: &Portal, tenant: &TenantId, agent: AgentId) -> Outcome<
     let mut line = String::new();
     stdin().read_line(&mut line)?;
     if line.trim() == "yes" { Ok(found.fingerprint) } else { Err("not approved".into()) }
-}
-
-/// Twice from the terminal, or one line from standard input, of which only the line's end is taken off.
-fn read_password() -> Outcome<Password> {
-    if stdin().is_terminal() {
-        let first = Password::new(rpassword::prompt_password("New password: ")?)?;
-        let second = Password::new(rpassword::prompt_password("Once more: ")?)?;
-        return if first == second { Ok(first) } else { Err("the two are not the same".into()) };
-    }
-    // Past std's buffer, of which nobody would overwrite the copy; one piece, so that none is left by growing. Byte by
-    // byte, since whoever writes may keep the pipe open after the line.
-    const LONGEST: usize = 4 * 256 + 2;
-    let mut line = Zeroizing::new(Vec::with_capacity(LONGEST));
-    let mut input = File::from(stdin().as_fd().try_clone_to_owned()?);
-    let mut one = Zeroizing::new([0]);
-    while line.len() < LONGEST && input.read(&mut one[..])? == 1 {
-        match *one {
-            [b'\n'] => break,
-            [byte] => line.push(byte),
-        }
-    }
-    let line = line.as_slice();
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let text = std::str::from_utf8(line).map_err(|_| "the password on standard input is not UTF-8")?;
-    Ok(Password::new(text.to_owned())?)
 }

@@ -1,10 +1,13 @@
 //! The agent's memory: every command it has seen, how far it came, and the outcome. Each stage is on disk before the
 //! next thing happens, so a command is executed once, whatever crashes.
 
+mod quota;
+
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::quota::{Quota, Start};
 use super::directory::Account;
 use crate::clock::UnixTime;
 use crate::protocol::command::Command;
@@ -211,33 +214,39 @@ impl Journal {
         Ok(self.db.write(receive).await?)
     }
 
-    /// The directory is about to be asked to write. When this returns, that is on disk.
+    /// The directory is about to be asked to write. When this returns [`Start::Now`], that is on disk, and counted.
     ///
     /// # Errors
     /// If it is not on disk; then the directory must not be asked.
-    pub async fn start(&self, id: CommandId, account: Account) -> Result<(), JournalError> {
+    pub async fn start(&self, id: CommandId, account: Account, quota: Option<Quota>) -> Result<Start, JournalError> {
         let start = move |t: &WriteTransaction| {
-            let Some(entry) = get(t, id)? else { return Ok(false) };
-            let Stage::Received { jws } = entry.stage else { return Ok(false) };
+            let Some(entry) = get(t, id)? else { return Ok(None) };
+            let Stage::Received { jws } = entry.stage else { return Ok(None) };
+            if let Some(quota) = quota
+                && let Start::NotBefore(time) = quota.take(t, account.object_guid, id)?
+            {
+                return Ok(Some(Start::NotBefore(time)));
+            }
             put(t, &Entry { stage: Stage::Started { jws, account }, ..entry })?;
-            Ok(true)
+            Ok(Some(Start::Now))
         };
-        if self.db.write(start).await? {
-            Ok(())
-        } else {
-            Err(JournalError::Stage { path: self.path(), command: id, step: "started" })
-        }
+        let stage = || JournalError::Stage { path: self.path(), command: id, step: "started" };
+        self.db.write(start).await?.ok_or_else(stage)
     }
 
-    /// There is an outcome. Gives the first one, which is another if there was one already.
+    /// There is an outcome. Gives the first one, which is another if there was one already. A write that was certainly
+    /// `not_done` is not counted any more.
     ///
     /// # Errors
     /// If it is not on disk; then it must not be told to anybody.
-    pub async fn conclude(&self, id: CommandId, outcome: String) -> Result<String, JournalError> {
+    pub async fn conclude(&self, id: CommandId, outcome: String, not_done: bool) -> Result<String, JournalError> {
         let conclude = move |t: &WriteTransaction| match get(t, id)? {
             None => Ok(None),
             Some(Entry { stage: Stage::Concluded { outcome: first, .. }, .. }) => Ok(Some(first)),
             Some(entry) => {
+                if let (Stage::Started { account, .. }, true) = (&entry.stage, not_done) {
+                    quota::give_back(t, account.object_guid, id)?;
+                }
                 put(t, &Entry { stage: Stage::Concluded { outcome: outcome.clone(), stored: false }, ..entry })?;
                 Ok(Some(outcome))
             }
@@ -315,6 +324,7 @@ impl Journal {
     pub async fn purge(&self, now: UnixTime) -> Result<usize, JournalError> {
         let until = now.0.saturating_sub_unsigned(JOURNAL_RETENTION.as_secs());
         let purge = move |t: &WriteTransaction| {
+            quota::purge(t, now)?;
             let (mut closed, mut entries) = (t.open_table(CLOSED)?, t.open_table(ENTRIES)?);
             let mut purged = 0;
             for row in closed.extract_from_if(..(until, [0; 16]), |_, ()| true)? {
@@ -329,118 +339,4 @@ impl Journal {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::agent::testing::{Enrolled, JANE, NOW, Scripted};
-    use crate::clock::System;
-
-    const DAY: i64 = 24 * 3600;
-
-    async fn receive(journal: &Journal, agent: &Enrolled, command: &Command) -> Receipt {
-        journal.receive(command, &agent.delivery(command).command_jws, None).await.unwrap()
-    }
-
-    fn stages(journal: &Journal) -> Vec<&'static str> {
-        let name = |entry: Entry| match entry.stage {
-            Stage::Received { .. } => "received",
-            Stage::Started { .. } => "started",
-            Stage::Concluded { .. } => "concluded",
-        };
-        journal.open_entries().unwrap().into_iter().map(name).collect()
-    }
-
-    #[tokio::test]
-    async fn every_stage_is_there_after_reopening_and_the_sealed_password_only_until_the_outcome() {
-        let agent = Enrolled::new().await;
-        let command = agent.command(JANE);
-        let sealed = agent.delivery(&command).command_jws;
-        let holds_sealed = |journal: &Journal| {
-            let entry = journal.open_entries().unwrap().remove(0);
-            serde_json::to_string(&entry).unwrap().contains(&sealed)
-        };
-        assert!(matches!(receive(&agent.journal(), &agent, &command).await, Receipt::New));
-        assert_eq!(stages(&agent.journal()), ["received"]);
-        agent.journal().start(command.jti, Scripted::account(7)).await.unwrap();
-        assert_eq!(stages(&agent.journal()), ["started"]);
-        assert!(holds_sealed(&agent.journal()));
-        assert_eq!(agent.journal().conclude(command.jti, "one".into()).await.unwrap(), "one");
-        assert_eq!(agent.journal().unstored().unwrap(), [(command.jti, "one".to_owned())]);
-        assert!(!holds_sealed(&agent.journal()));
-        agent.journal().stored(command.jti).await.unwrap();
-        assert_eq!(stages(&agent.journal()), [""; 0]);
-        let Receipt::Known(entry) = receive(&agent.journal(), &agent, &command).await else { panic!("it was new") };
-        assert!(matches!(entry.stage, Stage::Concluded { outcome, stored: true } if outcome == "one"));
-    }
-
-    #[tokio::test]
-    async fn the_first_outcome_stays_and_nothing_starts_twice() {
-        let agent = Enrolled::new().await;
-        let journal = agent.journal();
-        let command = agent.command(JANE);
-        assert!(journal.start(command.jti, Scripted::account(7)).await.is_err());
-        receive(&journal, &agent, &command).await;
-        journal.start(command.jti, Scripted::account(7)).await.unwrap();
-        assert!(journal.start(command.jti, Scripted::account(7)).await.is_err());
-        journal.conclude(command.jti, "one".into()).await.unwrap();
-        assert_eq!(journal.conclude(command.jti, "two".into()).await.unwrap(), "one");
-        assert!(journal.start(command.jti, Scripted::account(7)).await.is_err());
-    }
-
-    #[tokio::test]
-    async fn the_same_id_with_another_body_is_a_conflict_and_changes_nothing() {
-        let agent = Enrolled::new().await;
-        let journal = agent.journal();
-        let command = agent.command(JANE);
-        receive(&journal, &agent, &command).await;
-        let mut other = command.clone();
-        agent.seal(&mut other, "Other-Passw0rd");
-        assert!(matches!(receive(&journal, &agent, &other).await, Receipt::Conflict));
-        assert!(matches!(receive(&journal, &agent, &command).await, Receipt::Known(_)));
-    }
-
-    #[tokio::test]
-    async fn what_is_open_comes_in_order_of_arrival() {
-        let agent = Enrolled::new().await;
-        let journal = agent.journal();
-        let mut commands: Vec<_> = (0..20).map(|_| agent.command(JANE)).collect();
-        commands.reverse();
-        for command in &commands {
-            receive(&journal, &agent, command).await;
-        }
-        let order: Vec<_> = journal.unfinished().unwrap().into_iter().map(|entry| entry.command).collect();
-        assert_eq!(order, commands.iter().map(|command| command.jti).collect::<Vec<_>>());
-    }
-
-    #[tokio::test]
-    async fn an_entry_is_purged_a_week_after_exp_and_only_if_the_relay_has_its_outcome() {
-        let agent = Enrolled::new().await;
-        let journal = agent.journal();
-        let (stored, unstored, running) = (agent.command(JANE), agent.command(JANE), agent.command(JANE));
-        for command in [&stored, &unstored, &running] {
-            receive(&journal, &agent, command).await;
-        }
-        for command in [&stored, &unstored] {
-            journal.conclude(command.jti, "one".into()).await.unwrap();
-        }
-        journal.stored(stored.jti).await.unwrap();
-        let week_after_exp = NOW + 120 + 7 * DAY;
-        assert_eq!(journal.purge(UnixTime(week_after_exp)).await.unwrap(), 0);
-        assert_eq!(journal.purge(UnixTime(week_after_exp + 1)).await.unwrap(), 1);
-        assert_eq!(journal.purge(UnixTime(week_after_exp + 100 * DAY)).await.unwrap(), 0);
-        let known: Vec<_> = [&stored, &unstored, &running].map(|c| journal.knows(c.jti).unwrap()).into();
-        assert_eq!(known, [false, true, true]);
-    }
-
-    #[tokio::test]
-    async fn a_missing_damaged_or_foreign_journal_is_refused_by_name_and_never_made_anew() {
-        let agent = Enrolled::new().await;
-        let (path, id) = (agent.home().journal(), agent.identity.journal);
-        let refused = |id| Journal::open(&path, id).unwrap_err().to_string();
-        assert!(refused(JournalId::new(&System, &System)).contains("not the one"));
-        std::fs::write(&path, "not a journal").unwrap();
-        assert!(refused(id).contains("journal.redb"));
-        std::fs::remove_file(&path).unwrap();
-        assert!(refused(id).contains("journal.redb"));
-        assert!(!path.exists());
-    }
-}
+mod tests;

@@ -1,5 +1,8 @@
 //! What the executor promises: order, once, never too late, and an answer that says what is known.
 
+mod crash;
+mod operations;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -248,28 +251,6 @@ async fn another_command_with_the_same_id_is_refused_and_the_first_goes_on() {
 }
 
 #[tokio::test]
-async fn what_is_not_done_yet_and_what_cannot_be_opened_is_said() {
-    let agent = Enrolled::new().await;
-    let directory = Arc::new(Scripted::default());
-    let (executor, _failed) = agent.executor(directory.clone());
-    let mut history = agent.command(JANE);
-    history.options = CommandOptions { enforce_history: true, ..CommandOptions::default() };
-    let mut change = agent.command(JANE);
-    change.operation = Operation::ChangePassword;
-    let mut unlock = agent.command(JANE);
-    (unlock.operation, unlock.sealed) = (Operation::UnlockAccount, None);
-    for command in [history, change, unlock] {
-        let answer = outcome(&agent, &executor, &command).await;
-        assert_eq!((answer.status, answer.code.as_str()), (Status::Rejected, "unsupported"));
-    }
-    let mut moved = agent.command(JANE);
-    moved.sealed = agent.command(JANE).sealed;
-    let answer = outcome(&agent, &executor, &moved).await;
-    assert_eq!((answer.status, answer.event_id), (Status::Failed, 32004));
-    assert_eq!(directory.calls(), [""; 0]);
-}
-
-#[tokio::test]
 async fn a_refusal_is_passed_on_with_its_code_and_both_events() {
     let agent = Enrolled::new().await;
     let weak = DirectoryError::Refused { code: Code::PasswordPolicy, detail: "too short".into() };
@@ -280,96 +261,6 @@ async fn a_refusal_is_passed_on_with_its_code_and_both_events() {
     assert_eq!(agent.event_ids(), [31001, 33008, 31003]);
     let answer = outcome(&agent, &executor, &agent.command(JANE)).await;
     assert_eq!((answer.code.as_str(), answer.retry_safe), ("directory_unavailable", true));
-}
-
-#[tokio::test]
-async fn a_write_without_an_answer_is_looked_into() {
-    let agent = Enrolled::new().await;
-    let directory = Scripted::default()
-        .resets([Err(uncertain()), Err(uncertain())])
-        .pwd_last_set([Ok(8), Ok(7), Ok(7)])
-        .checks([Ok(PasswordCheck::Right)]);
-    let (executor, _failed) = agent.executor(Arc::new(directory));
-    assert_eq!(outcome(&agent, &executor, &agent.command(JANE)).await.status, Status::Succeeded);
-    let answer = outcome(&agent, &executor, &agent.command(JANE)).await;
-    assert_eq!((answer.code.as_str(), answer.retry_safe), ("directory_unavailable", true));
-}
-
-/// Leaves a journal as a crash leaves it.
-async fn crashed(agent: &Enrolled, command: &Command, started: bool) {
-    let journal = agent.journal();
-    journal.receive(command, &agent.delivery(command).command_jws, None).await.unwrap();
-    if started {
-        journal.start(command.jti, Scripted::account(7)).await.unwrap();
-    }
-}
-
-async fn after_crash(agent: &Enrolled, directory: Scripted, command: &Command) -> Outcome {
-    let (executor, _failed) = agent.executor(Arc::new(directory));
-    executor.resume().unwrap();
-    unclaimed_outcome(agent, &executor, command).await
-}
-
-#[tokio::test]
-async fn after_a_crash_what_was_started_is_looked_into_and_never_written_again() {
-    let cases = [
-        (vec![7, 7], None, "interrupted", true),
-        (vec![8], Some(PasswordCheck::Right), "password_reset", false),
-        (vec![8], Some(PasswordCheck::Wrong), "unknown", false),
-        (vec![8], Some(PasswordCheck::Unclear), "unknown", false),
-    ];
-    for (pwd_last_set, check, code, retry_safe) in cases {
-        let agent = Enrolled::new().await;
-        let command = agent.command(JANE);
-        crashed(&agent, &command, true).await;
-        let directory = Scripted::default().pwd_last_set(pwd_last_set.into_iter().map(Ok)).checks(check.map(Ok));
-        // Long after exp, too.
-        agent.clock.set(NOW + 1000);
-        let answer = after_crash(&agent, directory, &command).await;
-        assert_eq!((answer.code.as_str(), answer.retry_safe), (code, retry_safe));
-    }
-}
-
-#[tokio::test]
-async fn after_a_crash_what_was_only_received_is_executed_if_there_is_time() {
-    let agent = Enrolled::new().await;
-    let command = agent.command(JANE);
-    crashed(&agent, &command, false).await;
-    assert_eq!(after_crash(&agent, Scripted::default().resets(resets(1)), &command).await.status, Status::Succeeded);
-    let late = Enrolled::new().await;
-    let command = late.command(JANE);
-    crashed(&late, &command, false).await;
-    late.clock.set(NOW + 120);
-    assert_eq!(after_crash(&late, Scripted::default(), &command).await.status, Status::Expired);
-}
-
-#[tokio::test]
-async fn while_a_controller_is_silent_others_go_on_and_the_same_account_waits() {
-    let agent = Enrolled::new().await;
-    let command = agent.command(JANE);
-    crashed(&agent, &command, true).await;
-    let silent = (0..1000).map(|_| Err(DirectoryError::Unavailable("no answer".into())));
-    let directory = Arc::new(Scripted::default().pwd_last_set(silent).resets(resets(2)));
-    let options = Options { parallel: 1, backoff_base: Duration::from_millis(50), ..quick() };
-    let (executor, _failed) = agent.executor_with(directory.clone(), agent.journal(), options);
-    executor.resume().unwrap();
-    directory.called("pwd_last_set", 1).await;
-    // The same account by its other name, and then another account.
-    executor.deliver(agent.delivery(&agent.command("00000000-0000-0000-0000-000000000001")), &nobody()).await.unwrap();
-    executor.deliver(agent.delivery(&agent.command(JANE)), &nobody()).await.unwrap();
-    directory.called("find 0000", 1).await;
-    let answer = outcome(&agent, &executor, &agent.command("joe@corp.example")).await;
-    assert_eq!(answer.status, Status::Succeeded);
-    directory.called("pwd_last_set", 3).await;
-    assert!(
-        !directory
-            .calls()
-            .iter()
-            .any(|call| call.starts_with("reset CN=0000") || call.contains(NEW_PASSWORD) && call.contains(JANE))
-    );
-    executor.stop();
-    deadline(executor.idle()).await;
-    assert_eq!(executor.core.journal.unfinished().unwrap().len(), 3);
 }
 
 #[tokio::test]
@@ -436,16 +327,4 @@ async fn a_fault_in_the_middle_ends_the_agent_and_leaves_the_answer_to_the_next_
     assert!(matches!(deadline(failed.recv()).await, Some(AgentError::Panicked { command: id }) if id == command.jti));
     deadline(executor.idle()).await;
     assert!(matches!(executor.core.journal.unfinished().unwrap()[0].stage, Stage::Started { .. }));
-}
-
-#[tokio::test]
-async fn a_silent_controller_after_a_write_keeps_nobody_else_from_the_directory() {
-    let agent = Enrolled::new().await;
-    let silent = (0..1000).map(|_| Err(DirectoryError::Unavailable("no answer".into())));
-    let directory = Arc::new(Scripted::default().resets([Err(uncertain()), Ok(())]).pwd_last_set(silent));
-    let options = Options { parallel: 1, backoff_base: Duration::from_millis(50), ..quick() };
-    let (executor, _failed) = agent.executor_with(directory.clone(), agent.journal(), options);
-    executor.deliver(agent.delivery(&agent.command(JANE)), &nobody()).await.unwrap();
-    directory.called("pwd_last_set", 1).await;
-    assert_eq!(outcome(&agent, &executor, &agent.command("joe@x")).await.status, Status::Succeeded);
 }

@@ -1,0 +1,190 @@
+//! A domain controller that never was: LDAP over TLS, one account, and whatever a test wants it to offer. For what Samba
+//! does not have.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use lber::common::TagClass;
+use lber::structure::StructureTag;
+use lber::structures::{ASNTag, Enumerated, Integer, OctetString, Sequence, Set, Tag};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
+use uuid::Uuid;
+use writeback_relay::net::crypto_provider;
+
+/// Its only account.
+pub(crate) const ACCOUNT: &str = "jane@example.test";
+
+/// Application tags of RFC 4511.
+const BIND: u64 = 0;
+const SEARCH: u64 = 3;
+const MODIFY: u64 = 6;
+
+/// The server; it stops when dropped.
+pub(crate) struct FakeDc {
+    pub(crate) url: String,
+    pub(crate) ca_file: PathBuf,
+    seen: Arc<Mutex<Seen>>,
+    task: AbortHandle,
+    _dir: TempDir,
+}
+
+struct Seen {
+    /// `supportedControl` of the root DSE.
+    controls: Vec<String>,
+    /// The answer to a modify.
+    answer: (i64, String),
+    /// Each modify, byte for byte.
+    modifies: Vec<Vec<u8>>,
+}
+
+impl FakeDc {
+    /// It offers these controls.
+    pub(crate) async fn offering(controls: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let ca_file = dir.path().join("ca.pem");
+        std::fs::write(&ca_file, certified.cert.pem()).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der()));
+        let tls = rustls::ServerConfig::builder_with_provider(crypto_provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certified.cert.der().clone()], key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(tls));
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ldaps://localhost:{}", tcp.local_addr().unwrap().port());
+        let controls = controls.iter().map(|&oid| oid.to_owned()).collect();
+        let seen = Arc::new(Mutex::new(Seen { controls, answer: (0, String::new()), modifies: Vec::new() }));
+        let shared = Arc::clone(&seen);
+        let task = tokio::spawn(async move {
+            while let Ok((tcp, _)) = tcp.accept().await {
+                tokio::spawn(serve(tcp, acceptor.clone(), Arc::clone(&shared)));
+            }
+        });
+        Self { url, ca_file, seen, task: task.abort_handle(), _dir: dir }
+    }
+
+    /// From now on, each modify is answered with this result and message.
+    pub(crate) fn answer(&self, result: i64, message: &str) {
+        self.seen.lock().unwrap().answer = (result, message.to_owned());
+    }
+
+    /// Each modify that came, byte for byte.
+    pub(crate) fn modifies(&self) -> Vec<Vec<u8>> {
+        self.seen.lock().unwrap().modifies.clone()
+    }
+}
+
+impl Drop for FakeDc {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Until the client hangs up.
+async fn serve(tcp: TcpStream, acceptor: TlsAcceptor, seen: Arc<Mutex<Seen>>) {
+    let Ok(mut stream) = acceptor.accept(tcp).await else { return };
+    let (mut received, mut chunk) = (Vec::new(), [0; 4096]);
+    loop {
+        let whole = match lber::parse::parse_tag(&received) {
+            Ok((rest, message)) => Some((received.len() - rest.len(), message)),
+            Err(lber::Err::Incomplete(_)) => None,
+            Err(other) => panic!("not BER: {other:?}"),
+        };
+        if let Some((length, message)) = whole {
+            let bytes: Vec<u8> = received.drain(..length).collect();
+            for answer in answers(message, bytes, &seen) {
+                if stream.write_all(&answer).await.is_err() {
+                    return;
+                }
+            }
+            continue;
+        }
+        match stream.read(&mut chunk).await {
+            Ok(0) | Err(_) => return,
+            Ok(length) => received.extend_from_slice(&chunk[..length]),
+        }
+    }
+}
+
+fn answers(message: StructureTag, bytes: Vec<u8>, seen: &Mutex<Seen>) -> Vec<Vec<u8>> {
+    let mut parts = message.expect_constructed().unwrap().into_iter();
+    let id = i64::from(*parts.next().unwrap().expect_primitive().unwrap().last().unwrap());
+    let operation = parts.next().unwrap();
+    let mut seen = seen.lock().unwrap();
+    match operation.id {
+        BIND => vec![envelope(id, result(BIND + 1, 0, ""))],
+        SEARCH => {
+            let base = operation.expect_constructed().unwrap().remove(0).expect_primitive().unwrap();
+            let found = if base.is_empty() { root_dse(&seen.controls) } else { account() };
+            vec![envelope(id, found), envelope(id, result(SEARCH + 2, 0, ""))]
+        }
+        MODIFY => {
+            seen.modifies.push(bytes);
+            vec![envelope(id, result(MODIFY + 1, seen.answer.0, &seen.answer.1))]
+        }
+        // Unbind and abandon are not answered.
+        _ => vec![],
+    }
+}
+
+fn envelope(id: i64, operation: Tag) -> Vec<u8> {
+    let message = Sequence {
+        inner: vec![Tag::Integer(Integer { inner: id, ..Default::default() }), operation],
+        ..Default::default()
+    };
+    let mut bytes = bytes::BytesMut::new();
+    lber::write::encode_into(&mut bytes, message.into_structure()).unwrap();
+    bytes.to_vec()
+}
+
+fn text(text: impl Into<Vec<u8>>) -> Tag {
+    Tag::OctetString(OctetString { inner: text.into(), ..Default::default() })
+}
+
+fn application(id: u64, inner: Vec<Tag>) -> Tag {
+    Tag::Sequence(Sequence { id, class: TagClass::Application, inner })
+}
+
+fn result(id: u64, code: i64, message: &str) -> Tag {
+    let code = Tag::Enumerated(Enumerated { inner: code, ..Default::default() });
+    application(id, vec![code, text(""), text(message)])
+}
+
+fn entry(dn: &str, attributes: Vec<(&str, Vec<Vec<u8>>)>) -> Tag {
+    let attributes = attributes.into_iter().map(|(name, values)| {
+        let values = Set { inner: values.into_iter().map(text).collect(), ..Default::default() };
+        Tag::Sequence(Sequence { inner: vec![text(name), Tag::Set(values)], ..Default::default() })
+    });
+    let attributes = Tag::Sequence(Sequence { inner: attributes.collect(), ..Default::default() });
+    application(SEARCH + 1, vec![text(dn), attributes])
+}
+
+fn root_dse(controls: &[String]) -> Tag {
+    let controls = controls.iter().map(|oid| oid.clone().into_bytes()).collect();
+    entry(
+        "",
+        vec![
+            ("defaultNamingContext", vec![b"DC=example,DC=test".to_vec()]),
+            ("dnsHostName", vec![b"localhost".to_vec()]),
+            ("supportedControl", controls),
+        ],
+    )
+}
+
+fn account() -> Tag {
+    entry(
+        "CN=jane,OU=Staff,DC=example,DC=test",
+        vec![
+            ("objectGUID", vec![Uuid::from_u128(1).to_bytes_le().to_vec()]),
+            ("pwdLastSet", vec![b"133000000000000000".to_vec()]),
+            ("userAccountControl", vec![b"512".to_vec()]),
+        ],
+    )
+}
