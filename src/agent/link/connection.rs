@@ -17,7 +17,8 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use crate::agent::home::{Identity, Keys};
-use crate::agent::link::session::{Frames, Lost, STEP};
+use crate::agent::link::lost::Lost;
+use crate::agent::link::session::{Frames, STEP};
 use crate::agent::options::Options;
 use crate::clock::{Clock, Random};
 use crate::net::{self, NetError};

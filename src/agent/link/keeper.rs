@@ -11,8 +11,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Link;
+use super::lost::Lost;
 use super::patience::{NoSession, Patience};
-use super::session::{End, Lost, Session, SessionError};
+use super::session::{End, Session, SessionError};
 use crate::agent::error::AgentError;
 use crate::agent::events::About;
 use crate::protocol::event::Event;

@@ -2,6 +2,7 @@
 
 mod connection;
 mod keeper;
+mod lost;
 mod outbox;
 mod patience;
 mod session;
