@@ -4,12 +4,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::config::{DEFAULT_PARALLEL, DEFAULT_SESSIONS};
+use crate::net::outbound::Access;
+use crate::net::proxy::Via;
 
 /// How an agent works. The defaults are right for a service; tests shorten the times.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// A PEM file with a private CA, trusted beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// The way out to the relay.
+    pub via: Via,
     /// How many sessions are held, on as many nodes of the relay: either may break without a command noticing.
     pub sessions: usize,
     /// How many accounts are written at the same time.
@@ -32,10 +36,19 @@ pub struct Options {
     pub stop_deadline: Duration,
 }
 
+impl Options {
+    /// How the relay is reached.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        Access { ca_file: self.ca_file.clone(), via: self.via.clone() }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
             ca_file: None,
+            via: Via::default(),
             sessions: DEFAULT_SESSIONS,
             parallel: DEFAULT_PARALLEL,
             recovery_interval: Duration::from_secs(5),
