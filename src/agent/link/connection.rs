@@ -33,7 +33,7 @@ use crate::protocol::frame::{FrameError, FromAgent, FromRelay, SUBPROTOCOL};
 use crate::protocol::ids::ObjectId;
 use crate::protocol::jose::{JoseError, Validity};
 use crate::protocol::limits::MAX_FRAME_BYTES;
-use crate::protocol::problem::Problem;
+use crate::protocol::problem::{Problem, ProblemCode};
 
 /// One handshake. A host whose clock is a minute wrong is told so here, and not when a command comes.
 const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
@@ -151,6 +151,10 @@ async fn refusal(answer: Response<Incoming>, now: UnixTime) -> DialError {
         let way = if ahead > 0 { "behind" } else { "ahead of" };
         message +=
             &format!("; this host's clock is {} s {way} the relay's: set it, and keep it set by NTP", ahead.abs());
+    }
+    if code == ProblemCode::UpgradeRequired.as_str() {
+        message += "; something on the way takes WebSocket upgrades away, perhaps a proxy that inspects TLS: have it let \
+                    them through, or not inspect connections to this host";
     }
     DialError::Refused { status, code, message, retry_after }
 }
