@@ -30,6 +30,8 @@ pub struct Options {
     pub healthy_after: Duration,
     /// The shortest pause when the relay does not know the agent: only people can mend that.
     pub unknown_agent_pause: Duration,
+    /// How often it is looked whether the host has slept, or its clock was set.
+    pub wake_check: Duration,
     /// How often the directory is checked while a session is open.
     pub preflight_interval: Duration,
     /// How long a stop waits for what is running and for the relay to store the last outcomes.
@@ -57,6 +59,7 @@ impl Default for Options {
             elsewhere_max: Duration::from_secs(300),
             healthy_after: Duration::from_secs(30),
             unknown_agent_pause: Duration::from_secs(60),
+            wake_check: Duration::from_secs(5),
             preflight_interval: Duration::from_secs(15 * 60),
             stop_deadline: Duration::from_secs(30),
         }

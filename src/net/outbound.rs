@@ -277,7 +277,9 @@ fn why_no_tls(error: &io::Error, private_if: &str) -> String {
         )) => "its certificate is not valid at this time; check the certificate and this host's clock".to_owned(),
         Some(rustls::Error::InvalidCertificate(other)) => format!("its certificate is refused: {other}"),
         Some(other) => format!("TLS failed: {other}"),
-        None if error.kind() == io::ErrorKind::UnexpectedEof => "it hung up in the middle of TLS".to_owned(),
+        None if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => {
+            "it hung up in the middle of TLS".to_owned()
+        }
         None => format!("TLS failed: {error}"),
     }
 }

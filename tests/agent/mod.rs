@@ -2,5 +2,6 @@
 
 mod crash;
 mod enrolment;
+mod networks;
 mod sessions;
 mod two_sessions;

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use super::process::Process;
+use super::process::{Process, Signal};
 use super::{eventually, own_address};
 
 const SQUID: &str = "/usr/sbin/squid";
@@ -25,7 +25,7 @@ pub(crate) const PASSWORD: &str = "Pr0xy@pass:w/rd";
 pub(crate) struct Squid {
     folder: TempDir,
     address: Ipv4Addr,
-    _process: Process,
+    process: Process,
 }
 
 impl Squid {
@@ -108,9 +108,18 @@ impl Squid {
         give(folder.path(), account);
         let mut command = Command::new(SQUID);
         command.args(["-N", "-f", &at("squid.conf")]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let squid = Self { folder, address, _process: Process::spawn(&mut command) };
+        let squid = Self { folder, address, process: Process::spawn(&mut command) };
         eventually("squid listens", || async { TcpStream::connect((address, 3128)).await.is_ok() }).await;
         squid
+    }
+
+    /// From now on nothing passes, and no connection ends: a black hole.
+    pub(crate) fn freeze(&self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.process.signal(Signal::CONT);
     }
 
     /// `HOST:PORT`.
