@@ -34,8 +34,8 @@ const RELAY_FLOORS: &[&[&str]] = &[
 /// Where each outside crate may be named.
 const FENCES: &[(&str, &[&str])] = &[
     ("axum", &["src/relay/http/", "src/relay/admin/"]),
-    ("hyper", &["src/relay/http/", "src/bench/"]),
-    ("hyper_util", &["src/relay/http/", "src/bench/"]),
+    ("hyper", &["src/relay/http/", "src/bench/", "src/net/outbound.rs", "src/agent/link/connection.rs"]),
+    ("hyper_util", &["src/relay/http/", "src/bench/", "src/net/outbound.rs", "src/agent/link/connection.rs"]),
     ("tokio_tungstenite", &["src/relay/http/", "src/agent/link/connection.rs", "src/bench/"]),
     ("hdrhistogram", &["src/bench/"]),
     ("plotters", &["src/bench/everything/plots/"]),
@@ -43,16 +43,7 @@ const FENCES: &[(&str, &[&str])] = &[
     // The bench starts a server of that name, and says which one.
     ("redis", &["src/relay/redis/", "src/relay/config.rs", "src/relay/store.rs", "src/relay/mod.rs", "src/bench/"]),
     ("redb", &["src/storage/", "src/relay/embedded/", "src/agent/journal"]),
-    (
-        "reqwest",
-        &[
-            "src/net.rs",
-            "src/portal/",
-            "src/agent/enroll.rs",
-            "src/agent/link/connection.rs",
-            "src/relay/admin/client.rs",
-        ],
-    ),
+    ("reqwest", &["src/net/mod.rs", "src/portal/", "src/relay/admin/client.rs"]),
     ("jsonwebtoken", &["src/protocol/jose/"]),
     ("prost", &["src/protocol/frame.rs"]),
     ("rcgen", &["src/relay/tls.rs"]),
@@ -61,6 +52,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("opentelemetry_prometheus", &["src/telemetry/"]),
     ("opentelemetry_sdk", &["src/telemetry/"]),
     ("rustix", &["src/host.rs"]),
+    ("hickory_resolver", &["src/net/names.rs"]),
     ("clap", &["src/bin/"]),
     ("mimalloc", &["src/bin/"]),
     ("rpassword", &["src/bin/", "src/portal/"]),

@@ -20,6 +20,7 @@ mod house;
 mod interop;
 mod never_panics;
 mod operator;
+mod outbound;
 mod portal;
 mod protocol_doc;
 mod readme;

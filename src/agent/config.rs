@@ -4,8 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use super::directory::config as directory;
+use crate::net::outbound::Access;
+use crate::net::proxy::{Proxy, ProxyUrlError, Via};
+use crate::storage::{FileError, PrivateFile};
 
 /// How many accounts are written at the same time, if nobody says otherwise: a domain controller serves that easily.
 pub const DEFAULT_PARALLEL: usize = 8;
@@ -38,13 +42,59 @@ pub struct Config {
 pub struct Relay {
     /// A PEM file with a private CA that is trusted beside the system's; relative to `agent.toml`.
     pub ca_file: Option<PathBuf>,
+    /// The HTTP proxy on the way to the relay, or "none" for a direct way. Absent: as the environment says.
+    pub proxy: Option<ProxySetting>,
+    /// Who the agent is to the proxy, if that wants to know.
+    pub proxy_user: Option<String>,
+    /// A file (mode 0600) with the password for `proxy_user` and nothing else; relative to `agent.toml`.
+    pub proxy_password_file: Option<PathBuf>,
     /// How many sessions are held, each on a node of its own if the relay has as many: 1 or 2.
     pub sessions: usize,
 }
 
 impl Default for Relay {
     fn default() -> Self {
-        Self { ca_file: None, sessions: DEFAULT_SESSIONS }
+        Self { ca_file: None, proxy: None, proxy_user: None, proxy_password_file: None, sessions: DEFAULT_SESSIONS }
+    }
+}
+
+/// `[relay] proxy`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum ProxySetting {
+    /// `"none"`: none, whatever the environment says.
+    None,
+    /// This one, whatever the environment says.
+    Proxy(Proxy),
+}
+
+impl TryFrom<String> for ProxySetting {
+    type Error = ProxyUrlError;
+
+    fn try_from(text: String) -> Result<Self, ProxyUrlError> {
+        let text = Zeroizing::new(text);
+        if text.as_str() == "none" { Ok(Self::None) } else { text.parse().map(Self::Proxy) }
+    }
+}
+
+impl Relay {
+    /// How the relay is reached. The proxy's password is read from its file.
+    ///
+    /// # Errors
+    /// If the file is no use, or there is a user or a password without the other, or without a proxy.
+    pub fn access(&self) -> Result<Access, ConfigError> {
+        let via = match (&self.proxy, &self.proxy_user, &self.proxy_password_file) {
+            (None, None, None) => Via::Environment,
+            (Some(ProxySetting::None), None, None) => Via::Direct,
+            (Some(ProxySetting::Proxy(proxy)), None, None) => Via::Proxy(proxy.clone()),
+            (Some(ProxySetting::Proxy(proxy)), Some(user), Some(file)) => {
+                let password = PrivateFile::new(file).read()?;
+                let known = proxy.clone().with_credentials(user, password.trim_end_matches(['\r', '\n']));
+                Via::Proxy(known.map_err(ConfigError::ProxyUser)?)
+            }
+            _ => return Err(ConfigError::ProxyFields),
+        };
+        Ok(Access { ca_file: self.ca_file.clone(), via })
     }
 }
 
@@ -84,6 +134,15 @@ pub enum ConfigError {
         /// Where, and what.
         detail: String,
     },
+    /// A file with a secret is no use, or open to others.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// What belongs together is not there together.
+    #[error("[relay] proxy_user and proxy_password_file belong together, and to a proxy = \"http://HOST:PORT\"")]
+    ProxyFields,
+    /// The credentials can't be used.
+    #[error("[relay] proxy_user: {0}")]
+    ProxyUser(ProxyUrlError),
 }
 
 impl Config {
@@ -97,7 +156,13 @@ impl Config {
             text => text.map_err(|error| ConfigError::Read { path: path.to_owned(), error })?,
         };
         let mut config = Self::parse(&text).map_err(|detail| ConfigError::Invalid { path: path.to_owned(), detail })?;
-        config.relay.ca_file = config.relay.ca_file.map(|file| path.with_file_name("").join(file));
+        let beside = |file: PathBuf| path.with_file_name("").join(file);
+        config.relay.ca_file = config.relay.ca_file.map(beside);
+        config.relay.proxy_password_file = config.relay.proxy_password_file.map(beside);
+        if matches!(&config.relay.proxy, Some(ProxySetting::Proxy(proxy)) if proxy.has_credentials()) {
+            // There is a password in it.
+            PrivateFile::new(path).read()?;
+        }
         Ok(config)
     }
 
@@ -158,10 +223,56 @@ mod tests {
     }
 
     #[test]
+    fn the_proxy_is_the_environments_unless_the_file_names_one_or_none() {
+        let via = |text: &str| load(text).unwrap().relay.access().map(|access| access.via).map_err(|e| e.to_string());
+        assert_eq!(via("").unwrap(), Via::Environment);
+        assert_eq!(via("[relay]\nproxy = \"none\"").unwrap(), Via::Direct);
+        assert_eq!(via("[relay]\nproxy = \"http://p:1\"").unwrap(), Via::Proxy("http://p:1".parse().unwrap()));
+        for fields in [
+            "proxy_user = \"u\"",
+            "proxy = \"none\"\nproxy_password_file = \"f\"",
+            "proxy = \"p:1\"\nproxy_user = \"u\"",
+        ] {
+            let error = via(&format!("[relay]\n{fields}")).unwrap_err();
+            assert!(error.contains("proxy_password_file"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_proxys_password_stands_in_a_private_file_wherever_it_stands() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.toml");
+        let chmod = |file: &Path, mode| {
+            fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        };
+        fs::write(&path, "[relay]\nproxy = \"http://u:hunter2@p:1\"").unwrap();
+        chmod(&path, 0o644);
+        let error = Config::load(&path).unwrap_err().to_string();
+        assert!(error.contains("agent.toml") && error.contains("chmod 600") && !error.contains("hunter2"), "{error}");
+        chmod(&path, 0o600);
+        let inside = Config::load(&path).unwrap();
+        assert!(!format!("{inside:?}").contains("hunter2"));
+
+        let password = dir.path().join("proxy-password");
+        fs::write(&path, "[relay]\nproxy = \"p:1\"\nproxy_user = \"u\"\nproxy_password_file = \"proxy-password\"")
+            .unwrap();
+        fs::write(&password, "hunter2\n").unwrap();
+        chmod(&path, 0o644);
+        chmod(&password, 0o640);
+        let beside = Config::load(&path).unwrap();
+        let error = beside.relay.access().unwrap_err().to_string();
+        assert!(error.contains("proxy-password") && error.contains("chmod 600"), "{error}");
+        chmod(&password, 0o600);
+        assert_eq!(beside.relay.access().unwrap().via, inside.relay.access().unwrap().via);
+    }
+
+    #[test]
     fn an_error_names_the_file_and_the_field_and_repeats_no_secret() {
         for (text, field) in [
             ("[relay]\nca = \"x\"", "ca"),
             ("[relay]\nsessions = 3", "sessions"),
+            ("[relay]\nproxy = \"socks5://u:hunter2@p:1\"", "proxy"),
+            ("[relay]\nproxy = \"http://u:hunter2@p:x\"", "proxy"),
             ("[execution]\nparallel = \"many\"", "parallel"),
             ("[execution]\nparallel = 0", "parallel"),
             ("[execution]\nresets_per_hour = 0", "resets_per_hour"),

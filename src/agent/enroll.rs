@@ -3,17 +3,21 @@
 //! What is made is on disk before the relay is asked, so an enrolment that broke off in the middle is repeated with the
 //! same code, as the same agent. `identity.json` is written last: an agent is enrolled when it is there.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
+use http::header::CONTENT_TYPE;
+use http_body_util::{BodyExt, Full, Limited};
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
 use super::events::{About, EventLog};
 use super::home::{Home, Identity, Keys, read_json, write_json};
 use super::journal::{Journal, JournalError};
 use crate::clock::{Clock, Random};
-use crate::net::{self, NetError};
+use crate::net::NetError;
+use crate::net::outbound::{Access, Outbound};
 use crate::protocol::api::{AgentStatus, Enrolled, Enrollment};
 use crate::protocol::enrollment::{Attestation, Proof};
 use crate::protocol::enrolment_code::EnrolmentCode;
@@ -26,6 +30,8 @@ use crate::storage::{FileError, PrivateFile, make_private_folder};
 
 /// How long the relay may take to answer.
 const ANSWER: Duration = Duration::from_secs(30);
+/// An answer holds a portal's keys: a few kilobytes.
+const MAX_ANSWER_BYTES: usize = 256 * 1024;
 
 /// An enrolled agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,7 +120,7 @@ struct Begun {
 pub async fn enroll(
     home: &Home,
     code: &EnrolmentCode,
-    ca_file: Option<&Path>,
+    access: impl Into<Access>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 ) -> Result<Enrolment, EnrollError> {
@@ -126,7 +132,7 @@ pub async fn enroll(
     let events = EventLog::open(&home.events(), clock.clone())?;
     let about = About { portal: Some(code.portal.clone()), ..About::default() };
     events.record(Event::OnboardingEventStart, &format!("enrolment begins at {}", code.relay), &about);
-    let enrolled = attempt(home, code, ca_file, &events, &*clock, &*random).await;
+    let enrolled = attempt(home, code, &access.into(), &events, &*clock, &*random).await;
     match &enrolled {
         Ok(done) => {
             let message = format!("agent {} is enrolled; its fingerprint is {}", done.agent, done.fingerprint);
@@ -140,16 +146,16 @@ pub async fn enroll(
 async fn attempt(
     home: &Home,
     code: &EnrolmentCode,
-    ca_file: Option<&Path>,
+    access: &Access,
     events: &EventLog,
     clock: &dyn Clock,
     random: &dyn Random,
 ) -> Result<Enrolment, EnrollError> {
-    let http = net::https_client(ca_file)?;
+    let outbound = Outbound::new(access)?;
     let begun = begin(home, code, clock, random)?;
     let keys = make_keys(home, events, random)?;
     drop(Journal::create(&home.journal(), begun.journal).await?);
-    let enrolled = redeem(&http, code, &request(code, &begun, &keys, clock, random)?).await?;
+    let enrolled = redeem(&outbound, code, &request(code, &begun, &keys, clock, random)?).await?;
     let pinned = enrolled.portal_keys.into_iter().find(|key| key.thumbprint() == code.portal_key);
     let (Some(pinned), true, true) = (pinned, enrolled.agent == begun.agent, enrolled.portal == code.portal) else {
         forget(home)?;
@@ -236,16 +242,25 @@ fn request(
     })
 }
 
-async fn redeem(http: &reqwest::Client, code: &EnrolmentCode, body: &Enrollment) -> Result<Enrolled, EnrollError> {
-    let no_answer =
-        |e: reqwest::Error| EnrollError::NoAnswer { relay: code.relay.clone(), detail: net::causes(&e.without_url()) };
-    let request = http.post(format!("{}/v1/enrollments", code.relay)).timeout(ANSWER).json(body);
-    let answer = request.send().await.map_err(no_answer)?;
-    let status = answer.status();
+async fn redeem(outbound: &Outbound, code: &EnrolmentCode, body: &Enrollment) -> Result<Enrolled, EnrollError> {
+    let no_answer = |detail: String| EnrollError::NoAnswer { relay: code.relay.clone(), detail };
+    let body = serde_json::to_vec(body).map_err(|e| no_answer(e.to_string()))?;
+    let request = Request::post(format!("{}/v1/enrollments", code.relay))
+        .header(CONTENT_TYPE, "application/json")
+        .body(Full::from(body))
+        .map_err(|e| no_answer(e.to_string()))?;
+    let (status, body) = timeout(ANSWER, async {
+        let answer = outbound.send(request).await.map_err(|e| no_answer(e.to_string()))?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await;
+        Ok::<_, EnrollError>((status, body.map_err(|e| no_answer(e.to_string()))?.to_bytes()))
+    })
+    .await
+    .map_err(|_| no_answer(format!("not within {} s", ANSWER.as_secs())))??;
     if status.is_success() {
-        return answer.json().await.map_err(no_answer);
+        return serde_json::from_slice(&body).map_err(|e| no_answer(e.to_string()));
     }
-    Err(match answer.json::<Problem>().await {
+    Err(match serde_json::from_slice(&body) {
         Ok(Problem { title, code, detail, .. }) => EnrollError::Refused { title, code, detail },
         Err(_) => EnrollError::Refused {
             title: "The relay refused the enrolment".to_owned(),

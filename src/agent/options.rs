@@ -4,12 +4,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::config::{DEFAULT_PARALLEL, DEFAULT_RESETS_PER_HOUR, DEFAULT_SESSIONS};
+use crate::net::outbound::Access;
+use crate::net::proxy::Via;
 
 /// How an agent works. The defaults are right for a service; tests shorten the times.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// A PEM file with a private CA, trusted beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// The way out to the relay.
+    pub via: Via,
     /// How many sessions are held, on as many nodes of the relay: either may break without a command noticing.
     pub sessions: usize,
     /// How many accounts are written at the same time.
@@ -30,16 +34,27 @@ pub struct Options {
     pub healthy_after: Duration,
     /// The shortest pause when the relay does not know the agent: only people can mend that.
     pub unknown_agent_pause: Duration,
+    /// How often it is looked whether the host has slept, or its clock was set.
+    pub wake_check: Duration,
     /// How often the directory is checked while a session is open.
     pub preflight_interval: Duration,
     /// How long a stop waits for what is running and for the relay to store the last outcomes.
     pub stop_deadline: Duration,
 }
 
+impl Options {
+    /// How the relay is reached.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        Access { ca_file: self.ca_file.clone(), via: self.via.clone() }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
             ca_file: None,
+            via: Via::default(),
             sessions: DEFAULT_SESSIONS,
             parallel: DEFAULT_PARALLEL,
             resets_per_hour: DEFAULT_RESETS_PER_HOUR,
@@ -50,6 +65,7 @@ impl Default for Options {
             elsewhere_max: Duration::from_secs(300),
             healthy_after: Duration::from_secs(30),
             unknown_agent_pause: Duration::from_secs(60),
+            wake_check: Duration::from_secs(5),
             preflight_interval: Duration::from_secs(15 * 60),
             stop_deadline: Duration::from_secs(30),
         }

@@ -91,7 +91,7 @@ impl Agent {
             lead: Arc::default(),
             nodes: watch::Sender::new(1),
         };
-        let link = Link { dialer, shared, events, options, random };
+        let link = Link { dialer, shared, events, options, clock: clock.clone(), random };
         Ok(Self { identity, link, failed, clock })
     }
 

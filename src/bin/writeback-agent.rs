@@ -108,7 +108,7 @@ async fn enrol(home: &Home, code: String) -> Result<(), Failure> {
     }
     let code: EnrolmentCode = text.parse()?;
     let config = Config::load(&home.config())?;
-    let enrolled = enroll(home, &code, config.relay.ca_file.as_deref(), System::clock(), System::random()).await?;
+    let enrolled = enroll(home, &code, config.relay.access()?, System::clock(), System::random()).await?;
     let mut said = format!("enrolled as agent {}\nfingerprint       {}\n", enrolled.agent, enrolled.fingerprint);
     if enrolled.status == AgentStatus::Pending {
         said.push_str(&format!(
@@ -152,8 +152,10 @@ async fn run(home: &Home) -> Result<(), Failure> {
     let path = home.config();
     let config = Config::load(&path)?;
     let directory = config.directory(&path)?.open(System::clock(), System::random())?;
+    let access = config.relay.access()?;
     let options = Options {
-        ca_file: config.relay.ca_file.clone(),
+        ca_file: access.ca_file,
+        via: access.via,
         sessions: config.relay.sessions,
         parallel: config.execution.parallel,
         resets_per_hour: config.execution.resets_per_hour,

@@ -3,7 +3,10 @@
 pub mod service_manager;
 
 use std::io::Write;
+use std::os::fd::AsFd;
+use std::time::Duration;
 
+use rustix::net::sockopt;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -66,6 +69,19 @@ pub fn max_open_files() -> usize {
 #[must_use]
 pub fn clock_ticks_per_second() -> u64 {
     rustix::param::clock_ticks_per_second()
+}
+
+/// Has the operating system notice a peer that is gone without a word, within some 35 s: bytes that nobody acknowledges
+/// end the connection (RFC 5482), and silence is asked into (RFC 9293 §3.8.4).
+///
+/// # Errors
+/// If the operating system refuses.
+pub fn notice_dead_peers(connection: &impl AsFd) -> std::io::Result<()> {
+    sockopt::set_tcp_user_timeout(connection, 20_000)?; // milliseconds
+    sockopt::set_tcp_keepidle(connection, Duration::from_secs(20))?;
+    sockopt::set_tcp_keepintvl(connection, Duration::from_secs(5))?;
+    sockopt::set_tcp_keepcnt(connection, 3)?;
+    Ok(sockopt::set_socket_keepalive(connection, true)?)
 }
 
 /// This host's name, for people.

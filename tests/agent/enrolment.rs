@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use writeback_relay::agent::home::Home;
 use writeback_relay::agent::{EnrollError, Enrolment, enroll};
 use writeback_relay::clock::System;
+use writeback_relay::net::outbound::Access;
 use writeback_relay::protocol::enrolment_code::EnrolmentCode;
 use writeback_relay::protocol::jose::SigningKey;
 use writeback_relay::protocol::problem::ProblemCode;
@@ -92,7 +93,10 @@ async fn a_refusal_is_shown_with_its_title_and_detail() {
 async fn a_relay_whose_certificate_is_not_trusted_is_told_nothing() {
     let (relay, dir) = (ScriptedRelay::start().await, tempfile::tempdir().unwrap());
     let home = Home::new(dir.path());
-    let error = enroll(&home, &relay.code(), None, System::clock(), System::random()).await.unwrap_err().to_string();
+    let error = enroll(&home, &relay.code(), Access::default(), System::clock(), System::random())
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains(&relay.url) && error.contains("certificate"), "{error}");
     assert!(relay.enrollments().is_empty());
 }

@@ -2,6 +2,7 @@
 
 mod crash;
 mod enrolment;
+mod networks;
 mod service;
 mod sessions;
 mod two_sessions;

@@ -32,9 +32,9 @@ impl Manager {
         Self { folder, socket, heard: Vec::new() }
     }
 
-    fn variables(&self, watchdog: Duration) -> [(&'static str, String); 2] {
-        let socket = self.folder.path().join("notify").display().to_string();
-        [("NOTIFY_SOCKET", socket), ("WATCHDOG_USEC", watchdog.as_micros().to_string())]
+    fn watches(&self, agent: &mut Agent) {
+        agent.set("NOTIFY_SOCKET", self.folder.path().join("notify").to_str().unwrap());
+        agent.set("WATCHDOG_USEC", "200000");
     }
 
     fn listen(&mut self) {
@@ -63,14 +63,15 @@ async fn the_service_manager_hears_that_the_agent_is_ready_alive_connected_and_s
     let code = portal.portal.invite(&tenant(), true).await.unwrap();
     assert_eq!(agent.enroll(&code.to_text().unwrap()).await.status, 0);
     let mut manager = Manager::new();
-    agent.start_with(manager.variables(Duration::from_millis(200)));
+    manager.watches(&mut agent);
+    agent.start();
     manager.hears("READY=1", 1).await;
     manager.hears("WATCHDOG=1", 3).await;
     manager.hears("STATUS=1 of 2 sessions", 1).await;
     assert!(agent.terminate().await.success());
     manager.hears("STOPPING=1", 1).await;
     // One that hangs says nothing any more, and would be started anew.
-    agent.start_with(manager.variables(Duration::from_millis(200)));
+    agent.start();
     manager.hears("READY=1", 2).await;
     agent.freeze();
     manager.listen();

@@ -31,7 +31,7 @@ impl Clock for SetBack {
 
 /// An agent that runs.
 pub(super) struct Running {
-    dir: TempDir,
+    pub(super) dir: TempDir,
     directory: Demo,
     pub(super) stop: CancellationToken,
     ended: JoinHandle<Result<(), AgentError>>,
@@ -39,10 +39,15 @@ pub(super) struct Running {
 
 impl Running {
     pub(super) async fn start(relay: &ScriptedRelay) -> Self {
+        Self::start_with(relay, System::clock()).await
+    }
+
+    /// Enrolled by the system's clock; from then on it has this one.
+    pub(super) async fn start_with(relay: &ScriptedRelay, clock: Arc<dyn Clock>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::new(dir.path());
         enroll(&home, &relay.code(), Some(&relay.ca_file), System::clock(), System::random()).await.unwrap();
-        Self::again(relay, dir, System::clock())
+        Self::again(relay, dir, clock)
     }
 
     /// With the folder of one that has stopped.
@@ -54,6 +59,7 @@ impl Running {
             backoff_base: Duration::from_millis(5),
             backoff_max: Duration::from_millis(50),
             unknown_agent_pause: Duration::from_millis(10),
+            wake_check: Duration::from_millis(20),
             stop_deadline: Duration::from_secs(10),
             ..Options::default()
         };

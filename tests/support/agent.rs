@@ -25,6 +25,7 @@ pub(crate) struct Agent {
     folder: TempDir,
     relay_ca: PathBuf,
     cli: Cli,
+    environment: Vec<(&'static str, String)>,
     process: Option<Process>,
 }
 
@@ -34,7 +35,7 @@ impl Agent {
         let folder = tempfile::tempdir().unwrap();
         let cli = Cli::new(AGENT, &["--home", &folder.path().join("home").display().to_string()]);
         std::fs::create_dir(folder.path().join("home")).unwrap();
-        let agent = Self { folder, relay_ca: relay.ca_file(), cli, process: None };
+        let agent = Self { folder, relay_ca: relay.ca_file(), cli, environment: Vec::new(), process: None };
         agent.configure("");
         agent
     }
@@ -60,6 +61,17 @@ impl Agent {
         .await;
     }
 
+    /// Trusts this CA in place of the relay's, from the next [`Self::configure`] on.
+    pub(crate) fn trust(&mut self, ca_file: PathBuf) {
+        self.relay_ca = ca_file;
+    }
+
+    /// From its next start on, with this in its environment.
+    pub(crate) fn set(&mut self, variable: &'static str, value: &str) {
+        self.cli.set(variable, value);
+        self.environment.push((variable, value.to_owned()));
+    }
+
     /// Its public keys, as the portal has verified them.
     pub(crate) async fn keys(&self, portal: &TestPortal) -> AgentKeys {
         let agents = portal.portal.agents(&tenant()).await.unwrap();
@@ -72,7 +84,7 @@ impl Agent {
         std::fs::read_to_string(self.home().join("demo.json")).unwrap()
     }
 
-    /// Writes `agent.toml`: how to reach the relay, and these sections.
+    /// Writes `agent.toml`: how to reach the relay, and these lines: first more of `[relay]`, then sections.
     pub(crate) fn configure(&self, sections: &str) {
         let text = format!("[relay]\nca_file = {:?}\n{sections}\n", self.relay_ca);
         std::fs::write(self.home().join("agent.toml"), text).unwrap();
@@ -111,14 +123,10 @@ impl Agent {
 
     /// `writeback-agent run`, in the background.
     pub(crate) fn start(&mut self) {
-        self.start_with([]);
-    }
-
-    /// The same with these variables in its environment.
-    pub(crate) fn start_with<const N: usize>(&mut self, variables: [(&str, String); N]) {
         let log = File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut command = Command::new(AGENT);
-        command.arg("--home").arg(self.home()).arg("run").env("RUST_LOG", "debug").envs(variables);
+        command.arg("--home").arg(self.home()).arg("run").env("RUST_LOG", "debug");
+        command.envs(self.environment.iter().map(|(variable, value)| (variable, value)));
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.process = Some(Process::spawn(&mut command));
     }

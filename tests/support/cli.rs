@@ -15,6 +15,7 @@ use super::process::Process;
 pub(crate) struct Cli {
     program: &'static str,
     arguments: Vec<String>,
+    environment: Vec<(&'static str, String)>,
     /// What each call has said.
     said: TempDir,
     calls: AtomicUsize,
@@ -44,7 +45,13 @@ pub(crate) struct Call {
 impl Cli {
     pub(crate) fn new(program: &'static str, arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        Self { program, arguments, said: tempfile::tempdir().unwrap(), calls: AtomicUsize::new(0) }
+        let environment = Vec::new();
+        Self { program, arguments, environment, said: tempfile::tempdir().unwrap(), calls: AtomicUsize::new(0) }
+    }
+
+    /// From now on, with this in its environment.
+    pub(crate) fn set(&mut self, variable: &'static str, value: &str) {
+        self.environment.push((variable, value.to_owned()));
     }
 
     pub(crate) async fn run(&self, arguments: &[&str]) -> Said {
@@ -64,6 +71,7 @@ impl Cli {
         std::io::Seek::rewind(&mut stdin).unwrap();
         let mut command = Command::new(self.program);
         command.args(&self.arguments).args(arguments).env("RUST_LOG", "debug");
+        command.envs(self.environment.iter().map(|(variable, value)| (variable, value)));
         command.stdin(Stdio::from(stdin)).stdout(file("out")).stderr(file("err"));
         Call { process: Process::spawn(&mut command), folder: self.said.path().to_owned(), number }
     }

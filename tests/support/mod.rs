@@ -14,6 +14,7 @@ pub(crate) mod redis;
 pub(crate) mod relay;
 pub(crate) mod samba;
 pub(crate) mod scripted_relay;
+pub(crate) mod squid;
 pub(crate) mod wire;
 
 use std::net::Ipv4Addr;

@@ -174,16 +174,7 @@ impl ScriptedRelay {
     /// The next session, welcomed by one of so many nodes.
     pub(crate) async fn welcome_at(&self, node: &str, nodes: u32) -> Socket {
         let mut socket = self.session().await;
-        assert!(matches!(socket.hear().await, FromAgent::Hello(_)));
-        let welcome = v1::Welcome {
-            node: node.to_owned(),
-            heartbeat_interval_ms: 30_000,
-            max_frame_bytes: 16_384,
-            approved: true,
-            node_id: format!("the id of {node}"),
-            nodes,
-        };
-        socket.say(FromRelay::Welcome(welcome)).await;
+        socket.welcome(node, nodes).await;
         socket
     }
 
@@ -290,6 +281,20 @@ fn problem(code: ProblemCode, retry_after: Option<u32>) -> Response {
 pub(crate) struct Socket(WebSocket);
 
 impl Socket {
+    /// Hears its `Hello`, and welcomes it at one of so many nodes.
+    pub(crate) async fn welcome(&mut self, node: &str, nodes: u32) {
+        assert!(matches!(self.hear().await, FromAgent::Hello(_)));
+        let welcome = v1::Welcome {
+            node: node.to_owned(),
+            heartbeat_interval_ms: 30_000,
+            max_frame_bytes: 16_384,
+            approved: true,
+            node_id: format!("the id of {node}"),
+            nodes,
+        };
+        self.say(FromRelay::Welcome(welcome)).await;
+    }
+
     pub(crate) async fn say(&mut self, frame: FromRelay) {
         self.0.send(Message::Binary(frame.encode_frame().into())).await.unwrap();
     }

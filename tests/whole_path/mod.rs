@@ -5,6 +5,7 @@ mod crash_operations;
 mod life;
 mod memory;
 mod operations;
+mod proxies;
 mod refusals;
 mod resets;
 mod secrets;
@@ -41,8 +42,13 @@ impl Stage {
     async fn at(url: &str) -> Self {
         let relay = Relay::start().await;
         let portal = PortalCli::init(&relay).await;
-        let mut agent = Agent::new(&relay);
+        let agent = Agent::new(&relay);
         agent.configure(&samba(url));
+        Self::enrolled(relay, portal, agent).await
+    }
+
+    /// The same, with an agent that is configured and not enrolled.
+    async fn enrolled(relay: Relay, portal: PortalCli, mut agent: Agent) -> Self {
         let code = enroll_and_approve(&portal, &agent).await;
         agent.start();
         let stage = Self { portal, agent, relay, code };

@@ -7,9 +7,14 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::{SinkExt, StreamExt};
-use http::StatusCode;
-use http::header::{CONNECTION, UPGRADE};
-use reqwest::Response;
+use http::header::{
+    AUTHORIZATION, CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
+};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -17,24 +22,27 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use crate::agent::home::{Identity, Keys};
-use crate::agent::link::session::{Frames, Lost, STEP};
+use crate::agent::link::lost::Lost;
+use crate::agent::link::session::{Frames, STEP};
 use crate::agent::options::Options;
-use crate::clock::{Clock, Random};
-use crate::net::{self, NetError};
+use crate::clock::{Clock, Random, UnixTime};
+use crate::net::outbound::Outbound;
+use crate::net::{CONNECT_TIMEOUT, NetError, causes, clock_ahead, retry_after};
 use crate::protocol::assertion::AgentAssertion;
 use crate::protocol::frame::{FrameError, FromAgent, FromRelay, SUBPROTOCOL};
 use crate::protocol::ids::ObjectId;
 use crate::protocol::jose::{JoseError, Validity};
 use crate::protocol::limits::MAX_FRAME_BYTES;
-use crate::protocol::problem::Problem;
+use crate::protocol::problem::{Problem, ProblemCode};
 
 /// One handshake. A host whose clock is a minute wrong is told so here, and not when a command comes.
 const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
 
-const ACCEPT: &str = "sec-websocket-accept";
-const KEY: &str = "sec-websocket-key";
-const PROTOCOL: &str = "sec-websocket-protocol";
-const VERSION: &str = "sec-websocket-version";
+/// A problem is a few hundred bytes.
+const MAX_PROBLEM_BYTES: usize = 16 * 1024;
+
+/// Assertions are refused when clocks differ by a minute. Half of that is worth a word.
+const WORTH_SAYING: i64 = 30;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +60,7 @@ pub(super) enum DialError {
 
 /// Dials one relay as one agent.
 pub(in crate::agent) struct Dialer {
-    http: reqwest::Client,
+    outbound: Outbound,
     identity: Arc<Identity>,
     keys: Arc<Keys>,
     clock: Arc<dyn Clock>,
@@ -67,8 +75,8 @@ impl Dialer {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<Self, NetError> {
-        let http = net::websocket_client(options.ca_file.as_deref())?;
-        Ok(Self { http, identity, keys, clock, random })
+        let outbound = Outbound::new(&options.access())?;
+        Ok(Self { outbound, identity, keys, clock, random })
     }
 
     pub(super) async fn dial(&self) -> Result<Frames, DialError> {
@@ -76,29 +84,29 @@ impl Dialer {
         self.random.fill(&mut nonce);
         let key = STANDARD.encode(nonce);
         let relay = &self.identity.relay;
-        let request = self
-            .http
-            .get(format!("{relay}/v1/agent/session"))
+        let unreachable = |what: String| DialError::Unreachable(format!("{relay}: {what}"));
+        let request = Request::get(format!("{relay}/v1/agent/session"))
             .header(CONNECTION, "Upgrade")
             .header(UPGRADE, "websocket")
-            .header(VERSION, "13")
-            .header(KEY, &key)
-            .header(PROTOCOL, SUBPROTOCOL)
-            .bearer_auth(self.assertion()?);
-        let unreachable = |what: String| DialError::Unreachable(format!("{relay}: {what}"));
+            .header(SEC_WEBSOCKET_VERSION, "13")
+            .header(SEC_WEBSOCKET_KEY, &key)
+            .header(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL)
+            .header(AUTHORIZATION, self.authorization()?)
+            .body(Full::default())
+            .map_err(|error| unreachable(error.to_string()))?;
         let late = |_| unreachable("it did not answer in time".to_owned());
-        // The client's own limit is on TCP, proxy and TLS; this one leaves as long again for the answer.
-        let answer = timeout(net::CONNECT_TIMEOUT + STEP, request.send()).await.map_err(late)?;
-        let answer = answer.map_err(|e| unreachable(net::causes(&e.without_url())))?;
+        // Connecting has its own limit; this one leaves as long again for the answer.
+        let answer = timeout(CONNECT_TIMEOUT + STEP, self.outbound.send(request)).await.map_err(late)?;
+        let answer = answer.map_err(|e| DialError::Unreachable(format!("the relay can't be reached: {e}")))?;
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Err(timeout(STEP, refusal(answer)).await.map_err(late)?);
+            return Err(timeout(STEP, refusal(answer, self.clock.now())).await.map_err(late)?);
         }
         let is = |name, expected: &str| answer.headers().get(name).is_some_and(|value| value == expected);
-        if !is(ACCEPT, &derive_accept_key(key.as_bytes())) || !is(PROTOCOL, SUBPROTOCOL) {
+        if !is(SEC_WEBSOCKET_ACCEPT, &derive_accept_key(key.as_bytes())) || !is(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL) {
             return Err(unreachable(format!("it is no relay that speaks {SUBPROTOCOL}")));
         }
-        let upgraded = timeout(STEP, answer.upgrade()).await.map_err(late)?;
-        let stream = upgraded.map_err(|e| unreachable(net::causes(&e.without_url())))?;
+        let upgraded = timeout(STEP, hyper::upgrade::on(answer)).await.map_err(late)?;
+        let stream = TokioIo::new(upgraded.map_err(|e| unreachable(causes(&e)))?);
         // Small buffers: what is read and written is a few kilobytes at the most.
         let config = WebSocketConfig::default()
             .read_buffer_size(4096)
@@ -107,6 +115,10 @@ impl Dialer {
             .max_message_size(Some(MAX_FRAME_BYTES))
             .max_frame_size(Some(MAX_FRAME_BYTES));
         Ok(frames(WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await))
+    }
+
+    fn authorization(&self) -> Result<String, JoseError> {
+        Ok(format!("Bearer {}", self.assertion()?))
     }
 
     /// A new one for each connection: its `jti` opens one session.
@@ -125,19 +137,26 @@ impl Dialer {
 }
 
 /// What a relay says when it says no.
-async fn refusal(answer: Response) -> DialError {
+async fn refusal(answer: Response<Incoming>, now: UnixTime) -> DialError {
     let status = answer.status().as_u16();
-    let retry_after = net::retry_after(answer.headers());
-    match answer.json::<Problem>().await {
-        Ok(problem) => {
-            let message = format!("{}: {}", problem.title, problem.detail);
-            DialError::Refused { status, code: problem.code, message, retry_after }
-        }
-        Err(_) => {
-            let message = "without saying why; is this the relay's address?".to_owned();
-            DialError::Refused { status, code: String::new(), message, retry_after }
-        }
+    let retry_after = retry_after(answer.headers());
+    let ahead = clock_ahead(answer.headers(), now).unwrap_or_default();
+    let body = Limited::new(answer.into_body(), MAX_PROBLEM_BYTES).collect().await;
+    let problem = body.ok().and_then(|body| serde_json::from_slice::<Problem>(&body.to_bytes()).ok());
+    let (code, mut message) = match problem {
+        Some(problem) => (problem.code, format!("{}: {}", problem.title, problem.detail)),
+        None => (String::new(), "without saying why; is this the relay's address?".to_owned()),
+    };
+    if status == StatusCode::UNAUTHORIZED && ahead.abs() >= WORTH_SAYING {
+        let way = if ahead > 0 { "behind" } else { "ahead of" };
+        message +=
+            &format!("; this host's clock is {} s {way} the relay's: set it, and keep it set by NTP", ahead.abs());
     }
+    if code == ProblemCode::UpgradeRequired.as_str() {
+        message += "; something on the way takes WebSocket upgrades away, perhaps a proxy that inspects TLS: have it let \
+                    them through, or not inspect connections to this host";
+    }
+    DialError::Refused { status, code, message, retry_after }
 }
 
 fn frames<S>(socket: WebSocketStream<S>) -> Frames

@@ -11,8 +11,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Link;
+use super::lost::Lost;
 use super::patience::{NoSession, Patience};
-use super::session::{End, Lost, Session, SessionError};
+use super::session::{End, Session, SessionError};
+use super::wake::Wake;
 use crate::agent::error::AgentError;
 use crate::agent::events::About;
 use crate::host::service_manager;
@@ -48,23 +50,16 @@ pub(super) struct Keeper<'a> {
     advice: mpsc::Receiver<Advice>,
     /// What the service manager knows.
     told: String,
+    wake: Wake,
 }
 
 impl<'a> Keeper<'a> {
     pub(super) fn new(link: &'a Link, stop: &'a CancellationToken) -> Self {
         let patience = Patience::new(&link.options, link.events.clone(), link.random.clone());
         let (advise, advice) = mpsc::channel(8);
-        Self {
-            link,
-            stop,
-            patience,
-            held: Vec::new(),
-            serving: JoinSet::new(),
-            opening: None,
-            advise,
-            advice,
-            told: String::new(),
-        }
+        let wake = Wake::new(link.clock.clone(), link.options.wake_check);
+        let (held, serving) = (Vec::new(), JoinSet::new());
+        Self { link, stop, patience, held, serving, opening: None, advise, advice, told: String::new(), wake }
     }
 
     /// Until the agent stops; then all sessions leave.
@@ -80,6 +75,7 @@ impl<'a> Keeper<'a> {
                 Some((task, reconnect_after)) = self.advice.recv() => self.told_to_go(task, reconnect_after),
                 Some(ended) = self.serving.join_next_with_id() => self.ended(ended)?,
                 opened = opened(&mut self.opening) => self.opened(opened)?,
+                jump = self.wake.jumped() => self.awake(jump),
                 // Another number of sessions may be right now.
                 _ = nodes.changed() => {}
             }
@@ -154,6 +150,14 @@ impl<'a> Keeper<'a> {
             self.patience.told_to_go(session.since.elapsed(), reconnect_after);
             self.opening = None;
         }
+    }
+
+    /// Sockets may be dead without a word, so each session gives way to a new one; one that lives serves until then.
+    fn awake(&mut self, jump: Duration) {
+        tracing::info!(?jump, "the host has slept, or its clock was set; opening new sessions");
+        self.held.iter_mut().for_each(|session| session.going = true);
+        self.patience.awake();
+        self.opening = None;
     }
 
     fn ended(&mut self, ended: Result<(Id, Served), JoinError>) -> Result<(), AgentError> {

@@ -2,9 +2,11 @@
 
 mod connection;
 mod keeper;
+mod lost;
 mod outbox;
 mod patience;
 mod session;
+mod wake;
 
 use std::sync::Arc;
 
@@ -19,7 +21,7 @@ pub(in crate::agent) use self::session::Shared;
 use crate::agent::error::AgentError;
 use crate::agent::events::EventLog;
 use crate::agent::options::Options;
-use crate::clock::Random;
+use crate::clock::{Clock, Random};
 
 /// What sessions are made of.
 pub(in crate::agent) struct Link {
@@ -27,6 +29,7 @@ pub(in crate::agent) struct Link {
     pub(in crate::agent) shared: Shared,
     pub(in crate::agent) events: EventLog,
     pub(in crate::agent) options: Options,
+    pub(in crate::agent) clock: Arc<dyn Clock>,
     pub(in crate::agent) random: Arc<dyn Random>,
 }
 

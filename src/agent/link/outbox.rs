@@ -11,7 +11,7 @@ use futures_util::Sink;
 use tokio::time::{Sleep, sleep};
 
 use crate::agent::execution::{Concluded, outcome_frame};
-use crate::agent::link::session::Lost;
+use crate::agent::link::lost::Lost;
 use crate::protocol::frame::FromAgent;
 
 /// Where frames go.

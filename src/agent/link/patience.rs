@@ -66,6 +66,13 @@ impl Patience {
         self.next = Instant::now() + self.elsewhere.pause();
     }
 
+    /// The host has slept: whatever was waited for is over, and it is not the only one that wakes.
+    pub(super) fn awake(&mut self) {
+        self.trouble.reset();
+        self.elsewhere.reset();
+        self.next = Instant::now() + self.trouble.pause();
+    }
+
     /// The relay asks for another session in place of one that has lived so long.
     pub(super) fn told_to_go(&mut self, lived: Duration, reconnect_after: Duration) {
         // One that is told so again and again does not run in circles.

@@ -12,9 +12,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout
 
 use crate::agent::error::AgentError;
 use crate::agent::execution::{Asker, Concluded, Executor, outcome_frame};
+use crate::agent::link::lost::Lost;
 use crate::agent::link::outbox::{Outbox, Outgoing};
 use crate::agent::preflight::Preflight;
-use crate::protocol::frame::{CloseReason, FrameError, FromAgent, FromRelay, v1};
+use crate::protocol::frame::{FrameError, FromAgent, FromRelay, v1};
 use crate::protocol::ids::{CommandId, InstanceId};
 
 /// For each step that opens a session, and for each frame to be written.
@@ -37,46 +38,6 @@ type Incoming = Pin<Box<dyn Stream<Item = Result<FromRelay, Lost>> + Send>>;
 pub(super) struct Frames {
     pub(super) incoming: Incoming,
     pub(super) outgoing: Outgoing,
-}
-
-/// Why there is no session any more.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Lost {
-    /// The relay closed it and said why.
-    #[error("the relay closed the session ({code} {reason})")]
-    Closed { code: u16, reason: String },
-    /// The connection is gone.
-    #[error("the connection broke: {0}")]
-    Broken(String),
-    /// Nothing came for two and a half heartbeat intervals.
-    #[error("the relay has gone silent")]
-    Silent,
-    /// A frame was not taken off our hands in time.
-    #[error("the relay takes no more frames")]
-    Stuck,
-    /// No `Welcome` in time.
-    #[error("the relay did not answer the hello")]
-    NoWelcome,
-    /// What came is not what was expected.
-    #[error("the relay sent {0}")]
-    Frame(#[from] FrameError),
-}
-
-impl Lost {
-    /// The error behind it, if the agent must not come back.
-    pub(super) fn for_good(&self) -> Option<AgentError> {
-        match self {
-            Self::Closed { code, reason } if !CloseReason::may_come_back(*code) => {
-                Some(match CloseReason::from_code(*code) {
-                    Some(CloseReason::Revoked) => AgentError::Revoked,
-                    Some(CloseReason::Displaced) => AgentError::Displaced,
-                    Some(CloseReason::ForeignJournal) => AgentError::ForeignJournal,
-                    _ => AgentError::Refused { code: *code, reason: reason.clone() },
-                })
-            }
-            _ => None,
-        }
-    }
 }
 
 /// Why a session stopped working.

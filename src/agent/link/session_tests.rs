@@ -332,17 +332,3 @@ async fn anything_but_a_welcome_opens_no_session() {
     drop(relay.to_agent);
     assert!(deadline(open_with(&agent, &executor, frames)).await.is_err());
 }
-
-#[test]
-fn a_close_code_says_whether_to_come_back() {
-    let closed = |code| Lost::Closed { code, reason: String::new() }.for_good();
-    assert!(matches!(closed(CloseReason::Revoked.code()), Some(AgentError::Revoked)));
-    assert!(matches!(closed(CloseReason::Displaced.code()), Some(AgentError::Displaced)));
-    assert!(matches!(closed(CloseReason::ForeignJournal.code()), Some(AgentError::ForeignJournal)));
-    assert!(matches!(closed(CloseReason::ProtocolError.code()), Some(AgentError::Refused { code: 4500, .. })));
-    assert!(matches!(closed(4999), Some(AgentError::Refused { .. })));
-    for reason in [CloseReason::Drain, CloseReason::Overload, CloseReason::Silent, CloseReason::Internal] {
-        assert!(closed(reason.code()).is_none(), "{reason:?}");
-    }
-    assert!(closed(1006).is_none() && Lost::Silent.for_good().is_none());
-}

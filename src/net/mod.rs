@@ -1,16 +1,31 @@
-//! Outbound HTTPS, as agents and portals use it: system roots, and a private CA beside them.
+//! Outbound connections, as agents and portals use them: system roots, and a private CA beside them.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`names`] | what the domain name system says |
+//! | [`tcp`] | a connection to a host with several addresses |
+//! | [`no_proxy`], [`proxy`] | which proxy for which host |
+//! | [`outbound`] | HTTPS through a proxy, with a sentence for everything in the way |
+
+pub mod names;
+pub mod no_proxy;
+pub mod outbound;
+pub mod proxy;
+pub mod tcp;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use http::header::RETRY_AFTER;
+use http::header::{DATE, RETRY_AFTER};
 use rustls::ClientConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls_platform_verifier::Verifier;
+
+use crate::clock::UnixTime;
 
 /// How long a connection may take to come up: TCP, proxy and TLS.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,6 +44,9 @@ pub enum NetError {
         /// Why.
         detail: String,
     },
+    /// The environment names a proxy that is none.
+    #[error(transparent)]
+    Proxy(#[from] proxy::EnvironmentError),
     /// No trust anchors, or no client.
     #[error("TLS can't be set up: {0}")]
     Tls(String),
@@ -98,21 +116,19 @@ pub fn operator_client() -> Result<reqwest::Client, NetError> {
     builder(tls).no_proxy().timeout(OPERATOR_TIMEOUT).build().map_err(|e| NetError::Tls(e.to_string()))
 }
 
-/// An HTTPS client for WebSocket upgrades, which only HTTP/1.1 has (RFC 6455 §4). Otherwise as [`https_client`].
-///
-/// # Errors
-/// As [`tls_client`].
-pub fn websocket_client(ca_file: Option<&Path>) -> Result<reqwest::Client, NetError> {
-    let mut tls = tls_client(ca_file)?;
-    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    builder(tls).http1_only().pool_max_idle_per_host(0).build().map_err(|e| NetError::Tls(e.to_string()))
-}
-
 /// How long a server asks to be left alone: `Retry-After` in seconds (RFC 9110 §10.2.3). A date, which no relay sends, is
 /// as good as none.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok().map(Duration::from_secs)
+}
+
+/// By how many seconds the clock of whoever sent these headers is ahead of ours; nothing without a `Date` (RFC 9110 §6.6.1).
+#[must_use]
+pub fn clock_ahead(headers: &HeaderMap, now: UnixTime) -> Option<i64> {
+    let date = httpdate::parse_http_date(headers.get(DATE)?.to_str().ok()?).ok()?;
+    let theirs = date.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs();
+    Some(i64::try_from(theirs).ok()?.saturating_sub(now.0))
 }
 
 /// An error with everything that caused it, in one line.
