@@ -50,6 +50,7 @@ const FENCES: &[(&str, &[&str])] = &[
             "src/portal/",
             "src/agent/enroll.rs",
             "src/agent/link/connection.rs",
+            "src/agent/preflight/relay.rs",
             "src/relay/admin/client.rs",
         ],
     ),

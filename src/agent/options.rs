@@ -26,7 +26,7 @@ pub struct Options {
     pub healthy_after: Duration,
     /// The shortest pause when the relay does not know the agent: only people can mend that.
     pub unknown_agent_pause: Duration,
-    /// How often the directory is checked while a session is open.
+    /// How often the agent checks whether resets can work.
     pub preflight_interval: Duration,
     /// How long a stop waits for what is running and for the relay to store the last outcomes.
     pub stop_deadline: Duration,
@@ -44,7 +44,7 @@ impl Default for Options {
             elsewhere_max: Duration::from_secs(300),
             healthy_after: Duration::from_secs(30),
             unknown_agent_pause: Duration::from_secs(60),
-            preflight_interval: Duration::from_secs(15 * 60),
+            preflight_interval: Duration::from_secs(3600),
             stop_deadline: Duration::from_secs(30),
         }
     }

@@ -2,8 +2,11 @@
 
 mod account;
 mod deadline;
+mod grant;
 mod password_check;
+mod preflight;
 mod reset;
+mod rights;
 mod transport;
 mod trouble;
 
@@ -30,7 +33,7 @@ fn config() -> Config {
         ca_file: Some(dc().ca_file()),
         bind_user,
         bind_password_file,
-        base_dn: None,
+        base_dn: Vec::new(),
         connect_timeout_seconds: 5,
         operation_timeout_seconds: 10,
     }

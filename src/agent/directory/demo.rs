@@ -12,9 +12,8 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Account, Deadline, Directory, DirectoryError, PasswordCheck};
+use super::{Account, Check, Deadline, Directory, DirectoryError, Finding, PasswordCheck};
 use crate::clock::{Clock, Random};
-use crate::protocol::api::{PreflightRow, PreflightState};
 use crate::protocol::command::{Options, Subject};
 use crate::protocol::jose::{base64url, sha256};
 use crate::protocol::outcome::Code;
@@ -272,10 +271,9 @@ impl Directory for Demo {
         })
     }
 
-    async fn preflight(&self) -> Vec<PreflightRow> {
+    async fn preflight(&self, _clock: &dyn Clock) -> Vec<Finding> {
         let detail = format!("{} accounts in memory; this directory is for trials only", self.users.lock().len());
-        let (check, target) = ("directory".to_owned(), CONTROLLER.to_owned());
-        vec![PreflightRow { check, target, state: PreflightState::Warning, detail }]
+        vec![Finding::warning(Check::Demo, CONTROLLER, detail)]
     }
 }
 

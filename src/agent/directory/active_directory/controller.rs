@@ -1,6 +1,8 @@
 //! One domain controller, and the connection kept to it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use ldap3::{LdapResult, Scope, SearchEntry};
@@ -9,6 +11,8 @@ use tokio::time::timeout;
 
 use super::config::Endpoint;
 use super::connection::{Connection, Dialer, RequestError, Search};
+use super::entry::bytes;
+use super::security_descriptor::Sid;
 use super::service_account::{BindError, ServiceAccount};
 use crate::agent::directory::DirectoryError;
 
@@ -17,8 +21,8 @@ pub(super) struct Controller {
     endpoint: Endpoint,
     dialer: Arc<Dialer>,
     service_account: Arc<ServiceAccount>,
-    /// Where accounts are looked for; without it, in the whole domain.
-    base_dn: Option<String>,
+    /// Where accounts are looked for; if nowhere, in the whole domain.
+    base_dns: Vec<String>,
     kept: ArcSwapOption<Bound>,
     /// Many callers open one connection.
     connecting: Mutex<()>,
@@ -27,8 +31,8 @@ pub(super) struct Controller {
 /// A connection on which the service account is bound.
 pub(super) struct Bound {
     pub(super) connection: Connection,
-    /// Where accounts are looked for.
-    pub(super) base_dn: String,
+    /// Where accounts are looked for: at least one.
+    pub(super) base_dns: Vec<String>,
 }
 
 /// Why a controller was not asked, or did not answer.
@@ -56,6 +60,13 @@ impl From<ControllerError> for DirectoryError {
 pub(super) struct RootDse {
     pub(super) default_naming_context: Option<String>,
     pub(super) dns_host_name: Option<String>,
+    /// In the form of `GeneralizedTime`.
+    pub(super) current_time: Option<String>,
+    pub(super) supported_controls: Vec<String>,
+    /// Samba names itself; Windows does not.
+    pub(super) is_samba: bool,
+    /// Who the connection is to the directory, with all groups ([MS-ADTS] 3.1.1.3.2.20).
+    pub(super) token_groups: HashSet<Sid>,
 }
 
 /// What was found, and the connection it was found on.
@@ -70,10 +81,10 @@ impl Controller {
         endpoint: Endpoint,
         dialer: Arc<Dialer>,
         service_account: Arc<ServiceAccount>,
-        base_dn: Option<String>,
+        base_dns: Vec<String>,
     ) -> Self {
         let (kept, connecting) = (ArcSwapOption::empty(), Mutex::new(()));
-        Self { endpoint, dialer, service_account, base_dn, kept, connecting }
+        Self { endpoint, dialer, service_account, base_dns, kept, connecting }
     }
 
     /// How accounts, errors and reports name it.
@@ -81,9 +92,30 @@ impl Controller {
         &self.endpoint.name
     }
 
-    /// The configured base DN, if there is one.
-    pub(super) fn base_dn(&self) -> Option<&str> {
-        self.base_dn.as_deref()
+    /// Where accounts are looked for, in a domain: at least one place.
+    pub(super) fn base_dns(&self, domain: &str) -> Vec<String> {
+        if self.base_dns.is_empty() { vec![domain.to_owned()] } else { self.base_dns.clone() }
+    }
+
+    /// Its host and its port.
+    pub(super) fn host_and_port(&self) -> (&str, u16) {
+        (&self.endpoint.host, self.endpoint.port)
+    }
+
+    /// How long TCP and TLS may take.
+    pub(super) fn connect_timeout(&self) -> Duration {
+        self.dialer.connect_timeout
+    }
+
+    /// The service account.
+    pub(super) fn service_account(&self) -> &ServiceAccount {
+        &self.service_account
+    }
+
+    /// Keeps this connection from now on. The account's groups are those of the moment when it logged on, so a new one
+    /// knows of rights that an older one does not.
+    pub(super) fn keep(&self, bound: Bound) {
+        self.kept.store(Some(Arc::new(bound)));
     }
 
     /// Whether a connection is kept.
@@ -138,12 +170,31 @@ impl Controller {
             base: String::new(),
             scope: Scope::Base,
             filter: "(objectClass=*)".to_owned(),
-            attributes: &["defaultNamingContext", "dnsHostName"],
+            attributes: &[
+                "defaultNamingContext",
+                "dnsHostName",
+                "currentTime",
+                "supportedControl",
+                "vendorName",
+                "tokenGroups",
+            ],
         };
         let (entries, _) = connection.search(&search).await.map_err(|e| self.unreachable(e.to_string()))?;
         let root = entries.into_iter().next();
         let value = |name| root.as_ref()?.attrs.get(name)?.first().cloned();
-        Ok(RootDse { default_naming_context: value("defaultNamingContext"), dns_host_name: value("dnsHostName") })
+        let groups = root.as_ref().map(|root| bytes(root, "tokenGroups")).unwrap_or_default();
+        Ok(RootDse {
+            default_naming_context: value("defaultNamingContext"),
+            dns_host_name: value("dnsHostName"),
+            current_time: value("currentTime"),
+            supported_controls: root
+                .as_ref()
+                .and_then(|r| r.attrs.get("supportedControl"))
+                .cloned()
+                .unwrap_or_default(),
+            is_samba: value("vendorName").is_some_and(|name| name.contains("Samba")),
+            token_groups: groups.iter().filter_map(|group| Sid::read(group)).collect(),
+        })
     }
 
     fn kept(&self) -> Option<Arc<Bound>> {
@@ -160,13 +211,15 @@ impl Controller {
             }
             let connection = self.open().await?;
             self.bind(&connection).await?;
-            let base_dn = match &self.base_dn {
-                Some(base_dn) => base_dn.clone(),
-                None => self.root_dse(&connection).await?.default_naming_context.ok_or_else(|| {
+            let base_dns = if self.base_dns.is_empty() {
+                let domain = self.root_dse(&connection).await?.default_naming_context;
+                vec![domain.ok_or_else(|| {
                     self.unreachable("it names no defaultNamingContext; is it a domain controller?".to_owned())
-                })?,
+                })?]
+            } else {
+                self.base_dns.clone()
             };
-            let bound = Arc::new(Bound { connection, base_dn });
+            let bound = Arc::new(Bound { connection, base_dns });
             self.kept.store(Some(Arc::clone(&bound)));
             Ok(bound)
         });

@@ -7,8 +7,10 @@
 //! | `service_account` | who the agent is to the directory |
 //! | `controller` | one domain controller, and the connection kept to it |
 //! | `lookup`, `reset`, `password_check` | what is asked of it |
-//! | `answer` | what its answers mean |
+//! | `answer`, `entry` | what its answers mean |
+//! | `right`, `security_descriptor` | what the service account may do, and where that is written |
 //! | `preflight` | whether resets can work |
+//! | `delegation`, [`grant`] | how the rights are given |
 //!
 //! A question may be asked twice, at the same controller; a write never is.
 
@@ -16,11 +18,17 @@ mod answer;
 mod config;
 mod connection;
 mod controller;
+mod delegation;
+mod entry;
+pub mod grant;
 mod lookup;
 mod password_check;
 mod preflight;
 mod reset;
+mod right;
+mod security_descriptor;
 mod service_account;
+mod trustee;
 
 use std::sync::Arc;
 
@@ -31,9 +39,9 @@ pub use self::config::{Config, ConfigError};
 use self::connection::Dialer;
 use self::controller::{Bound, Controller, ControllerError};
 use self::service_account::ServiceAccount;
-use super::{Account, Deadline, Directory, DirectoryError, PasswordCheck};
+use super::{Account, Deadline, Directory, DirectoryError, Finding, PasswordCheck};
+use crate::clock::Clock;
 use crate::net::tls_client;
-use crate::protocol::api::PreflightRow;
 use crate::protocol::command::{Options, Subject};
 use crate::protocol::outcome::Code;
 use crate::protocol::password::Password;
@@ -62,8 +70,9 @@ impl ActiveDirectory {
             operation_timeout: config.operation_timeout()?,
         });
         let service_account = Arc::new(ServiceAccount::new(config)?);
+        let base_dns = config.base_dns()?;
         let controllers = config.endpoints()?.into_iter().map(|endpoint| {
-            Controller::new(endpoint, Arc::clone(&dialer), Arc::clone(&service_account), config.base_dn.clone())
+            Controller::new(endpoint, Arc::clone(&dialer), Arc::clone(&service_account), base_dns.clone())
         });
         Ok(Self { controllers: controllers.collect() })
     }
@@ -94,13 +103,12 @@ impl Directory for ActiveDirectory {
     async fn find(&self, subject: &Subject) -> Result<Account, DirectoryError> {
         let mut unreachable = Vec::new();
         for controller in self.in_order() {
-            match controller.search(|bound| lookup::by_subject(subject, bound)).await {
-                Ok(found) if found.result.rc == NO_SUCH_OBJECT => {
-                    let base_dn = &found.bound.base_dn;
+            match lookup::find(controller, subject).await {
+                Ok((found, base_dn)) if found.result.rc == NO_SUCH_OBJECT => {
                     let detail = format!("{}: base_dn: {base_dn} is not there", controller.name());
                     return Err(DirectoryError::Unavailable(detail));
                 }
-                Ok(found) => {
+                Ok((found, _)) => {
                     let (account, disabled) = lookup::only(&found.entries, &found.result, controller.name())?;
                     if disabled {
                         let detail = format!("{}: the account is disabled", controller.name());
@@ -144,7 +152,7 @@ impl Directory for ActiveDirectory {
         Ok(password_check::verdict(&result))
     }
 
-    async fn preflight(&self) -> Vec<PreflightRow> {
-        preflight::preflight(&self.controllers).await
+    async fn preflight(&self, clock: &dyn Clock) -> Vec<Finding> {
+        preflight::preflight(&self.controllers, clock).await
     }
 }
