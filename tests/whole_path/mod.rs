@@ -3,13 +3,14 @@
 mod crash;
 mod life;
 mod memory;
+mod preflight;
 mod refusals;
 mod resets;
 mod secrets;
 
 use writeback_relay::protocol::api::PreflightState;
 
-use crate::support::agent::{Agent, samba};
+use crate::support::agent::{Agent, samba, samba_in};
 use crate::support::eventually;
 use crate::support::portal_cli::PortalCli;
 use crate::support::relay::{Relay, tenant};
@@ -37,10 +38,20 @@ impl Stage {
 
     /// The same, with the domain controller at this URL.
     async fn at(url: &str) -> Self {
+        Self::with(&samba(url)).await
+    }
+
+    /// The same, for accounts of the whole domain, although the service account has no rights on all of them.
+    async fn everywhere(url: &str) -> Self {
+        Self::with(&samba_in(url, &[], dc().service_account())).await
+    }
+
+    /// The same, with this `[directory]`.
+    async fn with(directory: &str) -> Self {
         let relay = Relay::start().await;
         let portal = PortalCli::init(&relay).await;
         let mut agent = Agent::new(&relay);
-        agent.configure(&samba(url));
+        agent.configure(directory);
         let code = enroll_and_approve(&portal, &agent).await;
         agent.start();
         let stage = Self { portal, agent, relay, code };
