@@ -311,6 +311,7 @@ async fn when_no_agent_can_be_reached_it_is_safe_to_repeat() {
         target: "OU=Staff".into(),
         state: PreflightState::Failed,
         detail: "the right is missing".into(),
+        remedy: String::new(),
     };
     let report = PreflightReport { checked_at: UnixTime(1), rows: vec![row] };
     world.relay.change(agent.id, |view| view.preflight = Some(report));

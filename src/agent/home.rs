@@ -114,6 +114,19 @@ impl Home {
         PrivateFile::new(self.folder.join("sealing-key.jwk"))
     }
 
+    /// Every file of the agent that nobody else may read, there or not.
+    pub(super) fn private_files(&self) -> Vec<PrivateFile> {
+        vec![
+            self.identity_file(),
+            self.enrolment_file(),
+            self.signing_key_file(),
+            self.sealing_key_file(),
+            self.instance_file(),
+            PrivateFile::new(self.journal()),
+            PrivateFile::new(self.events()),
+        ]
+    }
+
     /// Who the agent is; nothing if it is not enrolled.
     ///
     /// # Errors

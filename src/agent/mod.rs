@@ -8,7 +8,7 @@
 //! | [`journal`] | what survives one |
 //! | [`directory`] | where passwords are written |
 //! | `service`, `instance`, `link` | the running agent, and its session with the relay |
-//! | [`events`], `preflight` | what people are told |
+//! | [`events`], [`preflight`] | what people are told |
 
 mod backoff;
 pub mod config;
@@ -22,7 +22,7 @@ mod instance;
 pub mod journal;
 mod link;
 pub mod options;
-mod preflight;
+pub mod preflight;
 mod service;
 mod status;
 mod support;

@@ -36,7 +36,7 @@ pub struct Options {
     pub unknown_agent_pause: Duration,
     /// How often it is looked whether the host has slept, or its clock was set.
     pub wake_check: Duration,
-    /// How often the directory is checked while a session is open.
+    /// How often the agent checks whether resets can work.
     pub preflight_interval: Duration,
     /// How long a stop waits for what is running and for the relay to store the last outcomes.
     pub stop_deadline: Duration,
@@ -66,7 +66,7 @@ impl Default for Options {
             healthy_after: Duration::from_secs(30),
             unknown_agent_pause: Duration::from_secs(60),
             wake_check: Duration::from_secs(5),
-            preflight_interval: Duration::from_secs(15 * 60),
+            preflight_interval: Duration::from_secs(3600),
             stop_deadline: Duration::from_secs(30),
         }
     }

@@ -71,7 +71,8 @@ impl Agent {
         let keys = Arc::new(home.keys()?);
         let journal = Journal::open(&home.journal(), identity.journal)?;
         let dialer = Dialer::new(&options, identity.clone(), keys.clone(), clock.clone(), random.clone())?;
-        let preflight = Preflight::new(directory.clone(), events.clone(), clock.clone());
+        let interval = options.preflight_interval;
+        let preflight = Preflight::new(home, directory.clone(), events.clone(), interval, clock.clone());
         let (executor, failed) = Executor::new(
             identity.clone(),
             keys,
@@ -85,7 +86,6 @@ impl Agent {
         let shared = Shared {
             executor,
             preflight,
-            preflight_interval: options.preflight_interval,
             instance: next_instance(home, &*clock, &*random)?,
             capacity: u32::try_from(options.parallel).unwrap_or(u32::MAX),
             lead: Arc::default(),
@@ -108,6 +108,7 @@ impl Agent {
     /// knows where the next process has to go on.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), AgentError> {
         let (events, executor) = (self.link.events.clone(), self.link.shared.executor.clone());
+        let preflight = self.link.shared.preflight.clone();
         let message = format!("the agent {} has started", self.identity.agent);
         events.record(Event::WriteBackServiceStarted, &message, &About::default());
         executor.resume()?;
@@ -117,6 +118,7 @@ impl Agent {
             Some(failure) = self.failed.recv() => Err(failure),
             error = purge(&executor, &*self.clock) => Err(error.into()),
             never = stay_alive(&stop) => match never {},
+            never = preflight.run() => match never {},
             ended = self.link.keep(&stop) => ended,
         };
         if let Err(error) = &ended {

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
-use super::directory::{Account, Deadline, Directory, DirectoryError, PasswordCheck};
+use super::directory::{Account, Deadline, Directory, DirectoryError, Finding, PasswordCheck};
 use super::error::AgentError;
 use super::events::EventLog;
 use super::execution::Executor;
@@ -19,7 +19,6 @@ use super::home::{Home, Identity, Keys};
 use super::journal::Journal;
 use super::options::Options;
 use crate::clock::{Clock, System, UnixTime};
-use crate::protocol::api::PreflightRow;
 use crate::protocol::command::{Command, Operation, Options as CommandOptions, Subject};
 use crate::protocol::frame::v1;
 use crate::protocol::ids::{AgentId, CommandId, JournalId};
@@ -335,7 +334,8 @@ impl Directory for Scripted {
         next(&self.checks, "try_password")
     }
 
-    async fn preflight(&self) -> Vec<PreflightRow> {
+    async fn preflight(&self, _: &dyn Clock) -> Vec<Finding> {
+        self.call("preflight");
         Vec::new()
     }
 }

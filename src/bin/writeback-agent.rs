@@ -1,16 +1,18 @@
 //! The agent: arguments, configuration, signals; nothing else.
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 use writeback_relay::agent::config::Config;
+use writeback_relay::agent::directory::active_directory::grant::{Administrator, Grant};
+use writeback_relay::agent::directory::config as directory;
 use writeback_relay::agent::events::{self, Filter, Follower};
 use writeback_relay::agent::home::{DEFAULT_HOME, Home};
-use writeback_relay::agent::{Agent, AgentError, Options, enroll, status, support_bundle};
+use writeback_relay::agent::{Agent, AgentError, Options, enroll, preflight, status, support_bundle};
 use writeback_relay::clock::System;
 use writeback_relay::host::{self, StopSignals};
 use writeback_relay::protocol::api::AgentStatus;
@@ -68,6 +70,25 @@ enum Action {
         #[arg(default_value = "writeback-agent-support.txt")]
         file: PathBuf,
     },
+    /// Check whether resets can work: files, the relay, each domain controller, each right on each unit. The exit status is
+    /// 0 if all is well, 1 with a warning, 2 with a failure, 3 if nothing could be checked.
+    Check {
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the commands that give the service account its rights, or give them.
+    Grant(GrantArguments),
+}
+
+#[derive(Args)]
+struct GrantArguments {
+    /// Give the rights now, as this administrator: user@domain, DOMAIN\user, or a distinguished name.
+    #[arg(long, value_name = "ADMINISTRATOR")]
+    apply: Option<String>,
+    /// A file (mode 0600) with the administrator's password; without it, it is asked for, or read from standard input.
+    #[arg(long, requires = "apply")]
+    password_file: Option<PathBuf>,
 }
 
 type Failure = Box<dyn std::error::Error>;
@@ -78,7 +99,7 @@ async fn main() -> ExitCode {
     telemetry::log_to_stderr(if matches!(action, Action::Run) { "info" } else { "error" });
     let home = Home::new(home);
     match act(&home, action).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             eprintln!("writeback-agent: {error}");
             match error.downcast_ref::<AgentError>() {
@@ -89,15 +110,66 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn act(home: &Home, action: Action) -> Result<(), Failure> {
+async fn act(home: &Home, action: Action) -> Result<ExitCode, Failure> {
     host::forbid_core_dumps()?;
     match action {
-        Action::Enroll { code } => enrol(home, code).await,
-        Action::Run => run(home).await,
-        Action::Status => Ok(host::print(&status(home)?)?),
-        Action::Events { ids, lines, follow, json } => show_events(home, &Filter { ids }, lines, follow, json).await,
-        Action::SupportBundle { file } => bundle(home, &file),
+        Action::Enroll { code } => enrol(home, code).await?,
+        Action::Run => run(home).await?,
+        Action::Status => host::print(&status(home)?)?,
+        Action::Check { json } => return check(home, json).await,
+        Action::Grant(arguments) => grant(home, arguments).await?,
+        Action::Events { ids, lines, follow, json } => show_events(home, &Filter { ids }, lines, follow, json).await?,
+        Action::SupportBundle { file } => bundle(home, &file)?,
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn check(home: &Home, json: bool) -> Result<ExitCode, Failure> {
+    let checked = async {
+        let path = home.config();
+        let config = Config::load(&path)?;
+        let directory = config.directory(&path)?.open(System::clock(), System::random())?;
+        Ok::<_, Failure>(preflight::check(home, &*directory, &config.relay.access()?, &System).await)
+    };
+    match checked.await {
+        Ok(report) => {
+            let text = if json { format!("{}\n", preflight::json(&report)) } else { preflight::table(&report) };
+            host::print(&text)?;
+            Ok(ExitCode::from(preflight::exit_status(&report)))
+        }
+        Err(error) => {
+            eprintln!("writeback-agent: {error}");
+            Ok(ExitCode::from(preflight::NOTHING_CHECKED))
+        }
+    }
+}
+
+async fn grant(home: &Home, arguments: GrantArguments) -> Result<(), Failure> {
+    let path = home.config();
+    let config = Config::load(&path)?;
+    let directory::Config::ActiveDirectory(config) = config.directory(&path)? else {
+        return Err(format!("{}: [directory] is no Active Directory, so there are no rights to give", path.display()))?;
+    };
+    let Some(name) = arguments.apply else {
+        return Ok(host::print(&Grant::prepare(config, None).await?.commands())?);
+    };
+    let password = match arguments.password_file {
+        Some(file) => first_line(&PrivateFile::new(file).read()?),
+        None if std::io::stdin().is_terminal() => {
+            Zeroizing::new(rpassword::prompt_password(format!("Password of {name}: "))?)
+        }
+        None => {
+            let mut text = Zeroizing::new(String::new());
+            std::io::stdin().read_to_string(&mut text)?;
+            first_line(&text)
+        }
+    };
+    let administrator = Administrator { name, password };
+    Ok(host::print(&Grant::prepare(config, Some(&administrator)).await?.apply().await?)?)
+}
+
+fn first_line(text: &str) -> Zeroizing<String> {
+    Zeroizing::new(text.lines().next().unwrap_or_default().to_owned())
 }
 
 async fn enrol(home: &Home, code: String) -> Result<(), Failure> {

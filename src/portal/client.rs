@@ -165,6 +165,15 @@ impl RelayClient {
         self.send(call, CALL_TIMEOUT).await.map(drop)
     }
 
+    /// `POST /v1/tenants/{tenant}/agents/{agent}/preflight`.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn check(&self, tenant: &TenantId, agent: AgentId) -> Result<(), ClientError> {
+        let call = self.call(Method::POST, &format!("{tenant}/agents/{agent}/preflight"))?;
+        self.send(call, CALL_TIMEOUT).await.map(drop)
+    }
+
     /// `DELETE /v1/tenants/{tenant}/agents/{agent}`.
     ///
     /// # Errors

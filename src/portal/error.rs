@@ -54,6 +54,19 @@ pub enum PortalError {
         /// The agent.
         agent: AgentId,
     },
+    /// The agent was asked to check its directory, and said nothing.
+    #[error(
+        "agent {agent} was asked to check, and its report has not come within {seconds} s; see later: writeback-portal \
+         agents {tenant}"
+    )]
+    NoReport {
+        /// The organisation.
+        tenant: TenantId,
+        /// The agent.
+        agent: AgentId,
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// Nobody vouches for the agent's keys.
     #[error(
         "agent {agent} can't be approved: {reason}. If it is yours, revoke it, and enrol it again with a new code from: \

@@ -7,12 +7,14 @@
 //! | [`sent`] | which commands went out, so that a late outcome can still be verified |
 //! | [`client`] | the calls over HTTPS |
 //! | [`agents`] | what the relay says of the agents, judged by the trust store |
+//! | `check` | how an agent finds its directory now |
 //! | [`selection`] | which agent is asked first |
 //! | [`request`], [`answer`] | one reset, change or unlock, up to a verified outcome |
 //! | [`report`] | all of it, for people |
 
 pub mod agents;
 pub mod answer;
+mod check;
 pub mod client;
 pub mod config;
 pub mod error;

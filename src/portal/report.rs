@@ -9,7 +9,7 @@ use super::agents::{Agent, Told};
 use super::answer::Answer;
 use super::trust_store::Standing;
 use crate::clock::UnixTime;
-use crate::protocol::api::{AgentStatus, Availability, PreflightState};
+use crate::protocol::api::{AgentStatus, Availability, PreflightReport, PreflightRow, PreflightState};
 use crate::protocol::outcome::{Code, Status};
 
 /// The exit statuses of `writeback-portal`.
@@ -129,11 +129,35 @@ pub fn agents_table(agents: &[Agent]) -> String {
         let preflight = agent.relay.as_ref().and_then(|view| view.preflight.as_ref());
         for row in preflight.map(|report| report.rows.iter()).into_iter().flatten() {
             if row.state != PreflightState::Ok {
-                let state = if row.state == PreflightState::Failed { "FAILED" } else { "warning" };
-                let (check, target, detail) = (shown(&row.check), shown(&row.target), shown(&row.detail));
-                let _ = writeln!(text, "\npreflight {state}: agent {}: {check}, {target}: {detail}", agent.agent);
+                let said = format!("agent {}: {}", agent.agent, finding(row));
+                let _ = write!(text, "\npreflight {}: {said}", in_a_word(row.state));
             }
         }
+    }
+    text
+}
+
+/// What an agent found, the worst first.
+#[must_use]
+pub fn preflight_lines(report: &PreflightReport) -> String {
+    let mut rows: Vec<_> = report.rows.iter().collect();
+    rows.sort_by_key(|row| std::cmp::Reverse(row.state));
+    rows.into_iter().map(|row| format!("{:<7}  {}", in_a_word(row.state), finding(row))).collect()
+}
+
+fn in_a_word(state: PreflightState) -> &'static str {
+    match state {
+        PreflightState::Ok => "ok",
+        PreflightState::Warning => "warning",
+        PreflightState::Failed => "FAILED",
+    }
+}
+
+/// A line, and one more for the command that mends it.
+fn finding(row: &PreflightRow) -> String {
+    let mut text = format!("{}, {}: {}\n", shown(&row.check), shown(&row.target), shown(&row.detail));
+    if !row.remedy.is_empty() {
+        let _ = writeln!(text, "         mend it: {}", shown(&row.remedy));
     }
     text
 }
@@ -154,12 +178,7 @@ fn row(agent: &Agent) -> [String; 7] {
             AgentStatus::Revoked => "revoked",
         };
         online = if view.online { "yes" } else { "no" };
-        preflight = match view.preflight.as_ref().map(|report| report.worst()) {
-            None => "-",
-            Some(PreflightState::Ok) => "ok",
-            Some(PreflightState::Warning) => "warning",
-            Some(PreflightState::Failed) => "FAILED",
-        };
+        preflight = view.preflight.as_ref().map_or("-", |report| in_a_word(report.worst()));
     }
     let texts = [here, at_relay, online, preflight].map(str::to_owned);
     let [here, at_relay, online, preflight] = texts;

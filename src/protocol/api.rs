@@ -147,8 +147,11 @@ pub struct PreflightRow {
     pub target: String,
     /// How it went.
     pub state: PreflightState,
-    /// What was found, and how to mend it, for people.
+    /// What was found, for people.
     pub detail: String,
+    /// How to mend it, for people: a command, if there is one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub remedy: String,
 }
 
 /// How a check went.
@@ -182,6 +185,7 @@ impl From<v1::Preflight> for PreflightReport {
             check: row.check,
             target: row.target,
             detail: row.detail,
+            remedy: row.remedy,
         });
         Self { checked_at: UnixTime(frame.checked_at), rows: rows.collect() }
     }
@@ -199,6 +203,7 @@ impl From<PreflightReport> for v1::Preflight {
             }
             .into(),
             detail: row.detail,
+            remedy: row.remedy,
         });
         Self { checked_at: report.checked_at.0, rows: rows.collect() }
     }

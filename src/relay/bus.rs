@@ -113,6 +113,8 @@ pub enum Notice {
     Arrived(TenantId, AgentId),
     /// Its process has newer sessions enough: close this one.
     Surplus(Place),
+    /// Somebody wants to know how this session's agent finds its directory.
+    Check(Place),
     /// Another session of the same agent is gone: this one goes on with the commands that it has left.
     Left(Place),
 }

@@ -25,6 +25,8 @@ pub enum Order {
     },
     /// Look what may have been missed, or what other sessions of the agent have left.
     Reconcile(Whose),
+    /// Ask the agent to check its directory.
+    Check,
     /// Close now.
     Close(CloseReason),
 }

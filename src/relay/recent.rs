@@ -117,6 +117,7 @@ impl Inbox for Attentive {
             | Notice::Surplus(_)
             | Notice::Arrived(..)
             | Notice::Left(_)
+            | Notice::Check(_)
             | Notice::Overdue(_) => {}
         }
         self.inbox.notice(notice);

@@ -194,6 +194,9 @@ impl Inbox for Sessions {
             Notice::Overdue(place) => {
                 self.order(place.session, Order::Reconcile(Whose::Own));
             }
+            Notice::Check(place) => {
+                self.order(place.session, Order::Check);
+            }
             Notice::Arrived(..) => self.arrived.notify_waiters(),
             Notice::Left(place) => {
                 self.order(place.session, Order::Reconcile(Whose::Others));

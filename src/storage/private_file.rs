@@ -71,15 +71,21 @@ impl PrivateFile {
         FileError::Contents { path: self.path.clone(), detail: detail.to_string() }
     }
 
+    /// Looks whether nobody else may read it.
+    ///
+    /// # Errors
+    /// If it is missing, or open to others.
+    pub fn check(&self) -> Result<(), FileError> {
+        let mode = fs::metadata(&self.path).map_err(|e| self.io(e))?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 { Err(FileError::Mode { path: self.path.clone(), mode }) } else { Ok(()) }
+    }
+
     /// Reads it, and refuses it if others may read it.
     ///
     /// # Errors
     /// If it is missing, unreadable, or open to others.
     pub fn read(&self) -> Result<Zeroizing<String>, FileError> {
-        let mode = fs::metadata(&self.path).map_err(|e| self.io(e))?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(FileError::Mode { path: self.path.clone(), mode });
-        }
+        self.check()?;
         fs::read_to_string(&self.path).map(Zeroizing::new).map_err(|e| self.io(e))
     }
 

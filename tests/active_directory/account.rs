@@ -50,7 +50,7 @@ async fn a_disabled_account_is_refused_until_it_is_enabled() {
 #[tokio::test]
 async fn only_accounts_below_the_base_dn_are_found() {
     let mut staff_only = config();
-    staff_only.base_dn = Some(format!("OU=Staff,{}", dc().base_dn()));
+    staff_only.base_dn = vec![format!("OU=Staff,{}", dc().base_dn())];
     let staff_only = ActiveDirectory::new(&staff_only).unwrap();
     let inside = dc().create_user("inside", Ou::Staff, OLD).await;
     let outside = dc().create_user("outside", Ou::Other, OLD).await;
@@ -61,7 +61,7 @@ async fn only_accounts_below_the_base_dn_are_found() {
 #[tokio::test]
 async fn a_base_dn_that_is_not_there_is_named() {
     let mut config = config();
-    config.base_dn = Some(format!("OU=Stuff,{}", dc().base_dn()));
+    config.base_dn = vec![format!("OU=Stuff,{}", dc().base_dn())];
     let error = unavailable(ActiveDirectory::new(&config).unwrap().find(&upn("a@example.test")).await);
     assert!(error.contains("base_dn") && error.contains("OU=Stuff"), "{error}");
 }

@@ -3,10 +3,13 @@
 mod account;
 mod change;
 mod deadline;
+mod grant;
 mod password_check;
 mod policy_hints;
+mod preflight;
 mod protected;
 mod reset;
+mod rights;
 mod transport;
 mod trouble;
 mod unlock;
@@ -34,7 +37,7 @@ fn config() -> Config {
         ca_file: Some(dc().ca_file()),
         bind_user,
         bind_password_file,
-        base_dn: None,
+        base_dn: Vec::new(),
         connect_timeout_seconds: 5,
         operation_timeout_seconds: 10,
     }

@@ -3,7 +3,6 @@
 use tokio::net::TcpListener;
 use writeback_relay::agent::directory::active_directory::{ActiveDirectory, Config};
 use writeback_relay::agent::directory::{Directory, PasswordCheck};
-use writeback_relay::protocol::api::PreflightState::{Failed, Ok as Green, Warning};
 use writeback_relay::protocol::command::Options;
 use writeback_relay::storage::PrivateFile;
 
@@ -146,44 +145,4 @@ async fn a_wrong_service_password_does_not_lock_the_service_account() {
     // Not locked: a new password in the file is tried at once, and is right.
     file.replace(&format!("{OLD}\r\n")).unwrap();
     directory.find(&upn(&service.upn)).await.unwrap();
-}
-
-#[tokio::test]
-async fn preflight_is_green_and_names_what_it_looked_at() {
-    let rows = directory().preflight().await;
-    let checks: Vec<_> = rows.iter().map(|row| (row.check.as_str(), row.state)).collect();
-    assert_eq!(checks, [("connect", Green), ("bind", Green), ("root_dse", Green), ("base_dn", Green)]);
-}
-
-#[tokio::test]
-async fn preflight_fails_when_no_controller_works_and_warns_when_one_does() {
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let mut config = config();
-    config.url = vec![format!("ldaps://{nobody}")];
-    let rows = ActiveDirectory::new(&config).unwrap().preflight().await;
-    assert_eq!((rows[0].check.as_str(), rows[0].state, rows.len()), ("connect", Failed, 1));
-    assert_eq!(rows[0].target, nobody.to_string());
-    config.url.push(dc().ldaps_url());
-    let rows = ActiveDirectory::new(&config).unwrap().preflight().await;
-    assert_eq!((rows[0].state, rows.len()), (Warning, 5));
-}
-
-#[tokio::test]
-async fn preflight_names_a_base_dn_that_is_not_there_and_a_locked_service_account() {
-    let mut wrong_base = config();
-    wrong_base.base_dn = Some("OU=Nowhere,DC=example,DC=test".to_owned());
-    let row = ActiveDirectory::new(&wrong_base).unwrap().preflight().await.pop().unwrap();
-    assert_eq!((row.check.as_str(), row.state), ("base_dn", Failed));
-    assert!(row.detail.contains("OU=Nowhere"), "{}", row.detail);
-
-    let dir = tempfile::tempdir().unwrap();
-    let file = PrivateFile::new(dir.path().join("password"));
-    file.replace(OLD).unwrap();
-    let service = dc().create_user("svc-three", Ou::Other, OLD).await;
-    dc().lock(&service).await;
-    let mut locked = config();
-    (locked.bind_user, locked.bind_password_file) = (service.upn, file.path().to_owned());
-    let row = ActiveDirectory::new(&locked).unwrap().preflight().await.pop().unwrap();
-    assert_eq!((row.check.as_str(), row.state), ("bind", Failed));
-    assert!(row.detail.contains("locked"), "{}", row.detail);
 }

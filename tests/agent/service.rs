@@ -105,20 +105,20 @@ async fn events_are_shown_filtered_and_followed_and_a_support_bundle_holds_no_se
     let relay = Relay::start().await;
     let portal = relay.portal("portal-1").await;
     let agent = Agent::running(&relay, &portal, &[JANE], 0).await;
-    let all = agent.run(&["events"]).await;
+    let all = agent.call(&["events"]).await;
     assert!(all.status == 0 && all.out.contains("31015 WriteBackServiceStarted"), "{all:?}");
-    let following = agent.call(&["events", "--follow", "-n", "0", "--json", "--id", "31002"]);
+    let following = agent.begin(&["events", "--follow", "-n", "0", "--json", "--id", "31002"]);
     let password = Password::new(NEW.to_owned()).unwrap();
     let jane = Subject::upn(JANE).unwrap();
     portal.portal.reset(&tenant(), &jane, password, Options::default(), PATIENCE).await.unwrap();
     eventually("the event is followed", || std::future::ready(following.out().ends_with('\n'))).await;
     let line: Value = serde_json::from_str(&following.out()).unwrap();
     assert_eq!((line["event_id"].as_u64(), line["account"].as_str()), (Some(31002), Some(JANE)));
-    let only = agent.run(&["events", "--id", "31002"]).await;
+    let only = agent.call(&["events", "--id", "31002"]).await;
     assert!(only.out.lines().count() == 1 && only.out.contains("PasswordResetSuccess"), "{only:?}");
 
     let file = agent.home().join("bundle.txt");
-    let said = agent.run(&["support-bundle", file.to_str().unwrap()]).await;
+    let said = agent.call(&["support-bundle", file.to_str().unwrap()]).await;
     assert_eq!(said.status, 0, "{said:?}");
     let bundle = std::fs::read_to_string(&file).unwrap();
     assert!(bundle.contains("31002") && bundle.contains(&agent.id().to_string()), "{bundle}");

@@ -100,13 +100,13 @@ impl Agent {
         self.cli.run(&["status"]).await
     }
 
-    /// Another of its commands.
-    pub(crate) async fn run(&self, arguments: &[&str]) -> Said {
+    /// One call of its program.
+    pub(crate) async fn call(&self, arguments: &[&str]) -> Said {
         self.cli.run(arguments).await
     }
 
     /// The same of one that does not end by itself.
-    pub(crate) fn call(&self, arguments: &[&str]) -> Call {
+    pub(crate) fn begin(&self, arguments: &[&str]) -> Call {
         self.cli.start(arguments, b"")
     }
 
@@ -169,6 +169,11 @@ impl Agent {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap() + &self.cli.transcript()
     }
 
+    /// What its calls have said.
+    pub(crate) fn log_of_calls(&self) -> String {
+        self.cli.transcript()
+    }
+
     /// Its event log.
     pub(crate) fn events(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.home().join("events.jsonl")).unwrap_or_default();
@@ -199,12 +204,18 @@ impl Agent {
     }
 }
 
-/// `[directory]`: the domain controller, at `url`. Its answers are waited for as long as can be configured.
+/// `[directory]`: the staff's unit at the domain controller, at `url`.
 pub(crate) fn samba(url: &str) -> String {
-    let (bind_user, bind_password_file) = dc().service_account();
+    samba_in(url, &[&format!("OU=Staff,{}", dc().base_dn())], dc().service_account())
+}
+
+/// `[directory]`: these units, or the whole domain, and this service account with the file of its password. Answers are
+/// waited for as long as can be configured.
+pub(crate) fn samba_in(url: &str, units: &[&str], (bind_user, bind_password_file): (String, PathBuf)) -> String {
+    let base_dn = if units.is_empty() { String::new() } else { format!("base_dn = {units:?}\n") };
     format!(
         "[directory]\nkind = \"active_directory\"\nurl = {url:?}\nca_file = {:?}\nbind_user = {bind_user:?}\n\
-         bind_password_file = {bind_password_file:?}\noperation_timeout_seconds = 60\nconnect_timeout_seconds = 10\n",
+         bind_password_file = {bind_password_file:?}\noperation_timeout_seconds = 60\nconnect_timeout_seconds = 10\n{base_dn}",
         dc().ca_file()
     )
 }

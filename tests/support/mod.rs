@@ -13,6 +13,7 @@ pub(crate) mod raw_agent;
 pub(crate) mod redis;
 pub(crate) mod relay;
 pub(crate) mod samba;
+pub(crate) mod samba_rights;
 pub(crate) mod scripted_relay;
 pub(crate) mod squid;
 pub(crate) mod wire;

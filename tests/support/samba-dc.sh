@@ -5,7 +5,7 @@
 # fixed), prints "ready", and waits until its standard input is closed. Then, or when it fails, it stops the domain
 # controller and removes FOLDER: so nothing outlives the process at the other end of the pipe.
 #
-#   OU=Staff    accounts that svc-reset may reset, unlock, and force to change their password
+#   OU=Staff    accounts that svc-reset may reset, unlock, and force to change their password; one is always there
 #   OU=Other    accounts that it may not
 #   OU=Service  svc-reset itself
 #
@@ -128,6 +128,14 @@ lockOutObservationWindow: -18000000000
 dn: OU=Staff,$base
 changetype: add
 objectClass: organizationalUnit
+
+dn: CN=resident,OU=Staff,$base
+changetype: add
+objectClass: user
+sAMAccountName: resident
+userPrincipalName: resident@example.test
+unicodePwd:: $(unicode_pwd "$service_password")
+userAccountControl: 512
 
 dn: OU=Other,$base
 changetype: add

@@ -2,7 +2,7 @@
 //!
 //! It listens on a loopback address that no other test run has, and goes away with this process, however that ends.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
@@ -136,9 +136,14 @@ impl Dc {
 
     /// A new account whose UPN begins with `name`; each test makes its own, so none locks out another.
     pub(crate) async fn create_user(&self, name: &str, ou: Ou, password: &str) -> User {
+        self.create_user_in(name, &format!("OU={ou:?},{BASE_DN}"), password).await
+    }
+
+    /// The same, in any unit.
+    pub(crate) async fn create_user_in(&self, name: &str, unit: &str, password: &str) -> User {
         let number = self.users.fetch_add(1, Ordering::Relaxed);
         let upn = format!("{name}.{number}@example.test");
-        let dn = format!("CN={},OU={ou:?},{BASE_DN}", dn_escape(format!("{name} {number}")));
+        let dn = format!("CN={},{unit}", dn_escape(format!("{name} {number}")));
         let account_name = format!("user{number}");
         let attributes = [
             ("objectClass", b"user".to_vec()),
@@ -248,7 +253,27 @@ impl Dc {
         kinit.wait().unwrap().success()
     }
 
-    async fn administrator(&self) -> Ldap {
+    /// Adds an object. An attribute may be named several times.
+    pub(crate) async fn add(&self, dn: &str, attributes: &[(&str, &str)]) {
+        let mut values: HashMap<&str, HashSet<&str>> = HashMap::new();
+        for (name, value) in attributes {
+            values.entry(name).or_default().insert(value);
+        }
+        let added = self.administrator().await.add(dn, values.into_iter().collect()).await;
+        added.unwrap().success().unwrap();
+    }
+
+    /// Where it keeps everything.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The domain's administrator: name and password.
+    pub(crate) fn administrator_account(&self) -> (&'static str, &'static str) {
+        ("Administrator@example.test", ADMIN_PASSWORD)
+    }
+
+    pub(crate) async fn administrator(&self) -> Ldap {
         let mut ldap = self.connect().await;
         ldap.simple_bind("Administrator@example.test", ADMIN_PASSWORD).await.unwrap().success().unwrap();
         ldap
@@ -262,7 +287,7 @@ impl Dc {
         ldap
     }
 
-    async fn read(ldap: &mut Ldap, dn: &str, attribute: &str) -> Vec<u8> {
+    pub(crate) async fn read(ldap: &mut Ldap, dn: &str, attribute: &str) -> Vec<u8> {
         let found = ldap.search(dn, Scope::Base, "(objectClass=*)", vec![attribute]).await.unwrap();
         let entry = SearchEntry::construct(found.success().unwrap().0.pop().unwrap());
         let text = entry.attrs.get(attribute).and_then(|values| Some(values.first()?.clone().into_bytes()));

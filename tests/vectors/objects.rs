@@ -182,6 +182,7 @@ pub(crate) fn frames_from_agent(outcome_jws: &str) -> Vec<Frame<FromAgent>> {
         target: "OU=Staff,DC=corp,DC=example".to_owned(),
         state: v1::PreflightState::Failed.into(),
         detail: "the right is missing".to_owned(),
+        remedy: "dsacls ...".to_owned(),
     };
     vec![
         (
@@ -211,6 +212,7 @@ pub(crate) fn frames_from_agent(outcome_jws: &str) -> Vec<Frame<FromAgent>> {
                     "target": row.target,
                     "state": "PREFLIGHT_STATE_FAILED",
                     "detail": row.detail,
+                    "remedy": row.remedy,
                 }],
             }),
         ),
@@ -264,5 +266,6 @@ pub(crate) fn frames_from_relay(command_jws: &str) -> Vec<Frame<FromRelay>> {
             }),
             json!({ "reason": "drain", "reconnect_after_ms": 1500, "close_after_ms": 10_000 }),
         ),
+        ("check", FromRelay::Check(v1::Check::default()), json!({})),
     ]
 }

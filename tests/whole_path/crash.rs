@@ -200,13 +200,16 @@ async fn a_domain_controller_that_is_away_when_the_agent_comes_back_is_waited_fo
     crash.proxy.set(Mode::Cut);
     let tried = crash.proxy.accepted();
     crash.stage.agent.start();
-    // The preflight is one, the question after the command another, and it is asked again.
-    eventually("it keeps asking", || std::future::ready(crash.proxy.accepted() >= tried + 4)).await;
+    // The preflight takes two, the question after the command another, and it is asked again.
+    eventually("it keeps asking", || std::future::ready(crash.proxy.accepted() >= tried + 5)).await;
     let command = crash.stage.agent.event(31001, &user.upn).await["command"].as_str().unwrap().to_owned();
     let said = crash.stage.portal.status(&command, &[]).await;
     assert!(said.status == 4 && said.out.starts_with("not known: the command is still on its way\n"), "{said:?}");
-    let said = crash.stage.portal.availability().await;
-    assert!(said.status == 3 && said.out.contains("preflight_failed"), "{said:?}");
+    eventually("the relay has heard of it", || async {
+        let said = crash.stage.portal.availability().await;
+        said.status == 3 && said.out.contains("preflight_failed")
+    })
+    .await;
     crash.proxy.set(Mode::Pass);
     assert_confirmed(&asking.said().await);
     assert_eq!(pwd_last_set(&user).await, written);

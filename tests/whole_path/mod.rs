@@ -5,6 +5,7 @@ mod crash_operations;
 mod life;
 mod memory;
 mod operations;
+mod preflight;
 mod proxies;
 mod refusals;
 mod resets;
@@ -12,7 +13,7 @@ mod secrets;
 
 use writeback_relay::protocol::api::PreflightState;
 
-use crate::support::agent::{Agent, samba};
+use crate::support::agent::{Agent, samba, samba_in};
 use crate::support::eventually;
 use crate::support::portal_cli::PortalCli;
 use crate::support::relay::{Relay, tenant};
@@ -40,10 +41,20 @@ impl Stage {
 
     /// The same, with the domain controller at this URL.
     async fn at(url: &str) -> Self {
+        Self::with(&samba(url)).await
+    }
+
+    /// The same, for accounts of the whole domain, although the service account has no rights on all of them.
+    async fn everywhere(url: &str) -> Self {
+        Self::with(&samba_in(url, &[], dc().service_account())).await
+    }
+
+    /// The same, with this `[directory]`.
+    async fn with(directory: &str) -> Self {
         let relay = Relay::start().await;
         let portal = PortalCli::init(&relay).await;
         let agent = Agent::new(&relay);
-        agent.configure(&samba(url));
+        agent.configure(directory);
         Self::enrolled(relay, portal, agent).await
     }
 

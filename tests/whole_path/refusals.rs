@@ -27,7 +27,7 @@ async fn a_password_against_the_policy() {
 
 #[tokio::test]
 async fn an_account_outside_the_delegated_unit() {
-    let stage = Stage::new().await;
+    let stage = Stage::everywhere(&dc().ldaps_url()).await;
     let user = dc().create_user("outside", Ou::Other, OLD).await;
     stage.refused(&user.upn, NEW, "insufficient_rights", 33004).await;
     assert_eq!(dc().bind(&user.upn, OLD).await, Ok(()));

@@ -4,13 +4,15 @@ pub mod active_directory;
 pub mod config;
 mod deadline;
 pub mod demo;
+mod finding;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use self::deadline::Deadline;
-use crate::protocol::api::PreflightRow;
+pub use self::finding::{Check, Finding};
+use crate::clock::Clock;
 use crate::protocol::command::{Options, Subject};
 use crate::protocol::outcome::Code;
 use crate::protocol::password::Password;
@@ -126,6 +128,7 @@ pub trait Directory: Send + Sync + 'static {
     /// [`DirectoryError::Unavailable`] if that controller does not answer.
     async fn try_password(&self, account: &Account, password: &Password) -> Result<PasswordCheck, DirectoryError>;
 
-    /// Looks whether resets can work: one row for each thing checked. Never fails; what is wrong stands in the rows.
-    async fn preflight(&self) -> Vec<PreflightRow>;
+    /// Looks whether resets can work: a finding for each thing and place, `clock` being the agent's. Never fails; what is
+    /// wrong stands in the findings. Writes nothing.
+    async fn preflight(&self, clock: &dyn Clock) -> Vec<Finding>;
 }

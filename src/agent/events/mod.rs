@@ -78,7 +78,15 @@ impl EventLog {
 
     /// Records an event. A log that can't be written never stops the work: the process's log says so instead.
     pub fn record(&self, event: Event, message: &str, about: &About) {
-        let level = level(event);
+        self.write(level(event), event, message, about);
+    }
+
+    /// Records that what an event told of is over.
+    pub fn record_mended(&self, event: Event, message: &str) {
+        self.write("info", event, message, &About::default());
+    }
+
+    fn write(&self, level: &'static str, event: Event, message: &str, about: &About) {
         let now = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.clock.now_ms()) * 1_000_000);
         let time = now.ok().and_then(|now| now.format(&Rfc3339).ok()).unwrap_or_default();
         let line = Line { time, event_id: event, name: event.name(), level, message, about };

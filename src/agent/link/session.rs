@@ -65,7 +65,6 @@ pub(super) enum End {
 pub(in crate::agent) struct Shared {
     pub(in crate::agent) executor: Executor,
     pub(in crate::agent) preflight: Preflight,
-    pub(in crate::agent) preflight_interval: Duration,
     pub(in crate::agent) instance: InstanceId,
     /// How many commands are executed at the same time.
     pub(in crate::agent) capacity: u32,
@@ -83,7 +82,8 @@ pub(super) struct Session {
     shared: Shared,
     /// If it leads.
     lead: Option<OwnedMutexGuard<()>>,
-    next_preflight: Instant,
+    /// What is found when it is checked whether resets can work.
+    reports: watch::Receiver<Option<v1::Preflight>>,
     asker: Asker,
     /// Commands whose receipt is not confirmed yet, and when it will be.
     received: VecDeque<(Instant, v1::Received)>,
@@ -120,9 +120,9 @@ impl Session {
         Ok(Self {
             incoming: frames.incoming,
             outbox: Outbox::new(frames.outgoing, STEP),
+            reports: shared.preflight.reports(),
             shared,
             lead: None,
-            next_preflight: Instant::now(),
             asker,
             received: VecDeque::new(),
             concluded,
@@ -142,13 +142,6 @@ impl Session {
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let silence = self.heartbeat.mul_f64(2.5);
         let mut silent = pin!(sleep_until(Instant::now() + silence));
-        let check = |preflight: Preflight, at: Instant| {
-            Box::pin(async move {
-                sleep_until(at).await;
-                preflight.report().await
-            })
-        };
-        let mut report = check(self.shared.preflight.clone(), self.next_preflight);
         loop {
             tokio::select! {
                 biased;
@@ -176,10 +169,9 @@ impl Session {
                         return Ok(end);
                     }
                 }
-                found = &mut report, if self.lead.is_some() => {
-                    self.outbox.push(FromAgent::Preflight(found));
-                    self.next_preflight = Instant::now() + self.shared.preflight_interval;
-                    report = check(self.shared.preflight.clone(), self.next_preflight);
+                Ok(()) = self.reports.changed(), if self.lead.is_some() => {
+                    let found = self.reports.borrow_and_update().clone();
+                    found.into_iter().for_each(|found| self.outbox.push(FromAgent::Preflight(found)));
                 }
             }
         }
@@ -202,6 +194,7 @@ impl Session {
                 let reconnect_after = Duration::from_millis(advice.reconnect_after_ms.into());
                 return Ok(Some(End::GoAway { reason: advice.reason, reconnect_after }));
             }
+            FromRelay::Check(_) => self.shared.preflight.want(),
             FromRelay::Welcome(_) => return Err(Lost::Frame(FrameError::UnknownKind).into()),
         }
         Ok(None)

@@ -80,11 +80,14 @@ async fn open_with(agent: &Enrolled, executor: &Executor, frames: Frames) -> Res
 
 fn shared(agent: &Enrolled, executor: &Executor) -> Shared {
     let events = EventLog::open(&agent.home().events(), agent.clock.clone()).unwrap();
-    let preflight = Preflight::new(executor.core.directory.clone(), events, agent.clock.clone());
+    let interval = Duration::from_secs(60);
+    let preflight =
+        Preflight::new(&agent.home(), executor.core.directory.clone(), events, interval, agent.clock.clone());
+    let running = preflight.clone();
+    tokio::spawn(async move { running.run().await });
     Shared {
         executor: executor.clone(),
         preflight,
-        preflight_interval: Duration::from_secs(60),
         instance: InstanceId::new(&System, &System),
         capacity: 8,
         lead: Arc::default(),

@@ -11,8 +11,9 @@ use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use writeback_relay::clock::System;
 use writeback_relay::host::{forbid_core_dumps, print};
-use writeback_relay::portal::report::{agents_table, availability_line, exit};
+use writeback_relay::portal::report::{agents_table, availability_line, exit, preflight_lines};
 use writeback_relay::portal::{Answer, Config, Home, Portal, Standing, Told};
+use writeback_relay::protocol::api::PreflightState;
 use writeback_relay::protocol::command::{Options, Subject};
 use writeback_relay::protocol::ids::{AgentId, CommandId, PortalId, TenantId};
 
@@ -66,6 +67,13 @@ enum Command {
     },
     /// Never trust an agent again
     Revoke { tenant: TenantId, agent: AgentId },
+    /// Have an agent check its directory now, and show what it found
+    Check {
+        tenant: TenantId,
+        agent: AgentId,
+        #[arg(long)]
+        json: bool,
+    },
     /// Ask whether a reset is possible now
     Availability {
         tenant: TenantId,
@@ -188,6 +196,16 @@ async fn run(cli: Cli) -> Outcome<u8> {
         Command::Revoke { tenant, agent } => {
             let told = portal.revoke(&tenant, agent).await?;
             return decided(&told, &format!("agent {agent} is revoked"));
+        }
+        Command::Check { tenant, agent, json } => {
+            let report = portal.check(&tenant, agent).await?;
+            if json {
+                print_json(&report)?
+            } else {
+                print(&preflight_lines(&report))?
+            }
+            let failed = report.worst() == PreflightState::Failed;
+            return Ok(if failed { exit::NOT_DONE } else { exit::SUCCEEDED });
         }
         Command::Availability { tenant, json } => {
             let availability = portal.availability(&tenant).await?;

@@ -111,6 +111,37 @@ pub(super) async fn approve(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Have an agent check its directory now. Its report shows in the list of agents when it is made, with another
+/// `checked_at`.
+#[utoipa::path(
+    post,
+    path = "/v1/tenants/{tenant}/agents/{id}/preflight",
+    params(("tenant" = TenantId, Path), ("id" = AgentId, Path)),
+    responses(
+        (status = 202, description = "It was asked"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "It is not connected")
+    ),
+    security(("portal" = []))
+)]
+pub(super) async fn check(
+    State(public): State<Arc<Public>>,
+    call: PortalCall,
+    Path((_tenant, agent)): Path<(TenantId, AgentId)>,
+) -> Result<StatusCode, Refusal> {
+    let services = &public.services;
+    services.registry.agent(&call.tenant, agent).await?.ok_or_else(|| unknown(agent))?;
+    let places = services.bus.places(&call.tenant, agent).await?;
+    if places.is_empty() {
+        return Err(Refusal::new(ProblemCode::NoAgent, format!("the agent {agent} is not connected")));
+    }
+    // It reports on one of its sessions, and only it knows on which.
+    for place in places {
+        services.bus.tell(Notice::Check(place)).await?;
+    }
+    Ok(StatusCode::ACCEPTED)
+}
+
 /// Revoke an agent: its sockets drop at once, and it can't come back.
 #[utoipa::path(
     delete,

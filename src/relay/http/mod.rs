@@ -82,6 +82,7 @@ fn routes() -> OpenApiRouter<Arc<Public>> {
         .routes(routes!(agents::availability))
         .routes(routes!(agents::approve))
         .routes(routes!(agents::revoke))
+        .routes(routes!(agents::check))
         .routes(routes!(invitations::create).layer(middleware::from_fn_with_state(MAX_FRAME_BYTES, body::whole)))
         .routes(routes!(enrollments::redeem).layer(middleware::from_fn_with_state(MAX_FRAME_BYTES, body::whole)))
         .routes(routes!(agent_session::open))

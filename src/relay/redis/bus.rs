@@ -218,7 +218,11 @@ impl Bus for RedisBus {
         let to: Vec<_> = match &notice {
             // Elsewhere, whoever waits looks into the ledger now and then.
             Notice::Ended(entry) => entry.origin.into_iter().collect(),
-            Notice::Displaced(place) | Notice::Surplus(place) | Notice::Overdue(place) | Notice::Left(place) => {
+            Notice::Displaced(place)
+            | Notice::Surplus(place)
+            | Notice::Overdue(place)
+            | Notice::Left(place)
+            | Notice::Check(place) => {
                 vec![place.node]
             }
             Notice::Revoked(..) | Notice::PortalChanged(_) => exchange.presence.others().await?,

@@ -267,6 +267,12 @@ impl<S: Socket> Session<'_, S> {
         match order {
             Order::Reconcile(whose) => self.reconcile(whose).await,
             Order::Close(reason) => Err(Ended::Closed(reason)),
+            Order::Check => {
+                // What comes now was asked for.
+                self.preflight_at = None;
+                self.wire.send(FromRelay::Check(v1::Check {}));
+                Ok(())
+            }
             Order::GoAway { reconnect_after_ms, close_after_ms } => {
                 self.go_away(CloseReason::Drain, reconnect_after_ms, close_after_ms);
                 Ok(())

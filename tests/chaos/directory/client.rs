@@ -8,8 +8,8 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use uuid::Uuid;
-use writeback_relay::agent::directory::{Account, Deadline, Directory, DirectoryError, PasswordCheck};
-use writeback_relay::protocol::api::PreflightRow;
+use writeback_relay::agent::directory::{Account, Deadline, Directory, DirectoryError, Finding, PasswordCheck};
+use writeback_relay::clock::Clock;
 use writeback_relay::protocol::command::{Options, Subject};
 use writeback_relay::protocol::outcome::Code;
 use writeback_relay::protocol::password::Password;
@@ -141,7 +141,7 @@ impl Directory for Remote {
         }
     }
 
-    async fn preflight(&self) -> Vec<PreflightRow> {
+    async fn preflight(&self, _: &dyn Clock) -> Vec<Finding> {
         Vec::new()
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use crate::net::NetError;
@@ -19,7 +20,7 @@ pub struct Config {
     /// The domain controllers: one URL or a list, tried in order. `ldaps://dc1.corp.example`, or
     /// `ldap://dc1.corp.example` with `start_tls`. Each names one domain controller, not the domain: a reset is always
     /// followed up at the controller that took it.
-    #[serde(deserialize_with = "one_or_many")]
+    #[serde(deserialize_with = "urls")]
     pub url: Vec<String>,
     /// Turn TLS on inside a plain connection (`StartTLS`, RFC 4511 §4.14). For `ldap://` URLs, which are refused
     /// without it. Default: false.
@@ -33,9 +34,10 @@ pub struct Config {
     /// File (mode 0600) with its password and nothing else; a newline at the end doesn't count. It is read again for
     /// each connection, so a new password needs no restart.
     pub bind_password_file: PathBuf,
-    /// Where accounts are looked for: `OU=Staff,DC=corp,DC=example`. Default: the whole domain.
-    #[serde(default)]
-    pub base_dn: Option<String>,
+    /// Where accounts are looked for: one unit or a list, `OU=Staff,DC=corp,DC=example`. Their rights are checked for each
+    /// of them. Default: the whole domain.
+    #[serde(default, deserialize_with = "base_dns")]
+    pub base_dn: Vec<String>,
     /// How long TCP and TLS may take, in seconds, 1 to 60. Default: 5.
     #[serde(default = "default_connect_timeout")]
     pub connect_timeout_seconds: u64,
@@ -52,17 +54,26 @@ fn default_operation_timeout() -> u64 {
     10
 }
 
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "url is one URL or a list of URLs")]
-    enum OneOrMany {
-        One(String),
-        Many(Vec<String>),
-    }
-    Ok(match OneOrMany::deserialize(deserializer)? {
-        OneOrMany::One(url) => vec![url],
-        OneOrMany::Many(urls) => urls,
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D, expected: &str) -> Result<Vec<String>, D::Error> {
+    Ok(match OneOrMany::deserialize(deserializer).map_err(|_| D::Error::custom(expected))? {
+        OneOrMany::One(one) => vec![one],
+        OneOrMany::Many(many) => many,
     })
+}
+
+fn urls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    one_or_many(deserializer, "url is one URL or a list of URLs")
+}
+
+fn base_dns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    one_or_many(deserializer, "base_dn is one distinguished name or a list of them")
 }
 
 /// Why a configuration can't work.
@@ -97,6 +108,9 @@ pub enum ConfigError {
     /// The CA file is no use, or there is no TLS at all.
     #[error("ca_file: {0}")]
     Tls(#[from] NetError),
+    /// Not a distinguished name, or one twice.
+    #[error("base_dn: {0:?} is not a distinguished name, or stands there twice; write OU=Staff,DC=corp,DC=example")]
+    BaseDn(String),
     /// Too short or too long.
     #[error("{field}: {seconds} is not between 1 and {LONGEST_TIMEOUT_SECONDS}")]
     Timeout {
@@ -112,6 +126,8 @@ pub enum ConfigError {
 pub(super) struct Endpoint {
     /// For the LDAP library.
     pub(super) url: String,
+    pub(super) host: String,
+    pub(super) port: u16,
     /// The host, with the port if it is not the usual one: how accounts, errors and reports name the controller.
     pub(super) name: String,
 }
@@ -149,7 +165,7 @@ impl Config {
         }
         let port = url.port_u16().unwrap_or(usual_port);
         let name = if port == usual_port { host.clone() } else { format!("{host}:{port}") };
-        Ok(Endpoint { url: format!("{scheme}://{host}:{port}"), name })
+        Ok(Endpoint { url: format!("{scheme}://{host}:{port}"), host, port, name })
     }
 
     /// The service account's name, and its password's file, which is read once to see that it is of use.
@@ -162,6 +178,18 @@ impl Config {
             return Err(ConfigError::EmptyPassword(self.bind_password_file.clone()));
         }
         Ok((self.bind_user.clone(), file))
+    }
+
+    /// The units to look in, in order; none for the whole domain.
+    pub(super) fn base_dns(&self) -> Result<Vec<String>, ConfigError> {
+        let mut units: Vec<String> = Vec::with_capacity(self.base_dn.len());
+        for unit in &self.base_dn {
+            if !unit.contains('=') || units.iter().any(|other| other.eq_ignore_ascii_case(unit)) {
+                return Err(ConfigError::BaseDn(unit.clone()));
+            }
+            units.push(unit.clone());
+        }
+        Ok(units)
     }
 
     pub(super) fn connect_timeout(&self) -> Result<Duration, ConfigError> {
@@ -231,6 +259,17 @@ mod tests {
         );
         let error = config("url = 'ldaps://a'\nconnect_timeout_seconds = 0").connect_timeout().unwrap_err().to_string();
         assert!(error.contains("connect_timeout_seconds"), "{error}");
+    }
+
+    #[test]
+    fn accounts_are_looked_for_in_one_unit_in_several_or_in_the_whole_domain() {
+        let units = |lines: &str| config(&format!("url = 'ldaps://a'\n{lines}")).base_dns().map_err(|e| e.to_string());
+        assert_eq!(units("").unwrap(), [""; 0]);
+        assert_eq!(units("base_dn = 'OU=A,DC=b'").unwrap(), ["OU=A,DC=b"]);
+        assert_eq!(units("base_dn = ['OU=A,DC=b', 'OU=B,DC=b']").unwrap(), ["OU=A,DC=b", "OU=B,DC=b"]);
+        for wrong in ["base_dn = 'Staff'", "base_dn = ['OU=A,DC=b', 'ou=a,dc=b']"] {
+            assert!(units(wrong).unwrap_err().starts_with("base_dn: "), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One LDAP connection. Every request on it has a deadline, and says whether it was sent.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -86,13 +87,49 @@ impl Connection {
 
     /// At most two entries, which is enough to see that there is more than one.
     pub(super) async fn search(&self, search: &Search) -> Result<(Vec<SearchEntry>, LdapResult), RequestError> {
+        self.search_up_to(2, search, Vec::new()).await
+    }
+
+    /// At most `limit` entries, each with the part of its `nTSecurityDescriptor` that decides about access, if that is
+    /// among the attributes and may be read.
+    pub(super) async fn sample(
+        &self,
+        limit: i32,
+        search: &Search,
+    ) -> Result<(Vec<SearchEntry>, LdapResult), RequestError> {
+        self.search_up_to(limit, search, vec![dacl_only()]).await
+    }
+
+    async fn search_up_to(
+        &self,
+        limit: i32,
+        search: &Search,
+        controls: Vec<RawControl>,
+    ) -> Result<(Vec<SearchEntry>, LdapResult), RequestError> {
         let mut ldap = self.ldap.clone();
-        ldap.with_search_options(SearchOptions::new().sizelimit(2));
+        ldap.with_search_options(SearchOptions::new().sizelimit(limit));
+        if !controls.is_empty() {
+            ldap.with_controls(controls);
+        }
         self.ask(async {
             let found = ldap.search(&search.base, search.scope, &search.filter, search.attributes).await?;
             Ok((found.0.into_iter().map(SearchEntry::construct).collect(), found.1))
         })
         .await
+    }
+
+    /// Replaces the access list of an object, and nothing else of its security descriptor.
+    pub(super) async fn replace_dacl(&self, dn: &str, descriptor: &[u8]) -> Result<LdapResult, RequestError> {
+        let mut ldap = self.ldap.clone();
+        ldap.with_controls(vec![dacl_only()]);
+        let change = Mod::Replace(b"nTSecurityDescriptor".as_slice(), HashSet::from([descriptor]));
+        self.ask(async { ldap.modify(dn, vec![change]).await }).await
+    }
+
+    /// The certificate that the other side showed, in DER; none if it can't be had any more.
+    pub(super) async fn certificate(&self) -> Option<Vec<u8>> {
+        let mut ldap = self.ldap.clone();
+        self.ask(async { ldap.get_peer_certificate().await }).await.ok().flatten()
     }
 
     /// All of these changes in this order, or none (RFC 4511 §4.6).
@@ -124,6 +161,14 @@ impl Connection {
             Ok(Ok(Ok(answer))) => Ok(answer),
         }
     }
+}
+
+/// The SD flags control with `DACL_SECURITY_INFORMATION` ([MS-ADTS] 3.1.1.3.4.1.11). Without it the whole descriptor is
+/// meant, which the service account may not read.
+fn dacl_only() -> RawControl {
+    // SEQUENCE { INTEGER 4 }
+    let value = vec![0x30, 0x03, 0x02, 0x01, 0x04];
+    RawControl { ctype: "1.2.840.113556.1.4.801".to_owned(), crit: true, val: Some(value) }
 }
 
 fn why_not_open(error: &LdapError) -> String {

@@ -1,6 +1,8 @@
 //! One domain controller, and the connection kept to it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use ldap3::{LdapResult, Scope, SearchEntry};
@@ -9,7 +11,9 @@ use tokio::time::timeout;
 
 use super::config::Endpoint;
 use super::connection::{Connection, Dialer, RequestError, Search};
+use super::entry::bytes;
 use super::policy_hints::PolicyHints;
+use super::security_descriptor::Sid;
 use super::service_account::{BindError, ServiceAccount};
 use crate::agent::directory::DirectoryError;
 
@@ -18,8 +22,8 @@ pub(super) struct Controller {
     endpoint: Endpoint,
     dialer: Arc<Dialer>,
     service_account: Arc<ServiceAccount>,
-    /// Where accounts are looked for; without it, in the whole domain.
-    base_dn: Option<String>,
+    /// Where accounts are looked for; if nowhere, in the whole domain.
+    base_dns: Vec<String>,
     kept: ArcSwapOption<Bound>,
     /// Many callers open one connection.
     connecting: Mutex<()>,
@@ -28,8 +32,8 @@ pub(super) struct Controller {
 /// A connection on which the service account is bound.
 pub(super) struct Bound {
     pub(super) connection: Connection,
-    /// Where accounts are looked for.
-    pub(super) base_dn: String,
+    /// Where accounts are looked for: at least one.
+    pub(super) base_dns: Vec<String>,
     /// How a reset can be told to look at the history, if the controller can.
     pub(super) policy_hints: Option<PolicyHints>,
 }
@@ -60,6 +64,12 @@ pub(super) struct RootDse {
     pub(super) default_naming_context: Option<String>,
     pub(super) dns_host_name: Option<String>,
     pub(super) policy_hints: Option<PolicyHints>,
+    /// In the form of `GeneralizedTime`.
+    pub(super) current_time: Option<String>,
+    /// Samba names itself; Windows does not.
+    pub(super) is_samba: bool,
+    /// Who the connection is to the directory, with all groups ([MS-ADTS] 3.1.1.3.2.20).
+    pub(super) token_groups: HashSet<Sid>,
 }
 
 /// What was found, and the connection it was found on.
@@ -74,10 +84,10 @@ impl Controller {
         endpoint: Endpoint,
         dialer: Arc<Dialer>,
         service_account: Arc<ServiceAccount>,
-        base_dn: Option<String>,
+        base_dns: Vec<String>,
     ) -> Self {
         let (kept, connecting) = (ArcSwapOption::empty(), Mutex::new(()));
-        Self { endpoint, dialer, service_account, base_dn, kept, connecting }
+        Self { endpoint, dialer, service_account, base_dns, kept, connecting }
     }
 
     /// How accounts, errors and reports name it.
@@ -85,9 +95,30 @@ impl Controller {
         &self.endpoint.name
     }
 
-    /// The configured base DN, if there is one.
-    pub(super) fn base_dn(&self) -> Option<&str> {
-        self.base_dn.as_deref()
+    /// Where accounts are looked for, in a domain: at least one place.
+    pub(super) fn base_dns(&self, domain: &str) -> Vec<String> {
+        if self.base_dns.is_empty() { vec![domain.to_owned()] } else { self.base_dns.clone() }
+    }
+
+    /// Its host and its port.
+    pub(super) fn host_and_port(&self) -> (&str, u16) {
+        (&self.endpoint.host, self.endpoint.port)
+    }
+
+    /// How long TCP and TLS may take.
+    pub(super) fn connect_timeout(&self) -> Duration {
+        self.dialer.connect_timeout
+    }
+
+    /// The service account.
+    pub(super) fn service_account(&self) -> &ServiceAccount {
+        &self.service_account
+    }
+
+    /// Keeps this connection from now on. The account's groups are those of the moment when it logged on, so a new one
+    /// knows of rights that an older one does not.
+    pub(super) fn keep(&self, bound: Bound) {
+        self.kept.store(Some(Arc::new(bound)));
     }
 
     /// Whether a connection is kept.
@@ -142,16 +173,27 @@ impl Controller {
             base: String::new(),
             scope: Scope::Base,
             filter: "(objectClass=*)".to_owned(),
-            attributes: &["defaultNamingContext", "dnsHostName", "supportedControl"],
+            attributes: &[
+                "defaultNamingContext",
+                "dnsHostName",
+                "currentTime",
+                "supportedControl",
+                "vendorName",
+                "tokenGroups",
+            ],
         };
         let (entries, _) = connection.search(&search).await.map_err(|e| self.unreachable(e.to_string()))?;
         let root = entries.into_iter().next();
         let value = |name| root.as_ref()?.attrs.get(name)?.first().cloned();
         let controls = root.as_ref().and_then(|root| root.attrs.get("supportedControl"));
+        let groups = root.as_ref().map(|root| bytes(root, "tokenGroups")).unwrap_or_default();
         Ok(RootDse {
             default_naming_context: value("defaultNamingContext"),
             dns_host_name: value("dnsHostName"),
             policy_hints: PolicyHints::offered(controls.into_iter().flatten()),
+            current_time: value("currentTime"),
+            is_samba: value("vendorName").is_some_and(|name| name.contains("Samba")),
+            token_groups: groups.iter().filter_map(|group| Sid::read(group)).collect(),
         })
     }
 
@@ -170,10 +212,15 @@ impl Controller {
             let connection = self.open().await?;
             self.bind(&connection).await?;
             let root = self.root_dse(&connection).await?;
-            let base_dn = self.base_dn.clone().or(root.default_naming_context).ok_or_else(|| {
-                self.unreachable("it names no defaultNamingContext; is it a domain controller?".to_owned())
-            })?;
-            let bound = Arc::new(Bound { connection, base_dn, policy_hints: root.policy_hints });
+            let base_dns = match (self.base_dns.is_empty(), root.default_naming_context) {
+                (false, _) => self.base_dns.clone(),
+                (true, Some(domain)) => vec![domain],
+                (true, None) => {
+                    let detail = "it names no defaultNamingContext; is it a domain controller?";
+                    return Err(self.unreachable(detail.to_owned()));
+                }
+            };
+            let bound = Arc::new(Bound { connection, base_dns, policy_hints: root.policy_hints });
             self.kept.store(Some(Arc::clone(&bound)));
             Ok(bound)
         });

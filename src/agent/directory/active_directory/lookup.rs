@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::answer::refusal;
 use super::connection::Search;
-use super::controller::Bound;
+use super::controller::{Bound, Controller, ControllerError, Found};
 use crate::agent::directory::{Account, DirectoryError};
 use crate::protocol::command::Subject;
 use crate::protocol::outcome::Code;
@@ -42,14 +42,33 @@ impl Barred {
 /// `sizeLimitExceeded`: there are more than the two that were asked for.
 const SIZE_LIMIT: u32 = 4;
 
+/// What is found of a subject in all places where accounts are looked for, and the last of them. It ends at a place that
+/// is not there.
+pub(super) async fn find(controller: &Controller, subject: &Subject) -> Result<(Found, String), ControllerError> {
+    let base_dn = |bound: &Bound, place: usize| bound.base_dns.get(place).cloned().unwrap_or_default();
+    let mut found = controller.search(|bound| by_subject(subject, base_dn(bound, 0))).await?;
+    let mut place = 0;
+    while found.result.rc == 0 && place + 1 < found.bound.base_dns.len() {
+        place += 1;
+        let before = found.entries;
+        found = controller.search(|bound| by_subject(subject, base_dn(bound, place))).await?;
+        // One place may lie within another.
+        let new = |entry: &SearchEntry| before.iter().all(|known| known.dn != entry.dn);
+        found.entries.retain(new);
+        found.entries.extend(before);
+    }
+    let base_dn = base_dn(&found.bound, place);
+    Ok((found, base_dn))
+}
+
 /// The search for a subject. Only people: a computer's or a group's GUID finds nothing.
-pub(super) fn by_subject(subject: &Subject, bound: &Bound) -> Search {
+fn by_subject(subject: &Subject, base: String) -> Search {
     let (attribute, value) = match subject {
         Subject::Upn(upn) => ("userPrincipalName", ldap_escape(upn.as_str()).into_owned()),
         Subject::ObjectGuid(guid) => ("objectGUID", escaped(guid)),
     };
     Search {
-        base: bound.base_dn.clone(),
+        base,
         scope: Scope::Subtree,
         filter: format!("(&(objectCategory=person)(objectClass=user)({attribute}={value}))"),
         attributes: ATTRIBUTES,

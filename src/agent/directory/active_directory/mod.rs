@@ -8,8 +8,10 @@
 //! | `controller` | one domain controller, and the connection kept to it |
 //! | `lookup`, `write`, `password_check` | what is asked of it |
 //! | `policy_hints` | how a reset looks at the history |
-//! | `answer` | what its answers mean |
+//! | `answer`, `entry` | what its answers mean |
+//! | `right`, `security_descriptor` | what the service account may do, and where that is written |
 //! | `preflight` | whether resets can work |
+//! | `delegation`, [`grant`] | how the rights are given |
 //!
 //! A question may be asked twice, at the same controller; a write never is.
 
@@ -17,11 +19,17 @@ mod answer;
 mod config;
 mod connection;
 mod controller;
+mod delegation;
+mod entry;
+pub mod grant;
 mod lookup;
 mod password_check;
 mod policy_hints;
 mod preflight;
+mod right;
+mod security_descriptor;
 mod service_account;
+mod trustee;
 mod write;
 
 use std::sync::Arc;
@@ -34,9 +42,9 @@ use self::connection::Dialer;
 use self::controller::{Bound, Controller, ControllerError};
 use self::service_account::ServiceAccount;
 use self::write::Target;
-use super::{Account, Deadline, Directory, DirectoryError, PasswordCheck};
+use super::{Account, Deadline, Directory, DirectoryError, Finding, PasswordCheck};
+use crate::clock::Clock;
 use crate::net::tls_client;
-use crate::protocol::api::PreflightRow;
 use crate::protocol::command::{Options, Subject};
 use crate::protocol::password::Password;
 
@@ -64,8 +72,9 @@ impl ActiveDirectory {
             operation_timeout: config.operation_timeout()?,
         });
         let service_account = Arc::new(ServiceAccount::new(config)?);
+        let base_dns = config.base_dns()?;
         let controllers = config.endpoints()?.into_iter().map(|endpoint| {
-            Controller::new(endpoint, Arc::clone(&dialer), Arc::clone(&service_account), config.base_dn.clone())
+            Controller::new(endpoint, Arc::clone(&dialer), Arc::clone(&service_account), base_dns.clone())
         });
         Ok(Self { controllers: controllers.collect() })
     }
@@ -104,13 +113,12 @@ impl Directory for ActiveDirectory {
     async fn find(&self, subject: &Subject) -> Result<Account, DirectoryError> {
         let mut unreachable = Vec::new();
         for controller in self.in_order() {
-            match controller.search(|bound| lookup::by_subject(subject, bound)).await {
-                Ok(found) if found.result.rc == NO_SUCH_OBJECT => {
-                    let base_dn = &found.bound.base_dn;
+            match lookup::find(controller, subject).await {
+                Ok((found, base_dn)) if found.result.rc == NO_SUCH_OBJECT => {
                     let detail = format!("{}: base_dn: {base_dn} is not there", controller.name());
                     return Err(DirectoryError::Unavailable(detail));
                 }
-                Ok(found) => {
+                Ok((found, _)) => {
                     let (account, barred) = lookup::only(&found.entries, &found.result, controller.name())?;
                     return match barred {
                         Some(barred) => Err(barred.refusal(controller.name())),
@@ -168,7 +176,7 @@ impl Directory for ActiveDirectory {
         Ok(password_check::verdict(&result))
     }
 
-    async fn preflight(&self) -> Vec<PreflightRow> {
-        preflight::preflight(&self.controllers).await
+    async fn preflight(&self, clock: &dyn Clock) -> Vec<Finding> {
+        preflight::preflight(&self.controllers, clock).await
     }
 }

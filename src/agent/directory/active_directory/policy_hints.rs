@@ -1,6 +1,8 @@
 //! The control that makes a reset look at the password history, as a change always does: `LDAP_SERVER_POLICY_HINTS`
 //! ([MS-ADTS] 3.1.1.3.4.1.27).
 
+use std::fmt;
+
 use ldap3::controls::RawControl;
 
 /// Its number since Windows Server 2012.
@@ -25,6 +27,12 @@ impl PolicyHints {
     /// For the request. It is critical: a controller that does not know it after all writes nothing.
     pub(super) fn control(self) -> RawControl {
         RawControl { ctype: self.0.to_owned(), crit: true, val: Some(CHECK_HISTORY.to_vec()) }
+    }
+}
+
+impl fmt::Display for PolicyHints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
     }
 }
 

@@ -47,6 +47,11 @@ impl ServiceAccount {
         Ok(Self { name, password_file, refused: ArcSwapOption::empty() })
     }
 
+    /// Its name, as it is configured.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Binds `connection`.
     pub(super) async fn bind(&self, connection: &Connection) -> Result<(), BindError> {
         let password = self.password().map_err(BindError::Refused)?;

@@ -15,9 +15,8 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use self::user::{User, check_policy, refused};
-use super::{Account, Deadline, Directory, DirectoryError, PasswordCheck};
+use super::{Account, Check, Deadline, Directory, DirectoryError, Finding, PasswordCheck};
 use crate::clock::{Clock, Random};
-use crate::protocol::api::{PreflightRow, PreflightState};
 use crate::protocol::command::{Options, Subject};
 use crate::protocol::outcome::Code;
 use crate::protocol::password::Password;
@@ -306,10 +305,9 @@ impl Directory for Demo {
         })
     }
 
-    async fn preflight(&self) -> Vec<PreflightRow> {
+    async fn preflight(&self, _clock: &dyn Clock) -> Vec<Finding> {
         let detail = format!("{} accounts in memory; this directory is for trials only", self.users.lock().len());
-        let (check, target) = ("directory".to_owned(), CONTROLLER.to_owned());
-        vec![PreflightRow { check, target, state: PreflightState::Warning, detail }]
+        vec![Finding::warning(Check::Demo, CONTROLLER, detail)]
     }
 }
 

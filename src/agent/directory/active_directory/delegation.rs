@@ -1,0 +1,162 @@
+//! How the service account is given its rights: the commands for it, and the same over LDAP.
+
+use ldap3::Scope;
+
+use super::answer::diagnostic;
+use super::connection::{Connection, RequestError, Search};
+use super::entry::bytes;
+use super::right::Right;
+use super::security_descriptor::{Malformed, SecurityDescriptor};
+use super::trustee::Trustee;
+
+/// Which tool an administrator of this directory has at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tool {
+    /// `dsacls`, on Windows.
+    Dsacls,
+    /// `samba-tool dsacl`, on a domain controller of Samba.
+    SambaTool,
+}
+
+/// Where a right is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// On a unit, for all users below it.
+    UsersBelow,
+    /// On the object itself.
+    Object,
+}
+
+/// Why the rights were not given.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DelegationError {
+    /// No answer.
+    #[error("{dn}: {error}")]
+    Request { dn: String, error: RequestError },
+    /// The domain controller said no.
+    #[error("{dn}: its permissions can't be {doing} with this account: {said}")]
+    Refused { dn: String, doing: &'static str, said: String },
+    /// What it sent can't be understood; it was left as it is.
+    #[error("{dn}: {error}")]
+    Malformed { dn: String, error: Malformed },
+    /// There is no SID to give them to.
+    #[error("there is no account {0} in this domain: create the service account first")]
+    NoAccount(String),
+}
+
+impl Tool {
+    /// Of a directory that calls itself Samba, or does not.
+    pub(super) fn of(is_samba: bool) -> Self {
+        if is_samba { Self::SambaTool } else { Self::Dsacls }
+    }
+
+    /// The command that gives one right.
+    pub(super) fn grant(self, right: Right, trustee: &Trustee, dn: &str, reach: Reach) -> String {
+        self.grant_all(&[right], trustee, dn, reach)
+    }
+
+    /// The command that gives some rights.
+    pub(super) fn grant_all(self, rights: &[Right], trustee: &Trustee, dn: &str, reach: Reach) -> String {
+        let below = reach == Reach::UsersBelow;
+        match self {
+            Self::Dsacls => {
+                let (inherit, class) = if below { (" /I:S", ";user") } else { ("", "") };
+                let grants = rights.iter().map(|right| format!(" \"{}:{}{class}\"", trustee.name, right.dsacls()));
+                format!("dsacls {}{inherit} /G{}", self.quoted(dn), grants.collect::<String>())
+            }
+            Self::SambaTool => {
+                let entries = rights.iter().map(|right| right.sddl("OA", &trustee.sid_text(), below));
+                let sddl = self.quoted(&entries.collect::<String>());
+                format!("samba-tool dsacl set --objectdn={} --sddl={sddl}", self.quoted(dn))
+            }
+        }
+    }
+
+    /// How an entry that denies is taken away. `sddl` is the entry; `who` it is about.
+    pub(super) fn remove_deny(self, dn: &str, who: &str, sddl: &str) -> String {
+        match self {
+            // It can't name a single entry.
+            Self::Dsacls => {
+                format!("dsacls {} /R \"{who}\"   (removes all entries of {who} there)", self.quoted(dn))
+            }
+            Self::SambaTool => {
+                format!("samba-tool dsacl delete --objectdn={} --sddl={}", self.quoted(dn), self.quoted(sddl))
+            }
+        }
+    }
+
+    /// How inheritance is let in again; or, where no command does that, the right given below.
+    pub(super) fn let_in(self, right: Right, trustee: &Trustee, dn: &str, reach: Reach) -> String {
+        match self {
+            Self::Dsacls => format!("dsacls {} /P:N", self.quoted(dn)),
+            Self::SambaTool => self.grant(right, trustee, dn, reach),
+        }
+    }
+
+    /// For the command line that the tool is called from: a name may hold quotation marks and backslashes.
+    fn quoted(self, text: &str) -> String {
+        match self {
+            Self::Dsacls => format!("\"{}\"", text.replace('"', "\\\"")),
+            Self::SambaTool => format!("'{}'", text.replace('\'', r"'\''")),
+        }
+    }
+}
+
+/// The access list of an object.
+pub(super) async fn read_dacl(connection: &Connection, dn: &str) -> Result<SecurityDescriptor, DelegationError> {
+    let search = Search {
+        base: dn.to_owned(),
+        scope: Scope::Base,
+        filter: "(objectClass=*)".to_owned(),
+        attributes: &["nTSecurityDescriptor"],
+    };
+    let request = |error| DelegationError::Request { dn: dn.to_owned(), error };
+    let (entries, result) = connection.sample(1, &search).await.map_err(request)?;
+    let value = entries.first().and_then(|entry| bytes(entry, "nTSecurityDescriptor").into_iter().next());
+    let said = if result.rc == 0 { "it is not shown".to_owned() } else { diagnostic(&result) };
+    let value = value.ok_or(DelegationError::Refused { dn: dn.to_owned(), doing: "read", said })?;
+    SecurityDescriptor::read(&value).map_err(|error| DelegationError::Malformed { dn: dn.to_owned(), error })
+}
+
+/// Gives the four rights on the users below `dn`, as whoever is bound on `connection`. Whether any was missing there.
+pub(super) async fn apply(connection: &Connection, trustee: &Trustee, dn: &str) -> Result<bool, DelegationError> {
+    let sid = trustee.sid.as_ref().ok_or_else(|| DelegationError::NoAccount(trustee.name.clone()))?;
+    let mut descriptor = read_dacl(connection, dn).await?;
+    if !descriptor.add(Right::DELEGATED.map(|right| right.entry(sid, true))) {
+        return Ok(false);
+    }
+    let malformed = |error| DelegationError::Malformed { dn: dn.to_owned(), error };
+    let bytes = descriptor.to_bytes().map_err(malformed)?;
+    match connection.replace_dacl(dn, &bytes).await {
+        Ok(result) if result.rc == 0 => Ok(true),
+        Ok(result) => Err(DelegationError::Refused { dn: dn.to_owned(), doing: "changed", said: diagnostic(&result) }),
+        Err(error) => Err(DelegationError::Request { dn: dn.to_owned(), error }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trustee() -> Trustee {
+        Trustee { name: "svc@corp.example".to_owned(), sid: None }
+    }
+
+    #[test]
+    fn the_commands_are_those_that_the_tools_take() {
+        let dn = "OU=Staff,DC=corp,DC=example";
+        assert_eq!(
+            Tool::Dsacls.grant(Right::ResetPassword, &trustee(), dn, Reach::UsersBelow),
+            r#"dsacls "OU=Staff,DC=corp,DC=example" /I:S /G "svc@corp.example:CA;Reset Password;user""#
+        );
+        assert_eq!(
+            Tool::Dsacls.grant(Right::UnexpirePassword, &trustee(), "DC=corp,DC=example", Reach::Object),
+            r#"dsacls "DC=corp,DC=example" /G "svc@corp.example:CA;Unexpire Password""#
+        );
+        assert_eq!(
+            Tool::SambaTool.grant(Right::WriteLockoutTime, &trustee(), r#"OU=O\"Neil's,DC=c"#, Reach::Object),
+            r#"samba-tool dsacl set --objectdn='OU=O\"Neil'\''s,DC=c' "#.to_owned()
+                + "--sddl='(OA;;WP;28630ebf-41d5-11d1-a9c1-0000f80367c1;;SID-OF-svc@corp.example)'"
+        );
+    }
+}

@@ -1,0 +1,152 @@
+//! What holds for the whole domain: *Unexpire Password*, how soon a password may be changed, when accounts are locked,
+//! and whether the password history can be enforced.
+
+use ldap3::{Scope, SearchEntry};
+
+use super::super::answer::diagnostic;
+use super::super::connection::{RequestError, Search};
+use super::super::delegation::{Reach, read_dacl};
+use super::super::entry::text;
+use super::super::policy_hints::PolicyHints;
+use super::super::right::Right;
+use super::super::security_descriptor::Verdict;
+use super::Viewpoint;
+use crate::agent::directory::{Check, Finding};
+
+/// Intervals are negative, in units of 100 ns.
+const PER_SECOND: i64 = 10_000_000;
+/// "Never", as an interval: `i64::MIN`.
+const FOR_EVER: i64 = i64::MIN;
+
+pub(super) async fn look(viewpoint: &Viewpoint<'_>) -> Result<Vec<Finding>, RequestError> {
+    let domain = viewpoint.domain;
+    let search = Search {
+        base: domain.to_owned(),
+        scope: Scope::Base,
+        filter: "(objectClass=*)".to_owned(),
+        attributes: &["minPwdAge", "lockoutThreshold", "lockoutDuration", "lockOutObservationWindow"],
+    };
+    let (entries, result) = viewpoint.connection.search(&search).await?;
+    let mut findings = vec![unexpire(viewpoint).await];
+    match entries.first() {
+        Some(policy) => findings.extend([minimum_age(domain, policy), lockout(domain, policy)]),
+        None => {
+            let detail = format!("the domain's policy can't be read ({})", diagnostic(&result));
+            findings.push(Finding::warning(Check::LockoutPolicy, domain, detail));
+        }
+    }
+    findings.push(policy_hints(domain, viewpoint.root.policy_hints));
+    Ok(findings)
+}
+
+/// It is asked for by Microsoft's documentation; this agent does not write what needs it, so it is a warning.
+async fn unexpire(viewpoint: &Viewpoint<'_>) -> Finding {
+    let Viewpoint { connection, domain, token, trustee, tool, .. } = viewpoint;
+    let (right, check) = (Right::UnexpirePassword, Check::UnexpirePassword);
+    let remedy = || tool.grant(right, trustee, domain, Reach::Object);
+    match read_dacl(connection, domain).await {
+        Err(error) => Finding::warning(check, domain, format!("it can't be looked at: {error}")),
+        Ok(descriptor) => match descriptor.verdict(token, right.wanted()) {
+            Verdict::Granted => Finding::ok(check, domain, "granted"),
+            Verdict::NotGranted => {
+                let detail = "Unexpire Password is missing on the domain; usually every account has it";
+                Finding::warning(check, domain, detail).mended_by(remedy())
+            }
+            Verdict::Denied(_) => {
+                let detail = "Unexpire Password is denied on the domain; usually every account has it";
+                Finding::warning(check, domain, detail).mended_by(remedy())
+            }
+        },
+    }
+}
+
+fn minimum_age(domain: &str, policy: &SearchEntry) -> Finding {
+    match interval(policy, "minPwdAge") {
+        Some(0) => Finding::ok(Check::MinimumPasswordAge, domain, "a password may be changed again at once"),
+        Some(seconds) => {
+            let detail = format!(
+                "a password must be {} old before its user may change it: within that time after a reset or a change, \
+                 the next change is refused (33008); resets are not",
+                spoken(seconds)
+            );
+            let remedy = "set \"Minimum password age\" to 0 in the Default Domain Policy \
+                          (samba-tool domain passwordsettings set --min-pwd-age=0)";
+            Finding::warning(Check::MinimumPasswordAge, domain, detail).mended_by(remedy)
+        }
+        None => Finding::warning(Check::MinimumPasswordAge, domain, "it can't be read"),
+    }
+}
+
+fn lockout(domain: &str, policy: &SearchEntry) -> Finding {
+    let threshold = text(policy, "lockoutThreshold").and_then(|count| count.parse::<u32>().ok());
+    let how_long = match interval(policy, "lockoutDuration") {
+        Some(0) | None => "until somebody unlocks them".to_owned(),
+        Some(seconds) => format!("for {}", spoken(seconds)),
+    };
+    match threshold {
+        Some(0) => Finding::ok(Check::LockoutPolicy, domain, "accounts are never locked"),
+        Some(count) => {
+            let detail = format!("accounts are locked {how_long} after {count} wrong passwords");
+            Finding::ok(Check::LockoutPolicy, domain, detail)
+        }
+        None => Finding::warning(Check::LockoutPolicy, domain, "it can't be read"),
+    }
+}
+
+fn policy_hints(domain: &str, offered: Option<PolicyHints>) -> Finding {
+    match offered {
+        Some(hints) => {
+            Finding::ok(Check::PolicyHints, domain, format!("offered ({hints}): enforce_history can be asked for"))
+        }
+        None => {
+            let detail = "the domain controller does not offer the policy hints control, so a reset can't be held to the \
+                          password history: enforce_history is answered as unsupported";
+            Finding::warning(Check::PolicyHints, domain, detail)
+        }
+    }
+}
+
+/// In seconds; "for ever" is 0, as an administrator sets it.
+fn interval(policy: &SearchEntry, attribute: &str) -> Option<i64> {
+    let value: i64 = text(policy, attribute)?.parse().ok()?;
+    Some(if value == FOR_EVER { 0 } else { value.saturating_abs() / PER_SECOND })
+}
+
+fn spoken(seconds: i64) -> String {
+    match seconds {
+        ..120 => format!("{seconds} seconds"),
+        120..7200 => format!("{} minutes", seconds / 60),
+        ..172_800 => format!("{} hours", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::protocol::api::PreflightState::{Ok as Green, Warning};
+
+    fn policy(attributes: &[(&str, &str)]) -> SearchEntry {
+        let attrs = attributes.iter().map(|(name, value)| ((*name).to_owned(), vec![(*value).to_owned()]));
+        SearchEntry { dn: "DC=c".to_owned(), attrs: attrs.collect(), bin_attrs: HashMap::new() }
+    }
+
+    #[test]
+    fn a_minimum_age_is_a_warning_that_says_how_long() {
+        assert_eq!(minimum_age("DC=c", &policy(&[("minPwdAge", "0")])).state, Green);
+        let day = minimum_age("DC=c", &policy(&[("minPwdAge", "-864000000000")]));
+        assert!(day.state == Warning && day.detail.contains("24 hours") && day.remedy.is_some(), "{day:?}");
+        assert_eq!(minimum_age("DC=c", &policy(&[])).state, Warning);
+    }
+
+    #[test]
+    fn the_lockout_policy_is_told() {
+        let told = |attributes: &[(&str, &str)]| lockout("DC=c", &policy(attributes)).detail;
+        assert!(told(&[("lockoutThreshold", "0")]).contains("never"));
+        assert!(told(&[("lockoutThreshold", "3"), ("lockoutDuration", "-18000000000")]).contains("30 minutes after 3"));
+        let for_ever = told(&[("lockoutThreshold", "3"), ("lockoutDuration", "-9223372036854775808")]);
+        assert!(for_ever.contains("until somebody"), "{for_ever}");
+    }
+}

@@ -1,0 +1,90 @@
+//! Whether resets can work: each domain controller is reached anew, as at the agent's start, and the first that works is
+//! asked about rights and policies.
+//!
+//! | module | what |
+//! |---|---|
+//! | `reach` | each controller: its name, TCP, TLS, logon, clock |
+//! | `certificate` | how long its certificate is good |
+//! | `rights` | what the service account may do with a unit's users |
+//! | `cause` | why it may not |
+//! | `domain` | *Unexpire Password*, and the domain's policies |
+
+mod cause;
+mod certificate;
+mod domain;
+mod reach;
+mod rights;
+
+use std::collections::HashSet;
+
+use futures_util::future::join_all;
+
+use self::reach::Reached;
+use super::connection::{Connection, RequestError};
+use super::controller::{Bound, Controller, RootDse};
+use super::delegation::Tool;
+use super::security_descriptor::Sid;
+use super::trustee::Trustee;
+use crate::agent::directory::{Check, Finding};
+use crate::clock::Clock;
+use crate::protocol::api::PreflightState;
+
+/// What the service account is at one controller, and how an administrator there would help it.
+struct Viewpoint<'a> {
+    connection: &'a Connection,
+    domain: &'a str,
+    root: &'a RootDse,
+    /// Who the service account is: itself, all its groups, and the like.
+    token: HashSet<Sid>,
+    trustee: Trustee,
+    tool: Tool,
+}
+
+/// All findings. While one controller works, what is wrong with another is a warning.
+pub(super) async fn preflight(controllers: &[Controller], clock: &dyn Clock) -> Vec<Finding> {
+    let looked = join_all(controllers.iter().map(|controller| reach::reach(controller, clock))).await;
+    let one_works = looked.iter().any(|(_, reached)| reached.is_some());
+    let (mut findings, mut used) = (Vec::new(), false);
+    for (controller, (mut own, reached)) in controllers.iter().zip(looked) {
+        for finding in own.iter_mut().filter(|finding| one_works && finding.state == PreflightState::Failed) {
+            finding.state = PreflightState::Warning;
+            finding.detail.push_str("; another domain controller answers meanwhile");
+        }
+        findings.extend(own);
+        let Some(Reached { connection, root, domain }) = reached else { continue };
+        let base_dns = controller.base_dns(&domain);
+        if !used {
+            used = true;
+            let name = controller.service_account().name();
+            match look(&connection, &root, &domain, name, &base_dns).await {
+                Ok(found) => findings.extend(found),
+                Err(error) => {
+                    let detail = format!("the rights could not be looked at: {error}");
+                    findings.push(Finding::failed(Check::BaseDn, controller.name(), detail));
+                    continue;
+                }
+            }
+        }
+        controller.keep(Bound { connection, base_dns, policy_hints: root.policy_hints });
+    }
+    findings
+}
+
+async fn look(
+    connection: &Connection,
+    root: &RootDse,
+    domain: &str,
+    service_account: &str,
+    base_dns: &[String],
+) -> Result<Vec<Finding>, RequestError> {
+    let trustee = Trustee::find(connection, domain, service_account).await?;
+    let token = root.token_groups.iter().chain(&trustee.sid).cloned().collect();
+    let tool = Tool::of(root.is_samba);
+    let viewpoint = Viewpoint { connection, domain, root, token, trustee, tool };
+    let mut findings = Vec::new();
+    for base_dn in base_dns {
+        findings.extend(rights::of_unit(&viewpoint, base_dn).await?);
+    }
+    findings.extend(domain::look(&viewpoint).await?);
+    Ok(findings)
+}

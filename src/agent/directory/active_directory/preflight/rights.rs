@@ -1,0 +1,196 @@
+//! What the service account may do with the users of a unit, by what the domain controller says of a sample of them.
+
+use std::collections::HashSet;
+
+use ldap3::{Scope, SearchEntry};
+
+use super::super::answer::diagnostic;
+use super::super::connection::{RequestError, Search};
+use super::super::delegation::{Reach, read_dacl};
+use super::super::entry::{bytes, text};
+use super::super::right::{Right, USER};
+use super::super::security_descriptor::{SecurityDescriptor, Verdict};
+use super::Viewpoint;
+use super::cause::{Above, Cause};
+use crate::agent::directory::{Check, Finding};
+
+/// As many users are looked at, spread over the units below: an access list has some 3 KiB.
+const SAMPLE: usize = 60;
+/// At least as many of each unit.
+const AT_LEAST: usize = 5;
+/// As many units are gone into: each costs a question.
+const UNITS: i32 = 40;
+/// As many accounts of administrators are counted.
+const PROTECTED_SAMPLE: i32 = 20;
+/// As many are named.
+const NAMED: usize = 3;
+
+/// The LDAP results `success` and `sizeLimitExceeded`.
+const COMPLETE: [u32; 2] = [0, 4];
+
+/// A user that was looked at.
+struct User {
+    dn: String,
+    /// Whether what a reset has to know was shown.
+    readable: bool,
+    /// In lower case: what the domain controller says may be written.
+    writable: HashSet<String>,
+    descriptor: Option<SecurityDescriptor>,
+    /// Disabled, or an administrator's: it is not reset anyway.
+    left_alone: bool,
+}
+
+const OF_A_USER: &[&str] =
+    &["pwdLastSet", "userAccountControl", "adminCount", "allowedAttributesEffective", "nTSecurityDescriptor"];
+
+/// `ADS_UF_ACCOUNTDISABLE` in `userAccountControl`.
+const DISABLED: i32 = 0x2;
+
+impl From<SearchEntry> for User {
+    fn from(entry: SearchEntry) -> Self {
+        let writable = entry.attrs.get("allowedAttributesEffective").into_iter().flatten();
+        let writable = writable.map(|name| name.to_ascii_lowercase()).collect();
+        let descriptor = bytes(&entry, "nTSecurityDescriptor").first().map(|value| SecurityDescriptor::read(value));
+        let flags = text(&entry, "userAccountControl").and_then(|flags| flags.parse::<i32>().ok());
+        let readable = flags.is_some() && text(&entry, "pwdLastSet").is_some();
+        let left_alone = flags.is_some_and(|flags| flags & DISABLED != 0)
+            || text(&entry, "adminCount").is_some_and(|count| count == "1");
+        Self { dn: entry.dn, readable, writable, descriptor: descriptor.and_then(Result::ok), left_alone }
+    }
+}
+
+impl User {
+    /// What can be read and written is the domain controller's word; it has none for extended rights.
+    fn grants(&self, viewpoint: &Viewpoint<'_>, right: Right) -> bool {
+        match right {
+            Right::ReadAccount => self.readable,
+            Right::WriteLockoutTime => self.writable.contains("lockouttime"),
+            Right::WritePwdLastSet => self.writable.contains("pwdlastset"),
+            Right::ResetPassword | Right::ChangePassword | Right::UnexpirePassword => {
+                let descriptor = self.descriptor.as_ref();
+                descriptor.is_some_and(|own| own.verdict(&viewpoint.token, right.wanted()) == Verdict::Granted)
+            }
+        }
+    }
+}
+
+/// The unit itself, each right on its users, and the accounts there that are left alone.
+pub(super) async fn of_unit(viewpoint: &Viewpoint<'_>, base_dn: &str) -> Result<Vec<Finding>, RequestError> {
+    let connection = viewpoint.connection;
+    let below = Search {
+        base: base_dn.to_owned(),
+        scope: Scope::Subtree,
+        // Of the containers, only the one that new users go to by default; others have hundreds below them.
+        filter: "(|(objectClass=organizationalUnit)(&(objectClass=container)(cn=Users)))".to_owned(),
+        attributes: &["ou"],
+    };
+    let (entries, result) = connection.sample(UNITS, &below).await?;
+    if !COMPLETE.contains(&result.rc) {
+        let detail = format!("it is not there, or can't be read ({})", diagnostic(&result));
+        let remedy = "look at base_dn, and at what the service account may read";
+        return Ok(vec![Finding::failed(Check::BaseDn, base_dn, detail).mended_by(remedy)]);
+    }
+    let mut units: Vec<String> = entries.into_iter().map(|entry| entry.dn).collect();
+    // Itself, unless it has just been named; it need not be an organizational unit.
+    if !units.iter().any(|unit| unit.eq_ignore_ascii_case(base_dn)) {
+        units.push(base_dn.to_owned());
+    }
+    let users = sample(viewpoint, &units).await?;
+    let found = match users.len() {
+        0 => Finding::warning(Check::BaseDn, base_dn, "there is no user below it, or the service account sees none"),
+        count => Finding::ok(Check::BaseDn, base_dn, format!("{count} users below it were looked at")),
+    };
+    let mut findings = vec![found];
+    let mut above = Above::default();
+    for right in Right::ON_USERS {
+        findings.push(match users.as_slice() {
+            [] => of_nobody(viewpoint, right, base_dn).await,
+            users => of_users(viewpoint, right, base_dn, users, &mut above).await,
+        });
+    }
+    let protected = people(base_dn, Scope::Subtree, "(adminCount=1)", &["sAMAccountName"]);
+    let (protected, _) = connection.sample(PROTECTED_SAMPLE, &protected).await?;
+    if !protected.is_empty() {
+        let shown = protected.iter().filter_map(|entry| text(entry, "sAMAccountName"));
+        let detail = format!("administrators' accounts (adminCount=1), which are never reset: {}", named(shown));
+        findings.push(Finding::ok(Check::ProtectedAccounts, base_dn, detail));
+    }
+    Ok(findings)
+}
+
+/// Some users of each unit, without those that are left alone anyway.
+async fn sample(viewpoint: &Viewpoint<'_>, units: &[String]) -> Result<Vec<User>, RequestError> {
+    let each = (SAMPLE / units.len().max(1)).max(AT_LEAST);
+    let mut users = Vec::new();
+    for unit in units {
+        // What may not be read can't be filtered by; so those that are left alone are asked for, too.
+        let limit = i32::try_from(2 * each).unwrap_or(i32::MAX);
+        let search = people(unit, Scope::OneLevel, "", OF_A_USER);
+        let (entries, _) = viewpoint.connection.sample(limit, &search).await?;
+        users.extend(entries.into_iter().map(User::from).filter(|user| !user.left_alone).take(each));
+    }
+    Ok(users)
+}
+
+/// Accounts of people.
+fn people(base: &str, scope: Scope, more: &str, attributes: &'static [&'static str]) -> Search {
+    let filter = format!("(&(objectCategory=person)(objectClass=user){more})");
+    Search { base: base.to_owned(), scope, filter, attributes }
+}
+
+async fn of_users(
+    viewpoint: &Viewpoint<'_>,
+    right: Right,
+    base_dn: &str,
+    users: &[User],
+    above: &mut Above,
+) -> Finding {
+    let lacking: Vec<&User> = users.iter().filter(|user| !user.grants(viewpoint, right)).collect();
+    let (check, all) = (right.check(), users.len());
+    let Some(first) = lacking.first() else {
+        return Finding::ok(check, base_dn, format!("granted on all {all} users that were looked at"));
+    };
+    let mut cause = above.cause(viewpoint, right, base_dn, &first.dn, first.descriptor.as_ref()).await;
+    // One user may have a reason of his own. What the unit lacks is told first.
+    for user in lacking.iter().skip(1) {
+        if cause == Cause::NotGranted {
+            break;
+        }
+        let other = above.cause(viewpoint, right, base_dn, &user.dn, user.descriptor.as_ref()).await;
+        if other == Cause::NotGranted {
+            cause = other;
+        }
+    }
+    let (why, remedy) = cause.explain(viewpoint, right, base_dn).await;
+    let title = check.title();
+    if lacking.len() == all {
+        let detail = format!("{title} is missing on the users below {base_dn} ({all} were looked at): {why}");
+        return Finding::failed(check, base_dn, detail).mended_by(remedy);
+    }
+    let who = named(lacking.iter().map(|user| user.dn.as_str()));
+    let detail = format!("{title} is missing on {} of {all} users below {base_dn}: {who}: {why}", lacking.len());
+    Finding::warning(check, base_dn, detail).mended_by(remedy)
+}
+
+/// Without a user to look at: what a new one would inherit.
+async fn of_nobody(viewpoint: &Viewpoint<'_>, right: Right, base_dn: &str) -> Finding {
+    let Viewpoint { connection, token, trustee, tool, .. } = viewpoint;
+    let check = right.check();
+    let unit = read_dacl(connection, base_dn).await.ok();
+    let given = unit.is_some_and(|unit| unit.inherited_by(USER).verdict(token, right.wanted()) == Verdict::Granted);
+    // A new account lets everyone change by itself: the schema's defaultSecurityDescriptor says so.
+    if given || right == Right::ChangePassword {
+        return Finding::ok(check, base_dn, "a new user below it would get it");
+    }
+    let detail = format!("{} is missing: a new user below {base_dn} would not get it", check.title());
+    Finding::warning(check, base_dn, detail).mended_by(tool.grant(right, trustee, base_dn, Reach::UsersBelow))
+}
+
+fn named<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<_> = names.collect();
+    let shown = names.iter().take(NAMED).copied().collect::<Vec<_>>().join("; ");
+    match names.len().saturating_sub(NAMED) {
+        0 => shown,
+        more => format!("{shown}; and {more} more"),
+    }
+}

@@ -1,0 +1,81 @@
+//! Security identifiers ([MS-DTYP] 2.4.2).
+
+use std::fmt;
+
+/// Whom an entry of an access list is about: a user, a group, or something like "everyone".
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in super::super) struct Sid {
+    /// 48 bits.
+    authority: u64,
+    sub_authorities: Vec<u32>,
+}
+
+/// As many sub-authorities as there may be.
+const MAX_SUB_AUTHORITIES: usize = 15;
+
+impl Sid {
+    /// Everybody ([MS-DTYP] 2.4.2.4).
+    #[cfg(test)]
+    pub(in super::super) fn everyone() -> Self {
+        Self { authority: 1, sub_authorities: vec![0] }
+    }
+
+    /// From its bytes; whatever stands behind it is not looked at.
+    pub(in super::super) fn read(bytes: &[u8]) -> Option<Self> {
+        let [1, count, rest @ ..] = bytes else { return None };
+        let count = usize::from(*count);
+        if count > MAX_SUB_AUTHORITIES {
+            return None;
+        }
+        let (authority, rest) = rest.split_at_checked(6)?;
+        let authority = authority.iter().fold(0, |sum, byte| (sum << 8) | u64::from(*byte));
+        let sub_authorities = rest.get(..4 * count)?.chunks_exact(4);
+        let sub_authorities = sub_authorities.map(|word| Some(u32::from_le_bytes(word.try_into().ok()?)));
+        Some(Self { authority, sub_authorities: sub_authorities.collect::<Option<_>>()? })
+    }
+
+    /// Its bytes.
+    pub(in super::super) fn to_bytes(&self) -> Vec<u8> {
+        // What is read has no more than 15.
+        let count = u8::try_from(self.sub_authorities.len()).unwrap_or(u8::MAX);
+        let authority = self.authority.to_be_bytes();
+        let mut bytes = vec![1, count];
+        bytes.extend(authority.iter().skip(2));
+        bytes.extend(self.sub_authorities.iter().flat_map(|word| word.to_le_bytes()));
+        bytes
+    }
+}
+
+impl fmt::Display for Sid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.authority < 1 << 32 {
+            write!(f, "S-1-{}", self.authority)?;
+        } else {
+            write!(f, "S-1-0x{:012x}", self.authority)?;
+        }
+        self.sub_authorities.iter().try_for_each(|word| write!(f, "-{word}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sid_is_written_as_it_was_read() {
+        let bytes = [1, 2, 0, 0, 0, 0, 0, 5, 32, 0, 0, 0, 0x20, 2, 0, 0];
+        let sid = Sid::read(&bytes).unwrap();
+        assert_eq!(sid.to_string(), "S-1-5-32-544");
+        assert_eq!(sid.to_bytes(), bytes);
+        assert_eq!(Sid::everyone().to_string(), "S-1-1-0");
+        let large = Sid::read(&[1, 0, 1, 0, 0, 0, 0, 0]).unwrap();
+        assert_eq!(large.to_string(), "S-1-0x010000000000");
+    }
+
+    #[test]
+    fn what_is_cut_off_or_of_another_kind_is_no_sid() {
+        for bytes in [&[][..], &[1], &[2, 0, 0, 0, 0, 0, 0, 0], &[1, 1, 0, 0, 0, 0, 0, 5, 1, 2, 3], &[1, 16, 0]] {
+            assert_eq!(Sid::read(bytes), None, "{bytes:?}");
+        }
+    }
+}

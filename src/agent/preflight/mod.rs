@@ -1,0 +1,188 @@
+//! Looks whether resets can work, before a user needs one, and says so: to people, to the relay, and in the event log.
+//!
+//! | module | what |
+//! |---|---|
+//! | `files` | what only the agent may read |
+//! | `relay` | whether the relay can be reached |
+//! | `troubles` | what the event log has been told |
+//! | `table` | for people |
+//!
+//! The rest is the directory's own: [`Directory::preflight`].
+
+mod files;
+mod relay;
+mod table;
+mod troubles;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+
+pub use self::table::table;
+use self::troubles::Troubles;
+use super::directory::{Directory, Finding};
+use super::events::EventLog;
+use super::home::Home;
+use crate::clock::Clock;
+use crate::net::outbound::Access;
+use crate::protocol::api::{PreflightReport, PreflightState};
+use crate::protocol::frame::{FromAgent, v1};
+use crate::protocol::limits::MAX_FRAME_BYTES;
+
+/// Everything there is to check, once: files, the way to the relay, the directory. Changes nothing, and works while the
+/// agent runs, or before it is enrolled.
+pub async fn check(home: &Home, directory: &dyn Directory, access: &Access, clock: &dyn Clock) -> PreflightReport {
+    let mut findings = files::look(home);
+    findings.extend(relay::look(home, access, clock).await);
+    findings.extend(directory.preflight(clock).await);
+    report(findings, clock)
+}
+
+/// The exit status of a check, as monitoring systems read it: 0 is green, 1 a warning, 2 a failure.
+#[must_use]
+pub fn exit_status(report: &PreflightReport) -> u8 {
+    match report.worst() {
+        PreflightState::Ok => 0,
+        PreflightState::Warning => 1,
+        PreflightState::Failed => 2,
+    }
+}
+
+/// When nothing could be checked: monitoring systems call it "unknown".
+pub const NOTHING_CHECKED: u8 = 3;
+
+/// A report for programs, with the worst row's `state` before the rows.
+#[must_use]
+pub fn json(report: &PreflightReport) -> String {
+    let PreflightReport { checked_at, rows } = report;
+    let whole = serde_json::json!({ "checked_at": checked_at, "state": report.worst(), "rows": rows });
+    format!("{whole:#}")
+}
+
+fn report(findings: Vec<Finding>, clock: &dyn Clock) -> PreflightReport {
+    PreflightReport { checked_at: clock.now(), rows: findings.into_iter().map(Into::into).collect() }
+}
+
+/// The running agent's check. Clones share it.
+///
+/// It leaves out whether the relay can be reached: a report that arrives proves it, and one that waited for the relay
+/// would be wrong when it arrives.
+#[derive(Clone)]
+pub(super) struct Preflight(Arc<Inner>);
+
+struct Inner {
+    home: Home,
+    directory: Arc<dyn Directory>,
+    interval: Duration,
+    clock: Arc<dyn Clock>,
+    troubles: Mutex<Troubles>,
+    wanted: Notify,
+    latest: watch::Sender<Option<v1::Preflight>>,
+}
+
+impl Preflight {
+    pub(super) fn new(
+        home: &Home,
+        directory: Arc<dyn Directory>,
+        events: EventLog,
+        interval: Duration,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let (troubles, latest) = (Mutex::new(Troubles::new(events)), watch::Sender::new(None));
+        let (home, wanted) = (home.clone(), Notify::new());
+        Self(Arc::new(Inner { home, directory, interval, clock, troubles, wanted, latest }))
+    }
+
+    /// Checks now, then in every interval, and when somebody wants to know.
+    pub(super) async fn run(&self) -> Infallible {
+        let inner = &self.0;
+        loop {
+            let mut findings = files::look(&inner.home);
+            findings.extend(inner.directory.preflight(&*inner.clock).await);
+            inner.troubles.lock().note(&findings);
+            let mut found = fitting(report(findings, &*inner.clock));
+            // No two of them have one time, so that whoever has asked for one knows it from the one before.
+            let before = inner.latest.borrow().as_ref().map_or(0, |before| before.checked_at);
+            found.checked_at = found.checked_at.max(before.saturating_add(1));
+            inner.latest.send_replace(Some(found));
+            // Either will do.
+            let _ = timeout(inner.interval, inner.wanted.notified()).await;
+        }
+    }
+
+    /// Somebody wants to know how things stand. Whoever asks while it is checked is answered by one check more.
+    pub(super) fn want(&self) {
+        self.0.wanted.notify_one();
+    }
+
+    /// What was found last; the last one counts as new to whoever subscribes.
+    pub(super) fn reports(&self) -> watch::Receiver<Option<v1::Preflight>> {
+        let mut reports = self.0.latest.subscribe();
+        reports.mark_changed();
+        reports
+    }
+}
+
+/// The report as a frame; what does not fit is left off, and the worst rows come first.
+fn fitting(mut report: PreflightReport) -> v1::Preflight {
+    report.rows.sort_by_key(|row| std::cmp::Reverse(row.state));
+    let mut frame = v1::Preflight::from(report);
+    while FromAgent::Preflight(frame.clone()).encode_frame().len() > MAX_FRAME_BYTES {
+        frame.rows.pop();
+    }
+    frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::testing::{Enrolled, Scripted, deadline};
+    use crate::clock::UnixTime;
+    use crate::protocol::api::PreflightRow;
+
+    fn row(state: PreflightState, length: usize) -> PreflightRow {
+        let (check, target, remedy) = ("c".to_owned(), "t".to_owned(), String::new());
+        PreflightRow { check, target, state, detail: "x".repeat(length), remedy }
+    }
+
+    #[test]
+    fn a_report_of_any_size_is_a_frame_and_keeps_the_worst_rows() {
+        let mut rows = vec![row(PreflightState::Ok, 1000); 50];
+        rows.push(row(PreflightState::Failed, 1000));
+        let frame = fitting(PreflightReport { checked_at: UnixTime(1), rows });
+        assert_eq!(frame.rows[0].state(), v1::PreflightState::Failed);
+        assert!(frame.rows.len() > 10);
+        assert!(FromAgent::Preflight(frame).encode_frame().len() <= MAX_FRAME_BYTES);
+    }
+
+    #[test]
+    fn the_worst_row_is_the_exit_status() {
+        let status = |states: &[PreflightState]| {
+            let rows = states.iter().map(|state| row(*state, 1)).collect();
+            exit_status(&PreflightReport { checked_at: UnixTime(1), rows })
+        };
+        use PreflightState::{Failed, Ok, Warning};
+        assert_eq!((status(&[]), status(&[Ok]), status(&[Ok, Warning])), (0, 0, 1));
+        assert_eq!(status(&[Failed, Warning, Ok]), 2);
+    }
+
+    #[tokio::test]
+    async fn it_is_checked_at_the_start_and_whenever_somebody_wants_to_know() {
+        let agent = Enrolled::new().await;
+        let directory = Arc::new(Scripted::default());
+        let events = EventLog::open(&agent.home().events(), agent.clock.clone()).unwrap();
+        let hour = Duration::from_secs(3600);
+        let preflight = Preflight::new(&agent.home(), directory.clone(), events, hour, agent.clock.clone());
+        let mut reports = preflight.reports();
+        let running = preflight.clone();
+        tokio::spawn(async move { running.run().await });
+        deadline(directory.called("preflight", 1)).await;
+        deadline(reports.wait_for(Option::is_some)).await.unwrap();
+        preflight.want();
+        deadline(directory.called("preflight", 2)).await;
+    }
+}

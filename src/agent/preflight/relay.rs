@@ -1,0 +1,72 @@
+//! Whether the relay can be reached, and what its clock says.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Full, Limited};
+use tokio::time::timeout;
+
+use crate::agent::directory::{Check, Finding};
+use crate::agent::home::Home;
+use crate::clock::Clock;
+use crate::net::clock_ahead;
+use crate::net::outbound::{Access, Outbound};
+use crate::protocol::limits::MAX_CLOCK_AHEAD;
+use crate::protocol::problem::Problem;
+
+/// How long the answer may take.
+const ANSWER: Duration = Duration::from_secs(20);
+/// What a relay says of a request that opens no session is shorter.
+const MAX_PROBLEM_BYTES: usize = 64 * 1024;
+
+/// Asks the relay of an enrolled agent for a session, without the words that open one.
+pub(super) async fn look(home: &Home, access: &Access, clock: &dyn Clock) -> Vec<Finding> {
+    let identity = match home.identity() {
+        Ok(Some(identity)) => identity,
+        Ok(None) => {
+            let folder = home.folder().display().to_string();
+            let found = Finding::warning(Check::Relay, &folder, "the agent is not enrolled, so it has no relay yet");
+            return vec![found.mended_by("writeback-agent enroll CODE")];
+        }
+        // It is named among the files.
+        Err(_) => return Vec::new(),
+    };
+    vec![ask(&identity.relay, access, clock).await]
+}
+
+async fn ask(relay: &str, access: &Access, clock: &dyn Clock) -> Finding {
+    let failed = |why: String| {
+        Finding::failed(Check::Relay, relay, why)
+            .mended_by("look at this host's way out: name servers, firewall, HTTPS_PROXY, and ca_file in [relay]")
+    };
+    let outbound = match Outbound::new(access) {
+        Ok(outbound) => outbound,
+        Err(error) => return failed(error.to_string()),
+    };
+    let Ok(request) = Request::get(format!("{relay}/v1/agent/session")).body(Full::<Bytes>::default()) else {
+        return failed("this is not a URL".to_owned());
+    };
+    let answer = match timeout(ANSWER, outbound.send(request)).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => return failed(error.to_string()),
+        Err(_) => return failed(format!("no answer within {} s", ANSWER.as_secs())),
+    };
+    let (status, ahead) = (answer.status(), clock_ahead(answer.headers(), clock.now()));
+    let body = timeout(ANSWER, Limited::new(answer.into_body(), MAX_PROBLEM_BYTES).collect()).await;
+    let problem = body.ok().and_then(Result::ok).map(|body| body.to_bytes());
+    if problem.and_then(|body| serde_json::from_slice::<Problem>(&body).ok()).is_none() {
+        return failed(format!("it answered {status}, and not as a relay does: something on the way speaks for it"));
+    }
+    match ahead {
+        Some(ahead) if ahead.unsigned_abs() >= MAX_CLOCK_AHEAD.as_secs() => {
+            let detail =
+                format!("it answers, but its clock is {ahead} s ahead of this host's: it will refuse the agent");
+            Finding::failed(Check::Relay, relay, detail).mended_by("synchronise this host's clock (timedatectl)")
+        }
+        Some(ahead) => {
+            Finding::ok(Check::Relay, relay, format!("it answers; its clock is {ahead} s ahead of this host's"))
+        }
+        None => Finding::ok(Check::Relay, relay, "it answers"),
+    }
+}

@@ -1,0 +1,81 @@
+//! A report for people: what, where, state, and how to mend it.
+
+use std::fmt::Write;
+
+use crate::agent::directory::Check;
+use crate::protocol::api::{PreflightReport, PreflightRow, PreflightState};
+
+const HEAD: [&str; 4] = ["STATE", "CHECK", "WHERE", "FOUND"];
+
+/// A line for each row, the command that mends it below, and the sum at the end.
+#[must_use]
+pub fn table(report: &PreflightReport) -> String {
+    let cells: Vec<_> = report.rows.iter().map(cells).collect();
+    let width = |column: usize| {
+        let all = cells.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        all.chain(HEAD.get(column).map(|head| head.len())).max().unwrap_or(0)
+    };
+    let widths = [width(0), width(1), width(2)];
+    let mut text = String::new();
+    line(&mut text, widths, &HEAD.map(str::to_owned));
+    for (row, cells) in report.rows.iter().zip(&cells) {
+        line(&mut text, widths, cells);
+        if !row.remedy.is_empty() {
+            let _ = writeln!(text, "{:>indent$}  mend it: {}", "", shown(&row.remedy), indent = widths[0]);
+        }
+    }
+    let count = |state| report.rows.iter().filter(|row| row.state == state).count();
+    let (failed, warnings) = (count(PreflightState::Failed), count(PreflightState::Warning));
+    let _ = writeln!(text, "\n{failed} failed, {warnings} warnings, {} ok", count(PreflightState::Ok));
+    text
+}
+
+fn cells(row: &PreflightRow) -> [String; 4] {
+    let state = match row.state {
+        PreflightState::Ok => "ok",
+        PreflightState::Warning => "warning",
+        PreflightState::Failed => "FAILED",
+    };
+    let check = Check::ALL.iter().find(|check| check.as_str() == row.check);
+    let check = check.map_or(row.check.as_str(), |check| check.title());
+    [state.to_owned(), shown(check), shown(&row.target), shown(&row.detail)]
+}
+
+fn line(text: &mut String, widths: [usize; 3], [state, check, place, found]: &[String; 4]) {
+    let [first, second, third] = widths;
+    // Writing to a text does not fail.
+    let _ = writeln!(text, "{state:<first$}  {check:<second$}  {place:<third$}  {found}");
+}
+
+/// Text from elsewhere, without what would move a terminal's cursor.
+fn shown(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::directory::Finding;
+    use crate::clock::UnixTime;
+
+    #[test]
+    fn the_command_stands_below_what_it_mends() {
+        let rows = vec![
+            Finding::ok(Check::Bind, "dc1", "svc can\x1b[2J log on").into(),
+            Finding::failed(Check::ResetPassword, "OU=A", "missing").mended_by("dsacls \"OU=A\"").into(),
+        ];
+        let text = table(&PreflightReport { checked_at: UnixTime(1), rows });
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "STATE   CHECK           WHERE  FOUND",
+                "ok      logon           dc1    svc can [2J log on",
+                "FAILED  Reset Password  OU=A   missing",
+                "        mend it: dsacls \"OU=A\"",
+                "",
+                "1 failed, 0 warnings, 1 ok"
+            ]
+        );
+    }
+}
