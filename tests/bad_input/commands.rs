@@ -4,6 +4,7 @@ use serde_json::json;
 use writeback_relay::clock::{System, UnixTime};
 use writeback_relay::protocol::api::{CommandState, CommandView};
 use writeback_relay::protocol::assertion::PortalAssertion;
+use writeback_relay::protocol::command::{COMMAND_TYP, Command, Operation};
 use writeback_relay::protocol::ids::{AgentId, CommandId};
 use writeback_relay::protocol::jose::{SigningKey, Validity, base64url, from_base64url};
 
@@ -130,6 +131,27 @@ async fn a_command_for_an_agent_that_is_not_in_service_is_refused() {
     assert_eq!((answered.status, answered.problem().as_str()), (503, "no_agent"), "{}", answered.text());
     let retry_after: u64 = answered.headers["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=5).contains(&retry_after), "{retry_after}");
+}
+
+#[tokio::test]
+async fn an_operation_or_option_that_is_none_and_a_password_where_none_belongs_are_refused() {
+    let stage = Stage::new().await;
+    let raw = &stage.portal.raw;
+    let (agent, key) = (stage.agent.agent, stage.agent.sealing.public());
+    let command = |operation| Command { operation, ..raw.command(agent, "jane@corp.example") };
+    let unlock = raw.sealed(command(Operation::UnlockAccount), key, "Pass-Word-2026").1;
+    stage.refused(&unlock, 422, "unprocessable").await;
+    stage.refused(&command(Operation::ChangePassword).sign(&raw.key).unwrap(), 422, "unprocessable").await;
+    for (member, value) in [
+        ("operation", json!("delete_account")),
+        ("options", json!({"enforce_histroy": true})),
+        ("options", json!({"unlock": "yes"})),
+    ] {
+        let mut claims = serde_json::to_value(command(Operation::UnlockAccount)).unwrap();
+        claims[member] = value;
+        let jws = raw.key.sign(COMMAND_TYP, &claims).unwrap();
+        stage.refused(&jws, 400, "malformed").await;
+    }
 }
 
 #[tokio::test]

@@ -44,7 +44,7 @@ struct Traced {
 
 /// A command on its way through a lane.
 struct Job {
-    command: Traced,
+    traced: Traced,
     work: Work,
 }
 
@@ -179,7 +179,7 @@ impl Executor {
                     Err(error) => Work::Say(Answer::new(Code::Internal, format!("not executed: {error}"))),
                 },
             };
-            self.enqueue(Job { command: Traced { command, trace_id }, work });
+            self.enqueue(Job { traced: Traced { command, trace_id }, work });
         }
         Ok(())
     }
@@ -238,7 +238,7 @@ impl Executor {
                 Ok(None)
             }
             Receipt::New => {
-                self.enqueue(Job { command: traced, work: Work::Execute });
+                self.enqueue(Job { traced, work: Work::Execute });
                 Ok(Some(received_frame(id)))
             }
         }
@@ -261,13 +261,13 @@ impl Executor {
     }
 
     fn enqueue(&self, job: Job) {
-        let lane = job.command.lane();
+        let lane = job.traced.lane();
         let Some(first) = self.core.lanes.enter(&lane, job) else { return };
         let executor = self.clone();
         self.core.running.spawn(async move {
             let mut next = Some(first);
             while let Some(job) = next {
-                executor.guard(job.command.command.jti, executor.run(job)).await;
+                executor.guard(job.traced.command.jti, executor.run(job)).await;
                 next = executor.core.lanes.next(&lane);
             }
         });

@@ -82,14 +82,15 @@ async fn a_controller_that_stays_silent_holds_its_account_for_a_while_and_is_ask
     let command = agent.command(JANE);
     crashed(&agent, &command, true).await;
     let silent = (0..1000).map(|_| Err(DirectoryError::Unavailable("no answer".into())));
-    let directory = Arc::new(Scripted::default().pwd_last_set(silent).resets(resets(1)));
+    let directory = Arc::new(Scripted::default().pwd_last_set(silent).resets(resets(2)));
     let options = Options { recovery_hold: Duration::from_millis(50), ..quick() };
     let (executor, _failed) = agent.executor_with(directory.clone(), agent.journal(), options);
     executor.resume().unwrap();
     directory.called("pwd_last_set", 1).await;
     // By its other name, so that it waits for the account alone, and by the same one.
-    let other = agent.command("00000000-0000-0000-0000-000000000001");
-    assert_eq!(outcome(&agent, &executor, &other).await.status, Status::Succeeded);
+    for name in ["00000000-0000-0000-0000-000000000001", JANE] {
+        assert_eq!(outcome(&agent, &executor, &agent.command(name)).await.status, Status::Succeeded);
+    }
     assert!(agent.event_ids().contains(&33001));
     let asked = directory.calls().iter().filter(|call| *call == "pwd_last_set").count();
     directory.called("pwd_last_set", asked + 3).await;
