@@ -9,6 +9,7 @@ use writeback_relay::protocol::outcome::Code;
 
 use super::{NEW, OLD, config, in_time, password, refused, unavailable, upn};
 use crate::support::dns::Dns;
+use crate::support::fake_dc::{ACCOUNT, FakeDc};
 use crate::support::proxy::{Mode, Proxy};
 use crate::support::samba::{Ou, User, dc};
 
@@ -214,4 +215,29 @@ async fn a_domain_has_a_service_account_of_its_own_if_it_names_one() {
     found(&directory, &user).await;
     let error = unavailable(directory.find(&upn("flo@branch.test")).await);
     assert!(error.contains("nobody@branch.test can't log on"), "{error}");
+}
+
+/// Samba has no such controllers that could be had here, so this one only says that it is one.
+#[tokio::test]
+async fn a_read_only_controller_is_left_out_before_it_sees_the_service_accounts_password() {
+    let read_only = FakeDc::offering(&[]).await;
+    read_only.can("1.2.840.113556.1.4.1920");
+    let mut config = config();
+    (config.url, config.ca_file) = (vec![read_only.url.clone()], Some(read_only.ca_file.clone()));
+    let directory = ActiveDirectory::new(&config).unwrap();
+    let error = unavailable(directory.find(&upn(ACCOUNT)).await);
+    assert!(error.contains("read-only domain controller"), "{error}");
+    let error = unavailable(directory.find(&upn(ACCOUNT)).await);
+    assert!(error.contains("every domain controller is read-only (localhost:"), "{error}");
+    assert_eq!(read_only.binds(), 0);
+    let row = directory.preflight().await.pop().unwrap();
+    assert_eq!(row.state, Failed);
+    assert!(row.detail.contains("name a writable one"), "{}", row.detail);
+    assert_eq!(read_only.binds(), 0);
+
+    let writable = FakeDc::offering(&[]).await;
+    config.url = vec![writable.url.clone()];
+    config.ca_file = Some(writable.ca_file.clone());
+    ActiveDirectory::new(&config).unwrap().find(&upn(ACCOUNT)).await.unwrap();
+    assert_eq!(writable.binds(), 1);
 }
