@@ -189,6 +189,8 @@ pub(super) struct Scripted {
     pwd_last_set: Script<i64>,
     lockout_times: Script<i64>,
     checks: Script<PasswordCheck>,
+    /// Where accounts are found, one after another; then always at the last.
+    controllers: Mutex<Vec<&'static str>>,
     calls: Mutex<Vec<String>>,
     called: Notify,
     on_find: Option<Box<dyn Fn() + Send + Sync>>,
@@ -227,6 +229,10 @@ impl Scripted {
 
     pub(super) fn checks(self, script: impl IntoIterator<Item = Result<PasswordCheck, DirectoryError>>) -> Self {
         Self { checks: Mutex::new(script.into_iter().collect()), ..self }
+    }
+
+    pub(super) fn controllers(self, controllers: &[&'static str]) -> Self {
+        Self { controllers: Mutex::new(controllers.to_vec()), ..self }
     }
 
     pub(super) fn on_find(self, f: impl Fn() + Send + Sync + 'static) -> Self {
@@ -292,7 +298,15 @@ impl Directory for Scripted {
             Subject::Upn(upn) if upn == JANE => Uuid::from_u128(1),
             Subject::Upn(upn) => Uuid::from_u128(upn.bytes().map(u128::from).sum::<u128>() + 1000),
         };
-        Ok(Account { object_guid: guid, dn: format!("CN={subject}"), ..Self::account(7) })
+        let mut account = Account { object_guid: guid, dn: format!("CN={subject}"), ..Self::account(7) };
+        let mut controllers = self.controllers.lock().unwrap();
+        if let Some(first) = controllers.first() {
+            account.controller = (*first).to_owned();
+        }
+        if controllers.len() > 1 {
+            controllers.remove(0);
+        }
+        Ok(account)
     }
 
     async fn reset_password(

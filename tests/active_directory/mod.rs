@@ -2,6 +2,7 @@
 
 mod account;
 mod change;
+mod controllers;
 mod deadline;
 mod grant;
 mod password_check;
@@ -33,6 +34,10 @@ fn config() -> Config {
     let (bind_user, bind_password_file) = dc().service_account();
     Config {
         url: vec![dc().ldaps_url()],
+        domain: None,
+        sites: Vec::new(),
+        name_servers: Vec::new(),
+        domains: Vec::new(),
         start_tls: false,
         ca_file: Some(dc().ca_file()),
         bind_user,

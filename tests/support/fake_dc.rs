@@ -36,6 +36,10 @@ pub(crate) struct FakeDc {
 struct Seen {
     /// `supportedControl` of the root DSE.
     controls: Vec<String>,
+    /// `supportedCapabilities` of the root DSE.
+    capabilities: Vec<String>,
+    /// How often somebody has logged on.
+    binds: usize,
     /// The answer to a modify.
     answer: (i64, String),
     /// Each modify, byte for byte.
@@ -60,7 +64,13 @@ impl FakeDc {
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ldaps://localhost:{}", tcp.local_addr().unwrap().port());
         let controls = controls.iter().map(|&oid| oid.to_owned()).collect();
-        let seen = Arc::new(Mutex::new(Seen { controls, answer: (0, String::new()), modifies: Vec::new() }));
+        let seen = Arc::new(Mutex::new(Seen {
+            controls,
+            capabilities: Vec::new(),
+            binds: 0,
+            answer: (0, String::new()),
+            modifies: Vec::new(),
+        }));
         let shared = Arc::clone(&seen);
         let task = tokio::spawn(async move {
             while let Ok((tcp, _)) = tcp.accept().await {
@@ -68,6 +78,16 @@ impl FakeDc {
             }
         });
         Self { url, ca_file, seen, task: task.abort_handle(), _dir: dir }
+    }
+
+    /// From now on it has this capability.
+    pub(crate) fn can(&self, oid: &str) {
+        self.seen.lock().unwrap().capabilities.push(oid.to_owned());
+    }
+
+    /// How often somebody has logged on.
+    pub(crate) fn binds(&self) -> usize {
+        self.seen.lock().unwrap().binds
     }
 
     /// From now on, each modify is answered with this result and message.
@@ -119,10 +139,13 @@ fn answers(message: StructureTag, bytes: Vec<u8>, seen: &Mutex<Seen>) -> Vec<Vec
     let operation = parts.next().unwrap();
     let mut seen = seen.lock().unwrap();
     match operation.id {
-        BIND => vec![envelope(id, result(BIND + 1, 0, ""))],
+        BIND => {
+            seen.binds += 1;
+            vec![envelope(id, result(BIND + 1, 0, ""))]
+        }
         SEARCH => {
             let base = operation.expect_constructed().unwrap().remove(0).expect_primitive().unwrap();
-            let found = if base.is_empty() { root_dse(&seen.controls) } else { account() };
+            let found = if base.is_empty() { root_dse(&seen) } else { account() };
             vec![envelope(id, found), envelope(id, result(SEARCH + 2, 0, ""))]
         }
         MODIFY => {
@@ -166,14 +189,15 @@ fn entry(dn: &str, attributes: Vec<(&str, Vec<Vec<u8>>)>) -> Tag {
     application(SEARCH + 1, vec![text(dn), attributes])
 }
 
-fn root_dse(controls: &[String]) -> Tag {
-    let controls = controls.iter().map(|oid| oid.clone().into_bytes()).collect();
+fn root_dse(seen: &Seen) -> Tag {
+    let bytes = |oids: &[String]| oids.iter().map(|oid| oid.clone().into_bytes()).collect();
     entry(
         "",
         vec![
             ("defaultNamingContext", vec![b"DC=example,DC=test".to_vec()]),
             ("dnsHostName", vec![b"localhost".to_vec()]),
-            ("supportedControl", controls),
+            ("supportedControl", bytes(&seen.controls)),
+            ("supportedCapabilities", bytes(&seen.capabilities)),
         ],
     )
 }

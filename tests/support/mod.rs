@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod cli;
 pub(crate) mod cluster;
+pub(crate) mod dns;
 pub(crate) mod fake_dc;
 pub(crate) mod in_process;
 pub(crate) mod logged;

@@ -70,7 +70,7 @@ certificate() {
     -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign
   openssl ecparam -name prime256v1 -genkey -noout -out key.pem
   openssl req -new -key key.pem -subj "/CN=dc1.example.test" -out dc.csr
-  printf 'subjectAltName=DNS:dc1.example.test,DNS:localhost,IP:%s\nextendedKeyUsage=serverAuth\n' "$address" >extensions
+  printf 'subjectAltName=DNS:dc1.example.test,DNS:dc2.example.test,DNS:localhost,IP:%s\nextendedKeyUsage=serverAuth\n' "$address" >extensions
   openssl x509 -req -in dc.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile extensions -out cert.pem
   chmod 600 key.pem ca.key
   cd "$folder"

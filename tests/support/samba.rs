@@ -119,6 +119,11 @@ impl Dc {
         format!("{}:636", self.address)
     }
 
+    /// `host:port` of LDAP, for a proxy between.
+    pub(crate) fn ldap_address(&self) -> String {
+        format!("{}:389", self.address)
+    }
+
     /// The CA of its certificate, as PEM.
     pub(crate) fn ca_file(&self) -> PathBuf {
         self.folder.join("tls/ca.pem")

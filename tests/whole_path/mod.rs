@@ -2,6 +2,7 @@
 
 mod crash;
 mod crash_operations;
+mod failover;
 mod life;
 mod memory;
 mod operations;

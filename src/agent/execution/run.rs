@@ -73,7 +73,7 @@ impl Executor {
         };
         let began = Instant::now();
         let timed = |answer: Answer| Answer { directory: began.elapsed(), ..answer };
-        let (account, lock, permit) = match self.locate(&command.sub_id, permit).await {
+        let (mut account, lock, permit) = match self.locate(&command.sub_id, permit).await {
             Ok(located) => located,
             Err(error) => return Ok(Some(timed(error.into()))),
         };
@@ -90,7 +90,20 @@ impl Executor {
         if let Err(over) = deadline.allows() {
             return Ok(Some(timed(over.into())));
         }
-        let written = task.write(&*core.directory, &account, &deadline).await;
+        let mut tried = Vec::new();
+        let written = loop {
+            let written = task.write(&*core.directory, &account, &deadline).await;
+            let Err(DirectoryError::Unavailable(why)) = &written else { break written };
+            tried.push(account.controller.clone());
+            let Some(other) = self.elsewhere(&command.sub_id, &account, &tried).await else { break written };
+            tracing::warn!(
+                why,
+                to = other.controller,
+                "nothing was sent; the command goes to another domain controller"
+            );
+            core.journal.start_elsewhere(command.jti, other.clone()).await?;
+            account = other;
+        };
         // Finding out may take long; others need not wait for it.
         drop(permit);
         Ok(match written {
@@ -101,6 +114,15 @@ impl Executor {
             }
             Err(error) => Some(timed(error.into())),
         })
+    }
+
+    /// The same account at a controller that was not tried, if there is one. Only for what was certainly not sent.
+    async fn elsewhere(&self, subject: &Subject, account: &Account, tried: &[String]) -> Option<Account> {
+        if self.core.stop.is_cancelled() {
+            return None;
+        }
+        let other = self.core.directory.find(subject).await.ok()?;
+        (other.object_guid == account.object_guid && !tried.contains(&other.controller)).then_some(other)
     }
 
     /// Wrong current passwords lock an account, so the directory itself limits changes.

@@ -234,6 +234,22 @@ impl Journal {
         self.db.write(start).await?.ok_or_else(stage)
     }
 
+    /// A started write was certainly not sent, and is about to be sent to another controller, where the account was found.
+    /// When this returns, that is on disk. It is not counted again.
+    ///
+    /// # Errors
+    /// As [`Self::start`], and if it was not started.
+    pub async fn start_elsewhere(&self, id: CommandId, account: Account) -> Result<(), JournalError> {
+        let start = move |t: &WriteTransaction| {
+            let Some(entry) = get(t, id)? else { return Ok(false) };
+            let Stage::Started { jws, .. } = entry.stage else { return Ok(false) };
+            put(t, &Entry { stage: Stage::Started { jws, account }, ..entry })?;
+            Ok(true)
+        };
+        let stage = || JournalError::Stage { path: self.path(), command: id, step: "started elsewhere" };
+        if self.db.write(start).await? { Ok(()) } else { Err(stage()) }
+    }
+
     /// There is an outcome. Gives the first one, which is another if there was one already. A write that was certainly
     /// `not_done` is not counted any more.
     ///

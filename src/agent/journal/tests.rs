@@ -21,6 +21,21 @@ fn stages(journal: &Journal) -> Vec<&'static str> {
 }
 
 #[tokio::test]
+async fn only_what_was_started_is_started_elsewhere_and_then_that_controller_is_the_one_to_ask() {
+    let agent = Enrolled::new().await;
+    let command = agent.command(JANE);
+    let other = Account { controller: "dc2".into(), ..Scripted::account(8) };
+    receive(&agent.journal(), &agent, &command).await;
+    assert!(agent.journal().start_elsewhere(command.jti, other.clone()).await.is_err());
+    agent.journal().start(command.jti, Scripted::account(7), None).await.unwrap();
+    agent.journal().start_elsewhere(command.jti, other.clone()).await.unwrap();
+    let entry = agent.journal().open_entries().unwrap().remove(0);
+    assert!(matches!(entry.stage, Stage::Started { account, .. } if account == other));
+    agent.journal().conclude(command.jti, "one".into(), true).await.unwrap();
+    assert!(agent.journal().start_elsewhere(command.jti, other).await.is_err());
+}
+
+#[tokio::test]
 async fn every_stage_is_there_after_reopening_and_the_sealed_password_only_until_the_outcome() {
     let agent = Enrolled::new().await;
     let command = agent.command(JANE);

@@ -1,5 +1,6 @@
 //! What the administrator writes, and the checks that need no network.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,11 +8,17 @@ use http::Uri;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+use super::forest::DomainConfig;
 use crate::net::NetError;
+use crate::net::names::{NameError, Names};
 use crate::storage::{FileError, PrivateFile};
 
 /// Timeouts longer than this only hide a fault.
 const LONGEST_TIMEOUT_SECONDS: u64 = 60;
+
+const LDAP_PORT: u16 = 389;
+const LDAPS_PORT: u16 = 636;
+const DNS_PORT: u16 = 53;
 
 /// How an agent reaches its Active Directory.
 #[derive(Clone, Debug, Deserialize)]
@@ -20,8 +27,20 @@ pub struct Config {
     /// The domain controllers: one URL or a list, tried in order. `ldaps://dc1.corp.example`, or
     /// `ldap://dc1.corp.example` with `start_tls`. Each names one domain controller, not the domain: a reset is always
     /// followed up at the controller that took it.
-    #[serde(deserialize_with = "urls")]
+    #[serde(default, deserialize_with = "urls")]
     pub url: Vec<String>,
+    /// In place of `url`: the domain's DNS name, `corp.example`. Its domain controllers are those that its DNS names.
+    #[serde(default)]
+    pub domain: Option<String>,
+    /// With `domain`: the Active Directory sites whose controllers come first, in this order.
+    #[serde(default)]
+    pub sites: Vec<String>,
+    /// Who is asked for names: `["10.0.0.53"]`. Default: this host's own name servers.
+    #[serde(default)]
+    pub name_servers: Vec<NameServer>,
+    /// The domains of a forest, in place of `url` and `domain`. What one does not say is as it is said here for all.
+    #[serde(default)]
+    pub domains: Vec<DomainConfig>,
     /// Turn TLS on inside a plain connection (`StartTLS`, RFC 4511 §4.14). For `ldap://` URLs, which are refused
     /// without it. Default: false.
     #[serde(default)]
@@ -46,6 +65,20 @@ pub struct Config {
     pub operation_timeout_seconds: u64,
 }
 
+/// A name server: an address, with a port if that is not 53.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct NameServer(pub SocketAddr);
+
+impl TryFrom<String> for NameServer {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let address = text.parse().or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS_PORT)));
+        address.map(Self).map_err(|_| format!("{text:?} is not the address of a name server, such as 10.0.0.53"))
+    }
+}
+
 fn default_connect_timeout() -> u64 {
     5
 }
@@ -68,11 +101,11 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D, expected: &str) -> Re
     })
 }
 
-fn urls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+pub(super) fn urls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     one_or_many(deserializer, "url is one URL or a list of URLs")
 }
 
-fn base_dns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+pub(super) fn base_dns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     one_or_many(deserializer, "base_dn is one distinguished name or a list of them")
 }
 
@@ -80,8 +113,29 @@ fn base_dns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// `url = []`.
-    #[error("url: name at least one domain controller, for example ldaps://dc1.corp.example")]
+    #[error(
+        "url: name at least one domain controller, for example ldaps://dc1.corp.example, or the domain in its place"
+    )]
     NoUrl,
+    /// Two ways to say where the domain controllers are.
+    #[error(
+        "{0}: give one of url, domain and [[directory.domains]]; sites go with domain, and base_dn with its domain"
+    )]
+    Both(&'static str),
+    /// Not a DNS name.
+    #[error("domain: {0:?} is not a domain's DNS name, such as corp.example")]
+    Domain(String),
+    /// Something about one domain of several.
+    #[error("domains: {name}: {error}")]
+    OneOf {
+        /// Which domain.
+        name: String,
+        /// What.
+        error: Box<ConfigError>,
+    },
+    /// Nobody can be asked for names.
+    #[error("name_servers: {0}")]
+    Names(#[from] NameError),
     /// Not an LDAP URL with a host and nothing else.
     #[error("url: {url}: {detail}; write ldaps://dc1.corp.example")]
     Url {
@@ -132,7 +186,30 @@ pub(super) struct Endpoint {
     pub(super) name: String,
 }
 
+impl Endpoint {
+    /// With TLS from the beginning. SRV records name LDAP's own port, so this is the usual one.
+    pub(super) fn ldaps(host: &str, _ldap_port: u16) -> Self {
+        Self::new("ldaps", LDAPS_PORT, host, LDAPS_PORT)
+    }
+
+    /// With TLS turned on inside.
+    pub(super) fn start_tls(host: &str, port: u16) -> Self {
+        Self::new("ldap", LDAP_PORT, host, port)
+    }
+
+    fn new(scheme: &str, usual_port: u16, host: &str, port: u16) -> Self {
+        let name = if port == usual_port { host.to_owned() } else { format!("{host}:{port}") };
+        Self { url: format!("{scheme}://{host}:{port}"), host: host.to_owned(), port, name }
+    }
+}
+
 impl Config {
+    /// Who is asked for names.
+    pub(super) fn names(&self) -> Result<Names, ConfigError> {
+        let servers: Vec<_> = self.name_servers.iter().map(|NameServer(address)| *address).collect();
+        Ok(Names::at(&servers)?)
+    }
+
     /// The domain controllers, in order.
     pub(super) fn endpoints(&self) -> Result<Vec<Endpoint>, ConfigError> {
         let mut endpoints = Vec::with_capacity(self.url.len());
@@ -151,9 +228,9 @@ impl Config {
         let url: Uri = text.parse().map_err(|_| refused("this is not a URL"))?;
         let (scheme, usual_port) = match url.scheme_str() {
             Some("ldaps") if self.start_tls => return Err(refused("start_tls is for ldap:// URLs")),
-            Some("ldaps") => ("ldaps", 636),
+            Some("ldaps") => ("ldaps", LDAPS_PORT),
             Some("ldap") if !self.start_tls => return Err(ConfigError::NoTls(text.to_owned())),
-            Some("ldap") => ("ldap", 389),
+            Some("ldap") => ("ldap", LDAP_PORT),
             _ => return Err(refused("the scheme is ldaps or ldap")),
         };
         let host = url.host().filter(|host| !host.is_empty()).ok_or(refused("there is no host"))?.to_ascii_lowercase();
@@ -164,8 +241,7 @@ impl Config {
             return Err(refused("only a host and a port may stand in it"));
         }
         let port = url.port_u16().unwrap_or(usual_port);
-        let name = if port == usual_port { host.clone() } else { format!("{host}:{port}") };
-        Ok(Endpoint { url: format!("{scheme}://{host}:{port}"), host, port, name })
+        Ok(Endpoint::new(scheme, usual_port, &host, port))
     }
 
     /// The service account's name, and its password's file, which is read once to see that it is of use.
@@ -209,10 +285,10 @@ fn seconds(field: &'static str, seconds: u64) -> Result<Duration, ConfigError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn config(lines: &str) -> Config {
+    pub(in super::super) fn config(lines: &str) -> Config {
         toml::from_str(&format!("bind_user = 'svc@corp.example'\nbind_password_file = '/nowhere'\n{lines}")).unwrap()
     }
 
@@ -250,6 +326,17 @@ mod tests {
             let error = names(lines).unwrap_err();
             assert!(error.starts_with("url: "), "{lines}: {error}");
         }
+    }
+
+    #[test]
+    fn a_name_server_is_an_address_with_or_without_a_port() {
+        let servers = |text: &str| {
+            toml::from_str::<Config>(&format!("bind_user = 'a'\nbind_password_file = 'b'\nname_servers = {text}"))
+        };
+        let given = servers("['10.0.0.53', '10.0.0.53:5353', '::1', '[::1]:53']").unwrap().name_servers;
+        let ports: Vec<_> = given.iter().map(|NameServer(address)| address.port()).collect();
+        assert_eq!(ports, [53, 5353, 53, 53]);
+        assert!(servers("['dns.corp.example']").unwrap_err().to_string().contains("dns.corp.example"));
     }
 
     #[test]

@@ -8,12 +8,16 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use ldap3::controls::RawControl;
-use ldap3::{LdapConnAsync, LdapConnSettings, LdapError, LdapResult, Mod, Scope, SearchEntry, SearchOptions};
+use ldap3::{
+    LdapConnAsync, LdapConnSettings, LdapError, LdapResult, Mod, Scope, SearchEntry, SearchOptions, StdStream,
+};
 use rustls::{CertificateError, ClientConfig};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::config::Endpoint;
+use crate::net::names::Names;
+use crate::net::tcp;
 
 /// An open connection, with TLS, bound or not. It is closed when dropped.
 pub(super) struct Connection {
@@ -32,6 +36,7 @@ impl Drop for Connection {
 /// How connections are opened.
 pub(super) struct Dialer {
     pub(super) tls: Arc<ClientConfig>,
+    pub(super) names: Arc<Names>,
     pub(super) start_tls: bool,
     pub(super) connect_timeout: Duration,
     pub(super) operation_timeout: Duration,
@@ -66,15 +71,17 @@ pub(super) struct Search {
 impl Dialer {
     /// TCP and TLS; nobody is bound yet. The error is the cause, for people.
     pub(super) async fn open(&self, endpoint: &Endpoint) -> Result<Connection, String> {
-        let settings = LdapConnSettings::new().set_config(Arc::clone(&self.tls)).set_starttls(self.start_tls);
-        match timeout(self.connect_timeout, LdapConnAsync::with_settings(settings, &endpoint.url)).await {
-            Err(_) => Err(format!("no connection within {} s", self.connect_timeout.as_secs())),
-            Ok(Err(error)) => Err(why_not_open(&error)),
-            Ok(Ok((driver, ldap))) => {
-                let driver = tokio::spawn(driver.drive()).abort_handle();
-                Ok(Connection { ldap, driver, limit: self.operation_timeout })
-            }
-        }
+        let opened = timeout(self.connect_timeout, async {
+            let tcp = tcp::connect(&self.names, &endpoint.host, endpoint.port).await.map_err(|e| e.to_string())?;
+            let tcp = StdStream::Tcp(tcp.into_std().map_err(|e| e.to_string())?);
+            let settings = LdapConnSettings::new().set_config(Arc::clone(&self.tls)).set_starttls(self.start_tls);
+            let opening = LdapConnAsync::with_settings(settings.set_std_stream(tcp), &endpoint.url);
+            opening.await.map_err(|error| why_not_open(&error))
+        });
+        let late = |_| format!("no connection within {} s", self.connect_timeout.as_secs());
+        let (driver, ldap) = opened.await.map_err(late)??;
+        let driver = tokio::spawn(driver.drive()).abort_handle();
+        Ok(Connection { ldap, driver, limit: self.operation_timeout })
     }
 }
 

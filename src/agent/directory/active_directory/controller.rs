@@ -1,6 +1,7 @@
 //! One domain controller, and the connection kept to it.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +13,13 @@ use tokio::time::timeout;
 use super::config::Endpoint;
 use super::connection::{Connection, Dialer, RequestError, Search};
 use super::entry::bytes;
+use super::health::Health;
 use super::policy_hints::PolicyHints;
+use super::read_only;
 use super::security_descriptor::Sid;
 use super::service_account::{BindError, ServiceAccount};
 use crate::agent::directory::DirectoryError;
+use crate::net::names::NameError;
 
 /// A domain controller.
 pub(super) struct Controller {
@@ -25,6 +29,7 @@ pub(super) struct Controller {
     /// Where accounts are looked for; if nowhere, in the whole domain.
     base_dns: Vec<String>,
     kept: ArcSwapOption<Bound>,
+    health: Health,
     /// Many callers open one connection.
     connecting: Mutex<()>,
 }
@@ -86,8 +91,8 @@ impl Controller {
         service_account: Arc<ServiceAccount>,
         base_dns: Vec<String>,
     ) -> Self {
-        let (kept, connecting) = (ArcSwapOption::empty(), Mutex::new(()));
-        Self { endpoint, dialer, service_account, base_dns, kept, connecting }
+        let (kept, health, connecting) = (ArcSwapOption::empty(), Health::default(), Mutex::new(()));
+        Self { endpoint, dialer, service_account, base_dns, kept, health, connecting }
     }
 
     /// How accounts, errors and reports name it.
@@ -103,6 +108,11 @@ impl Controller {
     /// Its host and its port.
     pub(super) fn host_and_port(&self) -> (&str, u16) {
         (&self.endpoint.host, self.endpoint.port)
+    }
+
+    /// Where its name leads.
+    pub(super) async fn addresses(&self) -> Result<Vec<SocketAddr>, NameError> {
+        self.dialer.names.addresses(&self.endpoint.host, self.endpoint.port).await
     }
 
     /// How long TCP and TLS may take.
@@ -121,9 +131,22 @@ impl Controller {
         self.kept.store(Some(Arc::new(bound)));
     }
 
-    /// Whether a connection is kept.
-    pub(super) fn is_connected(&self) -> bool {
-        self.kept().is_some()
+    /// Whether it did not answer a moment ago.
+    pub(super) fn in_trouble(&self) -> bool {
+        self.health.in_trouble()
+    }
+
+    /// Whether it has been found to be one that can't write.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.health.is_read_only()
+    }
+
+    /// Looks whether it can write, if that is not known, and if it answers.
+    pub(super) async fn look(&self) {
+        // Whatever is wrong, whoever needs the controller is told.
+        if let Ok(connection) = self.open().await {
+            let _ = self.bind(&connection).await;
+        }
     }
 
     /// Asks, on the kept connection or a new one. A kept one may have been closed while idle, or a firewall may have
@@ -134,9 +157,16 @@ impl Controller {
         {
             return Ok(found);
         }
-        let bound = self.connect().await?;
-        let controller = self.name().to_owned();
-        self.search_on(bound, &search).await.map_err(|error| ControllerError::NoAnswer { controller, error })
+        let found = async {
+            let bound = self.connect().await?;
+            let controller = self.name().to_owned();
+            self.search_on(bound, &search).await.map_err(|error| ControllerError::NoAnswer { controller, error })
+        };
+        let found = found.await;
+        if let Err(ControllerError::Unreachable { .. } | ControllerError::NoAnswer { .. }) = found {
+            self.health.note_trouble();
+        }
+        found
     }
 
     async fn search_on(&self, bound: Arc<Bound>, search: impl Fn(&Bound) -> Search) -> Result<Found, RequestError> {
@@ -156,15 +186,27 @@ impl Controller {
 
     /// TCP and TLS; nobody is bound.
     pub(super) async fn open(&self) -> Result<Connection, ControllerError> {
-        self.dialer.open(&self.endpoint).await.map_err(|why| self.unreachable(why))
+        let opened = self.dialer.open(&self.endpoint).await.map_err(|why| self.unreachable(why))?;
+        self.health.note_answer();
+        Ok(opened)
     }
 
-    /// Binds the service account.
+    /// Binds the service account, unless the controller can't write: such a one is at a place where fewer secrets should be.
     pub(super) async fn bind(&self, connection: &Connection) -> Result<(), ControllerError> {
+        let unanswered = |error: RequestError| self.unreachable(error.to_string());
+        let kind = read_only::look(connection).await.map_err(unanswered)?;
+        self.refuse_read_only(kind.is_read_only())?;
         self.service_account.bind(connection).await.map_err(|error| match error {
             BindError::Refused(why) => ControllerError::NotBound { controller: self.name().to_owned(), why },
             BindError::NoAnswer(error) => self.unreachable(format!("logging on: {error}")),
-        })
+        })?;
+        self.refuse_read_only(kind.look_again(connection).await.map_err(unanswered)?)
+    }
+
+    fn refuse_read_only(&self, read_only: bool) -> Result<(), ControllerError> {
+        self.health.note_read_only(read_only);
+        let why = "this is a read-only domain controller, which can't set passwords; name a writable one";
+        if read_only { Err(self.unreachable(why.to_owned())) } else { Ok(()) }
     }
 
     /// What it says about itself.

@@ -68,10 +68,13 @@ impl Grant {
     pub async fn prepare(config: &Config, administrator: Option<&Administrator>) -> Result<Self, GrantError> {
         let directory = ActiveDirectory::new(config)?;
         let mut reasons = Vec::new();
-        for controller in &directory.controllers {
-            match Self::at(controller, administrator).await? {
-                Ok(grant) => return Ok(grant),
-                Err(error) => reasons.push(error.to_string()),
+        for domain in &directory.domains {
+            let controllers = domain.in_order().await.inspect_err(|error| reasons.push(error.to_string()));
+            for controller in controllers.unwrap_or_default() {
+                match Self::at(&controller, administrator).await? {
+                    Ok(grant) => return Ok(grant),
+                    Err(error) => reasons.push(error.to_string()),
+                }
             }
         }
         Err(GrantError::Unreachable(reasons.join("; ")))

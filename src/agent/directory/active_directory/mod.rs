@@ -2,10 +2,11 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `config` | what the administrator writes |
+//! | `config`, `forest` | what the administrator writes |
 //! | `connection` | one LDAP connection; every request has a deadline |
 //! | `service_account` | who the agent is to the directory |
-//! | `controller` | one domain controller, and the connection kept to it |
+//! | `domain`, `discovery` | which controllers there are, and which is tried first |
+//! | `controller`, `health`, `read_only` | one domain controller, and the connection kept to it |
 //! | `lookup`, `write`, `password_check` | what is asked of it |
 //! | `policy_hints` | how a reset looks at the history |
 //! | `answer`, `entry` | what its answers mean |
@@ -20,12 +21,17 @@ mod config;
 mod connection;
 mod controller;
 mod delegation;
+mod discovery;
+mod domain;
 mod entry;
+mod forest;
 pub mod grant;
+mod health;
 mod lookup;
 mod password_check;
 mod policy_hints;
 mod preflight;
+mod read_only;
 mod right;
 mod security_descriptor;
 mod service_account;
@@ -35,28 +41,31 @@ mod write;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use uuid::Uuid;
 
-pub use self::config::{Config, ConfigError};
-use self::connection::Dialer;
+pub use self::config::{Config, ConfigError, NameServer};
 use self::controller::{Bound, Controller, ControllerError};
-use self::service_account::ServiceAccount;
+use self::domain::Domain;
+pub use self::forest::DomainConfig;
 use self::write::Target;
-use super::{Account, Deadline, Directory, DirectoryError, Finding, PasswordCheck};
-use crate::clock::Clock;
-use crate::net::tls_client;
+use super::{Account, Check, Deadline, Directory, DirectoryError, Finding, PasswordCheck};
+use crate::clock::{Clock, System};
 use crate::protocol::command::{Options, Subject};
+use crate::protocol::outcome::Code;
 use crate::protocol::password::Password;
 
 /// Of a search: the place to search is not there.
 const NO_SUCH_OBJECT: u32 = 32;
+/// Of a search: the controller has too much to do, or is going down.
+const BUSY: u32 = 51;
+const UNAVAILABLE: u32 = 52;
 
-/// The domain controllers of one Active Directory domain.
+/// The domains of one forest, or a single one.
 ///
-/// One method takes at most twice the connect timeout and four times the operation timeout, for each configured
-/// controller.
+/// One method takes at most twice the connect timeout and six times the operation timeout, for each domain controller.
 pub struct ActiveDirectory {
-    controllers: Vec<Controller>,
+    domains: Vec<Domain>,
 }
 
 impl ActiveDirectory {
@@ -65,31 +74,77 @@ impl ActiveDirectory {
     /// # Errors
     /// If the configuration can't work; the error says which line, and why.
     pub fn new(config: &Config) -> Result<Self, ConfigError> {
-        let dialer = Arc::new(Dialer {
-            tls: Arc::new(tls_client(config.ca_file.as_deref())?),
-            start_tls: config.start_tls,
-            connect_timeout: config.connect_timeout()?,
-            operation_timeout: config.operation_timeout()?,
-        });
-        let service_account = Arc::new(ServiceAccount::new(config)?);
-        let base_dns = config.base_dns()?;
-        let controllers = config.endpoints()?.into_iter().map(|endpoint| {
-            Controller::new(endpoint, Arc::clone(&dialer), Arc::clone(&service_account), base_dns.clone())
-        });
-        Ok(Self { controllers: controllers.collect() })
+        let domain = |one: Config| {
+            let of_several = one.domains.first().map(|domain| domain.name.clone());
+            Domain::new(&one, System::random()).map_err(|error| match of_several {
+                Some(name) => ConfigError::OneOf { name, error: Box::new(error) },
+                None => error,
+            })
+        };
+        Ok(Self { domains: config.each_domain()?.into_iter().map(domain).collect::<Result<_, _>>()? })
     }
 
-    /// The controllers to try: those with a connection first, so that one that is down doesn't cost a timeout each time.
-    fn in_order(&self) -> impl Iterator<Item = &Controller> {
-        let (connected, others): (Vec<_>, Vec<_>) = self.controllers.iter().partition(|c| c.is_connected());
-        connected.into_iter().chain(others)
+    /// The domains whose account this may be: by the UPN's suffix, and all of them for a GUID.
+    fn domains_of(&self, subject: &Subject) -> Result<Vec<&Domain>, DirectoryError> {
+        let Subject::Upn(upn) = subject else { return Ok(self.domains.iter().collect()) };
+        let suffix = upn.rsplit_once('@').map_or("", |(_, suffix)| suffix);
+        let candidates: Vec<_> = self.domains.iter().filter(|domain| domain.has(suffix)).collect();
+        if candidates.is_empty() {
+            let served: Vec<_> = self.domains.iter().flat_map(Domain::suffixes).map(String::as_str).collect();
+            let detail = format!(
+                "no domain of this agent has the UPN suffix {suffix:?}, only {}; if it should, add it to upn_suffixes of its \
+                 domain",
+                served.join(", ")
+            );
+            return Err(DirectoryError::Refused { code: Code::UserNotFound, detail });
+        }
+        Ok(candidates)
+    }
+
+    /// The account in one domain, at the first controller that answers.
+    async fn find_in(&self, domain: &Domain, subject: &Subject) -> Result<Account, DirectoryError> {
+        let mut unreachable = Vec::new();
+        for controller in domain.in_order().await? {
+            match lookup::find(&controller, subject).await {
+                Ok((found, base_dn)) if found.result.rc == NO_SUCH_OBJECT => {
+                    let detail = format!("{}: base_dn: {base_dn} is not there", controller.name());
+                    return Err(DirectoryError::Unavailable(detail));
+                }
+                Ok((found, _)) if matches!(found.result.rc, BUSY | UNAVAILABLE) => {
+                    unreachable.push(format!("{}: {}", controller.name(), answer::diagnostic(&found.result)));
+                }
+                Ok((found, _)) => {
+                    let (account, barred) = lookup::only(&found.entries, &found.result, controller.name())?;
+                    return match barred {
+                        Some(barred) => Err(barred.refusal(controller.name())),
+                        None => Ok(account),
+                    };
+                }
+                // A question changes nothing, so another controller may be asked.
+                Err(error @ (ControllerError::Unreachable { .. } | ControllerError::NoAnswer { .. })) => {
+                    unreachable.push(error.to_string());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(DirectoryError::Unavailable(unreachable.join("; ")))
     }
 
     /// The controller that found the account.
-    fn controller_of(&self, account: &Account) -> Result<&Controller, DirectoryError> {
-        self.controllers.iter().find(|controller| controller.name() == account.controller).ok_or_else(|| {
-            DirectoryError::Unavailable(format!("{} is not in the agent's configuration any more", account.controller))
-        })
+    async fn controller_of(&self, account: &Account) -> Result<Arc<Controller>, DirectoryError> {
+        let mut unknown = None;
+        for domain in &self.domains {
+            match domain.controller(&account.controller).await {
+                Ok(Some(controller)) => return Ok(controller),
+                Ok(None) => {}
+                // Its DNS may be away, and the controller be one of another domain.
+                Err(error) => unknown = Some(error),
+            }
+        }
+        Err(unknown.unwrap_or_else(|| {
+            let why = "is not among the domain controllers of the agent's configuration any more";
+            DirectoryError::Unavailable(format!("{} {why}", account.controller))
+        }))
     }
 
     /// The account as its controller has it now, on a connection that is alive.
@@ -102,8 +157,8 @@ impl ActiveDirectory {
     /// Where a write of the account goes. The account may have moved meanwhile, and the connection may have been closed
     /// while idle: both show here, before anything is written.
     async fn target<'a>(&'a self, account: &Account, deadline: &'a Deadline) -> Result<Target<'a>, DirectoryError> {
-        let controller = self.controller_of(account)?;
-        let (bound, now) = Self::read(controller, account.object_guid).await?;
+        let controller = self.controller_of(account).await?;
+        let (bound, now) = Self::read(&controller, account.object_guid).await?;
         Ok(Target { controller, bound, dn: now.dn, deadline })
     }
 }
@@ -111,25 +166,29 @@ impl ActiveDirectory {
 #[async_trait]
 impl Directory for ActiveDirectory {
     async fn find(&self, subject: &Subject) -> Result<Account, DirectoryError> {
-        let mut unreachable = Vec::new();
-        for controller in self.in_order() {
-            match lookup::find(controller, subject).await {
-                Ok((found, base_dn)) if found.result.rc == NO_SUCH_OBJECT => {
-                    let detail = format!("{}: base_dn: {base_dn} is not there", controller.name());
-                    return Err(DirectoryError::Unavailable(detail));
+        let by_guid = matches!(subject, Subject::ObjectGuid(_));
+        let mut found: Option<Account> = None;
+        let (mut missing, mut unknown) = (None, None);
+        for domain in self.domains_of(subject)? {
+            match self.find_in(domain, subject).await {
+                // A GUID is one account's in the whole forest.
+                Ok(account) if by_guid => return Ok(account),
+                Err(error @ DirectoryError::Unavailable(_)) if by_guid => unknown = Some(error),
+                Ok(account) => {
+                    if let Some(other) = found.replace(account) {
+                        let detail = format!("{} knows an account of this name, too: {}", domain.name(), other.dn);
+                        return Err(DirectoryError::Refused { code: Code::AmbiguousUser, detail });
+                    }
                 }
-                Ok((found, _)) => {
-                    let (account, barred) = lookup::only(&found.entries, &found.result, controller.name())?;
-                    return match barred {
-                        Some(barred) => Err(barred.refusal(controller.name())),
-                        None => Ok(account),
-                    };
-                }
-                Err(error @ ControllerError::Unreachable { .. }) => unreachable.push(error.to_string()),
-                Err(error) => return Err(error.into()),
+                Err(error @ DirectoryError::Refused { code: Code::UserNotFound, .. }) => missing = Some(error),
+                // Who can't say whether he has an account of this name may have one.
+                Err(error) => return Err(error),
             }
         }
-        Err(DirectoryError::Unavailable(unreachable.join("; ")))
+        found.ok_or_else(|| {
+            let nowhere = || DirectoryError::Unavailable("no domain is configured".to_owned());
+            unknown.or(missing).unwrap_or_else(nowhere)
+        })
     }
 
     async fn reset_password(
@@ -157,17 +216,17 @@ impl Directory for ActiveDirectory {
     }
 
     async fn pwd_last_set(&self, account: &Account) -> Result<i64, DirectoryError> {
-        let (_, now) = Self::read(self.controller_of(account)?, account.object_guid).await?;
+        let (_, now) = Self::read(&*self.controller_of(account).await?, account.object_guid).await?;
         Ok(now.pwd_last_set)
     }
 
     async fn lockout_time(&self, account: &Account) -> Result<i64, DirectoryError> {
-        let (_, now) = Self::read(self.controller_of(account)?, account.object_guid).await?;
+        let (_, now) = Self::read(&*self.controller_of(account).await?, account.object_guid).await?;
         Ok(now.lockout_time)
     }
 
     async fn try_password(&self, account: &Account, password: &Password) -> Result<PasswordCheck, DirectoryError> {
-        let controller = self.controller_of(account)?;
+        let controller = &*self.controller_of(account).await?;
         let (_, now) = Self::read(controller, account.object_guid).await?;
         // A connection of its own: a bind changes who the connection is.
         let connection = controller.open().await?;
@@ -177,6 +236,25 @@ impl Directory for ActiveDirectory {
     }
 
     async fn preflight(&self, clock: &dyn Clock) -> Vec<Finding> {
-        preflight::preflight(&self.controllers, clock).await
+        let mut findings = Vec::new();
+        for domain in &self.domains {
+            match domain.controllers().await {
+                Ok(mut controllers) => {
+                    if domain.is_discovered() {
+                        let names: Vec<_> = controllers.iter().map(|controller| controller.name()).collect();
+                        findings.push(Finding::ok(Check::Srv, domain.name(), names.join(", ")));
+                        // Read-only ones are nobody's mistake.
+                        join_all(controllers.iter().map(|controller| controller.look())).await;
+                        controllers.retain(|controller| !controller.is_read_only());
+                    }
+                    findings.extend(preflight::preflight(&controllers, clock).await);
+                }
+                Err(error) => findings.push(
+                    Finding::failed(Check::Srv, domain.name(), error.to_string())
+                        .mended_by("look at domain, and have this host ask the domain's name servers (name_servers)"),
+                ),
+            }
+        }
+        findings
     }
 }

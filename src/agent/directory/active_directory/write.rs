@@ -18,7 +18,7 @@ use crate::protocol::password::Password;
 
 /// Where a write goes, and until when it may begin.
 pub(super) struct Target<'a> {
-    pub(super) controller: &'a Controller,
+    pub(super) controller: Arc<Controller>,
     pub(super) bound: Arc<Bound>,
     pub(super) dn: String,
     pub(super) deadline: &'a Deadline,

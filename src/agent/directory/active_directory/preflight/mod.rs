@@ -16,6 +16,7 @@ mod reach;
 mod rights;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use futures_util::future::join_all;
 
@@ -41,7 +42,7 @@ struct Viewpoint<'a> {
 }
 
 /// All findings. While one controller works, what is wrong with another is a warning.
-pub(super) async fn preflight(controllers: &[Controller], clock: &dyn Clock) -> Vec<Finding> {
+pub(super) async fn preflight(controllers: &[Arc<Controller>], clock: &dyn Clock) -> Vec<Finding> {
     let looked = join_all(controllers.iter().map(|controller| reach::reach(controller, clock))).await;
     let one_works = looked.iter().any(|(_, reached)| reached.is_some());
     let (mut findings, mut used) = (Vec::new(), false);

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::super::connection::Connection;
@@ -40,7 +40,9 @@ async fn steps(controller: &Controller, clock: &dyn Clock, found: &mut Vec<Findi
     let connection = controller.open().await.map_err(|error| untrusted(name, &error))?;
     found.push(tls(name, &connection, clock).await);
     controller.bind(&connection).await.map_err(|error| {
-        Finding::failed(Check::Bind, name, error.to_string()).mended_by("look at bind_user and bind_password_file")
+        let remedy =
+            if controller.is_read_only() { "leave it out of url" } else { "look at bind_user and bind_password_file" };
+        Finding::failed(Check::Bind, name, error.to_string()).mended_by(remedy)
     })?;
     found.push(Finding::ok(Check::Bind, name, format!("{} can log on", controller.service_account().name())));
     let asked = clock.now();
@@ -56,16 +58,13 @@ async fn steps(controller: &Controller, clock: &dyn Clock, found: &mut Vec<Findi
 
 /// Where its name leads.
 async fn addresses(controller: &Controller, found: &mut Vec<Finding>) -> Result<Vec<SocketAddr>, Finding> {
-    let (name, (host, port)) = (controller.name(), controller.host_and_port());
+    let (name, (host, _)) = (controller.name(), controller.host_and_port());
     let failed = |why: String| {
         Finding::failed(Check::Dns, name, why).mended_by("look at this host's name servers, and the host in url")
     };
-    let looked = timeout(controller.connect_timeout(), lookup_host((host, port))).await;
+    let looked = timeout(controller.connect_timeout(), controller.addresses()).await;
     let looked = looked.map_err(|_| failed(format!("no answer to a question for {host}")))?;
-    let addresses: Vec<_> = looked.map_err(|error| failed(format!("{host} is not found: {error}")))?.collect();
-    if addresses.is_empty() {
-        return Err(failed(format!("{host} has no address")));
-    }
+    let addresses = looked.map_err(|error| failed(error.to_string()))?;
     if host.parse::<IpAddr>().is_err() {
         let shown: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
         found.push(Finding::ok(Check::Dns, name, shown.join(", ")));

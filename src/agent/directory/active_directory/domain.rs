@@ -1,0 +1,185 @@
+//! One domain of the forest: which accounts are its own, and which of its controllers are tried, in which order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+use super::config::{Config, ConfigError, Endpoint};
+use super::connection::Dialer;
+use super::controller::Controller;
+use super::discovery::Discovery;
+use super::service_account::ServiceAccount;
+use crate::agent::directory::DirectoryError;
+use crate::clock::Random;
+use crate::net::tls_client;
+
+/// How long it is known which controllers there are. A new one waits as long for its first account.
+const KNOWN_FOR: Duration = Duration::from_secs(60);
+
+/// A domain, and its controllers.
+pub(super) struct Domain {
+    /// For people: its name, or its first controller's.
+    name: String,
+    /// In small letters. None: every one.
+    suffixes: Vec<String>,
+    controllers: Controllers,
+}
+
+enum Controllers {
+    Listed(Vec<Arc<Controller>>),
+    Discovered(Box<Discovered>),
+}
+
+struct Discovered {
+    discovery: Discovery,
+    /// Of a new controller.
+    make: Box<dyn Fn(Endpoint) -> Controller + Send + Sync>,
+    endpoint: fn(&str, u16) -> Endpoint,
+    /// DNS may take as long as TCP and TLS.
+    limit: Duration,
+    known: ArcSwapOption<Known>,
+    /// One caller asks; the others use what was known before.
+    asking: Mutex<()>,
+}
+
+struct Known {
+    controllers: Vec<Arc<Controller>>,
+    at: Instant,
+}
+
+impl Domain {
+    /// Of a configuration of one domain. Everything is checked that needs no network.
+    pub(super) fn new(config: &Config, random: Arc<dyn Random>) -> Result<Self, ConfigError> {
+        let names = Arc::new(config.names()?);
+        let connect_timeout = config.connect_timeout()?;
+        let dialer = Arc::new(Dialer {
+            tls: Arc::new(tls_client(config.ca_file.as_deref())?),
+            names: Arc::clone(&names),
+            start_tls: config.start_tls,
+            connect_timeout,
+            operation_timeout: config.operation_timeout()?,
+        });
+        let service_account = Arc::new(ServiceAccount::new(config)?);
+        let base_dns = config.base_dns()?;
+        let make = move |endpoint| {
+            Controller::new(endpoint, Arc::clone(&dialer), Arc::clone(&service_account), base_dns.clone())
+        };
+        let (name, controllers) = match config.discovered_domain()? {
+            None => {
+                let listed: Vec<_> = config.endpoints()?.into_iter().map(|endpoint| Arc::new(make(endpoint))).collect();
+                let name = config.domain.clone().or_else(|| Some(listed.first()?.name().to_owned()));
+                (name.unwrap_or_default(), Controllers::Listed(listed))
+            }
+            Some(domain) => {
+                let discovered = Discovered {
+                    discovery: Discovery::new(domain, &config.sites, names, random),
+                    make: Box::new(make),
+                    endpoint: if config.start_tls { Endpoint::start_tls } else { Endpoint::ldaps },
+                    limit: connect_timeout,
+                    known: ArcSwapOption::empty(),
+                    asking: Mutex::new(()),
+                };
+                (domain.to_owned(), Controllers::Discovered(Box::new(discovered)))
+            }
+        };
+        Ok(Self { name, suffixes: config.suffixes(), controllers })
+    }
+
+    /// What people call it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The UPN suffixes of its accounts; none if it has every one.
+    pub(super) fn suffixes(&self) -> &[String] {
+        &self.suffixes
+    }
+
+    /// Whether accounts with this UPN suffix may be its own.
+    pub(super) fn has(&self, suffix: &str) -> bool {
+        self.suffixes.is_empty() || self.suffixes.iter().any(|own| own.eq_ignore_ascii_case(suffix))
+    }
+
+    /// The controllers to try: in the preferred order, but those that were in trouble a moment ago last, so that one that is
+    /// down does not cost a timeout each time. Those that are known to be read-only are left out.
+    pub(super) async fn in_order(&self) -> Result<Vec<Arc<Controller>>, DirectoryError> {
+        let all = self.controllers().await?;
+        let (writable, read_only): (Vec<_>, Vec<_>) = all.into_iter().partition(|c| !c.is_read_only());
+        if writable.is_empty() && !read_only.is_empty() {
+            let names: Vec<_> = read_only.iter().map(|controller| controller.name()).collect();
+            let detail = format!("{}: every domain controller is read-only ({})", self.name, names.join(", "));
+            return Err(DirectoryError::Unavailable(detail));
+        }
+        let (well, in_trouble): (Vec<_>, Vec<_>) = writable.into_iter().partition(|c| !c.in_trouble());
+        Ok(well.into_iter().chain(in_trouble).collect())
+    }
+
+    /// All that are known, in the preferred order.
+    ///
+    /// # Errors
+    /// If DNS says nothing, and never has.
+    pub(super) async fn controllers(&self) -> Result<Vec<Arc<Controller>>, DirectoryError> {
+        match &self.controllers {
+            Controllers::Listed(controllers) => Ok(controllers.clone()),
+            Controllers::Discovered(discovered) => discovered.controllers().await,
+        }
+    }
+
+    /// The controller of this name.
+    ///
+    /// # Errors
+    /// As [`Self::controllers`].
+    pub(super) async fn controller(&self, name: &str) -> Result<Option<Arc<Controller>>, DirectoryError> {
+        Ok(self.controllers().await?.into_iter().find(|controller| controller.name() == name))
+    }
+
+    /// Whether its controllers are found by DNS.
+    pub(super) fn is_discovered(&self) -> bool {
+        matches!(self.controllers, Controllers::Discovered(_))
+    }
+}
+
+impl Discovered {
+    async fn controllers(&self) -> Result<Vec<Arc<Controller>>, DirectoryError> {
+        if let Some(known) = self.known.load_full() {
+            // Old knowledge is better than waiting for whoever asks already.
+            if known.at.elapsed() < KNOWN_FOR || self.asking.try_lock().is_err() {
+                return Ok(known.controllers.clone());
+            }
+        }
+        let _one = self.asking.lock().await;
+        let known = self.known.load_full();
+        if let Some(known) = known.as_ref().filter(|known| known.at.elapsed() < KNOWN_FOR) {
+            return Ok(known.controllers.clone());
+        }
+        let before = known.map(|known| known.controllers.clone()).unwrap_or_default();
+        let controllers = match timeout(self.limit, self.discovery.services()).await {
+            Ok(Ok(services)) => {
+                let endpoints = services.iter().map(|service| (self.endpoint)(&service.host, service.port));
+                endpoints.map(|endpoint| self.controller(endpoint, &before)).collect()
+            }
+            failed => {
+                let why = match failed {
+                    Ok(Err(error)) => error.to_string(),
+                    _ => format!("the name servers did not answer within {} s", self.limit.as_secs()),
+                };
+                if before.is_empty() {
+                    return Err(DirectoryError::Unavailable(why));
+                }
+                tracing::warn!(why, "the domain controllers can't be looked up; those that were known are used");
+                before
+            }
+        };
+        self.known.store(Some(Arc::new(Known { controllers: controllers.clone(), at: Instant::now() })));
+        Ok(controllers)
+    }
+
+    /// One that was known before keeps its connection.
+    fn controller(&self, endpoint: Endpoint, before: &[Arc<Controller>]) -> Arc<Controller> {
+        let known = before.iter().find(|known| known.name() == endpoint.name);
+        known.map_or_else(|| Arc::new((self.make)(endpoint)), Arc::clone)
+    }
+}

@@ -1,0 +1,77 @@
+//! Whether a domain controller can write at all. Windows says it to everybody, in its root DSE; Samba only in the
+//! configuration, to whoever has logged on.
+
+use ldap3::{Scope, SearchEntry};
+
+use super::connection::{Connection, RequestError, Search};
+
+/// `LDAP_CAP_ACTIVE_DIRECTORY_PARTIAL_SECRETS_OID`: a read-only domain controller ([MS-ADTS] 3.1.1.3.4.3.5).
+const PARTIAL_SECRETS: &str = "1.2.840.113556.1.4.1920";
+
+/// What the root DSE says.
+pub(super) struct Kind {
+    partial_secrets: bool,
+    /// The controller's own object, `CN=NTDS Settings,…`.
+    settings: Option<String>,
+}
+
+/// Asks. Nobody need be bound.
+pub(super) async fn look(connection: &Connection) -> Result<Kind, RequestError> {
+    let root = ask(connection, String::new(), &["supportedCapabilities", "dsServiceName"]).await?;
+    Ok(Kind::of(root.as_ref()))
+}
+
+impl Kind {
+    fn of(root: Option<&SearchEntry>) -> Self {
+        let values = |name| root.and_then(|root| root.attrs.get(name)).map(Vec::as_slice).unwrap_or_default();
+        let partial_secrets = values("supportedCapabilities").iter().any(|oid| oid == PARTIAL_SECRETS);
+        Self { partial_secrets, settings: values("dsServiceName").first().cloned() }
+    }
+
+    /// Whether it says so itself.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.partial_secrets
+    }
+
+    /// Whether its configuration says so (`msDS-isRODC`, [MS-ADTS] 3.1.1.4.5.30). What can't be read is no.
+    pub(super) async fn look_again(&self, connection: &Connection) -> Result<bool, RequestError> {
+        let Some(settings) = &self.settings else { return Ok(false) };
+        let entry = ask(connection, settings.clone(), &["msDS-isRODC"]).await?;
+        Ok(entry.is_some_and(|entry| is_rodc(&entry)))
+    }
+}
+
+fn is_rodc(settings: &SearchEntry) -> bool {
+    settings.attrs.get("msDS-isRODC").is_some_and(|values| values.iter().any(|value| value == "TRUE"))
+}
+
+async fn ask(
+    connection: &Connection,
+    base: String,
+    attributes: &'static [&'static str],
+) -> Result<Option<SearchEntry>, RequestError> {
+    let search = Search { base, scope: Scope::Base, filter: "(objectClass=*)".to_owned(), attributes };
+    Ok(connection.search(&search).await?.0.into_iter().next())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    fn entry(attribute: &str, values: &[&str]) -> SearchEntry {
+        let attrs = [(attribute.to_owned(), values.iter().map(|value| (*value).to_owned()).collect())];
+        SearchEntry { dn: String::new(), attrs: attrs.into(), bin_attrs: HashMap::new() }
+    }
+
+    #[test]
+    fn only_the_capability_and_the_attribute_of_read_only_controllers_tell_them() {
+        let capabilities = |oids: &[&str]| Kind::of(Some(&entry("supportedCapabilities", oids))).is_read_only();
+        assert!(capabilities(&["1.2.840.113556.1.4.800", PARTIAL_SECRETS]));
+        assert!(!capabilities(&["1.2.840.113556.1.4.800", "1.2.840.113556.1.4.1935"]));
+        assert!(!Kind::of(None).is_read_only());
+        assert!(is_rodc(&entry("msDS-isRODC", &["TRUE"])));
+        assert!(!is_rodc(&entry("msDS-isRODC", &["FALSE"])) && !is_rodc(&entry("other", &["TRUE"])));
+    }
+}
