@@ -6,6 +6,7 @@
 //! | [`enroll()`] | how the agent comes in |
 //! | `execution` | commands in, each executed once, answers out; what is found out after a crash |
 //! | [`journal`] | what survives one |
+//! | [`setup`] | from nothing to an agent that works |
 //! | [`directory`] | where passwords are written |
 //! | `service`, `instance`, `link` | the running agent, and its session with the relay |
 //! | [`events`], [`preflight`] | what people are told |
@@ -24,6 +25,7 @@ mod link;
 pub mod options;
 pub mod preflight;
 mod service;
+pub mod setup;
 mod status;
 mod support;
 #[cfg(test)]

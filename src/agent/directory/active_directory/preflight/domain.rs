@@ -116,7 +116,7 @@ fn spoken(seconds: i64) -> String {
     match seconds {
         ..120 => format!("{seconds} seconds"),
         120..7200 => format!("{} minutes", seconds / 60),
-        ..172_800 => format!("{} hours", seconds / 3600),
+        7200..172_800 => format!("{} hours", seconds / 3600),
         _ => format!("{} days", seconds / 86_400),
     }
 }

@@ -1,28 +1,25 @@
 //! The agent: arguments, configuration, signals; nothing else.
 
-use std::io::{IsTerminal, Read};
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::time::Duration;
+mod inspect;
+mod rights;
+mod setup;
 
-use clap::{Args, Parser, Subcommand};
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 use writeback_relay::agent::config::Config;
-use writeback_relay::agent::directory::active_directory::grant::{Administrator, Grant};
-use writeback_relay::agent::directory::config as directory;
-use writeback_relay::agent::events::{self, Filter, Follower};
+use writeback_relay::agent::events::Filter;
 use writeback_relay::agent::home::{DEFAULT_HOME, Home};
-use writeback_relay::agent::{Agent, AgentError, Options, enroll, preflight, status, support_bundle};
+use writeback_relay::agent::{Agent, AgentError, Options, enroll, status};
 use writeback_relay::clock::System;
 use writeback_relay::host::{self, StopSignals};
 use writeback_relay::protocol::api::AgentStatus;
 use writeback_relay::protocol::enrolment_code::EnrolmentCode;
-use writeback_relay::storage::PrivateFile;
 use writeback_relay::telemetry;
 use zeroize::Zeroizing;
-
-/// How often a followed event log is looked at.
-const FOLLOW_INTERVAL: Duration = Duration::from_millis(250);
 
 /// For a service manager: starting again is no use.
 const STOPPED_FOR_GOOD: u8 = 3;
@@ -78,17 +75,10 @@ enum Action {
         json: bool,
     },
     /// Print the commands that give the service account its rights, or give them.
-    Grant(GrantArguments),
-}
-
-#[derive(Args)]
-struct GrantArguments {
-    /// Give the rights now, as this administrator: user@domain, DOMAIN\user, or a distinguished name.
-    #[arg(long, value_name = "ADMINISTRATOR")]
-    apply: Option<String>,
-    /// A file (mode 0600) with the administrator's password; without it, it is asked for, or read from standard input.
-    #[arg(long, requires = "apply")]
-    password_file: Option<PathBuf>,
+    Grant(rights::GrantArguments),
+    /// Set the agent up: asks for the relay, the directory, the service account and the units, tries each answer, checks, and
+    /// enrols. What is given is not asked for.
+    Setup(setup::SetupArguments),
 }
 
 type Failure = Box<dyn std::error::Error>;
@@ -116,60 +106,15 @@ async fn act(home: &Home, action: Action) -> Result<ExitCode, Failure> {
         Action::Enroll { code } => enrol(home, code).await?,
         Action::Run => run(home).await?,
         Action::Status => host::print(&status(home)?)?,
-        Action::Check { json } => return check(home, json).await,
-        Action::Grant(arguments) => grant(home, arguments).await?,
-        Action::Events { ids, lines, follow, json } => show_events(home, &Filter { ids }, lines, follow, json).await?,
-        Action::SupportBundle { file } => bundle(home, &file)?,
+        Action::Check { json } => return rights::check(home, json).await,
+        Action::Grant(arguments) => rights::grant(home, arguments).await?,
+        Action::Setup(arguments) => setup::set_up(home, arguments).await?,
+        Action::Events { ids, lines, follow, json } => {
+            inspect::events(home, &Filter { ids }, lines, follow, json).await?
+        }
+        Action::SupportBundle { file } => inspect::support_bundle(home, &file)?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-async fn check(home: &Home, json: bool) -> Result<ExitCode, Failure> {
-    let checked = async {
-        let path = home.config();
-        let config = Config::load(&path)?;
-        let directory = config.directory(&path)?.open(System::clock(), System::random())?;
-        Ok::<_, Failure>(preflight::check(home, &*directory, &config.relay.access()?, &System).await)
-    };
-    match checked.await {
-        Ok(report) => {
-            let text = if json { format!("{}\n", preflight::json(&report)) } else { preflight::table(&report) };
-            host::print(&text)?;
-            Ok(ExitCode::from(preflight::exit_status(&report)))
-        }
-        Err(error) => {
-            eprintln!("writeback-agent: {error}");
-            Ok(ExitCode::from(preflight::NOTHING_CHECKED))
-        }
-    }
-}
-
-async fn grant(home: &Home, arguments: GrantArguments) -> Result<(), Failure> {
-    let path = home.config();
-    let config = Config::load(&path)?;
-    let directory::Config::ActiveDirectory(config) = config.directory(&path)? else {
-        return Err(format!("{}: [directory] is no Active Directory, so there are no rights to give", path.display()))?;
-    };
-    let Some(name) = arguments.apply else {
-        return Ok(host::print(&Grant::prepare(config, None).await?.commands())?);
-    };
-    let password = match arguments.password_file {
-        Some(file) => first_line(&PrivateFile::new(file).read()?),
-        None if std::io::stdin().is_terminal() => {
-            Zeroizing::new(rpassword::prompt_password(format!("Password of {name}: "))?)
-        }
-        None => {
-            let mut text = Zeroizing::new(String::new());
-            std::io::stdin().read_to_string(&mut text)?;
-            first_line(&text)
-        }
-    };
-    let administrator = Administrator { name, password };
-    Ok(host::print(&Grant::prepare(config, Some(&administrator)).await?.apply().await?)?)
-}
-
-fn first_line(text: &str) -> Zeroizing<String> {
-    Zeroizing::new(text.lines().next().unwrap_or_default().to_owned())
 }
 
 async fn enrol(home: &Home, code: String) -> Result<(), Failure> {
@@ -191,33 +136,6 @@ async fn enrol(home: &Home, code: String) -> Result<(), Failure> {
     }
     said.push_str(&format!("\nThen start it:\n  writeback-agent --home {} run\n", home.folder().display()));
     Ok(host::print(&said)?)
-}
-
-async fn show_events(home: &Home, filter: &Filter, count: usize, follow: bool, json: bool) -> Result<(), Failure> {
-    let shown = |line: String| if json { line } else { events::for_people(&line) };
-    let (lines, mut follower) = Follower::open(&home.events())?;
-    let mut lines: Vec<_> = lines.into_iter().filter(|line| filter.takes(line)).collect();
-    for line in lines.split_off(lines.len().saturating_sub(count)) {
-        host::print(&format!("{}\n", shown(line)))?;
-    }
-    if !follow {
-        return Ok(());
-    }
-    loop {
-        tokio::time::sleep(FOLLOW_INTERVAL).await;
-        for line in follower.lines()?.into_iter().filter(|line| filter.takes(line)) {
-            host::print(&format!("{}\n", shown(line)))?;
-        }
-    }
-}
-
-fn bundle(home: &Home, file: &Path) -> Result<(), Failure> {
-    let text = support_bundle(home, &System)?;
-    if file == Path::new("-") {
-        return Ok(host::print(&text)?);
-    }
-    PrivateFile::new(file).replace(&text)?;
-    Ok(host::print(&format!("{} is written; read it before you send it\n", file.display()))?)
 }
 
 async fn run(home: &Home) -> Result<(), Failure> {

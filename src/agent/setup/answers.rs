@@ -1,0 +1,121 @@
+//! What is known before anybody is asked: from a file, and from flags, which count more.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::storage::{FileError, PrivateFile};
+
+/// A text that no `Debug` shows.
+#[derive(Clone, Default, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub Zeroizing<String>);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// The answers. What is absent is asked for, or has a default.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Answers {
+    /// The enrolment code that the portal printed.
+    pub code: Option<Secret>,
+    /// A PEM file with the relay's private CA.
+    pub relay_ca_file: Option<PathBuf>,
+    /// An HTTP proxy on the way to the relay: `http://HOST:PORT`.
+    pub proxy: Option<String>,
+    /// The domain's DNS name, or URLs of domain controllers, separated by commas.
+    pub directory: Option<String>,
+    /// A PEM file with the CA of the domain controllers' certificates.
+    pub directory_ca_file: Option<PathBuf>,
+    /// The service account: `svc@corp.example`, `CORP\svc`, or a distinguished name.
+    pub service_account: Option<String>,
+    /// Its password.
+    pub service_account_password: Option<Secret>,
+    /// Where accounts are looked for; the whole domain if it is empty.
+    pub units: Option<Vec<String>>,
+    /// Enrol even if the check is red.
+    pub despite_failures: bool,
+}
+
+/// Why a file with answers is no use.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswersError {
+    /// It can't be read, or others may read it.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// It is not what is expected. No line of it is shown: a secret may stand there.
+    #[error("{path}: {detail}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+}
+
+impl Answers {
+    /// Reads a TOML file (mode 0600).
+    ///
+    /// # Errors
+    /// If it can't be read, or holds something that is unknown or not of its form.
+    pub fn read(path: &Path) -> Result<Self, AnswersError> {
+        let text = PrivateFile::new(path).read()?;
+        toml::from_str(&text).map_err(|error| {
+            let before = text.get(..error.span().unwrap_or_default().start).unwrap_or_default();
+            let detail = format!("line {}: {}", before.matches('\n').count() + 1, error.message());
+            AnswersError::Invalid { path: path.to_owned(), detail }
+        })
+    }
+
+    /// These, and where they say nothing, those.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            code: self.code.or(other.code),
+            relay_ca_file: self.relay_ca_file.or(other.relay_ca_file),
+            proxy: self.proxy.or(other.proxy),
+            directory: self.directory.or(other.directory),
+            directory_ca_file: self.directory_ca_file.or(other.directory_ca_file),
+            service_account: self.service_account.or(other.service_account),
+            service_account_password: self.service_account_password.or(other.service_account_password),
+            units: self.units.or(other.units),
+            despite_failures: self.despite_failures || other.despite_failures,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn flags_count_more_than_a_file_which_is_private_and_repeats_no_secret() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = PrivateFile::new(dir.path().join("answers.toml"));
+        file.replace("directory = \"corp.example\"\nservice_account_password = \"hunter2\"\nunits = [\"OU=A,DC=b\"]\n")
+            .unwrap();
+        let flags = Answers { directory: Some("ldaps://dc1".into()), ..Answers::default() };
+        let answers = flags.or(Answers::read(file.path()).unwrap());
+        assert_eq!(
+            (answers.directory.as_deref(), answers.units.as_ref().map(Vec::len)),
+            (Some("ldaps://dc1"), Some(1))
+        );
+        assert!(!format!("{answers:?}").contains("hunter2"));
+        for wrong in ["units = 1\nservice_account_password = \"hunter2\"", "password = \"hunter2\"", "code = hunter2"] {
+            file.replace(wrong).unwrap();
+            let error = Answers::read(file.path()).unwrap_err().to_string();
+            assert!(error.contains("answers.toml: line ") && !error.contains("hunter2"), "{error}");
+        }
+        set_permissions(file.path(), Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(Answers::read(file.path()), Err(AnswersError::File(FileError::Mode { .. }))));
+    }
+}

@@ -1,0 +1,162 @@
+//! The directory, the service account and the units, each tried at a domain controller as soon as it is known.
+
+use std::path::PathBuf;
+
+use zeroize::Zeroizing;
+
+use super::SetupError;
+use super::answers::{Answers, Secret};
+use super::terminal::Terminal;
+use super::written::{self, Found};
+use crate::agent::directory::active_directory::ActiveDirectory;
+use crate::agent::directory::{Check, Directory, Finding};
+use crate::agent::home::Home;
+use crate::clock::Clock;
+use crate::protocol::api::PreflightState;
+
+/// Which answer is no use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blamed {
+    Directory,
+    Certificate,
+    Account,
+    Units,
+}
+
+fn blamed(check: Check) -> Option<Blamed> {
+    match check {
+        Check::Srv | Check::Dns | Check::Tcp | Check::RootDse => Some(Blamed::Directory),
+        Check::Tls => Some(Blamed::Certificate),
+        Check::Bind => Some(Blamed::Account),
+        Check::BaseDn => Some(Blamed::Units),
+        // Rights and policies are looked at when everything is there.
+        _ => None,
+    }
+}
+
+/// Answers that a domain controller has confirmed. The service account's password is in its file then.
+pub(super) async fn found(
+    home: &Home,
+    given: &mut Answers,
+    terminal: &mut dyn Terminal,
+    clock: &dyn Clock,
+) -> Result<Found, SetupError> {
+    terminal.say("2. The directory")?;
+    let mut known = given.clone();
+    let mut directory = answer(&mut known.directory, terminal, WHERE)?;
+    terminal.say("3. The service account")?;
+    let mut account = answer(&mut known.service_account, terminal, WHO)?;
+    let mut password = secret(&mut known.service_account_password, terminal)?;
+    let mut units: Option<Vec<String>> = None;
+    loop {
+        let found = Found {
+            directory: directory.clone(),
+            ca_file: given.directory_ca_file.clone(),
+            service_account: account.clone(),
+            password: password.clone(),
+            units: units.clone().unwrap_or_default(),
+        };
+        match trouble(home, &found, clock).await? {
+            None if units.is_some() => return Ok(found),
+            None => {
+                terminal.say(&format!("   {account} can log on.\n4. The units"))?;
+                units = Some(match known.units.take() {
+                    Some(units) => units,
+                    None => split(&terminal.ask(UNITS.0, UNITS.1, Some(WHOLE_DOMAIN))?),
+                });
+            }
+            Some((blamed, why)) => {
+                terminal.object(&why)?;
+                match blamed {
+                    Blamed::Directory => directory = answer(&mut None, terminal, WHERE)?,
+                    Blamed::Certificate => {
+                        let (what, flag) =
+                            ("A PEM file with the CA that signed its certificate", "--directory-ca-file");
+                        given.directory_ca_file = Some(PathBuf::from(terminal.ask(what, flag, None)?));
+                    }
+                    Blamed::Account => {
+                        account = terminal.ask(WHO.0, WHO.1, Some(&account))?;
+                        password = secret(&mut None, terminal)?;
+                    }
+                    Blamed::Units => units = Some(split(&terminal.ask(UNITS.0, UNITS.1, Some(WHOLE_DOMAIN))?)),
+                }
+            }
+        }
+    }
+}
+
+type Question = (&'static str, &'static str);
+
+const WHERE: Question =
+    ("The domain (corp.example), or domain controllers (ldaps://dc1.corp.example, ...)", "--directory");
+const WHO: Question = ("Service account (svc-writeback@corp.example)", "--service-account");
+const UNITS: Question = ("Units to serve (OU=Staff,DC=corp,DC=example; ...)", "--unit");
+const WHOLE_DOMAIN: &str = "the whole domain";
+
+fn answer(given: &mut Option<String>, terminal: &mut dyn Terminal, asked: Question) -> Result<String, SetupError> {
+    match given.take() {
+        Some(given) => Ok(given),
+        None => terminal.ask(asked.0, asked.1, None),
+    }
+}
+
+fn secret(given: &mut Option<Secret>, terminal: &mut dyn Terminal) -> Result<Zeroizing<String>, SetupError> {
+    match given.take() {
+        Some(given) => Ok(given.0),
+        None => terminal.ask_secret("Its password", "--service-account-password-file"),
+    }
+}
+
+/// Distinguished names hold commas.
+fn split(units: &str) -> Vec<String> {
+    let units = units.split(';').map(str::trim);
+    units.filter(|unit| !unit.is_empty() && *unit != WHOLE_DOMAIN).map(str::to_owned).collect()
+}
+
+/// The first thing that keeps the agent from the directory, and which answer it is about.
+async fn trouble(home: &Home, found: &Found, clock: &dyn Clock) -> Result<Option<(Blamed, String)>, SetupError> {
+    let config = match written::directory(home, found) {
+        Ok(config) => config,
+        Err(why) => return Ok(Some(why_of(why))),
+    };
+    written::keep_password(home, found)?;
+    let findings = match ActiveDirectory::new(&config) {
+        Ok(directory) => directory.preflight(clock).await,
+        Err(error) => return Ok(Some(why_of(error.to_string()))),
+    };
+    let failed = |finding: &&Finding| finding.state == PreflightState::Failed;
+    Ok(findings.iter().filter(failed).find_map(|finding| {
+        let remedy = finding.remedy.as_ref().map(|remedy| format!(" Mend it: {remedy}")).unwrap_or_default();
+        Some((blamed(finding.check)?, format!("{}: {}.{remedy}", finding.target, finding.detail)))
+    }))
+}
+
+/// An answer that no network was needed for, by the field that the error names.
+fn why_of(error: String) -> (Blamed, String) {
+    let field = error.split(':').next().unwrap_or_default();
+    let blamed = match field {
+        "bind_user" | "bind_password_file" => Blamed::Account,
+        "ca_file" => Blamed::Certificate,
+        "base_dn" => Blamed::Units,
+        _ => Blamed::Directory,
+    };
+    (blamed, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_separated_by_semicolons() {
+        assert_eq!(split("OU=A,DC=b; OU=C,DC=d ;"), ["OU=A,DC=b", "OU=C,DC=d"]);
+        assert!(split(WHOLE_DOMAIN).is_empty());
+    }
+
+    #[test]
+    fn a_wrong_field_leads_back_to_its_question() {
+        assert_eq!(why_of("bind_user: \"x\" is not ...".into()).0, Blamed::Account);
+        assert_eq!(why_of("ca_file: x: ...".into()).0, Blamed::Certificate);
+        assert_eq!(why_of("url: x: this is not a URL".into()).0, Blamed::Directory);
+    }
+}

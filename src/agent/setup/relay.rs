@@ -1,0 +1,83 @@
+//! The relay: the code says where it is, and a connection shows whether this host reaches it.
+
+use std::path::PathBuf;
+
+use http::Uri;
+
+use super::SetupError;
+use super::answers::Answers;
+use super::terminal::Terminal;
+use crate::agent::config::{ConfigError, Relay};
+use crate::net::outbound::{Access, Outbound, OutboundError};
+use crate::protocol::enrolment_code::EnrolmentCode;
+
+/// The code, and what it says.
+pub(super) fn code(given: &mut Answers, terminal: &mut dyn Terminal) -> Result<EnrolmentCode, SetupError> {
+    let code: EnrolmentCode = loop {
+        let text = match given.code.take() {
+            Some(given) => given.0,
+            None => terminal.ask_secret("Enrolment code, as the portal printed it", "--code-file")?,
+        };
+        match text.trim().parse() {
+            Ok(code) => break code,
+            Err(error) => terminal.object(&format!("{error}"))?,
+        }
+    };
+    terminal.say(&format!("   Relay {}, tenant {}, portal {}", code.relay, code.tenant, code.portal))?;
+    Ok(code)
+}
+
+/// The same, when the relay was reached; `given` says then how.
+pub(super) async fn reached(given: &mut Answers, terminal: &mut dyn Terminal) -> Result<EnrolmentCode, SetupError> {
+    let code = code(given, terminal)?;
+    loop {
+        let why = match try_to_reach(&code.relay, given).await {
+            Ok(proxy) => {
+                let through = proxy.map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default();
+                terminal.say(&format!("   It is reached{through}."))?;
+                return Ok(code);
+            }
+            Err(why) => why,
+        };
+        match why {
+            Trouble::Ca(why) => {
+                terminal.object(&why)?;
+                let what = "A PEM file with the CA that signed its certificate";
+                given.relay_ca_file = Some(PathBuf::from(terminal.ask(what, "--relay-ca-file", None)?));
+            }
+            Trouble::Way(why) => {
+                terminal.object(&why)?;
+                let what = "An HTTP proxy on the way, http://HOST:PORT, or \"none\"";
+                let proxy = terminal.ask(what, "--proxy", Some(given.proxy.as_deref().unwrap_or("none")))?;
+                given.proxy = Some(proxy).filter(|proxy| proxy != "none");
+            }
+        }
+    }
+}
+
+/// What may help.
+enum Trouble {
+    Ca(String),
+    Way(String),
+}
+
+/// The proxy on the way, if there is one.
+async fn try_to_reach(relay: &str, given: &Answers) -> Result<Option<String>, Trouble> {
+    let access = access(given).map_err(|error| Trouble::Way(error.to_string()))?;
+    let outbound = Outbound::new(&access).map_err(|error| Trouble::Ca(error.to_string()))?;
+    let url: Uri = relay.parse().map_err(|_| Trouble::Way(format!("{relay} is not a URL")))?;
+    match outbound.reach(&url).await {
+        Ok(()) => Ok(outbound.proxy_to(&url).map(ToString::to_string)),
+        Err(error @ OutboundError::Tls { .. }) => Err(Trouble::Ca(error.to_string())),
+        Err(error) => Err(Trouble::Way(error.to_string())),
+    }
+}
+
+fn access(given: &Answers) -> Result<Access, ConfigError> {
+    let invalid = |detail: String| ConfigError::Invalid { path: "proxy".into(), detail };
+    let proxy = given
+        .proxy
+        .clone()
+        .map(|proxy| proxy.try_into().map_err(|e: crate::net::proxy::ProxyUrlError| invalid(e.to_string())));
+    Relay { ca_file: given.relay_ca_file.clone(), proxy: proxy.transpose()?, ..Relay::default() }.access()
+}

@@ -1,0 +1,70 @@
+//! The check, and what helps when rights are missing.
+
+use std::sync::Arc;
+
+use super::SetupError;
+use super::answers::Answers;
+use super::terminal::Terminal;
+use crate::agent::config::Config;
+use crate::agent::directory::Check;
+use crate::agent::directory::active_directory::grant::{Administrator, Grant};
+use crate::agent::directory::config as directory;
+use crate::agent::home::Home;
+use crate::agent::preflight;
+use crate::clock::{Clock, Random};
+use crate::protocol::api::{PreflightReport, PreflightState};
+
+/// Checks until it is not red, or somebody goes on all the same.
+pub(super) async fn checked(
+    home: &Home,
+    config: &Config,
+    given: &Answers,
+    terminal: &mut dyn Terminal,
+    clock: &Arc<dyn Clock>,
+    random: &Arc<dyn Random>,
+) -> Result<(), SetupError> {
+    let opened = config.directory(&home.config())?;
+    loop {
+        let directory = opened.open(Arc::clone(clock), Arc::clone(random))?;
+        let report = preflight::check(home, &*directory, &config.relay.access()?, &**clock).await;
+        terminal.say(&preflight::table(&report))?;
+        if report.worst() != PreflightState::Failed {
+            return Ok(());
+        }
+        match opened {
+            directory::Config::ActiveDirectory(config) if lacks_rights(&report) => {
+                terminal
+                    .say("   The service account lacks rights. An administrator gives them with these commands:\n")?;
+                terminal.say(&Grant::prepare(config, None).await?.commands())?;
+                if terminal.agrees("Give them now, with an administrator's name and password?")? {
+                    if let Err(error) = give(config, terminal).await {
+                        terminal.object(&error.to_string())?;
+                    }
+                    continue;
+                }
+            }
+            _ => {}
+        }
+        if terminal.agrees("Check again?")? {
+            continue;
+        }
+        let go_on = given.despite_failures || terminal.agrees("Resets will fail. Go on all the same?")?;
+        return if go_on { Ok(()) } else { Err(SetupError::Red) };
+    }
+}
+
+fn lacks_rights(report: &PreflightReport) -> bool {
+    let right = |name: &str| Check::ALL.iter().any(|check| check.as_str() == name && check.is_right());
+    report.rows.iter().any(|row| row.state == PreflightState::Failed && right(&row.check))
+}
+
+async fn give(
+    config: &crate::agent::directory::active_directory::Config,
+    terminal: &mut dyn Terminal,
+) -> Result<(), SetupError> {
+    let name = terminal.ask("Administrator (administrator@corp.example)", "writeback-agent grant --apply", None)?;
+    let password = terminal.ask_secret("Password, used once and written nowhere", "writeback-agent grant --apply")?;
+    let administrator = Administrator { name, password };
+    let said = Grant::prepare(config, Some(&administrator)).await?.apply().await?;
+    Ok(terminal.say(&said)?)
+}

@@ -1,0 +1,76 @@
+//! `check` and `grant`.
+
+use std::io::{IsTerminal, Read};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use writeback_relay::agent::config::Config;
+use writeback_relay::agent::directory::active_directory::grant::{Administrator, Grant};
+use writeback_relay::agent::directory::config as directory;
+use writeback_relay::agent::home::Home;
+use writeback_relay::agent::preflight;
+use writeback_relay::clock::System;
+use writeback_relay::host;
+use writeback_relay::storage::PrivateFile;
+use zeroize::Zeroizing;
+
+use super::Failure;
+
+#[derive(Args)]
+pub(crate) struct GrantArguments {
+    /// Give the rights now, as this administrator: user@domain, DOMAIN\user, or a distinguished name.
+    #[arg(long, value_name = "ADMINISTRATOR")]
+    apply: Option<String>,
+    /// A file (mode 0600) with the administrator's password; without it, it is asked for, or read from standard input.
+    #[arg(long, requires = "apply")]
+    password_file: Option<PathBuf>,
+}
+
+pub(crate) async fn check(home: &Home, json: bool) -> Result<ExitCode, Failure> {
+    let checked = async {
+        let path = home.config();
+        let config = Config::load(&path)?;
+        let directory = config.directory(&path)?.open(System::clock(), System::random())?;
+        Ok::<_, Failure>(preflight::check(home, &*directory, &config.relay.access()?, &System).await)
+    };
+    match checked.await {
+        Ok(report) => {
+            let text = if json { format!("{}\n", preflight::json(&report)) } else { preflight::table(&report) };
+            host::print(&text)?;
+            Ok(ExitCode::from(preflight::exit_status(&report)))
+        }
+        Err(error) => {
+            eprintln!("writeback-agent: {error}");
+            Ok(ExitCode::from(preflight::NOTHING_CHECKED))
+        }
+    }
+}
+
+pub(crate) async fn grant(home: &Home, arguments: GrantArguments) -> Result<(), Failure> {
+    let path = home.config();
+    let config = Config::load(&path)?;
+    let directory::Config::ActiveDirectory(config) = config.directory(&path)? else {
+        return Err(format!("{}: [directory] is no Active Directory, so there are no rights to give", path.display()))?;
+    };
+    let Some(name) = arguments.apply else {
+        return Ok(host::print(&Grant::prepare(config, None).await?.commands())?);
+    };
+    let password = match arguments.password_file {
+        Some(file) => first_line(&PrivateFile::new(file).read()?),
+        None if std::io::stdin().is_terminal() => {
+            Zeroizing::new(rpassword::prompt_password(format!("Password of {name}: "))?)
+        }
+        None => {
+            let mut text = Zeroizing::new(String::new());
+            std::io::stdin().read_to_string(&mut text)?;
+            first_line(&text)
+        }
+    };
+    let administrator = Administrator { name, password };
+    Ok(host::print(&Grant::prepare(config, Some(&administrator)).await?.apply().await?)?)
+}
+
+fn first_line(text: &str) -> Zeroizing<String> {
+    Zeroizing::new(text.lines().next().unwrap_or_default().to_owned())
+}

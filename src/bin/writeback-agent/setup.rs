@@ -1,0 +1,81 @@
+//! `setup`.
+
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use writeback_relay::agent::home::Home;
+use writeback_relay::agent::setup::{self, Answers, Nobody, Person, Secret, Terminal};
+use writeback_relay::clock::System;
+use writeback_relay::storage::PrivateFile;
+use zeroize::Zeroizing;
+
+use super::Failure;
+
+#[derive(Args)]
+pub(crate) struct SetupArguments {
+    /// A TOML file (mode 0600) with answers, named as these flags, with _ in place of -, and the secrets themselves: code,
+    /// service_account_password. Flags count more.
+    #[arg(long, value_name = "FILE")]
+    answers: Option<PathBuf>,
+    /// A file (mode 0600) with the enrolment code, or "-" for standard input.
+    #[arg(long, value_name = "FILE")]
+    code_file: Option<PathBuf>,
+    /// A PEM file with the relay's private CA.
+    #[arg(long, value_name = "FILE")]
+    relay_ca_file: Option<PathBuf>,
+    /// An HTTP proxy on the way to the relay: http://HOST:PORT.
+    #[arg(long, value_name = "URL")]
+    proxy: Option<String>,
+    /// The domain's DNS name, or domain controllers as ldaps://HOST, separated by commas.
+    #[arg(long)]
+    directory: Option<String>,
+    /// A PEM file with the CA of the domain controllers' certificates.
+    #[arg(long, value_name = "FILE")]
+    directory_ca_file: Option<PathBuf>,
+    /// The service account: svc@corp.example, CORP\\svc, or a distinguished name.
+    #[arg(long, value_name = "NAME")]
+    service_account: Option<String>,
+    /// A file (mode 0600) with its password.
+    #[arg(long, value_name = "FILE")]
+    service_account_password_file: Option<PathBuf>,
+    /// A unit to serve; may be given several times. "" is the whole domain.
+    #[arg(long = "unit", value_name = "DN")]
+    units: Option<Vec<String>>,
+    /// Enrol even if the check is red.
+    #[arg(long)]
+    despite_failures: bool,
+    /// Ask nothing: whatever is not given is an error.
+    #[arg(long)]
+    no_questions: bool,
+}
+
+pub(crate) async fn set_up(home: &Home, arguments: SetupArguments) -> Result<(), Failure> {
+    let from_file = arguments.answers.as_deref().map(Answers::read).transpose()?.unwrap_or_default();
+    let flags = Answers {
+        code: arguments.code_file.as_deref().map(secret).transpose()?,
+        relay_ca_file: arguments.relay_ca_file,
+        proxy: arguments.proxy,
+        directory: arguments.directory,
+        directory_ca_file: arguments.directory_ca_file,
+        service_account: arguments.service_account,
+        service_account_password: arguments.service_account_password_file.as_deref().map(secret).transpose()?,
+        units: arguments.units.map(|units| units.into_iter().filter(|unit| !unit.is_empty()).collect()),
+        despite_failures: arguments.despite_failures,
+    };
+    let nobody = arguments.no_questions || !std::io::stdin().is_terminal();
+    let terminal: &mut dyn Terminal = if nobody { &mut Nobody } else { &mut Person };
+    Ok(setup::set_up(home, flags.or(from_file), terminal, System::clock(), System::random()).await?)
+}
+
+/// One line, from a file that only its owner reads, or from standard input.
+fn secret(file: &Path) -> Result<Secret, Failure> {
+    let text = if file == Path::new("-") {
+        let mut text = Zeroizing::new(String::new());
+        std::io::stdin().read_to_string(&mut text)?;
+        text
+    } else {
+        Zeroizing::new(PrivateFile::new(file).read()?.to_string())
+    };
+    Ok(Secret(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned())))
+}
