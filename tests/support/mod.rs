@@ -10,6 +10,7 @@ pub(crate) mod logged;
 pub(crate) mod portal_cli;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod pty;
 pub(crate) mod raw_agent;
 pub(crate) mod redis;
 pub(crate) mod relay;

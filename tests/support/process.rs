@@ -11,6 +11,12 @@ use super::{PATIENCE, eventually_within};
 /// A running process. Dropped, it is killed.
 pub(crate) struct Process(Child);
 
+impl From<Child> for Process {
+    fn from(child: Child) -> Self {
+        Self(child)
+    }
+}
+
 impl Process {
     pub(crate) fn spawn(command: &mut Command) -> Self {
         Self(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))

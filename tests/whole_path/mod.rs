@@ -11,6 +11,7 @@ mod proxies;
 mod refusals;
 mod resets;
 mod secrets;
+mod setup;
 
 use writeback_relay::protocol::api::PreflightState;
 

@@ -1,0 +1,139 @@
+//! `setup`, as an administrator goes through it: with every kind of mistake, from nothing to a first reset.
+
+use super::{NEW, OLD, only_new_logs_on};
+use crate::support::agent::Agent;
+use crate::support::eventually;
+use crate::support::portal_cli::PortalCli;
+use crate::support::pty::Pty;
+use crate::support::relay::Relay;
+use crate::support::samba::{SERVICE_PASSWORD, dc};
+
+const AGENT: &str = env!("CARGO_BIN_EXE_writeback-agent");
+
+#[tokio::test]
+async fn a_person_at_a_terminal_comes_from_nothing_to_a_first_reset_whatever_he_mistypes() {
+    let unit = dc().create_unit("setup", dc().base_dn()).await;
+    let service = dc().create_service("svc-setup").await;
+    let user = dc().create_user_in("setup", &unit, OLD).await;
+    let relay = Relay::start().await;
+    let portal = PortalCli::init(&relay).await;
+    let code = portal.invite().await;
+    let mut agent = Agent::new(&relay);
+    let home = agent.home();
+    std::fs::remove_file(home.join("agent.toml")).unwrap();
+    let mut terminal = Pty::start(AGENT, &["--home", home.to_str().unwrap(), "setup"]);
+
+    terminal.answer("Enrolment code", "not a code").await;
+    terminal.answer("Enrolment code", &code).await;
+    // A certificate of a private CA.
+    terminal.answer("CA that signed its certificate: ", "/nowhere/ca.pem").await;
+    terminal.shows("/nowhere/ca.pem").await;
+    terminal.answer("CA that signed its certificate: ", relay.ca_file().to_str().unwrap()).await;
+    terminal.shows("It is reached.").await;
+
+    terminal.answer("The domain (", "http://dc1").await;
+    terminal.answer("Service account (", &service.user.upn).await;
+    terminal.answer("Its password", "Wrong-Passw0rd1").await;
+    terminal.shows("the scheme is ldaps or ldap").await;
+    terminal.answer("The domain (", "ldaps://no-such-host.invalid").await;
+    terminal.shows("no-such-host.invalid").await;
+    terminal.answer("The domain (", &dc().ldaps_url()).await;
+    terminal.answer("CA that signed its certificate: ", dc().ca_file().to_str().unwrap()).await;
+    terminal.shows("! ").await;
+    terminal.answer("Service account (", "").await;
+    terminal.answer("Its password", SERVICE_PASSWORD).await;
+    terminal.shows("can log on.").await;
+
+    terminal.answer("Units to serve", "OU=Nowhere,DC=example,DC=test").await;
+    terminal.shows("OU=Nowhere,DC=example,DC=test").await;
+    terminal.answer("Units to serve", &unit).await;
+    terminal.shows("agent.toml is written.").await;
+
+    // Nobody has given the service account its rights yet.
+    terminal.shows("Reset Password is missing").await;
+    terminal.shows("dsacls").await;
+    let (administrator, password) = dc().administrator_account();
+    terminal.answer("[y/N]: ", "y").await;
+    terminal.answer("Administrator (", administrator).await;
+    terminal.answer("Password, used once", "Wrong-Passw0rd1").await;
+    terminal.shows("can't log on").await;
+    terminal.answer("[y/N]: ", "yes").await;
+    terminal.answer("Administrator (", administrator).await;
+    terminal.answer("Password, used once", password).await;
+    terminal.shows("now has the four rights").await;
+    terminal.shows("0 failed").await;
+    terminal.shows("writeback-portal approve").await;
+    assert_eq!(terminal.ended().await, 0, "{}", terminal.screen());
+    let screen = terminal.screen();
+    for secret in [password, SERVICE_PASSWORD, "Wrong-Passw0rd1", code.as_str()] {
+        assert!(!screen.contains(secret), "{screen}");
+    }
+    let written = std::fs::read_to_string(home.join("agent.toml")).unwrap();
+    assert!(written.contains(&unit) && !written.contains(SERVICE_PASSWORD), "{written}");
+
+    agent.start();
+    let fingerprint = screen.lines().find_map(|line| line.trim().strip_prefix("Fingerprint  ")).unwrap();
+    assert_eq!(portal.approve(agent.id(), fingerprint).await.status, 0);
+    eventually("the agent is usable", || async { portal.availability().await.status == 0 }).await;
+    assert_eq!(portal.reset(&user.upn, NEW, &[]).await.status, 0);
+    only_new_logs_on(&user.upn).await;
+    agent.event(31002, &user.upn).await;
+
+    // Once more: everything is there.
+    let mut terminal = Pty::start(AGENT, &["--home", home.to_str().unwrap(), "setup"]);
+    terminal.shows("is enrolled at").await;
+    terminal.shows("is kept.").await;
+    assert_eq!(terminal.ended().await, 0, "{}", terminal.screen());
+}
+
+#[tokio::test]
+async fn without_questions_the_answers_come_from_flags_and_a_file_and_what_is_wrong_is_one_sentence() {
+    let unit = dc().create_unit("unattended", dc().base_dn()).await;
+    let service = dc().create_service("svc-unattended").await;
+    dc().create_user_in("unattended", &unit, OLD).await;
+    let relay = Relay::start().await;
+    let portal = PortalCli::init(&relay).await;
+    let agent = Agent::new(&relay);
+    let home = agent.home();
+    std::fs::remove_file(home.join("agent.toml")).unwrap();
+    let said = agent.call(&["setup"]).await;
+    assert!(said.status == 1 && said.err.contains("give --code-file"), "{said:?}");
+
+    let answers = home.join("answers.toml");
+    let write = |code: &str, password: &str| {
+        let text = format!(
+            "code = {code:?}\nservice_account_password = {password:?}\nrelay_ca_file = {:?}\n",
+            relay.ca_file()
+        );
+        writeback_relay::storage::PrivateFile::new(&answers).replace(&text).unwrap();
+    };
+    let code = portal.invite().await;
+    let flags = |directory: &str, unit: &str| {
+        let (file, ca) = (answers.display().to_string(), dc().ca_file().display().to_string());
+        let flags = ["setup", "--no-questions", "--answers", &file, "--directory", directory, "--unit", unit];
+        let more = ["--directory-ca-file", &ca, "--service-account", &service.user.upn];
+        flags.iter().chain(&more).map(|flag| (*flag).to_owned()).collect::<Vec<_>>()
+    };
+    for (code, password, directory, unit, expected) in [
+        ("nonsense", SERVICE_PASSWORD, dc().ldaps_url(), unit.as_str(), "enrolment code"),
+        (&code, "Wrong-Passw0rd1", dc().ldaps_url(), &unit, "log on"),
+        (&code, SERVICE_PASSWORD, "ldaps://no-such-host.invalid".to_owned(), &unit, "no-such-host.invalid"),
+        (&code, SERVICE_PASSWORD, dc().ldaps_url(), "OU=Nowhere,DC=example,DC=test", "OU=Nowhere"),
+    ] {
+        write(code, password);
+        let arguments = flags(&directory, unit);
+        let said = agent.call(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        let sentence = said.err.lines().rfind(|line| line.starts_with("writeback-agent: ")).unwrap_or_default();
+        assert!(said.status == 1 && sentence.contains(expected), "{expected}: {said:?}");
+        assert!(!home.join("agent.toml").exists() && !home.join("identity.json").exists(), "{expected}");
+    }
+    // Red: nobody has given the rights.
+    write(&code, SERVICE_PASSWORD);
+    let arguments = flags(&dc().ldaps_url(), &unit);
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let said = agent.call(&arguments).await;
+    assert!(said.status == 1 && said.err.contains("run setup again") && said.out.contains("dsacls"), "{said:?}");
+    assert!(!home.join("identity.json").exists());
+    let said = agent.call(&[&arguments[..], &["--despite-failures"]].concat()).await;
+    assert!(said.status == 0 && said.out.contains("Enrolled as agent"), "{said:?}");
+}
