@@ -213,7 +213,7 @@ fn port(url: &Uri) -> u16 {
 }
 
 fn agent() -> HeaderValue {
-    HeaderValue::from_static(concat!("writeback/", env!("CARGO_PKG_VERSION")))
+    HeaderValue::from_static(concat!("writeback-agent/", env!("CARGO_PKG_VERSION")))
 }
 
 /// The connection lives as long as the answer, or what it becomes.

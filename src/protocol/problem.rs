@@ -90,6 +90,8 @@ problems! {
     InvitationExpired, "invitation_expired", 422, true, "The invitation has expired";
     /// A WebSocket upgrade with the right subprotocol is expected.
     UpgradeRequired, "upgrade_required", 426, true, "A WebSocket upgrade is expected";
+    /// The agent's version is below what the relay takes: it comes back, slowly, and works again when it is upgraded.
+    AgentTooOld, "agent_too_old", 426, true, "The agent is too old";
     /// Too many requests.
     RateLimited, "rate_limited", 429, true, "Too many requests";
     /// A fault of the relay.

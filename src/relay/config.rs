@@ -103,13 +103,16 @@ pub struct SessionConfig {
     /// A session that is this old, or up to a quarter younger, is asked to move: so agents spread over nodes that came
     /// later. A quarter, so that agents that came together don't go together.
     pub max_age_seconds: u64,
+    /// `writeback-agent` below this version is refused, and says so to its administrator. Agents of other makes are not
+    /// judged by it.
+    pub minimum_agent_version: Option<semver::Version>,
 }
 
 impl Default for SessionConfig {
     fn default() -> Self {
         // Found dead after 2.5 heartbeats: in under 45 s. An hour: a node that is added has its share within that, and
         // 15,000 sessions then cost four handshakes a second.
-        Self { heartbeat_seconds: 17, hello_timeout_seconds: 5, max_age_seconds: 3600 }
+        Self { heartbeat_seconds: 17, hello_timeout_seconds: 5, max_age_seconds: 3600, minimum_agent_version: None }
     }
 }
 
@@ -304,6 +307,7 @@ mod tests {
             (&format!("{GOOD}[session]\nhello_timeout_seconds = 0"), "session.hello_timeout_seconds"),
             (&format!("{GOOD}[session]\nmax_age_seconds = 0"), "session.max_age_seconds"),
             (&format!("{GOOD}[session]\nmax_age_seconds = 604801"), "session.max_age_seconds"),
+            (&format!("{GOOD}[session]\nminimum_agent_version = \"2\""), "minimum_agent_version"),
             (&format!("{GOOD}[limits]\ntls_handshakes = 0"), "limits.tls_handshakes"),
             (&format!("{GOOD}[limits]\ntls_handshakes = -1"), "tls_handshakes"),
             (&format!("{GOOD}[limits]\nsession_openings = 65537"), "limits.session_openings"),

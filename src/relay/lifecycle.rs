@@ -142,6 +142,7 @@ impl Node {
                 stopping.clone(),
             )),
             services,
+            minimum_agent_version: config.session.minimum_agent_version.clone(),
             sockets: TaskTracker::new(),
             stopping,
         });

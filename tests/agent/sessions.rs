@@ -172,10 +172,10 @@ async fn a_close_code_that_means_dont_is_the_end() {
 }
 
 #[tokio::test]
-async fn an_unknown_agent_keeps_trying_and_says_so_each_time() {
+async fn an_unknown_and_an_old_agent_keep_trying_and_say_so_each_time() {
     let relay = ScriptedRelay::start().await;
-    for _ in 0..3 {
-        relay.refuse_upgrade(ProblemCode::UnknownAgent, None);
+    for code in [ProblemCode::UnknownAgent, ProblemCode::AgentTooOld, ProblemCode::UnknownAgent] {
+        relay.refuse_upgrade(code, None);
     }
     let agent = Running::start(&relay).await;
     let _session = relay.welcome().await;

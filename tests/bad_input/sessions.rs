@@ -12,6 +12,7 @@ use writeback_relay::protocol::outcome::Code;
 use writeback_relay::protocol::problem::Problem;
 
 use super::{audited, counted, counter, counting};
+use crate::support::agent::{Agent, demo};
 use crate::support::eventually;
 use crate::support::raw_agent::{RawAgent, RawSession};
 use crate::support::relay::{Relay, TestPortal, now, tenant};
@@ -69,6 +70,24 @@ async fn an_agent_assertion_that_does_not_hold_or_was_used_opens_nothing() {
     agent.upgrade(&good, SUBPROTOCOL).await.unwrap();
     refused(&relay, &agent, &good, SUBPROTOCOL, "assertion_used").await;
     audited(&relay, "session_refused", "an assertion opens one session");
+}
+
+#[tokio::test]
+async fn an_agent_below_the_minimum_version_hears_what_to_do_and_agents_of_other_makes_are_not_judged() {
+    let relay = Relay::start_with("[session]\nminimum_agent_version = \"99.1.0\"").await;
+    let portal = relay.portal("portal-1").await;
+    let other_make = RawAgent::enrolled(&relay, &portal).await;
+    let _session = other_make.open().await;
+    let mut agent = Agent::new(&relay);
+    agent.configure(&demo(&agent.home(), &["jane@corp.example"], 0));
+    let code = portal.portal.invite(&tenant(), true).await.unwrap();
+    assert_eq!(agent.enroll(&code.to_text().unwrap()).await.status, 0);
+    agent.start();
+    let refused = |event: &serde_json::Value| event["event_id"] == 32009;
+    eventually("the agent is told", || std::future::ready(agent.events().iter().any(refused))).await;
+    let said = agent.events().into_iter().find(refused).unwrap()["message"].to_string();
+    assert!(said.contains("99.1.0 or newer") && said.contains("its keys and its journal stay"), "{said}");
+    assert!(agent.is_running());
 }
 
 #[tokio::test]

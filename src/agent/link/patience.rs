@@ -118,8 +118,8 @@ impl Patience {
                     return Err(self.stop_for_good(AgentError::Revoked));
                 }
                 let message = format!("the relay answered {status}: {message}");
-                if code == ProblemCode::UnknownAgent.as_str() {
-                    // Its registry may be an older copy. Only people can mend that, so it is said every time.
+                if [ProblemCode::UnknownAgent, ProblemCode::AgentTooOld].iter().any(|slow| code == slow.as_str()) {
+                    // Its registry may be an older copy; this program is one. Only people can mend that, so it is said every time.
                     let slowly = self.unknown_agent_pause;
                     pause = pause.max(slowly + self.random.within(slowly));
                     self.reported = None;

@@ -127,7 +127,9 @@ async fn trouble(home: &Home, found: &Found, clock: &dyn Clock) -> Result<Option
     let failed = |finding: &&Finding| finding.state == PreflightState::Failed;
     Ok(findings.iter().filter(failed).find_map(|finding| {
         let remedy = finding.remedy.as_ref().map(|remedy| format!(" Mend it: {remedy}")).unwrap_or_default();
-        Some((blamed(finding.check)?, format!("{}: {}.{remedy}", finding.target, finding.detail)))
+        let place = format!("{}: ", finding.target);
+        let place = if finding.detail.starts_with(&place) { "" } else { &place };
+        Some((blamed(finding.check)?, format!("{place}{}.{remedy}", finding.detail)))
     }))
 }
 

@@ -9,8 +9,11 @@ use std::time::Duration;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{FromRequestParts, Request, State};
+use axum::http::HeaderMap;
+use axum::http::header::USER_AGENT;
 use axum::response::Response;
 use futures_util::{Sink, SinkExt, Stream};
+use semver::Version;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite;
 
@@ -46,7 +49,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
         (status = 401, body = Problem, content_type = "application/problem+json", description = "invalid_assertion, assertion_used"),
         (status = 403, body = Problem, content_type = "application/problem+json", description = "agent_revoked: stop"),
         (status = 404, body = Problem, content_type = "application/problem+json", description = "unknown_agent: try again, slowly"),
-        (status = 426, body = Problem, content_type = "application/problem+json"),
+        (status = 426, body = Problem, content_type = "application/problem+json", description = "upgrade_required; agent_too_old: try again, slowly"),
         (status = 503, body = Problem, content_type = "application/problem+json", description = "draining, overloaded: come back, to another node, after Retry-After")
     ),
     security(("agent" = []))
@@ -71,6 +74,7 @@ async fn upgrade(public: Arc<Public>, request: Request) -> Result<Response, Refu
     if upgrade.selected_protocol().is_none() {
         return Err(upgrade_required(format!("Sec-WebSocket-Protocol: {SUBPROTOCOL} is expected")));
     }
+    recent_enough(&parts.headers, public.minimum_agent_version.as_ref())?;
     let services = Arc::clone(&public.services);
     let Ok(place) = timeout(OPENING_WAIT, services.openings.acquire()).await else {
         return Err(Refusal::new(ProblemCode::Overloaded, "too many sessions are being opened here; come back"));
@@ -102,6 +106,22 @@ async fn upgrade(public: Arc<Public>, request: Request) -> Result<Response, Refu
         });
         std::future::ready(())
     }))
+}
+
+/// `User-Agent: writeback-agent/VERSION` (RFC 9110 §10.1.5). Agents of other makes have versions of their own.
+fn recent_enough(headers: &HeaderMap, minimum: Option<&Version>) -> Result<(), Refusal> {
+    let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+    let version = agent.and_then(|agent| agent.split(' ').find_map(|product| product.strip_prefix("writeback-agent/")));
+    match (version.map(Version::parse), minimum) {
+        (Some(Ok(version)), Some(minimum)) if version < *minimum => Err(Refusal::new(
+            ProblemCode::AgentTooOld,
+            format!(
+                "this is writeback-agent {version}, and this relay takes {minimum} or newer: install that, and start it in the \
+                 same folder; its keys and its journal stay"
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// A WebSocket whose binary messages are frames.

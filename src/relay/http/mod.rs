@@ -15,6 +15,7 @@ pub(super) mod problem;
 use std::sync::Arc;
 
 use axum::{Router, middleware};
+use semver::Version;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -36,6 +37,8 @@ pub struct Public {
     pub keys: Keys,
     /// Commands.
     pub dispatcher: Arc<Dispatcher>,
+    /// The oldest `writeback-agent` that may open a session.
+    pub minimum_agent_version: Option<Version>,
     /// Sockets that outlive their HTTP request.
     pub sockets: TaskTracker,
     /// Cancelled when the node is to stop.
