@@ -73,6 +73,11 @@ impl Place {
         self.directory.reset_password(&account, &password(NEW), options, &in_time()).await
     }
 
+    async fn change(&self, user: &User) -> Result<(), DirectoryError> {
+        let account = self.directory.find(&upn(&user.upn)).await?;
+        self.directory.change_password(&account, &password(OLD), &password(NEW), &in_time()).await
+    }
+
     async fn may_not_reset(&self, user: &User, options: Options) {
         assert_eq!(refused(self.reset(user, options).await).0, Code::InsufficientRights);
         assert_eq!(dc().bind(&user.upn, OLD).await, Ok(()));
@@ -114,14 +119,21 @@ async fn each_right_that_is_taken_away_alone_is_named_with_its_unit_and_given_ba
             force_change_at_next_logon: missing == Check::WritePwdLastSet,
             ..PLAIN
         };
-        // A reset needs no right to change; the next test is about that.
-        if missing != Check::ChangePassword {
-            place.may_not_reset(&user, options).await;
+        // A reset needs no right to change.
+        match missing {
+            Check::ChangePassword => {
+                let (code, detail) = refused(place.change(&user).await);
+                assert_eq!(code, Code::InsufficientRights, "{detail}");
+            }
+            _ => place.may_not_reset(&user, options).await,
         }
 
         dc().run(finding.remedy.as_ref().unwrap()).await;
         assert_eq!(place.wrong().await, [], "{missing:?}");
-        place.reset(&user, options).await.unwrap();
+        match missing {
+            Check::ChangePassword => place.change(&user).await.unwrap(),
+            _ => place.reset(&user, options).await.unwrap(),
+        }
     }
 }
 

@@ -261,7 +261,8 @@ async fn every_node_hears_what_all_must_know_and_one_what_is_for_one(ground: Gro
     let (displaced, ended) = (Notice::Displaced(place), Notice::Ended(Box::new(ended)));
     let changed = Notice::PortalChanged("portal-1".parse().unwrap());
     let revoked = Notice::Revoked(tenant("a"), agent());
-    for notice in [&displaced, &ended, &changed, &revoked] {
+    let check = Notice::Check(place);
+    for notice in [&displaced, &check, &ended, &changed, &revoked] {
         one.bus.tell(notice.clone()).await.unwrap();
     }
     for node in &nodes {
@@ -269,8 +270,9 @@ async fn every_node_hears_what_all_must_know_and_one_what_is_for_one(ground: Gro
         node.hears(&changed).await;
     }
     two.hears(&displaced).await;
+    two.hears(&check).await;
     three.hears(&ended).await;
-    assert_eq!([two.notices().len(), three.notices().len()], [3, 3], "and nothing else");
+    assert_eq!([two.notices().len(), three.notices().len()], [4, 3], "and nothing else");
 }
 
 async fn sessions_of_a_node_whose_lease_is_over_are_not_there_and_come_back_with_it(ground: Ground) {

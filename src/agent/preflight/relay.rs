@@ -32,17 +32,25 @@ pub(super) async fn look(home: &Home, access: &Access, clock: &dyn Clock) -> Vec
         // It is named among the files.
         Err(_) => return Vec::new(),
     };
-    vec![ask(&identity.relay, access, clock).await]
-}
-
-async fn ask(relay: &str, access: &Access, clock: &dyn Clock) -> Finding {
-    let failed = |why: String| {
-        Finding::failed(Check::Relay, relay, why)
-            .mended_by("look at this host's way out: name servers, firewall, HTTPS_PROXY, and ca_file in [relay]")
-    };
+    let relay = identity.relay.as_str();
     let outbound = match Outbound::new(access) {
         Ok(outbound) => outbound,
-        Err(error) => return failed(error.to_string()),
+        Err(error) => {
+            let found = Finding::failed(Check::Relay, relay, error.to_string());
+            return vec![found.mended_by("look at [relay] in agent.toml, and at HTTPS_PROXY")];
+        }
+    };
+    let proxy = relay.parse().ok().and_then(|url| Some(outbound.proxy_to(&url)?.to_string()));
+    let asked = ask(relay, &outbound, clock).await;
+    // That it is used; whether it works shows with the relay.
+    let proxy = proxy.map(|proxy| Finding::ok(Check::Proxy, &proxy, format!("it is on the way to {relay}")));
+    proxy.into_iter().chain([asked]).collect()
+}
+
+async fn ask(relay: &str, outbound: &Outbound, clock: &dyn Clock) -> Finding {
+    let failed = |why: String| {
+        Finding::failed(Check::Relay, relay, why)
+            .mended_by("look at this host's way out: name servers, firewall, proxy, and ca_file in [relay]")
     };
     let Ok(request) = Request::get(format!("{relay}/v1/agent/session")).body(Full::<Bytes>::default()) else {
         return failed("this is not a URL".to_owned());

@@ -295,6 +295,34 @@ async fn orders_are_heard_while_commands_are_still_to_be_delivered() {
 }
 
 #[tokio::test]
+async fn a_preflight_that_was_asked_for_is_noted_however_soon_it_comes() {
+    let stage = Stage::new().await;
+    let mut agent = stage.open().await;
+    let (session, ..) = stage.services.sessions.list().remove(0);
+    let noted = async |checked_at| {
+        let (registry, of) = (&stage.services.registry, stage.agent.agent);
+        let said = async || registry.agent(&stage.tenant, of).await.unwrap().unwrap().preflight;
+        let wait = async {
+            while said().await.is_none_or(|report| report.checked_at != UnixTime(checked_at)) {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, wait).await.expect("it is noted");
+    };
+    let report = |checked_at| FromAgent::Preflight(v1::Preflight { checked_at, rows: Vec::new() });
+    agent.to_relay.send(report(1)).await.unwrap();
+    noted(1).await;
+    let place = crate::relay::bus::Place { node: stage.services.bus.node(), session };
+    stage.services.bus.tell(Notice::Check(place)).await.unwrap();
+    let asked = timeout(PATIENCE, async {
+        while !matches!(agent.from_relay.recv().await, Some(FromRelay::Check(_)) | None) {}
+    });
+    asked.await.expect("the agent is asked");
+    agent.to_relay.send(report(2)).await.unwrap();
+    noted(2).await;
+}
+
+#[tokio::test]
 async fn what_is_queued_when_the_agent_leaves_is_given_back_at_once() {
     let stage = Stage::new().await;
     let agent = stage.open().await;

@@ -61,6 +61,8 @@ fn code(result: &LdapResult) -> Code {
         (Some(INVALID_PASSWORD), _) => Code::IncorrectPassword,
         (Some(ACCOUNT_LOCKED_OUT), _) => Code::AccountLocked,
         (Some(ACCESS_DENIED | INSUFFICIENT_ACCESS), _) | (_, 50) => Code::InsufficientRights,
+        // Samba's part that judges rights: a change without the right to it is result 19 there.
+        _ if result.text.starts_with("error in module acl:") => Code::InsufficientRights,
         (_, 32) => Code::UserNotFound,
         // The password is the only value we send that can violate anything.
         (_, 19) => Code::PasswordPolicy,
@@ -112,6 +114,7 @@ mod tests {
             (50, "00000005: SecErr: DSID-031A1190, problem 4003 (INSUFF_ACCESS_RIGHTS)", Code::InsufficientRights),
             (50, "00002098: SecErr: DSID-03150E49, problem 4003", Code::InsufficientRights),
             (50, "error in module acl: insufficient access rights during LDB_MODIFY (50)", Code::InsufficientRights),
+            (19, "error in module acl: Constraint violation during LDB_MODIFY (19)", Code::InsufficientRights),
             (53, "00000005: SvcErr: DSID-031A1190", Code::InsufficientRights),
             (32, "0000208D: NameErr: DSID-0310020A, problem 2001 (NO_OBJECT)", Code::UserNotFound),
             (10, "0000202B: RefErr: DSID-03100742, data 0, 1 access points", Code::DirectoryUnavailable),

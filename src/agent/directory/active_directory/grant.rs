@@ -10,6 +10,7 @@ use super::config::{Config, ConfigError};
 use super::connection::Connection;
 use super::controller::{Controller, ControllerError};
 use super::delegation::{self, DelegationError, Reach, Tool};
+use super::domain::Domain;
 use super::right::Right;
 use super::trustee::Trustee;
 
@@ -51,8 +52,11 @@ pub enum GrantError {
     NotApplied(String),
 }
 
-/// What the service account needs, and where.
-pub struct Grant {
+/// What the service account of each domain needs, and where.
+pub struct Grant(Vec<Place>);
+
+/// In one domain.
+struct Place {
     connection: Connection,
     trustee: Trustee,
     domain: String,
@@ -60,24 +64,88 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// Looks up the service account and the units at the first domain controller that answers: as the administrator, or as
-    /// the service account itself, which is enough to print the commands.
+    /// Looks up each domain's service account and units at the first domain controller that answers: as the administrator,
+    /// or as the service account itself, which is enough to print the commands.
     ///
     /// # Errors
-    /// If there is none that can be asked.
+    /// If a domain has none that can be asked.
     pub async fn prepare(config: &Config, administrator: Option<&Administrator>) -> Result<Self, GrantError> {
-        let directory = ActiveDirectory::new(config)?;
+        let mut places = Vec::new();
+        for domain in &ActiveDirectory::new(config)?.domains {
+            places.push(Place::of(domain, administrator).await?);
+        }
+        Ok(Self(places))
+    }
+
+    /// The commands, with a word about where to run them.
+    #[must_use]
+    pub fn commands(&self) -> String {
+        let mut text = String::new();
+        for (tool, title) in [
+            (Tool::Dsacls, "On Windows, as a domain administrator:"),
+            (Tool::SambaTool, "Or on a Samba domain controller, as root:"),
+        ] {
+            let commands = self.0.iter().flat_map(|place| place.delegations(tool));
+            text.push_str(&block(title, commands));
+        }
+        let rest = [Tool::Dsacls, Tool::SambaTool];
+        let rest = rest.into_iter().flat_map(|tool| self.0.iter().flat_map(move |place| place.usual(tool)));
+        text.push_str(&block(
+            "To read accounts, and Unexpire Password on the domain, is usually everybody's right. Only if the check says \
+             that one is missing:",
+            rest,
+        ));
+        text
+    }
+
+    /// Gives the rights on each unit, without touching any other permission; those that are there already are left as they
+    /// are. A line for each unit says which it was.
+    ///
+    /// # Errors
+    /// At the first unit whose permissions can't be changed.
+    pub async fn apply(&self) -> Result<String, GrantError> {
+        let mut said = String::new();
+        for place in &self.0 {
+            for unit in &place.units {
+                let given = delegation::apply(&place.connection, &place.trustee, unit).await;
+                let given = given.map_err(|error: DelegationError| GrantError::NotApplied(format!("{said}{error}")))?;
+                let what =
+                    if given { "now has the four rights on the users below" } else { "had the four rights below" };
+                // Writing to a text does not fail.
+                let _ = writeln!(said, "{} {what} {unit}", place.trustee.name);
+            }
+        }
+        Ok(said)
+    }
+}
+
+fn block(title: &str, commands: impl Iterator<Item = String>) -> String {
+    format!("{title}\n\n{}\n", commands.map(|command| format!("  {command}\n")).collect::<String>())
+}
+
+impl Place {
+    async fn of(domain: &Domain, administrator: Option<&Administrator>) -> Result<Self, GrantError> {
         let mut reasons = Vec::new();
-        for domain in &directory.domains {
-            let controllers = domain.in_order().await.inspect_err(|error| reasons.push(error.to_string()));
-            for controller in controllers.unwrap_or_default() {
-                match Self::at(&controller, administrator).await? {
-                    Ok(grant) => return Ok(grant),
-                    Err(error) => reasons.push(error.to_string()),
-                }
+        let controllers = domain.in_order().await.inspect_err(|error| reasons.push(error.to_string()));
+        for controller in controllers.unwrap_or_default() {
+            match Self::at(&controller, administrator).await? {
+                Ok(place) => return Ok(place),
+                Err(error) => reasons.push(error.to_string()),
             }
         }
         Err(GrantError::Unreachable(reasons.join("; ")))
+    }
+
+    /// The four rights on each unit.
+    fn delegations(&self, tool: Tool) -> impl Iterator<Item = String> {
+        self.units.iter().map(move |unit| tool.grant_all(&Right::DELEGATED, &self.trustee, unit, Reach::UsersBelow))
+    }
+
+    /// What everybody may, usually.
+    fn usual(&self, tool: Tool) -> impl Iterator<Item = String> {
+        let read = move |unit: &String| tool.grant(Right::ReadAccount, &self.trustee, unit, Reach::UsersBelow);
+        let unexpire = tool.grant(Right::UnexpirePassword, &self.trustee, &self.domain, Reach::Object);
+        self.units.iter().map(read).chain([unexpire])
     }
 
     /// The inner error leaves hope for another controller.
@@ -117,52 +185,5 @@ impl Grant {
             }
             Err(error) => Err(ControllerError::NoAnswer { controller: name(), error }),
         })
-    }
-
-    /// The commands, with a word about where to run them.
-    #[must_use]
-    pub fn commands(&self) -> String {
-        let mut text = String::new();
-        for (tool, place) in [
-            (Tool::Dsacls, "On Windows, as a domain administrator:"),
-            (Tool::SambaTool, "Or on a Samba domain controller, as root:"),
-        ] {
-            // Writing to a text does not fail.
-            let _ = writeln!(text, "{place}\n");
-            for unit in &self.units {
-                let command = tool.grant_all(&Right::DELEGATED, &self.trustee, unit, Reach::UsersBelow);
-                let _ = writeln!(text, "  {command}");
-            }
-            let _ = writeln!(text);
-        }
-        text.push_str(
-            "To read accounts, and Unexpire Password on the domain, is usually everybody's right. Only if the check says \
-             that one is missing:\n\n",
-        );
-        for tool in [Tool::Dsacls, Tool::SambaTool] {
-            for unit in &self.units {
-                let command = tool.grant(Right::ReadAccount, &self.trustee, unit, Reach::UsersBelow);
-                let _ = writeln!(text, "  {command}");
-            }
-            let command = tool.grant(Right::UnexpirePassword, &self.trustee, &self.domain, Reach::Object);
-            let _ = writeln!(text, "  {command}");
-        }
-        text
-    }
-
-    /// Gives the rights on each unit, without touching any other permission; those that are there already are left as they
-    /// are. A line for each unit says which it was.
-    ///
-    /// # Errors
-    /// At the first unit whose permissions can't be changed.
-    pub async fn apply(&self) -> Result<String, GrantError> {
-        let mut said = String::new();
-        for unit in &self.units {
-            let given = delegation::apply(&self.connection, &self.trustee, unit).await;
-            let given = given.map_err(|error: DelegationError| GrantError::NotApplied(format!("{said}{error}")))?;
-            let what = if given { "now has the four rights on the users below" } else { "had the four rights below" };
-            let _ = writeln!(said, "{} {what} {unit}", self.trustee.name);
-        }
-        Ok(said)
     }
 }

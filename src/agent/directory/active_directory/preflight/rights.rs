@@ -54,7 +54,7 @@ impl From<SearchEntry> for User {
         let flags = text(&entry, "userAccountControl").and_then(|flags| flags.parse::<i32>().ok());
         let readable = flags.is_some() && text(&entry, "pwdLastSet").is_some();
         let left_alone = flags.is_some_and(|flags| flags & DISABLED != 0)
-            || text(&entry, "adminCount").is_some_and(|count| count == "1");
+            || text(&entry, "adminCount").is_some_and(|count| count != "0");
         Self { dn: entry.dn, readable, writable, descriptor: descriptor.and_then(Result::ok), left_alone }
     }
 }
@@ -108,11 +108,11 @@ pub(super) async fn of_unit(viewpoint: &Viewpoint<'_>, base_dn: &str) -> Result<
             users => of_users(viewpoint, right, base_dn, users, &mut above).await,
         });
     }
-    let protected = people(base_dn, Scope::Subtree, "(adminCount=1)", &["sAMAccountName"]);
+    let protected = people(base_dn, Scope::Subtree, "(&(adminCount=*)(!(adminCount=0)))", &["sAMAccountName"]);
     let (protected, _) = connection.sample(PROTECTED_SAMPLE, &protected).await?;
     if !protected.is_empty() {
         let shown = protected.iter().filter_map(|entry| text(entry, "sAMAccountName"));
-        let detail = format!("administrators' accounts (adminCount=1), which are never reset: {}", named(shown));
+        let detail = format!("administrators' accounts (adminCount is set), which are never reset: {}", named(shown));
         findings.push(Finding::ok(Check::ProtectedAccounts, base_dn, detail));
     }
     Ok(findings)
