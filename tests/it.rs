@@ -15,6 +15,7 @@ mod chaos_checker;
 mod cluster;
 mod contract;
 mod demo;
+mod deploy;
 mod guarantees;
 mod house;
 mod interop;

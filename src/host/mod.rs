@@ -84,6 +84,12 @@ pub fn notice_dead_peers(connection: &impl AsFd) -> std::io::Result<()> {
     Ok(sockopt::set_socket_keepalive(connection, true)?)
 }
 
+/// The user that this process acts as.
+#[must_use]
+pub fn user_id() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
 /// This host's name, for people.
 #[must_use]
 pub fn name() -> String {

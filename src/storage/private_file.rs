@@ -2,10 +2,12 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
+
+use crate::host;
 
 /// Why a private file can't be used. It names the file and what to do, never what is inside.
 #[derive(Debug, thiserror::Error)]
@@ -76,8 +78,9 @@ impl PrivateFile {
     /// # Errors
     /// If it is missing, or open to others.
     pub fn check(&self) -> Result<(), FileError> {
-        let mode = fs::metadata(&self.path).map_err(|e| self.io(e))?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 { Err(FileError::Mode { path: self.path.clone(), mode }) } else { Ok(()) }
+        let metadata = fs::metadata(&self.path).map_err(|e| self.io(e))?;
+        let (mode, forbidden) = (metadata.mode() & 0o777, forbidden(metadata.uid(), host::user_id()));
+        if mode & forbidden != 0 { Err(FileError::Mode { path: self.path.clone(), mode }) } else { Ok(()) }
     }
 
     /// Reads it, and refuses it if others may read it.
@@ -128,6 +131,12 @@ impl PrivateFile {
     }
 }
 
+/// What others may not do with a private file of `owner` that `user` reads. A file of root's may be for a group: so
+/// Kubernetes hands its secrets to a process that is not root. PostgreSQL has the same rule.
+fn forbidden(owner: u32, user: u32) -> u32 {
+    if owner == 0 && user != 0 { 0o037 } else { 0o077 }
+}
+
 /// Lets nobody but the owner read or write `path`.
 pub(super) fn make_private(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(0o600))
@@ -168,5 +177,17 @@ mod tests {
         fs::set_permissions(file.path(), Permissions::from_mode(0o640)).unwrap();
         let error = file.read().unwrap_err().to_string();
         assert!(error.contains("chmod 600") && error.contains("key.jwk"), "{error}");
+    }
+
+    #[test]
+    fn only_what_root_has_given_to_a_group_may_be_read_by_it() {
+        let (root, relay, another) = (0, 65532, 1000);
+        let refused = |mode: u32, owner, user| mode & forbidden(owner, user) != 0;
+        assert!(!refused(0o440, root, relay) && !refused(0o640, root, relay));
+        assert!(refused(0o460, root, relay) && refused(0o444, root, relay));
+        for owner in [relay, another] {
+            assert!(refused(0o440, owner, relay) && !refused(0o400, owner, relay));
+        }
+        assert!(refused(0o440, root, root));
     }
 }

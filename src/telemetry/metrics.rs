@@ -46,7 +46,7 @@ impl Metrics {
             .map_err(|e| MetricsError(e.to_string()))?;
         let provider = SdkMeterProvider::builder().with_reader(exporter).build();
         let meter = provider.meter("writeback-relay");
-        Ok(Self {
+        let metrics = Self {
             sessions: meter
                 .i64_up_down_counter("writeback.sessions")
                 .with_description("Agent sessions open on this node")
@@ -95,7 +95,14 @@ impl Metrics {
                 .build(),
             registry,
             _provider: provider,
-        })
+        };
+        // They count what must never happen: an alert sees the first one only if there was a zero before it.
+        metrics.messages_dropped.add(0, &[]);
+        metrics.problems.add(0, &[KeyValue::new("code", "internal")]);
+        for reason in ["malformed", "signature", "stale", "replayed"] {
+            metrics.messages_refused.add(0, &[KeyValue::new("reason", reason)]);
+        }
+        Ok(metrics)
     }
 
     /// A session is open (`1`) or closed (`-1`).

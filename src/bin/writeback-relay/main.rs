@@ -49,6 +49,8 @@ enum Command {
     Sessions(operator::Admin),
     /// Ask a node to finish what is in flight and stop.
     Drain(operator::Admin),
+    /// Ask a node whether it serves: exit status 0 if so. A health check for images without a shell.
+    Ready(operator::Ops),
     /// Save or restore the registry.
     #[command(subcommand)]
     Registry(operator::Registry),
@@ -103,6 +105,7 @@ async fn execute(command: Command) -> Outcome {
         Command::Agent(command) => operator::agent(command).await,
         Command::Sessions(admin) => operator::sessions(&admin).await,
         Command::Drain(admin) => operator::drain(&admin).await,
+        Command::Ready(ops) => operator::ready(&ops).await,
         Command::Registry(command) => operator::registry(command).await,
         Command::Openapi => Ok(host::print(&writeback_relay::relay::http::openapi()?)?),
     }

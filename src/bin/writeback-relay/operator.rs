@@ -7,17 +7,24 @@ use clap::{Args, Subcommand};
 use writeback_relay::host;
 use writeback_relay::protocol::ids::{AgentId, PortalId, TenantId};
 use writeback_relay::protocol::jose::PublicKey;
-use writeback_relay::relay::admin::client::AdminClient;
+use writeback_relay::relay::admin::client::{AdminClient, readiness};
 use writeback_relay::relay::registry::PortalRecord;
 
 use super::Outcome;
 
-/// How to reach a running node.
+/// Where a running node is.
 #[derive(Args)]
-pub(super) struct Admin {
+pub(super) struct Ops {
     /// The node's ops_listen, as a URL.
     #[arg(long, env = "WRITEBACK_OPS_URL", default_value = "http://127.0.0.1:9443")]
     ops_url: String,
+}
+
+/// How to reach a running node.
+#[derive(Args)]
+pub(super) struct Admin {
+    #[command(flatten)]
+    ops: Ops,
     /// The file with the admin token; a node makes it in its data directory.
     #[arg(long, env = "WRITEBACK_ADMIN_TOKEN_FILE", default_value = "/var/lib/writeback-relay/admin.token")]
     admin_token_file: PathBuf,
@@ -107,7 +114,7 @@ pub(super) enum Registry {
 }
 
 fn connect(admin: &Admin) -> Result<AdminClient, Box<dyn Error>> {
-    Ok(AdminClient::new(&admin.ops_url, &admin.admin_token_file)?)
+    Ok(AdminClient::new(&admin.ops.ops_url, &admin.admin_token_file)?)
 }
 
 pub(super) async fn tenant(command: Tenant) -> Outcome {
@@ -213,4 +220,8 @@ pub(super) async fn sessions(admin: &Admin) -> Outcome {
 
 pub(super) async fn drain(admin: &Admin) -> Outcome {
     Ok(connect(admin)?.drain().await?)
+}
+
+pub(super) async fn ready(ops: &Ops) -> Outcome {
+    Ok(host::print(&format!("{}\n", readiness(&ops.ops_url).await?))?)
 }

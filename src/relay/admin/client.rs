@@ -44,6 +44,32 @@ pub enum AdminError {
     },
 }
 
+/// What a node's `/readyz` says, if it serves. `ops_url` as with [`AdminClient::new`]; no token is needed.
+///
+/// # Errors
+/// If it does not answer, or is not ready; the message says why.
+pub async fn readiness(ops_url: &str) -> Result<String, AdminError> {
+    let url = format!("{}/readyz", ops_url.trim_end_matches('/'));
+    let answer = read(operator_client()?.get(&url), &url).await?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// Sends a request, and reads its answer.
+async fn read(request: reqwest::RequestBuilder, url: &str) -> Result<Vec<u8>, AdminError> {
+    let unreachable =
+        |e: reqwest::Error| AdminError::Unreachable { url: url.to_owned(), detail: causes(&e.without_url()) };
+    let response = request.send().await.map_err(unreachable)?;
+    let status = response.status();
+    let bytes = response.bytes().await.map_err(unreachable)?;
+    if status.is_success() {
+        return Ok(bytes.into());
+    }
+    match serde_json::from_slice(&bytes) {
+        Ok(problem) => Err(AdminError::Refused(Box::new(problem))),
+        Err(_) => Err(AdminError::Unexpected { url: url.to_owned(), status: status.as_u16() }),
+    }
+}
+
 /// A running node's admin API.
 pub struct AdminClient {
     http: reqwest::Client,
@@ -67,18 +93,7 @@ impl AdminClient {
         if let Some(body) = body {
             request = request.json(body);
         }
-        let unreachable =
-            |e: reqwest::Error| AdminError::Unreachable { url: url.clone(), detail: causes(&e.without_url()) };
-        let response = request.send().await.map_err(unreachable)?;
-        let status = response.status();
-        let bytes = response.bytes().await.map_err(unreachable)?;
-        if status.is_success() {
-            return Ok(bytes.into());
-        }
-        match serde_json::from_slice(&bytes) {
-            Ok(problem) => Err(AdminError::Refused(Box::new(problem))),
-            Err(_) => Err(AdminError::Unexpected { url, status: status.as_u16() }),
-        }
+        read(request, &url).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AdminError> {

@@ -1,0 +1,54 @@
+{{- /* What the schema can't say. Each wrong value gets one sentence that names it. */ -}}
+{{- define "relay.check" -}}
+{{- if not (regexMatch "^https://([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+\\])(:[0-9]{1,5})?$" .Values.publicUrl) }}
+{{- fail (printf "publicUrl = %q: https://HOST or https://HOST:PORT is expected, with no slash at the end" .Values.publicUrl) }}
+{{- end }}
+{{- if eq .Values.store "embedded" }}
+{{- if .Values.autoscaling.enabled }}
+{{- fail "autoscaling.enabled = true: the embedded store is one file that one node has open, so a second node could not start; set store = \"redis\"" }}
+{{- end }}
+{{- if ne (int .Values.replicaCount) 1 }}
+{{- fail (printf "replicaCount = %d: the embedded store is one file that one node has open, so a second node could not start; set replicaCount = 1, or store = \"redis\"" (int .Values.replicaCount)) }}
+{{- end }}
+{{- if .Values.redis.urls }}
+{{- fail "redis.urls: it belongs to store = \"redis\", and store = \"embedded\"" }}
+{{- end }}
+{{- else }}
+{{- if not .Values.redis.urls }}
+{{- fail "redis.urls is empty: name at least one server, for example redis://redis:6379" }}
+{{- end }}
+{{- if and (eq .Values.redis.topology "single") (gt (len .Values.redis.urls) 1) }}
+{{- fail "redis.urls: several servers need redis.topology = \"sentinel\" or \"cluster\"" }}
+{{- end }}
+{{- if not .Values.redis.existingSecret }}
+{{- fail (printf "redis.existingSecret is empty: name the secret with the nodes' shared key under %q" .Values.redis.clusterKeyKey) }}
+{{- end }}
+{{- $sentinel := eq .Values.redis.topology "sentinel" }}
+{{- if ne $sentinel (not (empty .Values.redis.masterName)) }}
+{{- fail (printf "redis.masterName = %q: it belongs to redis.topology = \"sentinel\", and to that only" .Values.redis.masterName) }}
+{{- end }}
+{{- range $name := list "sentinelUsername" "sentinelPasswordKey" }}
+{{- if and (not $sentinel) (index $.Values.redis $name) }}
+{{- fail (printf "redis.%s: it belongs to redis.topology = \"sentinel\" only" $name) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if eq (empty .Values.tls.existingSecret) (not .Values.tls.certManager.enabled) }}
+{{- if .Values.tls.existingSecret }}
+{{- fail "tls.existingSecret: tls.certManager.enabled is true, too; choose one of them" }}
+{{- end }}
+{{- fail "tls.existingSecret is empty: name the secret with the certificate, or set tls.certManager.enabled" }}
+{{- end }}
+{{- if and .Values.tls.certManager.enabled (not .Values.tls.certManager.issuerRef.name) }}
+{{- fail "tls.certManager.issuerRef.name is empty: name the issuer" }}
+{{- end }}
+{{- if and .Values.gateway.enabled (not .Values.gateway.parentRefs) }}
+{{- fail "gateway.parentRefs is empty: name the Gateway to attach to" }}
+{{- end }}
+{{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) }}
+{{- fail (printf "autoscaling.minReplicas = %d: it is more than autoscaling.maxReplicas = %d" (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) }}
+{{- end }}
+{{- if and .Values.autoscaling.enabled (not .Values.autoscaling.sessionsPerNode) (not .Values.autoscaling.cpuPercent) }}
+{{- fail "autoscaling.sessionsPerNode and autoscaling.cpuPercent are both 0: there is nothing to follow" }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,101 @@
+//! deploy/compose.yaml, as far as it goes without its images: what it names exists, nothing is open or unbounded, and each
+//! program takes its configuration.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use writeback_relay::relay::config::Config;
+
+use super::{list, project, read, run, text, yaml};
+
+const FILE: &str = "deploy/compose.yaml";
+
+fn services() -> Vec<(String, Value)> {
+    let compose = yaml(FILE);
+    let services = compose["services"].as_object().unwrap();
+    services.iter().map(|(name, service)| (name.clone(), service.clone())).collect()
+}
+
+#[test]
+fn every_service_is_bounded_and_without_rights_and_what_it_names_exists() {
+    let (compose, services) = (yaml(FILE), services());
+    let names: BTreeSet<&str> = services.iter().map(|(name, _)| name.as_str()).collect();
+    let wanted = ["agent", "grafana", "haproxy", "portal", "prometheus", "relay-1", "relay-2", "relay-3", "valkey"];
+    assert_eq!(names, BTreeSet::from(wanted));
+    let dockerfile = read("deploy/Dockerfile");
+    for (name, service) in &services {
+        assert_eq!(service["read_only"], true, "{name}");
+        assert_eq!(service["cap_drop"], serde_json::json!(["ALL"]), "{name}");
+        assert_eq!(service["security_opt"], serde_json::json!(["no-new-privileges:true"]), "{name}");
+        assert!(service["mem_limit"].is_string() && service["cpus"].is_number(), "{name}");
+        assert!(!text(&service["image"]).ends_with("latest") && text(&service["image"]).contains(':'), "{name}");
+        for port in list(&service["ports"]) {
+            assert!(text(port).starts_with("127.0.0.1:"), "{name}: {port} is open to others");
+        }
+        for needed in list(&service["depends_on"]) {
+            assert!(names.contains(text(needed)), "{name}: {needed}");
+        }
+        for volume in list(&service["volumes"]) {
+            let from = text(volume).split(':').next().unwrap();
+            let secret = from.starts_with("./compose/secret");
+            let known = compose["volumes"][from].is_object();
+            assert!(secret || known || project("deploy").join(from).exists(), "{name}: {from} does not exist");
+        }
+        if let Some(target) = service["build"]["target"].as_str() {
+            assert!(dockerfile.contains(&format!(" AS {target}\n")), "{name}: {target}");
+            assert!(text(&service["image"]).ends_with(env!("CARGO_PKG_VERSION")), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_nodes_take_their_configuration_and_are_not_killed_while_they_drain() {
+    let config = Config::read(&project("deploy/compose/relay.toml")).unwrap();
+    config.redis.unwrap().check().unwrap();
+    assert_eq!(config.drain.cut_off(), None);
+    let (_, relay) = services().into_iter().find(|(name, _)| name == "relay-1").unwrap();
+    let grace = config.drain.termination_grace_period_seconds.unwrap();
+    assert_eq!(text(&relay["stop_grace_period"]), format!("{grace}s"));
+    for field in [config.tls.as_ref().unwrap().cert_file.display(), config.data_dir.display()] {
+        assert!(relay.to_string().contains(field.to_string().rsplit_once('/').unwrap().0), "{field}");
+    }
+}
+
+#[tokio::test]
+async fn haproxy_and_prometheus_take_theirs_and_every_target_is_a_service() {
+    let names: BTreeSet<String> = services().into_iter().map(|(name, _)| name).collect();
+    let said =
+        run("/usr/sbin/haproxy", &["-c", "-f", &project("deploy/compose/haproxy.cfg").display().to_string()]).await;
+    assert_eq!(said.status, 0, "{said:?}");
+    let folder = tempfile::tempdir().unwrap();
+    for (from, to) in
+        [("deploy/compose/prometheus.yml", "prometheus.yml"), ("deploy/prometheus/rules.yaml", "rules.yaml")]
+    {
+        std::fs::copy(project(from), folder.path().join(to)).unwrap();
+    }
+    let file = folder.path().join("prometheus.yml").display().to_string();
+    let said = run("promtool", &["check", "config", &file]).await;
+    assert_eq!(said.status, 0, "{said:?}");
+    let scraped = yaml("deploy/compose/prometheus.yml");
+    for target in list(&scraped["scrape_configs"][0]["static_configs"][0]["targets"]) {
+        assert!(names.contains(text(target).split(':').next().unwrap()), "{target}");
+    }
+    assert_eq!(scraped["scrape_configs"][0]["job_name"], "writeback-relay", "as the alerts know it");
+    for line in read("deploy/compose/haproxy.cfg").lines().filter(|line| line.trim_start().starts_with("server ")) {
+        assert!(names.contains(line.split_whitespace().nth(1).unwrap()), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn its_secrets_are_made_and_are_a_certificate_for_the_name_that_agents_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().join("secret");
+    let said =
+        run("/bin/sh", &[&project("deploy/compose/secrets").display().to_string(), &into.display().to_string()]).await;
+    assert_eq!(said.status, 0, "{said:?}");
+    let [ca, cert] = ["ca.pem", "tls.crt"].map(|name| into.join(name).display().to_string());
+    let verified = run("openssl", &["verify", "-CAfile", &ca, "-verify_hostname", "haproxy", &cert]).await;
+    assert_eq!(verified.status, 0, "{verified:?}");
+    assert!(std::fs::read_to_string(into.join("cluster.key")).unwrap().trim().len() >= 32);
+    assert!(!into.join("ca.key").exists());
+}

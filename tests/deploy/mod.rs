@@ -1,0 +1,90 @@
+//! What the relay is shipped with: its image, its chart, its alerts and dashboards, checked with the tools that use them.
+
+mod alerts;
+mod chart;
+mod compose;
+mod dashboards;
+mod image;
+mod newcomer;
+mod pod;
+mod promql;
+mod values;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+use crate::support::cli::{Cli, Said};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+fn project(path: &str) -> PathBuf {
+    Path::new(ROOT).join(path)
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(project(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// A program that `tests/deploy/setup` has installed.
+fn installed(program: &str) -> PathBuf {
+    static ONCE: OnceLock<()> = OnceLock::new();
+    ONCE.get_or_init(|| {
+        let status = Command::new(project("tests/deploy/setup")).status().expect("tests/deploy/setup can't be run");
+        assert!(status.success(), "helm and the schemas are not installed: run tests/setup");
+    });
+    project("target/deploy").join(program)
+}
+
+/// Runs a program of this machine to its end.
+async fn run(program: &'static str, arguments: &[&str]) -> Said {
+    Cli::new(program, &[]).run(arguments).await
+}
+
+/// YAML documents as JSON; with `--check`, Kubernetes objects that their schemas allow, or what is wrong with them.
+fn objects(yaml: &str, arguments: &[&str]) -> Result<Vec<Value>, String> {
+    let mut file = tempfile::tempfile().unwrap();
+    std::io::Write::write_all(&mut file, yaml.as_bytes()).unwrap();
+    std::io::Seek::rewind(&mut file).unwrap();
+    let output = Command::new(installed("venv/bin/python"))
+        .arg(project("tests/deploy/objects.py"))
+        .args(arguments)
+        .stdin(Stdio::from(file))
+        .output()
+        .unwrap();
+    if output.status.success() {
+        return Ok(serde_json::from_slice(&output.stdout).unwrap());
+    }
+    Err(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+}
+
+/// A YAML file of the project, with one document.
+fn yaml(path: &str) -> Value {
+    let mut documents = objects(&read(path), &[]).unwrap_or_else(|wrong| panic!("{path}: {wrong}"));
+    assert_eq!(documents.len(), 1, "{path}");
+    documents.remove(0)
+}
+
+/// The chart as `helm template` renders it with a file of values and `--set`; an error is what helm says.
+fn template(values: &Path, set: &[&str]) -> Result<String, String> {
+    let home = tempfile::tempdir().unwrap();
+    let mut helm = Command::new(installed("helm"));
+    helm.env("HOME", home.path()).args(["template", "contoso", "--namespace", "relay"]);
+    helm.arg(project("helm")).arg("--values").arg(values);
+    for set in set {
+        helm.args(["--set", set]);
+    }
+    let output = helm.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
+}

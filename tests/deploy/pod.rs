@@ -1,0 +1,110 @@
+//! A pod of the chart as `podman run` takes it: the same user, mounts, modes and arguments that Kubernetes would give it.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::{list, text};
+
+/// What secrets hold, by secret and key.
+pub(super) type Files = BTreeMap<(String, String), String>;
+
+/// The only container of a deployment's pod.
+pub(super) struct Pod {
+    /// For `podman run`.
+    pub(super) options: Vec<String>,
+    /// For the program.
+    pub(super) arguments: Vec<String>,
+    /// In seconds.
+    pub(super) grace_period: u64,
+    container: Value,
+}
+
+impl Pod {
+    /// Lays out its volumes in `folder`.
+    pub(super) fn new(deployment: &Value, objects: &[Value], secrets: &Files, folder: &Path) -> Self {
+        let spec = &deployment["spec"]["template"]["spec"];
+        let container = spec["containers"][0].clone();
+        let (security, own) = (&spec["securityContext"], &container["securityContext"]);
+        let group = security["fsGroup"].as_u64().unwrap();
+        let mut options = vec![format!("--user={}:{}", security["runAsUser"], security["runAsGroup"])];
+        assert_eq!(own["readOnlyRootFilesystem"], true);
+        options.extend(["--read-only".to_owned(), "--read-only-tmpfs=false".to_owned()]);
+        assert_eq!(own["allowPrivilegeEscalation"], false);
+        options.push("--security-opt=no-new-privileges".to_owned());
+        options.extend(list(&own["capabilities"]["drop"]).iter().map(|name| format!("--cap-drop={}", text(name))));
+        for variable in list(&container["env"]) {
+            options.push(format!("--env={}={}", text(&variable["name"]), text(&variable["value"])));
+        }
+        let mut volumes = BTreeMap::new();
+        for volume in list(&spec["volumes"]) {
+            let name = text(&volume["name"]);
+            let at = folder.join(name);
+            lay_out(volume, objects, secrets, &at);
+            give_to(group, &at);
+            volumes.insert(name, at);
+        }
+        // A file inside another mount comes behind it.
+        let mut mounts: Vec<&Value> = list(&container["volumeMounts"]).iter().collect();
+        mounts.sort_by_key(|mount| text(&mount["mountPath"]).len());
+        for mount in mounts {
+            let volume = &volumes[text(&mount["name"])];
+            let from = mount["subPath"].as_str().map_or_else(|| volume.clone(), |path| volume.join(path));
+            let mode = if mount["readOnly"] == true { "ro" } else { "rw" };
+            options.push(format!("--volume={}:{}:{mode}", from.display(), text(&mount["mountPath"])));
+        }
+        let arguments = list(&container["args"]).iter().map(|argument| text(argument).to_owned()).collect();
+        let grace_period = spec["terminationGracePeriodSeconds"].as_u64().unwrap();
+        Self { options, arguments, grace_period, container }
+    }
+
+    /// Its probes, and the path that each asks for.
+    pub(super) fn probes(&self) -> [(&'static str, &str); 3] {
+        ["startupProbe", "livenessProbe", "readinessProbe"]
+            .map(|probe| (probe, text(&self.container[probe]["httpGet"]["path"])))
+    }
+}
+
+/// Writes what the volume holds.
+fn lay_out(volume: &Value, objects: &[Value], secrets: &Files, at: &Path) {
+    std::fs::create_dir(at).unwrap();
+    let write = |file: PathBuf, text: &str, mode: u32| {
+        std::fs::write(&file, text).unwrap();
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    if let Some(secret) = volume["secret"]["secretName"].as_str() {
+        let mode = u32::try_from(volume["secret"]["defaultMode"].as_u64().unwrap()).unwrap();
+        let items = list(&volume["secret"]["items"]);
+        let path = |key: &str| {
+            let item = items.iter().find(|item| item["key"] == key);
+            item.map_or_else(|| items.is_empty().then(|| key.to_owned()), |item| Some(text(&item["path"]).to_owned()))
+        };
+        for ((_, key), content) in secrets.iter().filter(|((name, _), _)| name == secret) {
+            if let Some(path) = path(key) {
+                write(at.join(path), content, mode);
+            }
+        }
+    } else if let Some(map) = volume["configMap"]["name"].as_str() {
+        let map = objects.iter().find(|o| o["kind"] == "ConfigMap" && o["metadata"]["name"] == map).unwrap();
+        for (name, content) in map["data"].as_object().unwrap() {
+            write(at.join(name), text(content), 0o644);
+        }
+    } else {
+        assert!(volume["emptyDir"].is_object(), "{volume}");
+        std::fs::set_permissions(at, std::fs::Permissions::from_mode(0o2777)).unwrap();
+    }
+}
+
+/// As Kubernetes gives a volume to `fsGroup`: root's, and the group may do what root may.
+fn give_to(group: u64, at: &Path) {
+    let arguments = ["-R", &format!("0:{group}"), &at.display().to_string()];
+    let mut chown = Command::new("chown");
+    if !rustix::process::geteuid().is_root() {
+        chown = Command::new("sudo");
+        chown.args(["-n", "chown"]);
+    }
+    assert!(chown.args(arguments).status().unwrap().success());
+}
