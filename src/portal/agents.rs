@@ -4,12 +4,14 @@
 use serde::Serialize;
 
 use super::client::ClientError;
-use super::trust_store::{Contents, Standing};
+use super::trust_store::{Contents, History, RetiredKey, Standing};
 use super::{Portal, PortalError};
 use crate::clock::UnixTime;
 use crate::protocol::api::{AgentStatus, AgentView};
 use crate::protocol::enrollment::{AgentKeys, Attestation};
-use crate::protocol::ids::{AgentId, TenantId};
+use crate::protocol::ids::{AgentId, PortalId, TenantId};
+use crate::protocol::jose::Thumbprint;
+use crate::protocol::rotation::{Acknowledgement, AgentRotation};
 
 /// An agent, as this portal sees it.
 #[derive(Clone, Debug, Serialize)]
@@ -104,9 +106,12 @@ impl Portal {
     /// # Errors
     /// If the relay can't be asked or the trust store can't be used.
     pub async fn agents(&self, tenant: &TenantId) -> Result<Vec<Agent>, PortalError> {
+        self.key()?;
         let listed = self.relay.agents(tenant).await?.agents;
-        let now = self.clock.now();
-        let mut agents = self.trust.update(|store| judge_all(store, tenant, listed, now))?;
+        let rotation = self.home.rotation()?.map(|under_way| (under_way.seq, under_way.kid));
+        let (portal, relay, now) = (&self.config.id, &self.config.relay, self.clock.now());
+        let judge = Judge { tenant, portal, relay, rotation, now };
+        let mut agents = self.trust.update(|store| judge.all(store, listed))?;
         for agent in &mut agents {
             if let Told::No(error) = self.tell(tenant, agent).await {
                 agent.warnings.push(Warning::NotTold { reason: error.to_string() });
@@ -163,8 +168,9 @@ impl Portal {
             let standing = store.tenant(tenant).agents.get_mut(&agent);
             match standing {
                 // Compared again: another process may have revoked it meanwhile.
-                Some(Standing::Attested { keys: pinned, .. }) if *pinned == keys => {
-                    store.tenant(tenant).agents.insert(agent, Standing::Trusted { keys, since: now });
+                Some(Standing::Attested { keys: pinned, history, .. }) if *pinned == keys => {
+                    let history = history.clone();
+                    store.tenant(tenant).agents.insert(agent, Standing::Trusted { keys, since: now, history });
                     true
                 }
                 Some(Standing::Trusted { .. }) => true,
@@ -201,66 +207,115 @@ fn same_fingerprint(given: &str, ours: &str) -> bool {
     plain(given) == plain(ours)
 }
 
-fn judge_all(store: &mut Contents, tenant: &TenantId, listed: Vec<AgentView>, now: UnixTime) -> Vec<Agent> {
-    let mut agents: Vec<Agent> = listed.into_iter().map(|view| judge(store, tenant, view, now)).collect();
-    let ours = store.tenants.get(tenant).map(|t| t.agents.iter()).into_iter().flatten();
-    let missing = ours.filter_map(|(id, standing)| {
-        let keys = standing.keys().filter(|_| agents.iter().all(|a| a.agent != *id))?;
-        Some(Agent {
-            agent: *id,
-            fingerprint: keys.fingerprint(*id),
-            standing: Some(standing.clone()),
-            relay: None,
-            warnings: vec![Warning::NotListed],
-        })
-    });
-    let missing: Vec<Agent> = missing.collect();
-    agents.extend(missing);
-    agents
+/// Judges by the trust store what the relay says of one tenant.
+struct Judge<'a> {
+    tenant: &'a TenantId,
+    portal: &'a PortalId,
+    relay: &'a str,
+    /// This portal's own rotation that is under way.
+    rotation: Option<(u64, Thumbprint)>,
+    now: UnixTime,
 }
 
-fn judge(store: &mut Contents, tenant: &TenantId, view: AgentView, now: UnixTime) -> Agent {
-    let (id, shown) = (view.agent, view.keys());
-    let mut warnings = Vec::new();
-    if store.standing(tenant, id).is_none() && view.status != AgentStatus::Revoked {
-        match verify(store, tenant, &view, &shown, now) {
-            Ok(standing) => drop(store.tenant(tenant).agents.insert(id, standing)),
-            Err(warning) => warnings.push(warning),
+impl Judge<'_> {
+    fn all(&self, store: &mut Contents, listed: Vec<AgentView>) -> Vec<Agent> {
+        let mut agents: Vec<Agent> = listed.into_iter().map(|view| self.one(store, view)).collect();
+        let ours = store.tenants.get(self.tenant).map(|t| t.agents.iter()).into_iter().flatten();
+        let missing = ours.filter_map(|(id, standing)| {
+            let keys = standing.keys().filter(|_| agents.iter().all(|a| a.agent != *id))?;
+            Some(Agent {
+                agent: *id,
+                fingerprint: keys.fingerprint(*id),
+                standing: Some(standing.clone()),
+                relay: None,
+                warnings: vec![Warning::NotListed],
+            })
+        });
+        let missing: Vec<Agent> = missing.collect();
+        agents.extend(missing);
+        agents
+    }
+
+    fn one(&self, store: &mut Contents, view: AgentView) -> Agent {
+        let (id, shown) = (view.agent, view.keys());
+        let mut warnings = Vec::new();
+        if store.standing(self.tenant, id).is_none() && view.status != AgentStatus::Revoked {
+            match self.verify(store, &view, &shown) {
+                Ok(standing) => drop(store.tenant(self.tenant).agents.insert(id, standing)),
+                Err(warning) => warnings.push(warning),
+            }
+        }
+        let known = store.tenants.get_mut(self.tenant).and_then(|known| known.agents.get_mut(&id));
+        if let Some((keys, history)) = known.and_then(Standing::pinned) {
+            self.follow(&view, keys, history);
+            self.note_acknowledgement(&view, keys, history);
+        }
+        let standing = store.standing(self.tenant, id).cloned();
+        let pinned = standing.as_ref().and_then(Standing::keys);
+        if pinned.is_some_and(|keys| *keys != shown) {
+            warnings.push(Warning::KeysDiffer { shown: shown.fingerprint(id) });
+        }
+        match (&standing, view.status) {
+            (None | Some(Standing::Attested { .. }), AgentStatus::Approved) => warnings.push(Warning::NotApprovedHere),
+            (Some(Standing::Trusted { .. }), AgentStatus::Revoked) => warnings.push(Warning::RevokedAtRelay),
+            _ => {}
+        }
+        let fingerprint = pinned.unwrap_or(&shown).fingerprint(id);
+        Agent { agent: id, fingerprint, standing, relay: Some(view), warnings }
+    }
+
+    /// Pins the keys to which the pinned ones lead on. A rotation that is old, foreign or altered leads nowhere, and then
+    /// the keys that the relay shows are not the pinned ones.
+    fn follow(&self, view: &AgentView, keys: &mut AgentKeys, history: &mut History) {
+        for rotation in view.rotations.iter().filter_map(|jws| AgentRotation::read(jws).ok()) {
+            let whose = (&view.agent, Some(self.tenant), self.relay);
+            if rotation.follows(whose, history.seq, keys).is_ok() {
+                history.retired.push(RetiredKey { signing_key: keys.signing.clone(), since: self.now });
+                history.seq = rotation.seq;
+                *keys = rotation.keys;
+            }
         }
     }
-    let standing = store.standing(tenant, id).cloned();
-    let pinned = standing.as_ref().and_then(Standing::keys);
-    if pinned.is_some_and(|keys| *keys != shown) {
-        warnings.push(Warning::KeysDiffer { shown: shown.fingerprint(id) });
-    }
-    match (&standing, view.status) {
-        (None | Some(Standing::Attested { .. }), AgentStatus::Approved) => warnings.push(Warning::NotApprovedHere),
-        (Some(Standing::Trusted { .. }), AgentStatus::Revoked) => warnings.push(Warning::RevokedAtRelay),
-        _ => {}
-    }
-    let fingerprint = pinned.unwrap_or(&shown).fingerprint(id);
-    Agent { agent: id, fingerprint, standing, relay: Some(view), warnings }
-}
 
-/// Verifies the attestation of an agent that is new here. If it holds, the invitation is used up.
-fn verify(
-    store: &mut Contents,
-    tenant: &TenantId,
-    view: &AgentView,
-    keys: &AgentKeys,
-    now: UnixTime,
-) -> Result<Standing, Warning> {
-    let missing = || Warning::NoInvitation { invitation: view.invitation.to_string() };
-    let invitations = &mut store.tenants.get_mut(tenant).ok_or_else(missing)?.invitations;
-    let invitation = invitations.get(&view.invitation).ok_or_else(missing)?;
-    Attestation::new(tenant.clone(), view.agent, keys)
-        .verify(&view.attestation, view.invitation, invitation.secret.expose())
-        .map_err(|e| Warning::AttestationFails { reason: e.to_string() })?;
-    // A code that is found after its time opens nothing by itself, whatever the relay would redeem.
-    let trusted = invitation.auto_approve && now < invitation.expires_at;
-    invitations.remove(&view.invitation);
-    let keys = keys.clone();
-    Ok(if trusted { Standing::Trusted { keys, since: now } } else { Standing::Attested { keys, since: now } })
+    /// Notes the agent's own word that it takes this portal's new key.
+    fn note_acknowledgement(&self, view: &AgentView, keys: &AgentKeys, history: &mut History) {
+        let (Some((seq, kid)), Some(jws)) = (&self.rotation, &view.acknowledgement) else { return };
+        let signed_by = std::iter::once(&keys.signing).chain(history.retired.iter().map(|old| &old.signing_key));
+        match Acknowledgement::verify(jws, signed_by, (view.agent, self.tenant, self.portal)) {
+            Ok(said) if said.seq == *seq && said.key == *kid => history.acknowledged = *seq,
+            _ => {}
+        }
+    }
+
+    /// Verifies the attestation of an agent that is new here. If it holds, the invitation is used up. It may be about keys
+    /// that the agent has rotated since: then those are pinned, and its rotations are followed from there.
+    fn verify(&self, store: &mut Contents, view: &AgentView, shown: &AgentKeys) -> Result<Standing, Warning> {
+        let missing = || Warning::NoInvitation { invitation: view.invitation.to_string() };
+        let invitations = &mut store.tenants.get_mut(self.tenant).ok_or_else(missing)?.invitations;
+        let invitation = invitations.get(&view.invitation).ok_or_else(missing)?;
+        let holds = |keys: &AgentKeys| {
+            Attestation::new(self.tenant.clone(), view.agent, keys).verify(
+                &view.attestation,
+                view.invitation,
+                invitation.secret.expose(),
+            )
+        };
+        let before = view.rotations.iter().filter_map(|jws| AgentRotation::read(jws).ok());
+        let attested = match (holds(shown), before.map(|rotation| rotation.previous).find(|keys| holds(keys).is_ok())) {
+            (Ok(()), _) => shown.clone(),
+            (Err(_), Some(keys)) => keys,
+            (Err(error), None) => return Err(Warning::AttestationFails { reason: error.to_string() }),
+        };
+        // A code that is found after its time opens nothing by itself, whatever the relay would redeem.
+        let trusted = invitation.auto_approve && self.now < invitation.expires_at;
+        invitations.remove(&view.invitation);
+        let (keys, since, history) = (attested, self.now, History::default());
+        Ok(if trusted {
+            Standing::Trusted { keys, since, history }
+        } else {
+            Standing::Attested { keys, since, history }
+        })
+    }
 }
 
 #[cfg(test)]
@@ -298,8 +353,12 @@ mod tests {
                 sealing_key,
                 attestation: Attestation::new(tenant.clone(), id, &keys).sign(invitation, &[3; 32]).unwrap(),
                 preflight: None,
+                rotations: Vec::new(),
+                acknowledgement: None,
             };
-            let agent = judge(&mut store, &tenant, view, now);
+            let (portal, relay) = ("portal-1".parse().unwrap(), "https://relay.example");
+            let judge = Judge { tenant: &tenant, portal: &portal, relay, rotation: None, now };
+            let agent = judge.one(&mut store, view);
             assert!(store.tenant(&tenant).invitations.is_empty(), "the secret was not destroyed");
             agent.standing
         };

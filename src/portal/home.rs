@@ -1,5 +1,6 @@
-//! The portal's folder: `portal.toml` and the signing key.
+//! The portal's folder: `portal.toml` and the signing key; while the key changes, `rotation.json` too.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::config::Config;
@@ -73,6 +74,16 @@ impl Home {
         let config: Config = toml::from_str(&file.read()?).map_err(|e| self.refused(e.to_string().trim_end()))?;
         config.check().map_err(|detail| self.refused(detail))?;
         Ok(config)
+    }
+
+    pub(super) fn replace_signing_key(&self, jwk: &str) -> Result<(), PortalError> {
+        Ok(self.file(KEY_FILE).replace(jwk)?)
+    }
+
+    /// Which file the signing key is in now: one that was replaced has another number.
+    pub(super) fn key_stamp(&self) -> Option<(u64, i64, i64)> {
+        let meta = std::fs::metadata(self.file(KEY_FILE).path()).ok()?;
+        Some((meta.ino(), meta.mtime(), meta.mtime_nsec()))
     }
 
     /// Reads the signing key.

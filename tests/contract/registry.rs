@@ -53,6 +53,7 @@ fn pending(agent: AgentId, invitation: &InvitationRecord) -> AgentRecord {
         enrolled_at: NOW,
         version: None,
         preflight: None,
+        later: Default::default(),
     }
 }
 
@@ -120,6 +121,7 @@ async fn what_is_exported_restores_an_empty_registry(ground: Ground) {
         portal: "portal-1".parse().unwrap(),
         keys: vec![SigningKey::generate(&System).unwrap().public().clone()],
         tenants: vec![tenant("a")],
+        later: Default::default(),
     };
     registry.put_portal(portal.clone()).await.unwrap();
     let revoked = enrolled(&*registry, "a").await;
