@@ -18,6 +18,7 @@ mod demo;
 mod guarantees;
 mod house;
 mod interop;
+mod keys;
 mod never_panics;
 mod operator;
 mod outbound;

@@ -68,14 +68,14 @@ pub struct RotatedKeys {
 /// If a file can't be used, or the relay does not answer or refuses. The same can be asked again.
 pub async fn rotate_keys(
     home: &Home,
-    access: &Access,
+    access: impl Into<Access>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 ) -> Result<RotatedKeys, RotationError> {
     let folder = home.folder().display().to_string();
     let identity = home.identity()?.ok_or(RotationError::NotEnrolled { folder })?;
     let events = EventLog::open(&home.events(), clock.clone())?;
-    let (rings, outbound) = (Arc::new(Keyrings::open(home)?), Outbound::new(access)?);
+    let (rings, outbound) = (Arc::new(Keyrings::open(home)?), Outbound::new(&access.into())?);
     let rotator = Rotator { identity: Arc::new(identity), rings, events, outbound, clock, random };
     rotator.rotate().await?;
     let ring = rotator.rings.now()?;

@@ -70,7 +70,7 @@ pub struct Trusted {
 pub async fn trust(
     home: &Home,
     code: &EnrolmentCode,
-    access: &Access,
+    access: impl Into<Access>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 ) -> Result<Trusted, TrustError> {
@@ -85,7 +85,7 @@ pub async fn trust(
     if ring.next.is_some() {
         return Err(TrustError::Rotating);
     }
-    let outbound = Outbound::new(access).map_err(EnrollError::from)?;
+    let outbound = Outbound::new(&access.into()).map_err(EnrollError::from)?;
     let begun = Begun { invitation: code.invitation, agent: identity.agent, journal: identity.journal };
     let enrolled = redeem(&outbound, code, &request(code, &begun, &ring.keys, &*clock, &*random)?).await?;
     let pin =
