@@ -26,11 +26,9 @@ async fn followed(portal: &TestPortal, agent: &Agent) -> u64 {
     }
 }
 
-/// An agent whose resets of one account are not limited to a few.
 async fn agent(relay: &Relay, portal: &TestPortal) -> Agent {
     let mut agent = Agent::new(relay);
-    let limit = "\n[execution]\nresets_per_hour = 1000\n";
-    agent.configure(&(demo(&agent.home(), USERS, 20) + limit));
+    agent.configure(&demo(&agent.home(), USERS, 20));
     let code = portal.portal.invite(&tenant(), true).await.unwrap();
     assert_eq!(agent.enroll(&code.to_text().unwrap()).await.status, 0);
     agent.start();

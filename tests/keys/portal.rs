@@ -13,7 +13,7 @@ const USERS: &[&str] =
 
 async fn agent(relay: &Relay, portal: &TestPortal) -> Agent {
     let mut agent = Agent::new(relay);
-    agent.configure(&(demo(&agent.home(), USERS, 20) + "\n[execution]\nresets_per_hour = 1000\n"));
+    agent.configure(&demo(&agent.home(), USERS, 20));
     let code = portal.portal.invite(&tenant(), true).await.unwrap();
     assert_eq!(agent.enroll(&code.to_text().unwrap()).await.status, 0);
     agent.start();
