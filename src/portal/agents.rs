@@ -324,8 +324,9 @@ mod tests {
     use crate::clock::{Clock, System};
     use crate::portal::trust_store::{Invitation, TrustStore};
     use crate::protocol::enrolment_code::Secret;
-    use crate::protocol::ids::InvitationId;
+    use crate::protocol::ids::{InvitationId, ObjectId};
     use crate::protocol::jose::{SealingKey, SigningKey};
+    use crate::protocol::rotation::About;
 
     #[test]
     fn auto_approval_ends_with_the_invitation() {
@@ -365,5 +366,116 @@ mod tests {
         assert!(matches!(enrolled_and_judged_at(UnixTime(999)), Some(Standing::Trusted { .. })));
         // Somebody who found the code later, and a relay that redeems it, still meet a person.
         assert!(matches!(enrolled_and_judged_at(expires_at), Some(Standing::Attested { .. })));
+    }
+
+    const RELAY: &str = "https://relay.example";
+
+    struct Keys {
+        signing: SigningKey,
+        public: AgentKeys,
+    }
+
+    fn keys() -> Keys {
+        let signing = SigningKey::generate(&System).unwrap();
+        let sealing = SealingKey::generate().unwrap().public().clone();
+        Keys { public: AgentKeys { signing: signing.public().clone(), sealing }, signing }
+    }
+
+    fn rotation(agent: AgentId, from: &Keys, to: &Keys, seq: u64, by: &SigningKey) -> String {
+        let about = About {
+            iss: agent,
+            relay: RELAY.to_owned(),
+            tenant: Some("contoso".parse().unwrap()),
+            jti: ObjectId::new(&System, &System),
+            iat: System.now(),
+        };
+        AgentRotation::new(about, seq, from.public.clone(), to.public.clone(), &to.signing).unwrap().sign(by).unwrap()
+    }
+
+    fn shown(agent: AgentId, keys: &Keys, rotations: Vec<String>) -> AgentView {
+        AgentView {
+            agent,
+            name: String::new(),
+            status: AgentStatus::Approved,
+            online: true,
+            version: None,
+            enrolled_at: System.now(),
+            invitation: InvitationId::new(&System, &System),
+            signing_key: keys.public.signing.clone(),
+            sealing_key: keys.public.sealing.clone(),
+            attestation: String::new(),
+            preflight: None,
+            rotations,
+            acknowledgement: None,
+        }
+    }
+
+    /// A store that trusts the agent with these keys, after this rotation.
+    fn trusting(agent: AgentId, keys: &Keys, seq: u64) -> Contents {
+        let dir = tempfile::tempdir().unwrap();
+        TrustStore::create(dir.path()).unwrap();
+        let mut store = TrustStore::open(dir.path(), System::clock()).unwrap().read().unwrap();
+        let history = History { seq, ..History::default() };
+        let standing = Standing::Trusted { keys: keys.public.clone(), since: UnixTime(0), history };
+        store.tenant(&"contoso".parse().unwrap()).agents.insert(agent, standing);
+        store
+    }
+
+    fn judged(store: &mut Contents, view: AgentView) -> Agent {
+        let (tenant, portal) = ("contoso".parse().unwrap(), "portal-1".parse().unwrap());
+        Judge { tenant: &tenant, portal: &portal, relay: RELAY, rotation: None, now: UnixTime(7) }.one(store, view)
+    }
+
+    #[test]
+    fn a_rotation_is_followed_over_several_steps_and_the_old_key_still_speaks_for_what_was_sent_before() {
+        let (id, first, second, third) = (AgentId::new(&System, &System), keys(), keys(), keys());
+        let mut store = trusting(id, &first, 0);
+        let chain =
+            vec![rotation(id, &first, &second, 1, &first.signing), rotation(id, &second, &third, 2, &second.signing)];
+        let agent = judged(&mut store, shown(id, &third, chain.clone()));
+        assert!(agent.usable() && agent.warnings.is_empty(), "{agent:?}");
+        let verifying = agent.standing.unwrap().verifying().unwrap();
+        assert_eq!(verifying.at(UnixTime(7)).count(), 3);
+        assert_eq!(verifying.at(UnixTime(7 + 3601)).collect::<Vec<_>>(), [&third.public.signing]);
+        // The same again changes nothing.
+        let before = store.clone();
+        assert!(judged(&mut store, shown(id, &third, chain)).usable());
+        assert_eq!(store, before);
+    }
+
+    #[test]
+    fn a_hostile_relay_can_not_swap_a_key_at_a_rotation_nor_replay_hide_or_renumber_one() {
+        let (id, first, second, own) = (AgentId::new(&System, &System), keys(), keys(), keys());
+        let genuine = rotation(id, &first, &second, 1, &first.signing);
+        let refused = |store: &mut Contents, what: &str, view: AgentView| {
+            let before = store.clone();
+            let agent = judged(store, view);
+            assert!(!agent.usable() && agent.keys_differ(), "{what}: {agent:?}");
+            assert_eq!(*store, before, "{what}: something was pinned");
+        };
+        let mut fresh = trusting(id, &first, 0);
+        refused(&mut fresh, "other keys, no rotation", shown(id, &own, vec![]));
+        refused(&mut fresh, "signed by itself", shown(id, &own, vec![rotation(id, &first, &own, 1, &own.signing)]));
+        refused(
+            &mut fresh,
+            "from keys of its own",
+            shown(id, &own, vec![rotation(id, &own, &second, 1, &own.signing)]),
+        );
+        let another = AgentId::new(&System, &System);
+        let foreign = rotation(another, &first, &second, 1, &first.signing);
+        refused(&mut fresh, "another agent's", shown(id, &second, vec![foreign]));
+        refused(&mut fresh, "altered", shown(id, &second, vec![genuine.replace('.', ".A")]));
+        // A step is hidden: the next one leads nowhere.
+        let third = keys();
+        let next = rotation(id, &second, &third, 2, &second.signing);
+        refused(&mut fresh, "a step hidden", shown(id, &third, vec![next]));
+        // Pinned at 2, as if by way of 1: the way back is closed, by the number and by the key.
+        let mut later = trusting(id, &first, 2);
+        refused(&mut later, "an old number", shown(id, &second, vec![genuine.clone()]));
+        let mut followed = trusting(id, &second, 1);
+        refused(&mut followed, "rolled back", shown(id, &first, vec![genuine.clone()]));
+        // All of it hidden: the old keys go on. Nothing is sealed to a stranger.
+        assert!(judged(&mut fresh, shown(id, &first, vec![])).usable());
+        assert!(judged(&mut fresh, shown(id, &second, vec![genuine])).usable());
     }
 }
