@@ -14,6 +14,9 @@ use crate::storage::{PrivateFile, make_private_folder};
 const CONFIG_FILE: &str = "portal.toml";
 const KEY_FILE: &str = "signing-key.jwk";
 
+/// A file's number, and when it was written, in seconds and nanoseconds.
+pub(super) type KeyStamp = (u64, i64, i64);
+
 /// The folder. It is its owner's alone.
 #[derive(Clone, Debug)]
 pub struct Home {
@@ -81,7 +84,7 @@ impl Home {
     }
 
     /// Which file the signing key is in now: one that was replaced has another number.
-    pub(super) fn key_stamp(&self) -> Option<(u64, i64, i64)> {
+    pub(super) fn key_stamp(&self) -> Option<KeyStamp> {
         let meta = std::fs::metadata(self.file(KEY_FILE).path()).ok()?;
         Some((meta.ino(), meta.mtime(), meta.mtime_nsec()))
     }

@@ -48,13 +48,15 @@ pub use trust_store::{Invitation, Standing, TrustStore};
 
 use parking_lot::Mutex;
 
+use home::KeyStamp;
 use sent::SentCommands;
 
 /// A portal: its key, its trust, its relay. Every method may be called from many tasks at once.
 pub struct Portal {
     home: Home,
     config: Config,
-    key: Mutex<(Option<(u64, i64, i64)>, SigningKey)>,
+    /// And which file it was read from.
+    key: Mutex<(Option<KeyStamp>, SigningKey)>,
     trust: TrustStore,
     sent: SentCommands,
     relay: RelayClient,
