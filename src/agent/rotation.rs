@@ -114,6 +114,10 @@ impl Rotator {
     /// Tells a relay again that has forgotten: its registry was restored from an older copy. What it knows it refuses, and
     /// that is no harm.
     pub(super) async fn remind(&self) {
+        // It may know the next keys, and this agent has not heard so.
+        if let Err(error) = self.go_on().await {
+            tracing::debug!(%error, "a rotation of the keys could not be ended yet");
+        }
         let Ok(ring) = self.rings.now() else { return };
         for rotation in &ring.rotations {
             if let Err(error) = self.tell(rotation).await {

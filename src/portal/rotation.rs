@@ -265,3 +265,48 @@ impl Portal {
         self.home.store_rotation(&Stored { retiring: None, ..self.home.stored_rotation()? })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::System;
+    use crate::portal::Config;
+
+    fn portal(home: &Home) -> Portal {
+        let config =
+            Config { id: "portal-1".parse().unwrap(), relay: "https://relay.example".to_owned(), ca_file: None };
+        home.init(&config, &System).unwrap();
+        Portal::open(home.folder(), System::clock(), System::random()).unwrap()
+    }
+
+    #[test]
+    fn a_rotation_that_has_begun_is_not_begun_again_and_the_old_key_signs_until_it_is_finished() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::new(dir.path());
+        let portal = portal(&home);
+        let old = home.signing_key().unwrap();
+        home.begin_rotation(&portal, &System, &System).unwrap();
+        let begun = home.rotation().unwrap().unwrap();
+        home.begin_rotation(&portal, &System, &System).unwrap();
+        assert_eq!(home.rotation().unwrap(), Some(begun.clone()));
+        assert_eq!(portal.key().unwrap().kid(), old.kid());
+        home.finish_rotation().unwrap();
+        assert_eq!(portal.key().unwrap().kid(), &begun.kid, "the running process has not seen it");
+        assert_eq!(home.stored_rotation().unwrap().retiring.as_ref(), Some(old.kid()));
+        assert_eq!((home.rotation().unwrap(), begun.seq), (None, 1));
+    }
+
+    #[test]
+    fn a_crash_between_the_two_files_of_the_last_step_leaves_a_rotation_that_is_finished() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::new(dir.path());
+        let portal = portal(&home);
+        let old = home.signing_key().unwrap();
+        home.begin_rotation(&portal, &System, &System).unwrap();
+        home.replace_signing_key(&home.stored_rotation().unwrap().next.unwrap().key).unwrap();
+        assert_eq!(home.rotation().unwrap(), None);
+        home.finish_rotation().unwrap();
+        let stored = home.stored_rotation().unwrap();
+        assert_eq!((stored.seq, stored.retiring.as_ref()), (1, Some(old.kid())));
+    }
+}
