@@ -19,6 +19,7 @@ mod deploy;
 mod guarantees;
 mod house;
 mod interop;
+mod keys;
 mod never_panics;
 mod operator;
 mod outbound;

@@ -16,6 +16,7 @@ use writeback_relay::protocol::frame::{FromAgent, FromRelay};
 use writeback_relay::protocol::jose::{PublicKey, SealingKey, SigningKey, Thumbprint};
 use writeback_relay::protocol::limits::MAX_FRAME_BYTES;
 use writeback_relay::protocol::outcome::Outcome;
+use writeback_relay::protocol::rotation::{Acknowledgement, AgentRotation, PortalRotation};
 use writeback_relay::protocol::sealed::{open_for, seal_for};
 
 use crate::vectors::objects::{self, IAT, Keys, RELAY};
@@ -64,6 +65,9 @@ static TOKENS: LazyLock<Vec<String>> = LazyLock::new(|| {
         objects::portal_assertion().sign(&KEYS.portal).unwrap(),
         objects::proof(&KEYS).sign(&KEYS.agent_signing).unwrap(),
         attestation.sign(code.invitation, code.secret.expose()).unwrap(),
+        objects::agent_rotation(&KEYS).sign(&KEYS.agent_signing).unwrap(),
+        objects::portal_rotation(&KEYS).sign(&KEYS.portal).unwrap(),
+        objects::acknowledgement(&KEYS).sign(&KEYS.agent_signing).unwrap(),
     ]
 });
 
@@ -90,6 +94,10 @@ fn every_jws(token: &str) {
     let code = objects::enrolment_code(&KEYS);
     let attestation = Attestation::new(objects::tenant(), objects::agent(), &KEYS.agent());
     let _ = attestation.verify(token, code.invitation, code.secret.expose());
+    let _ = AgentRotation::read(token);
+    let _ = PortalRotation::read(token);
+    let who = (objects::agent(), &objects::tenant(), &objects::portal());
+    let _ = Acknowledgement::verify(token, [agent], who);
 }
 
 fn every_json(text: &str) {
@@ -117,8 +125,10 @@ fn some_json() -> Vec<String> {
 }
 
 fn some_frames() -> Vec<Vec<u8>> {
-    let agents = objects::frames_from_agent(&TOKENS[1]).into_iter().map(|(_, frame, _)| frame.encode_frame());
-    let relays = objects::frames_from_relay(&TOKENS[0]).into_iter().map(|(_, frame, _)| frame.encode_frame());
+    let agents =
+        objects::frames_from_agent(&TOKENS[1], &TOKENS[1]).into_iter().map(|(_, frame, _)| frame.encode_frame());
+    let relays =
+        objects::frames_from_relay(&TOKENS[0], &TOKENS[0]).into_iter().map(|(_, frame, _)| frame.encode_frame());
     agents.chain(relays).collect()
 }
 

@@ -13,6 +13,9 @@ use writeback_relay::protocol::frame::CloseReason;
 use writeback_relay::protocol::limits;
 use writeback_relay::protocol::outcome::{Code, OUTCOME_TYP};
 use writeback_relay::protocol::problem::ProblemCode;
+use writeback_relay::protocol::rotation::{
+    ACKNOWLEDGEMENT_TYP, AGENT_ROTATION_TYP, PORTAL_ROTATION_TYP, ROTATION_PROOF_TYP,
+};
 
 const DOC: &str = include_str!("../docs/protocol.md");
 
@@ -23,6 +26,9 @@ const VECTORS: &[(&str, &str)] = &[
     ("enrolment-code", "An enrolment code, its contents, and the hash of its token"),
     ("enrollment-proof", "The proof of possession"),
     ("attestation", "The attestation, with the secret that verifies it"),
+    ("agent-rotation", "An agent's rotation: its next keys, signed by the old one"),
+    ("portal-rotation", "A portal's rotation"),
+    ("acknowledgement", "The agent's word that it has pinned the portal's new key"),
     ("agent-assertion", "What an agent opens a session with"),
     ("portal-assertion", "What a portal makes a call with, signed with either kind of key"),
     ("sealed", "A sealed password, and its plaintext with the padding"),
@@ -80,7 +86,18 @@ fn the_outcome_codes_and_the_events_are_all_there() {
 
 #[test]
 fn the_types_of_signed_objects_are_all_there() {
-    let typs = [COMMAND_TYP, OUTCOME_TYP, PORTAL_ASSERTION_TYP, AGENT_ASSERTION_TYP, PROOF_TYP, ATTESTATION_TYP];
+    let typs = [
+        COMMAND_TYP,
+        OUTCOME_TYP,
+        PORTAL_ASSERTION_TYP,
+        AGENT_ASSERTION_TYP,
+        PROOF_TYP,
+        ATTESTATION_TYP,
+        AGENT_ROTATION_TYP,
+        PORTAL_ROTATION_TYP,
+        ROTATION_PROOF_TYP,
+        ACKNOWLEDGEMENT_TYP,
+    ];
     let written: Vec<String> = table("| typ | signed by | says |").into_iter().map(|row| row[0].clone()).collect();
     assert_eq!(written, typs.map(quoted));
 }

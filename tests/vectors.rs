@@ -22,6 +22,9 @@ use writeback_relay::protocol::enrolment_code::EnrolmentCode;
 use writeback_relay::protocol::frame::{FromAgent, FromRelay};
 use writeback_relay::protocol::jose::{Jws, SigningKey};
 use writeback_relay::protocol::outcome::{OUTCOME_TYP, Outcome};
+use writeback_relay::protocol::rotation::{
+    ACKNOWLEDGEMENT_TYP, AGENT_ROTATION_TYP, Acknowledgement, AgentRotation, PORTAL_ROTATION_TYP, PortalRotation,
+};
 use writeback_relay::protocol::sealed::{open_for, seal_for};
 
 use objects::{IAT, Keys, RELAY, es256, hex};
@@ -82,6 +85,9 @@ fn the_keys_have_the_thumbprints_and_the_fingerprint_that_are_written_down() {
         "portal_es256": keys.portal_es256.thumbprint(),
         "agent_signing": keys.agent_signing.kid(),
         "agent_sealing": keys.agent_sealing.kid(),
+        "portal_next": keys.portal_next.kid(),
+        "agent_signing_next": keys.agent_signing_next.kid(),
+        "agent_sealing_next": keys.agent_sealing_next.kid(),
     });
     holds("keys", &file);
     let agent = objects::agent();
@@ -181,6 +187,27 @@ fn the_proof_and_the_attestation_hold() {
 }
 
 #[test]
+fn the_rotations_and_the_acknowledgement_hold() {
+    let keys = Keys::read();
+    let agent = objects::agent_rotation(&keys);
+    let jws = agent.sign(&keys.agent_signing).unwrap();
+    holds("agent-rotation", &signed(AGENT_ROTATION_TYP, &agent, &jws));
+    assert_eq!(AgentRotation::read(&jws).unwrap(), agent);
+    agent.follows((&objects::agent(), Some(&objects::tenant()), RELAY), 0, &keys.agent()).unwrap();
+
+    let portal = objects::portal_rotation(&keys);
+    let jws = portal.sign(&keys.portal).unwrap();
+    holds("portal-rotation", &signed(PORTAL_ROTATION_TYP, &portal, &jws));
+    assert_eq!(PortalRotation::read(&jws).unwrap(), portal);
+
+    let said = objects::acknowledgement(&keys);
+    let jws = said.sign(&keys.agent_signing).unwrap();
+    holds("acknowledgement", &signed(ACKNOWLEDGEMENT_TYP, &said, &jws));
+    let who = (objects::agent(), &objects::tenant(), &objects::portal());
+    assert_eq!(Acknowledgement::verify(&jws, [keys.agent_signing.public()], who).unwrap(), said);
+}
+
+#[test]
 fn the_enrolment_code_is_read() {
     let code = objects::enrolment_code(&Keys::read());
     let text = code.to_text().unwrap().to_string();
@@ -193,8 +220,10 @@ fn every_frame_has_its_bytes() {
     let keys = Keys::read();
     let jws = read("command")["jws"].as_str().unwrap_or("").to_owned();
     let outcome = objects::outcome().sign(&keys.agent_signing).unwrap();
-    let from_agent = objects::frames_from_agent(&outcome);
-    let from_relay = objects::frames_from_relay(&jws);
+    let acknowledgement = objects::acknowledgement(&keys).sign(&keys.agent_signing).unwrap();
+    let rotation = objects::portal_rotation(&keys).sign(&keys.portal).unwrap();
+    let from_agent = objects::frames_from_agent(&outcome, &acknowledgement);
+    let from_relay = objects::frames_from_relay(&jws, &rotation);
     let agents = from_agent.iter().map(|(kind, frame, meaning)| {
         let bytes = frame.clone().encode_frame();
         assert_eq!(&FromAgent::decode(&bytes).unwrap(), frame);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use zeroize::Zeroizing;
@@ -21,6 +22,12 @@ pub const DEFAULT_RESETS_PER_HOUR: usize = 5;
 /// How many sessions are held, if nobody says otherwise: a node may go at any time, and the other session stays.
 pub const DEFAULT_SESSIONS: usize = 2;
 
+/// How old the agent's keys become, if nobody says otherwise: half a year.
+pub const DEFAULT_ROTATE_EVERY: Duration = Duration::from_secs(DEFAULT_ROTATE_DAYS * DAY);
+
+const DEFAULT_ROTATE_DAYS: u64 = 182;
+const DAY: u64 = 24 * 3600;
+
 /// The configuration.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,6 +41,9 @@ pub struct Config {
     /// `[execution]`.
     #[serde(default)]
     pub execution: Execution,
+    /// `[keys]`.
+    #[serde(default)]
+    pub keys: Keys,
 }
 
 /// How the relay is reached.
@@ -115,6 +125,28 @@ impl Default for Execution {
     }
 }
 
+/// How the agent's own keys change.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keys {
+    /// How old they become, in days, before the agent makes new ones: 0 for never by itself, or 1 to 730.
+    pub rotate_every_days: u64,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self { rotate_every_days: DEFAULT_ROTATE_DAYS }
+    }
+}
+
+impl Keys {
+    /// How old they become; nothing for ever.
+    #[must_use]
+    pub fn rotate_every(&self) -> Option<Duration> {
+        (self.rotate_every_days > 0).then(|| Duration::from_secs(self.rotate_every_days * DAY))
+    }
+}
+
 /// Why the configuration is no use.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -183,6 +215,9 @@ impl Config {
         }
         if !(1..=1000).contains(&config.execution.resets_per_hour) {
             return Err("[execution] resets_per_hour: a number from 1 to 1000 is expected".to_owned());
+        }
+        if config.keys.rotate_every_days > 730 {
+            return Err("[keys] rotate_every_days: a number from 0 (never) to 730 is expected".to_owned());
         }
         Ok(config)
     }
@@ -277,6 +312,7 @@ mod tests {
             ("[execution]\nparallel = 0", "parallel"),
             ("[execution]\nresets_per_hour = 0", "resets_per_hour"),
             ("[execution]\nresets_per_hour = 1001", "resets_per_hour"),
+            ("[keys]\nrotate_every_days = 731", "rotate_every_days"),
             ("[directory]\nkind = \"demo\"\naccounts = []", "initial_password"),
             ("[directory]\nkind = \"other\"", "other"),
             ("[directory]\nkind = \"demo\"\naccounts = []\ninitial_password = \"hunter2\"\nx = 1", "x"),

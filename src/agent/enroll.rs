@@ -4,17 +4,14 @@
 //! same code, as the same agent. `identity.json` is written last: an agent is enrolled when it is there.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::Request;
-use http::header::CONTENT_TYPE;
-use http_body_util::{BodyExt, Full, Limited};
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
 
 use super::events::{About, EventLog};
 use super::home::{Home, Identity, Keys, read_json, write_json};
 use super::journal::{Journal, JournalError};
+use super::portals::Pin;
+use super::post::post;
 use crate::clock::{Clock, Random};
 use crate::net::NetError;
 use crate::net::outbound::{Access, Outbound};
@@ -27,11 +24,6 @@ use crate::protocol::jose::{JoseError, SealingKey, SigningKey, Validity};
 use crate::protocol::limits::MAX_ASSERTION_LIFETIME;
 use crate::protocol::problem::Problem;
 use crate::storage::{FileError, PrivateFile, make_private_folder};
-
-/// How long the relay may take to answer.
-const ANSWER: Duration = Duration::from_secs(30);
-/// An answer holds a portal's keys: a few kilobytes.
-const MAX_ANSWER_BYTES: usize = 256 * 1024;
 
 /// An enrolled agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,10 +99,10 @@ pub enum EnrollError {
 /// What has begun. It is made once for each invitation, so that the relay sees one agent, however often it is asked.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Begun {
-    invitation: InvitationId,
-    agent: AgentId,
-    journal: JournalId,
+pub(super) struct Begun {
+    pub(super) invitation: InvitationId,
+    pub(super) agent: AgentId,
+    pub(super) journal: JournalId,
 }
 
 /// Enrols an agent in `home`, or goes on with an enrolment that began with the same code.
@@ -156,7 +148,8 @@ async fn attempt(
     let keys = make_keys(home, events, random)?;
     drop(Journal::create(&home.journal(), begun.journal).await?);
     let enrolled = redeem(&outbound, code, &request(code, &begun, &keys, clock, random)?).await?;
-    let pinned = enrolled.portal_keys.into_iter().find(|key| key.thumbprint() == code.portal_key);
+    let (keys_shown, rotations) = (&enrolled.portal_keys, &enrolled.portal_rotations);
+    let pinned = Pin::found(&code.portal_key, (&code.portal, &code.relay), keys_shown, rotations);
     let (Some(pinned), true, true) = (pinned, enrolled.agent == begun.agent, enrolled.portal == code.portal) else {
         forget(home)?;
         return Err(EnrollError::Untrusted("the portal's key, the portal, or the agent is another one"));
@@ -166,7 +159,7 @@ async fn attempt(
         tenant: code.tenant.clone(),
         relay: code.relay.clone(),
         journal: begun.journal,
-        portals: [(code.portal.clone(), vec![pinned])].into(),
+        portals: [(code.portal.clone(), pinned)].into(),
     };
     write_json(&home.identity_file(), &identity)?;
     home.enrolment_file().remove()?;
@@ -207,7 +200,7 @@ fn make_keys(home: &Home, events: &EventLog, random: &dyn Random) -> Result<Keys
     Ok(keys)
 }
 
-fn request(
+pub(super) fn request(
     code: &EnrolmentCode,
     begun: &Begun,
     keys: &Keys,
@@ -242,21 +235,15 @@ fn request(
     })
 }
 
-async fn redeem(outbound: &Outbound, code: &EnrolmentCode, body: &Enrollment) -> Result<Enrolled, EnrollError> {
+pub(super) async fn redeem(
+    outbound: &Outbound,
+    code: &EnrolmentCode,
+    body: &Enrollment,
+) -> Result<Enrolled, EnrollError> {
     let no_answer = |detail: String| EnrollError::NoAnswer { relay: code.relay.clone(), detail };
     let body = serde_json::to_vec(body).map_err(|e| no_answer(e.to_string()))?;
-    let request = Request::post(format!("{}/v1/enrollments", code.relay))
-        .header(CONTENT_TYPE, "application/json")
-        .body(Full::from(body))
-        .map_err(|e| no_answer(e.to_string()))?;
-    let (status, body) = timeout(ANSWER, async {
-        let answer = outbound.send(request).await.map_err(|e| no_answer(e.to_string()))?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await;
-        Ok::<_, EnrollError>((status, body.map_err(|e| no_answer(e.to_string()))?.to_bytes()))
-    })
-    .await
-    .map_err(|_| no_answer(format!("not within {} s", ANSWER.as_secs())))??;
+    let url = format!("{}/v1/enrollments", code.relay);
+    let (status, body) = post(outbound, &url, "application/json", body).await.map_err(no_answer)?;
     if status.is_success() {
         return serde_json::from_slice(&body).map_err(|e| no_answer(e.to_string()));
     }

@@ -6,6 +6,8 @@
 //! | `identity.json` | who the agent is, and whose commands it takes; there once it is enrolled |
 //! | `enrolment.json` | an enrolment that has begun |
 //! | `signing-key.jwk`, `sealing-key.jwk` | the private keys: made here, never leave |
+//! | `keys.json` | in their place from the first rotation on |
+//! | `agent.lock` | held while one of the two above, or the identity, is changed |
 //! | `instance.json` | the last start of the process |
 //! | `journal.redb` | every command and its outcome |
 //! | `events.jsonl` | the event log |
@@ -16,9 +18,10 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::portals::Pin;
 use crate::protocol::enrollment::AgentKeys;
 use crate::protocol::ids::{AgentId, JournalId, PortalId, TenantId};
-use crate::protocol::jose::{PublicKey, SealingKey, SigningKey};
+use crate::protocol::jose::{SealingKey, SigningKey};
 use crate::storage::{FileError, PrivateFile};
 
 /// Where an agent keeps everything, unless it is told otherwise.
@@ -42,8 +45,8 @@ pub struct Identity {
     pub relay: String,
     /// The journal it was enrolled with.
     pub journal: JournalId,
-    /// The portals whose commands it takes, each with its pinned keys.
-    pub portals: BTreeMap<PortalId, Vec<PublicKey>>,
+    /// The portals whose commands it takes, each with its pinned key.
+    pub portals: BTreeMap<PortalId, Pin>,
 }
 
 /// The agent's private keys.
@@ -114,6 +117,10 @@ impl Home {
         PrivateFile::new(self.folder.join("sealing-key.jwk"))
     }
 
+    pub(super) fn keys_file(&self) -> PrivateFile {
+        PrivateFile::new(self.folder.join("keys.json"))
+    }
+
     /// Every file of the agent that nobody else may read, there or not.
     pub(super) fn private_files(&self) -> Vec<PrivateFile> {
         vec![
@@ -121,6 +128,7 @@ impl Home {
             self.enrolment_file(),
             self.signing_key_file(),
             self.sealing_key_file(),
+            self.keys_file(),
             self.instance_file(),
             PrivateFile::new(self.journal()),
             PrivateFile::new(self.events()),
@@ -140,11 +148,7 @@ impl Home {
     /// # Errors
     /// If a file is missing, unreadable, damaged, or open to others.
     pub fn keys(&self) -> Result<Keys, FileError> {
-        let (signing, sealing) = (self.signing_key_file(), self.sealing_key_file());
-        Ok(Keys {
-            signing: SigningKey::from_jwk(&signing.read()?).map_err(|e| signing.contents(e))?,
-            sealing: SealingKey::from_jwk(&sealing.read()?).map_err(|e| sealing.contents(e))?,
-        })
+        Ok(self.keyring()?.keys)
     }
 }
 

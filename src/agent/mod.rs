@@ -3,7 +3,9 @@
 //! | module | what |
 //! |---|---|
 //! | [`home`], [`config`], [`options`] | the agent's folder, and what people decide |
-//! | [`enroll()`] | how the agent comes in |
+//! | [`enroll()`], [`trust()`] | how the agent comes in, and whose commands it takes |
+//! | [`keyring`], [`rotate_keys`], `key_care` | its keys, and how they change |
+//! | [`portals`] | the portals' pinned keys, and how they change |
 //! | `execution` | commands in, each executed once, answers out; what is found out after a crash |
 //! | [`journal`] | what survives one |
 //! | [`setup`] | from nothing to an agent that works |
@@ -21,19 +23,28 @@ mod execution;
 pub mod home;
 mod instance;
 pub mod journal;
+mod key_care;
+pub mod keyring;
 mod link;
 pub mod options;
+pub mod portals;
+mod post;
 pub mod preflight;
+mod rotation;
 mod service;
 pub mod setup;
 mod status;
 mod support;
 #[cfg(test)]
 mod testing;
+mod trust;
+mod watched;
 
 pub use enroll::{EnrollError, Enrolment, enroll};
 pub use error::AgentError;
 pub use options::Options;
+pub use rotation::{RotatedKeys, RotationError, rotate_keys};
 pub use service::Agent;
 pub use status::status;
 pub use support::support_bundle;
+pub use trust::{TrustError, Trusted, distrust, trust, trusted};

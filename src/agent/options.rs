@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::config::{DEFAULT_PARALLEL, DEFAULT_RESETS_PER_HOUR, DEFAULT_SESSIONS};
+use super::config::{DEFAULT_PARALLEL, DEFAULT_RESETS_PER_HOUR, DEFAULT_ROTATE_EVERY, DEFAULT_SESSIONS};
 use crate::net::outbound::Access;
 use crate::net::proxy::Via;
+use crate::protocol::limits::KEY_OVERLAP;
 
 /// How an agent works. The defaults are right for a service; tests shorten the times.
 #[derive(Clone, Debug)]
@@ -38,6 +39,12 @@ pub struct Options {
     pub wake_check: Duration,
     /// How often the agent checks whether resets can work.
     pub preflight_interval: Duration,
+    /// How old the agent's keys become before it makes new ones; it never does so by itself, if absent.
+    pub rotate_every: Option<Duration>,
+    /// How often it looks after its keys.
+    pub key_interval: Duration,
+    /// How long a sealing key that was replaced still opens what was sealed to it, at least.
+    pub key_overlap: Duration,
     /// How long a stop waits for what is running and for the relay to store the last outcomes.
     pub stop_deadline: Duration,
 }
@@ -67,6 +74,9 @@ impl Default for Options {
             unknown_agent_pause: Duration::from_secs(60),
             wake_check: Duration::from_secs(5),
             preflight_interval: Duration::from_secs(3600),
+            rotate_every: Some(DEFAULT_ROTATE_EVERY),
+            key_interval: Duration::from_secs(60),
+            key_overlap: KEY_OVERLAP,
             stop_deadline: Duration::from_secs(30),
         }
     }

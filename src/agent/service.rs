@@ -15,11 +15,16 @@ use super::execution::Executor;
 use super::home::{Home, Identity};
 use super::instance::next_instance;
 use super::journal::{Journal, JournalError};
+use super::key_care::KeyCare;
+use super::keyring::Keyrings;
 use super::link::{Dialer, Link, Shared};
 use super::options::Options;
+use super::portals::Portals;
 use super::preflight::Preflight;
+use super::rotation::Rotator;
 use crate::clock::{Clock, Random};
 use crate::host::service_manager;
+use crate::net::outbound::Outbound;
 use crate::protocol::event::Event;
 
 /// How often the journal forgets what is old enough.
@@ -68,14 +73,16 @@ impl Agent {
         events: EventLog,
     ) -> Result<Self, AgentError> {
         let identity = Arc::new(home.identity()?.ok_or_else(|| not_enrolled(home))?);
-        let keys = Arc::new(home.keys()?);
+        let keys = Arc::new(Keyrings::open(home)?);
+        let portals = Portals::open(home, clock.clone())?;
         let journal = Journal::open(&home.journal(), identity.journal)?;
         let dialer = Dialer::new(&options, identity.clone(), keys.clone(), clock.clone(), random.clone())?;
         let interval = options.preflight_interval;
         let preflight = Preflight::new(home, directory.clone(), events.clone(), interval, clock.clone());
         let (executor, failed) = Executor::new(
             identity.clone(),
-            keys,
+            keys.clone(),
+            portals,
             directory,
             journal,
             events.clone(),
@@ -91,7 +98,15 @@ impl Agent {
             lead: Arc::default(),
             nodes: watch::Sender::new(1),
         };
-        let link = Link { dialer, shared, events, options, clock: clock.clone(), random };
+        let rotator = Arc::new(Rotator {
+            identity: identity.clone(),
+            rings: keys,
+            events: events.clone(),
+            outbound: Outbound::new(&options.access())?,
+            clock: clock.clone(),
+            random: random.clone(),
+        });
+        let link = Link { dialer, shared, events, options, clock: clock.clone(), random, rotator };
         Ok(Self { identity, link, failed, clock })
     }
 
@@ -112,11 +127,14 @@ impl Agent {
         let message = format!("the agent {} has started", self.identity.agent);
         events.record(Event::WriteBackServiceStarted, &message, &About::default());
         executor.resume()?;
+        let care = KeyCare::new(self.link.rotator.clone(), executor.clone(), &self.link.options);
+        care.go_on().await;
         service_manager::ready();
         let ended = tokio::select! {
             biased;
             Some(failure) = self.failed.recv() => Err(failure),
             error = purge(&executor, &*self.clock) => Err(error.into()),
+            error = care.keep() => Err(error.into()),
             never = stay_alive(&stop) => match never {},
             never = preflight.run() => match never {},
             ended = self.link.keep(&stop) => ended,

@@ -22,9 +22,11 @@ pub fn status(home: &Home) -> Result<String, AgentError> {
         "folder       {folder}\nagent        {}\ntenant       {}\nrelay        {}\nfingerprint  {fingerprint}\n",
         identity.agent, identity.tenant, identity.relay
     );
-    for (portal, keys) in &identity.portals {
-        let keys: Vec<_> = keys.iter().map(|key| key.thumbprint().to_string()).collect();
-        line(&mut text, "portal", &format!("{portal} (key {})", keys.join(", ")));
+    if let Some(next) = home.keyring()?.next {
+        line(&mut text, "rotation", &format!("{} has begun; the relay has not taken the new keys yet", next.seq));
+    }
+    for (portal, pin) in &identity.portals {
+        line(&mut text, "portal", &format!("{portal} (key {})", pin.key.thumbprint()));
     }
     line(&mut text, "commands", &commands(Journal::open(&home.journal(), identity.journal)));
     match history(&home.events()).map(|mut lines| lines.split_off(lines.len().saturating_sub(EVENTS))) {

@@ -17,12 +17,14 @@ use super::events::EventLog;
 use super::execution::Executor;
 use super::home::{Home, Identity, Keys};
 use super::journal::Journal;
+use super::keyring::Keyrings;
 use super::options::Options;
+use super::portals::{Pin, Portals};
 use crate::clock::{Clock, System, UnixTime};
 use crate::protocol::command::{Command, Operation, Options as CommandOptions, Subject};
 use crate::protocol::frame::v1;
 use crate::protocol::ids::{AgentId, CommandId, JournalId};
-use crate::protocol::jose::{SealingKey, SigningKey, Validity};
+use crate::protocol::jose::{PublicKey, SealingKey, SigningKey, Validity};
 use crate::protocol::outcome::Outcome;
 use crate::protocol::password::Password;
 use crate::protocol::sealed::{Secrets, seal_for};
@@ -89,7 +91,7 @@ impl Enrolled {
             tenant: "contoso".parse().unwrap(),
             relay: "https://127.0.0.1:1".into(),
             journal,
-            portals: [("portal-1".parse().unwrap(), vec![portal.public().clone()])].into(),
+            portals: [("portal-1".parse().unwrap(), Pin::new(portal.public().clone()))].into(),
         };
         let keys = Keys { signing: SigningKey::generate(&System).unwrap(), sealing: SealingKey::generate().unwrap() };
         home.signing_key_file().replace(&keys.signing.to_jwk()).unwrap();
@@ -118,8 +120,10 @@ impl Enrolled {
         options: Options,
     ) -> (Executor, mpsc::Receiver<AgentError>) {
         let events = EventLog::open(&self.home().events(), self.clock.clone()).unwrap();
-        let (identity, keys, clock) = (self.identity.clone(), self.keys.clone(), self.clock.clone());
-        Executor::new(identity, keys, directory, journal, events, &options, clock, System::random())
+        let (identity, keys, clock) =
+            (self.identity.clone(), Keyrings::open(&self.home()).unwrap(), self.clock.clone());
+        let portals = Portals::open(&self.home(), clock.clone()).unwrap();
+        Executor::new(identity, Arc::new(keys), portals, directory, journal, events, &options, clock, System::random())
     }
 
     /// The numbers in the event log, in order.
@@ -158,6 +162,11 @@ impl Enrolled {
         };
         self.seal(&mut command, NEW_PASSWORD);
         command
+    }
+
+    pub(super) fn seal_to(&self, command: &mut Command, key: &PublicKey) {
+        let secrets = Secrets { new_password: Password::new(NEW_PASSWORD.into()).unwrap(), current_password: None };
+        command.sealed = Some(seal_for(command, &secrets, key, &System).unwrap());
     }
 
     pub(super) fn seal(&self, command: &mut Command, password: &str) {

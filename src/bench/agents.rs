@@ -132,6 +132,7 @@ async fn welcome(dialer: &Dialer, seat: &Seat, key: &SigningKey) -> Fallible<(So
         journal: seat.journal.to_string(),
         unfinished: vec![],
         capacity: 1,
+        portals: vec![],
     };
     socket.send(Message::Binary(FromAgent::Hello(hello).encode_frame().into())).await?;
     match socket.next().await.ok_or("no welcome")?? {

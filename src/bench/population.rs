@@ -96,6 +96,7 @@ impl Population {
             enrolled_at: System.now(),
             version: Some(env!("CARGO_PKG_VERSION").into()),
             preflight: None,
+            later: Default::default(),
         };
         let agents = self.seats.iter().zip(&self.keys).map(record).collect();
         let tenant = TenantRecord { tenant: TENANT.parse()?, created_at: System.now() };
@@ -104,6 +105,7 @@ impl Population {
             portal: portal.id.clone(),
             keys: vec![portal.key.public().clone()],
             tenants: granted.to_vec(),
+            later: Default::default(),
         };
         let portals = self.portals.iter().map(portal).collect();
         Ok(Snapshot { version: 1, portals, tenants: vec![TenantSnapshot { tenant, invitations: vec![], agents }] })

@@ -94,7 +94,12 @@ impl World {
         let settings = portal::Config { id: "demo-portal".parse()?, relay: public_url.clone(), ca_file: Some(ca_file) };
         let key = portal_home.init(&settings, &*random)?;
         operator
-            .put_portal(&PortalRecord { portal: settings.id, keys: vec![key], tenants: vec![tenant.clone()] })
+            .put_portal(&PortalRecord {
+                portal: settings.id,
+                keys: vec![key],
+                tenants: vec![tenant.clone()],
+                later: Default::default(),
+            })
             .await?;
         say(&format!("operator   portal demo-portal registered and granted {tenant}"));
         let portal = Portal::open(portal_home.folder(), Arc::clone(&clock), Arc::clone(&random))?;

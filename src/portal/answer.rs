@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::trust_store::Standing;
 use super::{Portal, PortalError};
 use crate::protocol::api::{CommandState, CommandView};
 use crate::protocol::command::Command;
@@ -90,9 +91,10 @@ impl Portal {
     /// If it was not sent from here, or the relay can't be asked.
     pub async fn status(&self, tenant: &TenantId, command: CommandId, wait: Duration) -> Result<Answer, PortalError> {
         let sent = self.sent.find(tenant, command)?;
+        self.key()?;
         let view = self.relay.command(tenant, command, wait).await?;
         let (agent, trace_id) = (sent.aud, view.trace_id.clone());
-        Ok(match self.look(&view, &sent)? {
+        Ok(match self.look_well(&view, &sent).await? {
             Look::Concluded(outcome) => Answer::Concluded { outcome, trace_id },
             Look::Undeliverable(reason) => {
                 Answer::Undeliverable { reason, asked: vec![agent], trace_id: Some(trace_id) }
@@ -102,15 +104,26 @@ impl Portal {
         })
     }
 
+    /// Judges what the relay shows. An outcome by a key that is not pinned here may be by one that the agent has rotated to
+    /// meanwhile: then its rotation is asked for first.
+    pub(super) async fn look_well(&self, view: &CommandView, command: &Command) -> Result<Look, PortalError> {
+        let look = self.look(view, command)?;
+        if !matches!(look, Look::Unknown(Doubt::Forged { .. })) || self.agents(&command.tenant).await.is_err() {
+            return Ok(look);
+        }
+        self.look(view, command)
+    }
+
     /// Judges what the relay shows: an outcome is believed only with the pinned key's signature and about this command;
     /// everything else is the relay's own word.
     pub(super) fn look(&self, view: &CommandView, command: &Command) -> Result<Look, PortalError> {
         let forged = |reason: String| Ok(Look::Unknown(Doubt::Forged { reason }));
         if let Some(jws) = &view.outcome {
-            let Some(keys) = self.trusted_keys(&command.tenant, command.aud)? else {
+            let trust = self.trust.read()?;
+            let Some(keys) = trust.standing(&command.tenant, command.aud).and_then(Standing::verifying) else {
                 return Ok(Look::Unknown(Doubt::AgentRevoked));
             };
-            return match Outcome::verify(jws, &keys.signing, command) {
+            return match Outcome::verify_by(jws, keys.at(command.validity.iat), command) {
                 Ok(outcome) => Ok(Look::Concluded(outcome)),
                 Err(error) => forged(error.to_string()),
             };

@@ -14,7 +14,7 @@ use crate::net::{NetError, causes, https_client, retry_after};
 use crate::protocol::api::{AgentList, Availability, CommandView, NewInvitation};
 use crate::protocol::assertion::PortalAssertion;
 use crate::protocol::ids::{AgentId, CommandId, ObjectId, TenantId};
-use crate::protocol::jose::{JoseError, SigningKey, Validity};
+use crate::protocol::jose::{JoseError, SigningKey, Thumbprint, Validity};
 use crate::protocol::problem::Problem;
 
 /// How long an assertion lives: the relay's clock may be a minute ahead.
@@ -111,7 +111,7 @@ impl ClientError {
 pub struct RelayClient {
     http: reqwest::Client,
     config: Config,
-    key: SigningKey,
+    key: Mutex<SigningKey>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     /// `Authorization` of the last call, and since when it is shown.
@@ -132,11 +132,41 @@ impl RelayClient {
         Ok(Self {
             http: https_client(config.ca_file.as_deref())?,
             config: config.clone(),
-            key,
+            key: Mutex::new(key),
             clock,
             random,
             shown: Mutex::default(),
         })
+    }
+
+    /// Signs with this key from now on.
+    pub fn use_key(&self, key: &SigningKey) {
+        let mut shown = self.shown.lock();
+        let mut known = self.key.lock();
+        if known.kid() != key.kid() {
+            *known = key.clone();
+            *shown = None;
+        }
+    }
+
+    /// `POST /v1/portal/rotations`. The same may be sent again and again.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn rotate(&self, rotation: &str) -> Result<(), ClientError> {
+        let call = self.http.post(format!("{}/v1/portal/rotations", self.config.relay));
+        let call = call.header(CONTENT_TYPE, "application/jose").body(rotation.to_owned());
+        self.send(call, CALL_TIMEOUT).await.map(drop)
+    }
+
+    /// `DELETE /v1/portal/keys/{kid}`.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn retire(&self, kid: &Thumbprint) -> Result<(), ClientError> {
+        let url = format!("{}/v1/portal/keys/{kid}", self.config.relay);
+        let call = self.http.delete(url).header(AUTHORIZATION, self.authorization()?);
+        self.send(call, CALL_TIMEOUT).await.map(drop)
     }
 
     /// `POST /v1/tenants/{tenant}/invitations`.
@@ -234,7 +264,7 @@ impl RelayClient {
             jti: ObjectId::new(&*self.clock, &*self.random),
             validity: Validity::starting(now, ASSERTION_LIFETIME),
         };
-        let bearer = format!("Bearer {}", assertion.sign(&self.key)?);
+        let bearer = format!("Bearer {}", assertion.sign(&self.key.lock())?);
         let mut bearer = HeaderValue::try_from(bearer).map_err(|_| JoseError::Malformed("the assertion"))?;
         bearer.set_sensitive(true);
         *shown = Some((now, bearer.clone()));

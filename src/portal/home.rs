@@ -1,5 +1,6 @@
-//! The portal's folder: `portal.toml` and the signing key.
+//! The portal's folder: `portal.toml` and the signing key; while the key changes, `rotation.json` too.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::config::Config;
@@ -12,6 +13,9 @@ use crate::storage::{PrivateFile, make_private_folder};
 
 const CONFIG_FILE: &str = "portal.toml";
 const KEY_FILE: &str = "signing-key.jwk";
+
+/// A file's number, and when it was written, in seconds and nanoseconds.
+pub(super) type KeyStamp = (u64, i64, i64);
 
 /// The folder. It is its owner's alone.
 #[derive(Clone, Debug)]
@@ -73,6 +77,16 @@ impl Home {
         let config: Config = toml::from_str(&file.read()?).map_err(|e| self.refused(e.to_string().trim_end()))?;
         config.check().map_err(|detail| self.refused(detail))?;
         Ok(config)
+    }
+
+    pub(super) fn replace_signing_key(&self, jwk: &str) -> Result<(), PortalError> {
+        Ok(self.file(KEY_FILE).replace(jwk)?)
+    }
+
+    /// Which file the signing key is in now: one that was replaced has another number.
+    pub(super) fn key_stamp(&self) -> Option<KeyStamp> {
+        let meta = std::fs::metadata(self.file(KEY_FILE).path()).ok()?;
+        Some((meta.ino(), meta.mtime(), meta.mtime_nsec()))
     }
 
     /// Reads the signing key.

@@ -10,6 +10,7 @@
 //! | `check` | how an agent finds its directory now |
 //! | [`selection`] | which agent is asked first |
 //! | [`request`], [`answer`] | one reset, change or unlock, up to a verified outcome |
+//! | [`rotation`] | a new key for this portal |
 //! | [`report`] | all of it, for people |
 
 pub mod agents;
@@ -21,6 +22,7 @@ pub mod error;
 pub mod home;
 pub mod report;
 pub mod request;
+pub mod rotation;
 pub mod selection;
 pub mod sent;
 pub mod trust_store;
@@ -41,14 +43,20 @@ pub use client::{ClientError, RelayClient};
 pub use config::Config;
 pub use error::PortalError;
 pub use home::Home;
+pub use rotation::{Acknowledging, RotationStatus};
 pub use trust_store::{Invitation, Standing, TrustStore};
 
+use parking_lot::Mutex;
+
+use home::KeyStamp;
 use sent::SentCommands;
 
 /// A portal: its key, its trust, its relay. Every method may be called from many tasks at once.
 pub struct Portal {
+    home: Home,
     config: Config,
-    key: SigningKey,
+    /// And which file it was read from.
+    key: Mutex<(Option<KeyStamp>, SigningKey)>,
     trust: TrustStore,
     sent: SentCommands,
     relay: RelayClient,
@@ -68,13 +76,27 @@ impl Portal {
         let trust = TrustStore::open(home.folder(), Arc::clone(&clock))?;
         let sent = SentCommands::open(home.folder())?;
         let relay = RelayClient::new(&config, key.clone(), Arc::clone(&clock), Arc::clone(&random))?;
-        Ok(Self { config, key, trust, sent, relay, clock, random })
+        // Read again at the first use, in case it has just been replaced.
+        Ok(Self { home, config, key: Mutex::new((None, key)), trust, sent, relay, clock, random })
+    }
+
+    /// The signing key as it stands now: another process may have rotated it.
+    fn key(&self) -> Result<SigningKey, PortalError> {
+        let stamp = self.home.key_stamp();
+        let mut known = self.key.lock();
+        if known.0.is_none() || known.0 != stamp {
+            *known = (stamp, self.home.signing_key()?);
+            self.relay.use_key(&known.1);
+        }
+        Ok(known.1.clone())
     }
 
     /// The public half of the signing key: what the relay's operator registers.
-    #[must_use]
-    pub fn public_key(&self) -> &PublicKey {
-        self.key.public()
+    ///
+    /// # Errors
+    /// If the key can't be read any more.
+    pub fn public_key(&self) -> Result<PublicKey, PortalError> {
+        Ok(self.key()?.public().clone())
     }
 
     /// Lets one agent enrol within 24 hours. With `auto_approve`, holding the code is enough: nobody compares
@@ -83,13 +105,14 @@ impl Portal {
     /// # Errors
     /// If the trust store can't be written, or the relay refuses.
     pub async fn invite(&self, tenant: &TenantId, auto_approve: bool) -> Result<EnrolmentCode, PortalError> {
+        let portal_key = self.key()?.kid().clone();
         let code = EnrolmentCode {
             relay: self.config.relay.clone(),
             tenant: tenant.clone(),
             invitation: InvitationId::new(&*self.clock, &*self.random),
             token: self.new_secret(),
             portal: self.config.id.clone(),
-            portal_key: self.key.kid().clone(),
+            portal_key,
             secret: self.new_secret(),
         };
         let expires_at = self.clock.now().plus(INVITATION_LIFETIME);
@@ -109,6 +132,7 @@ impl Portal {
     /// # Errors
     /// If the relay can't be asked.
     pub async fn availability(&self, tenant: &TenantId) -> Result<Availability, PortalError> {
+        self.key()?;
         Ok(self.relay.availability(tenant).await?)
     }
 

@@ -7,6 +7,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::agents::{Agent, Told};
 use super::answer::Answer;
+use super::rotation::RotationStatus;
 use super::trust_store::Standing;
 use crate::clock::UnixTime;
 use crate::protocol::api::{AgentStatus, Availability, PreflightReport, PreflightRow, PreflightState};
@@ -158,6 +159,33 @@ fn finding(row: &PreflightRow) -> String {
     let mut text = format!("{}, {}: {}\n", shown(&row.check), shown(&row.target), shown(&row.detail));
     if !row.remedy.is_empty() {
         let _ = writeln!(text, "         mend it: {}", shown(&row.remedy));
+    }
+    text
+}
+
+/// Where a rotation of this portal's key stands.
+#[must_use]
+pub fn rotation_table(status: &RotationStatus) -> String {
+    if status.finished {
+        return match status.seq {
+            0 => "this portal's key was never rotated\n".to_owned(),
+            seq => format!("rotation {seq} is finished: the new key is in use\n"),
+        };
+    }
+    let done = status.agents.iter().filter(|agent| agent.acknowledged).count();
+    let mut text = format!(
+        "rotation {}: {done} of {} agents have acknowledged the new key; until all have, the old one signs\n",
+        status.seq,
+        status.agents.len()
+    );
+    for agent in &status.agents {
+        let state = match (agent.acknowledged, agent.online) {
+            (true, _) => "acknowledged",
+            (false, true) => "WAITING (online; it needs a version that knows of rotations)",
+            (false, false) => "WAITING (offline)",
+        };
+        let name = agent.name.as_deref().map(shown).unwrap_or_default();
+        let _ = writeln!(text, "  {}  {}  {name}  {state}", agent.tenant, agent.agent);
     }
     text
 }

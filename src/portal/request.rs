@@ -210,7 +210,7 @@ impl Portal {
         }
     }
 
-    /// The keys to seal to and to verify with, if the agent is trusted here now.
+    /// The keys to seal to, if the agent is trusted here now.
     pub(super) fn trusted_keys(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentKeys>, PortalError> {
         Ok(match self.trust.read()?.standing(tenant, agent) {
             Some(Standing::Trusted { keys, .. }) => Some(keys.clone()),
@@ -220,7 +220,7 @@ impl Portal {
 
     /// Submits one command, the same bytes as often as needed, and looks until there is an answer or its time is over.
     async fn ask(&self, command: &Command) -> Result<Asked, PortalError> {
-        let jws = command.sign(&self.key)?;
+        let jws = command.sign(&self.key()?)?;
         self.sent.remember(command)?;
         let started = Instant::now();
         let exp = started + self.clock.now().until(command.validity.exp);
@@ -241,7 +241,7 @@ impl Portal {
                     last.clear();
                     trace_id = Some(view.trace_id.clone());
                     // From here on a file that can't be read is no error but a doubt: the command is on its way.
-                    let look = self.look(&view, command);
+                    let look = self.look_well(&view, command).await;
                     match look.unwrap_or_else(|e| Look::Unknown(Doubt::Lost { reason: e.to_string() })) {
                         Look::Waiting => pause = FIRST_PAUSE,
                         // The agent may be a moment late: its word replaces this.

@@ -15,11 +15,17 @@ use crate::clock::{Clock, UnixTime};
 use crate::protocol::enrollment::AgentKeys;
 use crate::protocol::enrolment_code::Secret;
 use crate::protocol::ids::{AgentId, InvitationId, TenantId};
+use crate::protocol::jose::PublicKey;
+use crate::protocol::limits::{KEY_OVERLAP, OUTCOME_RETENTION};
 use crate::storage::{FileError, PrivateFile};
 
 const FILE: &str = "trust.json";
 const LOCK: &str = "trust.lock";
-const VERSION: u32 = 1;
+/// 2 since agents' keys have a history: an older program would forget it, and with it which rotations are old.
+const VERSION: u32 = 2;
+
+/// A retired key verifies outcomes of commands that were sent before it was, for as long as a relay keeps those.
+const RETIRED_RETENTION: Duration = OUTCOME_RETENTION;
 
 /// How long after its expiry the secret of an invitation is kept: the agent may have enrolled in the last minute, and
 /// is verified when somebody next looks.
@@ -62,19 +68,25 @@ pub struct Invitation {
 pub enum Standing {
     /// Its attestation held, so its keys came from whoever had the code. Nobody has compared the fingerprint.
     Attested {
-        /// Its keys; no others are ever taken for this agent.
+        /// Its keys; others are taken for this agent only if these sign for them.
         #[serde(flatten)]
         keys: AgentKeys,
         /// Since when.
         since: UnixTime,
+        /// How its keys have changed.
+        #[serde(default, skip_serializing_if = "History::is_empty")]
+        history: History,
     },
     /// Passwords are sealed to it, and its outcomes are believed.
     Trusted {
-        /// Its keys; no others are ever taken for this agent.
+        /// Its keys; others are taken for this agent only if these sign for them.
         #[serde(flatten)]
         keys: AgentKeys,
         /// Since when.
         since: UnixTime,
+        /// How its keys have changed.
+        #[serde(default, skip_serializing_if = "History::is_empty")]
+        history: History,
     },
     /// Never again.
     Revoked {
@@ -83,7 +95,71 @@ pub enum Standing {
     },
 }
 
+/// How an agent's keys have changed since they were pinned, and what it has said of this portal's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct History {
+    /// The number of the last rotation that was followed.
+    pub seq: u64,
+    /// Signing keys before this one.
+    pub retired: Vec<RetiredKey>,
+    /// The number of this portal's last rotation that the agent has acknowledged.
+    pub acknowledged: u64,
+}
+
+/// An agent's signing key of before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetiredKey {
+    /// The key.
+    pub signing_key: PublicKey,
+    /// When this portal learnt of the next one.
+    pub since: UnixTime,
+}
+
+impl History {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The keys that an agent's outcome may be signed with.
+#[derive(Clone, Debug)]
+pub struct Verifying {
+    current: PublicKey,
+    retired: Vec<RetiredKey>,
+}
+
+impl Verifying {
+    /// For a command that was sent then: a key that was retired long before says nothing about it.
+    pub fn at(&self, sent: UnixTime) -> impl Iterator<Item = &PublicKey> {
+        let retired = self.retired.iter().filter(move |old| sent <= old.since.plus(KEY_OVERLAP));
+        std::iter::once(&self.current).chain(retired.map(|old| &old.signing_key))
+    }
+}
+
 impl Standing {
+    /// The pinned keys, and how they have changed, to be changed; nothing if it was revoked.
+    pub fn pinned(&mut self) -> Option<(&mut AgentKeys, &mut History)> {
+        match self {
+            Self::Attested { keys, history, .. } | Self::Trusted { keys, history, .. } => Some((keys, history)),
+            Self::Revoked { .. } => None,
+        }
+    }
+
+    /// What verifies the agent's outcomes, if it is trusted.
+    #[must_use]
+    pub fn verifying(&self) -> Option<Verifying> {
+        match self {
+            Self::Trusted { keys, history, .. } => {
+                Some(Verifying { current: keys.signing.clone(), retired: history.retired.clone() })
+            }
+            _ => None,
+        }
+    }
+
     /// The pinned keys, unless it was revoked.
     #[must_use]
     pub fn keys(&self) -> Option<&AgentKeys> {
@@ -109,6 +185,9 @@ impl Contents {
     fn forget_old_secrets(&mut self, now: UnixTime) {
         for tenant in self.tenants.values_mut() {
             tenant.invitations.retain(|_, invitation| now < invitation.expires_at.plus(SECRET_RETENTION));
+            for (_, history) in tenant.agents.values_mut().filter_map(Standing::pinned) {
+                history.retired.retain(|old| now < old.since.plus(RETIRED_RETENTION + KEY_OVERLAP));
+            }
         }
     }
 }
@@ -170,6 +249,7 @@ impl TrustStore {
         let _held_until_dropped = self.hold()?;
         let mut contents = self.read()?;
         let before = contents.clone();
+        contents.version = VERSION;
         contents.forget_old_secrets(self.clock.now());
         let answer = change(&mut contents);
         if contents != before {
@@ -224,13 +304,19 @@ mod tests {
         let (tenant, since) = ("contoso".parse().unwrap(), UnixTime(7));
         let id = || AgentId::new(&System, &System);
         let trust = store(dir.path());
+        let retired = RetiredKey { signing_key: keys().signing, since: System.now() };
+        let history = History { seq: 3, retired: vec![retired], acknowledged: 1 };
         trust
             .update(|c| {
                 let invitation =
                     Invitation { secret: Secret::new([3; 32]), expires_at: System.now(), auto_approve: true };
                 c.tenant(&tenant).invitations.insert(InvitationId::new(&System, &System), invitation);
-                c.tenant(&tenant).agents.insert(id(), Standing::Attested { keys: keys(), since });
-                c.tenant(&tenant).agents.insert(id(), Standing::Trusted { keys: keys(), since });
+                c.tenant(&tenant)
+                    .agents
+                    .insert(id(), Standing::Attested { keys: keys(), since, history: History::default() });
+                c.tenant(&tenant)
+                    .agents
+                    .insert(id(), Standing::Trusted { keys: keys(), since, history: history.clone() });
                 c.tenant(&tenant).agents.insert(id(), Standing::Revoked { since });
             })
             .unwrap();
@@ -266,7 +352,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let trust = store(dir.path());
         let path = dir.path().join(FILE);
-        for bad in ["", "{}", "{\"version\":1,\"tenants\":{\"contoso\":{\"agent\":{}}}}", "{\"version\":2}"] {
+        for bad in ["", "{}", "{\"version\":1,\"tenants\":{\"contoso\":{\"agent\":{}}}}", "{\"version\":3}"] {
             fs::write(&path, bad).unwrap();
             let error = trust.update(|_| ()).unwrap_err().to_string();
             assert!(error.contains("trust.json"), "{error}");

@@ -63,6 +63,9 @@ pub struct Enrolled {
     /// Its public keys. The agent pins the one whose thumbprint stands in its enrolment code, and only that.
     #[schema(value_type = Vec<RawJwk>)]
     pub portal_keys: Vec<PublicKey>,
+    /// Its last rotations, oldest first: JWS, `typ: writeback-portal-rotation+jwt`. They lead on from the key in the code.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub portal_rotations: Vec<String>,
 }
 
 /// Where an agent stands.
@@ -106,6 +109,13 @@ pub struct AgentView {
     /// What the agent found when it last checked its directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preflight: Option<PreflightReport>,
+    /// Its last rotations, oldest first: JWS, `typ: writeback-agent-rotation+jwt`. The portal follows them from the keys
+    /// that it has pinned, or that the attestation is about, to the ones shown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rotations: Vec<String>,
+    /// JWS, `typ: writeback-acknowledgement+jwt`: the agent's word that it has pinned the calling portal's new key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledgement: Option<String>,
 }
 
 impl AgentView {

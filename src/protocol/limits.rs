@@ -35,5 +35,12 @@ pub const OUTCOME_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long an agent's journal keeps an entry after the command's `exp`: as long as any relay may still ask.
 pub const JOURNAL_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// Rotations that are kept of one agent or portal, the newest: whoever has been away for more of them is set up anew.
+pub const KEPT_ROTATIONS: usize = 8;
+
+/// How long an old key is still good after a new one has taken its place: longer than any command that was signed, or
+/// sealed, with it.
+pub const KEY_OVERLAP: Duration = Duration::from_secs(3600);
+
 /// Sealed plaintext is padded to a multiple of this, in bytes, so that its length tells nothing of the password's.
 pub const SEALED_BLOCK_BYTES: usize = 512;

@@ -8,6 +8,7 @@
 //! | [`outcome`], [`event`] | what an agent answers, and how its event log names it |
 //! | [`assertion`] | who opens a session or makes a call |
 //! | [`enrollment`], [`enrolment_code`] | how an agent comes in |
+//! | [`rotation`] | how keys change |
 //! | [`frame`] | what travels on a session |
 //! | [`api`], [`problem`] | what travels over HTTPS |
 
@@ -24,5 +25,6 @@ pub mod limits;
 pub mod outcome;
 pub mod password;
 pub mod problem;
+pub mod rotation;
 pub mod sealed;
 mod subject;

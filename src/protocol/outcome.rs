@@ -156,7 +156,19 @@ impl Outcome {
     /// # Errors
     /// If the signature does not fit, or it is about something else.
     pub fn verify(jws: &str, key: &PublicKey, command: &super::command::Command) -> Result<Self, JoseError> {
-        let outcome: Self = Self::parse(jws)?.verify([key])?;
+        Self::verify_by(jws, [key], command)
+    }
+
+    /// The same with whichever of the keys the `kid` names.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub fn verify_by<'k>(
+        jws: &str,
+        keys: impl IntoIterator<Item = &'k PublicKey>,
+        command: &super::command::Command,
+    ) -> Result<Self, JoseError> {
+        let outcome: Self = Self::parse(jws)?.verify(keys)?;
         if outcome.iss != command.aud {
             return Err(JoseError::Mismatch("iss"));
         }

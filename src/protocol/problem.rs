@@ -74,6 +74,8 @@ problems! {
     CommandConflict, "command_conflict", 409, false, "The command id was used with another body";
     /// The invitation was redeemed.
     InvitationUsed, "invitation_used", 409, true, "The invitation was used";
+    /// New keys that do not lead on from the known ones.
+    RotationRefused, "rotation_refused", 409, true, "The new key does not follow the known one";
     /// There is one by this id, and it is another.
     AlreadyExists, "already_exists", 409, true, "There is one by this id already";
     /// Nobody has approved the agent.

@@ -105,6 +105,13 @@ pub enum Notice {
     Revoked(TenantId, AgentId),
     /// The operator has changed or removed the portal: what is remembered of it may be wrong.
     PortalChanged(PortalId),
+    /// A portal has a new key: agents of these tenants are to be told.
+    PortalRotated {
+        /// The tenants it serves.
+        tenants: Vec<TenantId>,
+        /// The rotation.
+        jws: String,
+    },
     /// A newer process has taken over: close this session.
     Displaced(Place),
     /// A command of this session is not written yet: word of it may have been lost.

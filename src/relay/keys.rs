@@ -107,6 +107,20 @@ impl Keys {
         Ok(claimed.iss)
     }
 
+    /// The portal that makes a call for itself, and the key it has signed with.
+    ///
+    /// # Errors
+    /// If the assertion does not hold.
+    pub async fn portal_alone(&self, token: &str) -> Result<(PortalId, PublicKey), Refused> {
+        let (jws, claimed) = PortalAssertion::parse(token).map_err(Refused::Assertion)?;
+        let record = self.registry.portal(&claimed.iss).await?;
+        let record = record.ok_or_else(|| Refused::UnknownPortal(claimed.iss.clone()))?;
+        let now = self.clock.now();
+        let (claims, key) = PortalAssertion::signed_by(&jws, record.keys_at(now)).map_err(Refused::Assertion)?;
+        claims.check(&self.public_url, now).map_err(Refused::Assertion)?;
+        Ok((claims.iss, key.clone()))
+    }
+
     /// The same for a portal that sends commands, or asks for them: by what it might do a moment ago.
     ///
     /// # Errors
@@ -134,7 +148,8 @@ impl Keys {
         tenant: &TenantId,
     ) -> Result<Proven, Refused> {
         let record = portal.ok_or_else(|| Refused::UnknownPortal(iss.clone()))?;
-        let (claims, key) = PortalAssertion::signed_by(assertion, &record.keys).map_err(Refused::Assertion)?;
+        let (claims, key) =
+            PortalAssertion::signed_by(assertion, record.keys_at(self.clock.now())).map_err(Refused::Assertion)?;
         self.serves(&claims, key, portal, tenant)?;
         Ok(Proven { claims, key: key.clone() })
     }
@@ -148,7 +163,7 @@ impl Keys {
         tenant: &TenantId,
     ) -> Result<(), Refused> {
         let record = portal.ok_or_else(|| Refused::UnknownPortal(claims.iss.clone()))?;
-        if !record.keys.contains(key) {
+        if !record.keys_at(self.clock.now()).any(|taken| taken == key) {
             return Err(Refused::Assertion(JoseError::UnknownKey));
         }
         claims.check(&self.public_url, self.clock.now()).map_err(Refused::Assertion)?;
@@ -195,7 +210,7 @@ impl Keys {
         let parsed = Command::parse(jws).map_err(Refused::Command)?;
         let verify = |record: Option<&PortalRecord>| {
             let record = granted(record, portal, tenant)?;
-            Command::verify(&parsed, &record.keys).map_err(Refused::Command)
+            Command::verify(&parsed, record.keys_at(self.clock.now())).map_err(Refused::Command)
         };
         let command = self.recent.portal(portal, verify).await?;
         if command.iss != *portal {

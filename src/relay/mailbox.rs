@@ -14,7 +14,7 @@ use crate::protocol::frame::CloseReason;
 const MAILBOX: usize = 64;
 
 /// What a session is told to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Say `GoAway`: come back after this many milliseconds; the session closes after that many.
     GoAway {
@@ -27,6 +27,8 @@ pub enum Order {
     Reconcile(Whose),
     /// Ask the agent to check its directory.
     Check,
+    /// Tell the agent that a portal has a new key: its rotation.
+    Carry(Arc<str>),
     /// Close now.
     Close(CloseReason),
 }

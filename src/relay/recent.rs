@@ -118,6 +118,7 @@ impl Inbox for Attentive {
             | Notice::Arrived(..)
             | Notice::Left(_)
             | Notice::Check(_)
+            | Notice::PortalRotated { .. }
             | Notice::Overdue(_) => {}
         }
         self.inbox.notice(notice);

@@ -5,11 +5,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::StoreError;
+use super::keyring::{Acknowledged, AgentLater, PortalLater, Rotated, Vouched};
 use crate::clock::UnixTime;
 use crate::protocol::api::{AgentStatus, PreflightReport};
 use crate::protocol::enrollment::AgentKeys;
 use crate::protocol::ids::{AgentId, InvitationId, JournalId, ObjectId, PortalId, TenantId};
-use crate::protocol::jose::{PublicKey, RawJwk};
+use crate::protocol::jose::{PublicKey, RawJwk, Thumbprint};
+use crate::protocol::rotation::{AgentRotation, PortalRotation};
 
 /// A tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -32,6 +34,10 @@ pub struct PortalRecord {
     pub keys: Vec<PublicKey>,
     /// The tenants it was granted.
     pub tenants: Vec<TenantId>,
+    /// What came after.
+    #[serde(default, skip_serializing_if = "PortalLater::is_empty")]
+    #[schema(ignore)]
+    pub later: PortalLater,
 }
 
 /// An open invitation.
@@ -75,6 +81,9 @@ pub struct AgentRecord {
     pub version: Option<String>,
     /// What it found last.
     pub preflight: Option<PreflightReport>,
+    /// What came after its enrolment.
+    #[serde(default, skip_serializing_if = "AgentLater::is_empty")]
+    pub later: AgentLater,
 }
 
 impl AgentRecord {
@@ -83,6 +92,11 @@ impl AgentRecord {
         if self.status == AgentStatus::Pending {
             self.status = AgentStatus::Approved;
         }
+    }
+
+    /// Whether `again` is this very agent, that has proved once more that it holds its keys.
+    fn may_redeem_further(&self, again: &Self) -> bool {
+        self.status != AgentStatus::Revoked && self.keys == again.keys && self.journal == again.journal
     }
 }
 
@@ -142,8 +156,9 @@ pub enum Redeemed {
 }
 
 impl InvitationRecord {
-    /// Judges a redemption by `agent`, who is stored as `present` already or not. What is to be stored in place of this
-    /// record, together with the agent; or how it ended, if nothing is to be stored.
+    /// Judges a redemption by `agent`, who is stored as `present` already or not: one that is, with the same keys, redeems
+    /// the code of a further portal. What is to be stored in place of this record, and of the agent's; or how it ended, if
+    /// nothing is to be stored.
     ///
     /// # Errors
     /// The end of a redemption that changes nothing.
@@ -153,7 +168,7 @@ impl InvitationRecord {
         agent: &AgentRecord,
         present: Option<AgentRecord>,
         now: UnixTime,
-    ) -> Result<Self, Redeemed> {
+    ) -> Result<(Self, AgentRecord), Redeemed> {
         if self.token_sha256 != token_sha256 {
             return Err(Redeemed::Unknown);
         }
@@ -162,9 +177,16 @@ impl InvitationRecord {
                 Err(Redeemed::Enrolled { agent: Box::new(present), portal: self.portal.clone() })
             }
             (Some(_), _) => Err(Redeemed::Used),
-            (None, Some(_)) => Err(Redeemed::Taken),
-            (None, None) if now >= self.expires_at => Err(Redeemed::Expired),
-            (None, None) => Ok(Self { redeemed_by: Some(agent.agent), ..self.clone() }),
+            (None, Some(present)) if !present.may_redeem_further(agent) => Err(Redeemed::Taken),
+            (None, _) if now >= self.expires_at => Err(Redeemed::Expired),
+            (None, present) => {
+                let redeemed = Self { redeemed_by: Some(agent.agent), ..self.clone() };
+                let Some(mut present) = present else { return Ok((redeemed, agent.clone())) };
+                let (portal, attestation) = (self.portal.clone(), agent.attestation.clone());
+                present.later.further.retain(|vouched| vouched.portal != portal);
+                present.later.further.push(Vouched { portal, invitation: self.invitation, attestation });
+                Ok((redeemed, present))
+            }
         }
     }
 }
@@ -216,6 +238,27 @@ pub trait Registry: Send + Sync + 'static {
         tenant: &TenantId,
         agent: AgentId,
         report: PreflightReport,
+    ) -> Result<(), StoreError>;
+
+    /// Follows an agent's rotation, in one step: of two that lead on from the same keys one is refused.
+    async fn rotate_agent(
+        &self,
+        tenant: &TenantId,
+        relay: &str,
+        rotation: &AgentRotation,
+        jws: &str,
+    ) -> Result<Rotated, StoreError>;
+    /// The same for a portal.
+    async fn rotate_portal(&self, relay: &str, rotation: &PortalRotation, jws: &str) -> Result<Rotated, StoreError>;
+    /// Lets a portal's key go; whether it is gone, or going: the last one stays.
+    async fn retire_portal_key(&self, portal: &PortalId, kid: &Thumbprint, now: UnixTime) -> Result<bool, StoreError>;
+    /// Notes that an agent takes a portal's new key.
+    async fn note_acknowledgement(
+        &self,
+        tenant: &TenantId,
+        agent: AgentId,
+        portal: &PortalId,
+        acknowledged: Acknowledged,
     ) -> Result<(), StoreError>;
 
     /// Uses up an assertion's `jti`, kept until `exp`: true the first time, false ever after.

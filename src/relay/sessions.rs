@@ -191,6 +191,12 @@ impl Inbox for Sessions {
             }
             // No session hangs on a portal.
             Notice::PortalChanged(_) => {}
+            Notice::PortalRotated { tenants, jws } => {
+                let jws: Arc<str> = jws.into();
+                for handle in self.open.lock().handles.values().filter(|handle| tenants.contains(&handle.tenant)) {
+                    handle.orders.give(Order::Carry(Arc::clone(&jws)));
+                }
+            }
             Notice::Overdue(place) => {
                 self.order(place.session, Order::Reconcile(Whose::Own));
             }

@@ -5,12 +5,14 @@ mod file;
 mod groups;
 mod log;
 mod private_file;
+mod secret;
 
 pub use database::Database;
 pub use file::{DatabaseError, DatabaseFile};
 pub use groups::{Groups, Store};
 pub use log::Log;
 pub use private_file::{FileError, PrivateFile, make_private_folder};
+pub use secret::Secret;
 
 /// The tables and transactions of [`Database`].
 pub use redb;

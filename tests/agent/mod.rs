@@ -4,5 +4,5 @@ mod crash;
 mod enrolment;
 mod networks;
 mod service;
-mod sessions;
+pub(crate) mod sessions;
 mod two_sessions;

@@ -18,7 +18,7 @@ use writeback_relay::protocol::problem::ProblemCode;
 use crate::support::deadline;
 use crate::support::scripted_relay::{ScriptedRelay, event_ids};
 
-pub(super) const JANE: &str = "jane@corp.example";
+pub(crate) const JANE: &str = "jane@corp.example";
 
 /// The system's clock, set back by five seconds.
 struct SetBack;
@@ -30,15 +30,15 @@ impl Clock for SetBack {
 }
 
 /// An agent that runs.
-pub(super) struct Running {
-    pub(super) dir: TempDir,
+pub(crate) struct Running {
+    pub(crate) dir: TempDir,
     directory: Demo,
     pub(super) stop: CancellationToken,
     ended: JoinHandle<Result<(), AgentError>>,
 }
 
 impl Running {
-    pub(super) async fn start(relay: &ScriptedRelay) -> Self {
+    pub(crate) async fn start(relay: &ScriptedRelay) -> Self {
         Self::start_with(relay, System::clock()).await
     }
 

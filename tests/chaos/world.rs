@@ -101,7 +101,12 @@ impl World {
             for tenant in &tenants {
                 admin.add_tenant(tenant.clone()).await.unwrap();
             }
-            let record = PortalRecord { portal: config.id.clone(), keys: vec![key], tenants: tenants.clone() };
+            let record = PortalRecord {
+                portal: config.id.clone(),
+                keys: vec![key],
+                tenants: tenants.clone(),
+                later: Default::default(),
+            };
             admin.put_portal(&record).await.unwrap();
             let portal = Portal::open(home.folder(), System::clock(), System::random()).unwrap();
             for tenant in &tenants {

@@ -31,7 +31,12 @@ impl Stage {
         let ground = Ground::embedded().await;
         let registry = ground.registry().await;
         let key = SigningKey::generate(&System).unwrap().public().clone();
-        let portal = PortalRecord { portal: "portal-1".parse().unwrap(), keys: vec![key], tenants: vec![tenant("a")] };
+        let portal = PortalRecord {
+            portal: "portal-1".parse().unwrap(),
+            keys: vec![key],
+            tenants: vec![tenant("a")],
+            later: Default::default(),
+        };
         registry.put_portal(portal.clone()).await.unwrap();
         let agent = enrolled(&*registry, "a").await;
         let recent = Arc::new(Recent::new(Arc::clone(&registry)));

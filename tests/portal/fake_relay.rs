@@ -292,6 +292,8 @@ impl FakeAgent {
             sealing_key: self.keys().sealing,
             attestation: attestation.sign(code.invitation, code.secret.expose()).unwrap(),
             preflight: None,
+            rotations: Vec::new(),
+            acknowledgement: None,
         }
     }
 

@@ -95,6 +95,26 @@ impl Agent {
         self.cli.run_with(&["enroll", "-"], code.as_bytes()).await
     }
 
+    /// `writeback-agent rotate-keys`, which may be beside a running agent.
+    pub(crate) async fn rotate_keys(&self) -> Said {
+        self.cli.run(&["rotate-keys"]).await
+    }
+
+    /// The same; dropped, it is killed.
+    pub(crate) fn start_rotate_keys(&self) -> Call {
+        self.cli.start(&["rotate-keys"], b"")
+    }
+
+    /// `writeback-agent trust -`.
+    pub(crate) async fn trust_portal(&self, code: &str) -> Said {
+        self.cli.run_with(&["trust", "-"], code.as_bytes()).await
+    }
+
+    /// `writeback-agent` with these arguments.
+    pub(crate) async fn cli(&self, arguments: &[&str]) -> Said {
+        self.cli.run(arguments).await
+    }
+
     /// `writeback-agent status`.
     pub(crate) async fn status(&self) -> Said {
         self.cli.run(&["status"]).await

@@ -171,6 +171,7 @@ impl RawAgent {
             journal: self.journal.to_string(),
             unfinished: vec![],
             capacity: 1,
+            portals: Vec::new(),
         })
     }
 

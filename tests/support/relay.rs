@@ -198,7 +198,8 @@ impl Relay {
     /// Registers a portal that serves `tenants`.
     pub(crate) async fn grant(&self, portal: &PortalId, key: &PublicKey, tenants: &[&str]) {
         let tenants = tenants.iter().map(|tenant| tenant.parse().unwrap()).collect();
-        let record = PortalRecord { portal: portal.clone(), keys: vec![key.clone()], tenants };
+        let record =
+            PortalRecord { portal: portal.clone(), keys: vec![key.clone()], tenants, later: Default::default() };
         self.admin().put_portal(&record).await.unwrap();
     }
 
@@ -260,6 +261,11 @@ pub(crate) struct TestPortal {
 }
 
 impl TestPortal {
+    /// Its folder.
+    pub(crate) fn home(&self) -> Home {
+        Home::new(&self.folder.path().join("portal"))
+    }
+
     /// One more process of the same portal, with connections of its own.
     pub(crate) fn another(&self) -> Portal {
         Portal::open(&self.folder.path().join("portal"), System::clock(), System::random()).unwrap()

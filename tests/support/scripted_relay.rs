@@ -236,7 +236,8 @@ async fn redeem_invitation(State(shared): State<Shared>, body: Bytes) -> Respons
     match script.redeem.clone() {
         Redeem::Keys(portal_keys) => {
             let portal = "portal-1".parse().unwrap();
-            Json(Enrolled { agent, status: AgentStatus::Pending, portal, portal_keys }).into_response()
+            Json(Enrolled { agent, status: AgentStatus::Pending, portal, portal_keys, portal_rotations: vec![] })
+                .into_response()
         }
         Redeem::Refuse(code) => problem(code, None),
         Redeem::Lose => {

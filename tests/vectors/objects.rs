@@ -14,6 +14,7 @@ use writeback_relay::protocol::ids::{AgentId, ObjectId, PortalId, TenantId};
 use writeback_relay::protocol::jose::{PublicKey, SealingKey, SigningKey, Validity, base64url, from_base64url};
 use writeback_relay::protocol::outcome::{Code, Outcome};
 use writeback_relay::protocol::password::Password;
+use writeback_relay::protocol::rotation::{About, Acknowledgement, AgentRotation, PortalKey, PortalRotation, Rotation};
 use writeback_relay::protocol::sealed::Secrets;
 
 /// 2026-01-01 00:00:00 UTC.
@@ -34,6 +35,10 @@ pub(crate) struct Keys {
     pub(crate) portal_es256: PublicKey,
     pub(crate) agent_signing: SigningKey,
     pub(crate) agent_sealing: SealingKey,
+    /// What the three above are rotated to.
+    pub(crate) portal_next: SigningKey,
+    pub(crate) agent_signing_next: SigningKey,
+    pub(crate) agent_sealing_next: SealingKey,
 }
 
 /// One private key of `keys.json`, as JSON.
@@ -51,12 +56,35 @@ impl Keys {
             portal_es256: serde_json::from_value(es256).unwrap(),
             agent_signing: SigningKey::from_jwk(&private_jwk("agent_signing").to_string()).unwrap(),
             agent_sealing: SealingKey::from_jwk(&private_jwk("agent_sealing").to_string()).unwrap(),
+            portal_next: SigningKey::from_jwk(&private_jwk("portal_next").to_string()).unwrap(),
+            agent_signing_next: SigningKey::from_jwk(&private_jwk("agent_signing_next").to_string()).unwrap(),
+            agent_sealing_next: SealingKey::from_jwk(&private_jwk("agent_sealing_next").to_string()).unwrap(),
         }
     }
 
     pub(crate) fn agent(&self) -> AgentKeys {
         AgentKeys { signing: self.agent_signing.public().clone(), sealing: self.agent_sealing.public().clone() }
     }
+}
+
+fn about<I>(iss: I, tenant: Option<TenantId>) -> About<I> {
+    About { iss, relay: RELAY.to_owned(), tenant, jti: any_id(), iat: IAT }
+}
+
+pub(crate) fn agent_rotation(keys: &Keys) -> AgentRotation {
+    let (signing, sealing) = (keys.agent_signing_next.public().clone(), keys.agent_sealing_next.public().clone());
+    let next = AgentKeys { signing, sealing };
+    Rotation::new(about(agent(), Some(tenant())), 1, keys.agent(), next, &keys.agent_signing_next).unwrap()
+}
+
+pub(crate) fn portal_rotation(keys: &Keys) -> PortalRotation {
+    let key = |key: &SigningKey| PortalKey { signing: key.public().clone() };
+    Rotation::new(about(portal(), None), 1, key(&keys.portal), key(&keys.portal_next), &keys.portal_next).unwrap()
+}
+
+pub(crate) fn acknowledgement(keys: &Keys) -> Acknowledgement {
+    let key = keys.portal_next.kid().clone();
+    Acknowledgement { iss: agent(), aud: portal(), tenant: tenant(), seq: 1, key, iat: IAT }
 }
 
 /// Signs as a portal with a P-256 key does; our own programs never do.
@@ -176,7 +204,7 @@ pub(crate) fn enrolment_code(keys: &Keys) -> EnrolmentCode {
 
 type Frame<K> = (&'static str, K, Value);
 
-pub(crate) fn frames_from_agent(outcome_jws: &str) -> Vec<Frame<FromAgent>> {
+pub(crate) fn frames_from_agent(outcome_jws: &str, acknowledgement_jws: &str) -> Vec<Frame<FromAgent>> {
     let row = v1::PreflightRow {
         check: "reset_password".to_owned(),
         target: "OU=Staff,DC=corp,DC=example".to_owned(),
@@ -193,8 +221,9 @@ pub(crate) fn frames_from_agent(outcome_jws: &str) -> Vec<Frame<FromAgent>> {
                 journal: JOURNAL.to_owned(),
                 unfinished: vec![COMMAND.to_owned()],
                 capacity: 8,
+                portals: vec![v1::PinnedPortal { portal: portal().to_string(), seq: 1 }],
             }),
-            json!({ "version": "0.1.0", "instance": INSTANCE, "journal": JOURNAL, "unfinished": [COMMAND], "capacity": 8 }),
+            json!({ "version": "0.1.0", "instance": INSTANCE, "journal": JOURNAL, "unfinished": [COMMAND], "capacity": 8, "portals": [{ "portal": portal(), "seq": 1 }] }),
         ),
         ("received", FromAgent::Received(v1::Received { command: COMMAND.to_owned() }), json!({ "command": COMMAND })),
         (
@@ -218,10 +247,15 @@ pub(crate) fn frames_from_agent(outcome_jws: &str) -> Vec<Frame<FromAgent>> {
         ),
         ("heartbeat", FromAgent::Heartbeat(v1::Heartbeat::default()), json!({})),
         ("leaving", FromAgent::Leaving(v1::Leaving { reason: "stopping".to_owned() }), json!({ "reason": "stopping" })),
+        (
+            "acknowledgement",
+            FromAgent::Acknowledgement(v1::Acknowledgement { jws: acknowledgement_jws.to_owned() }),
+            json!({ "jws": acknowledgement_jws }),
+        ),
     ]
 }
 
-pub(crate) fn frames_from_relay(command_jws: &str) -> Vec<Frame<FromRelay>> {
+pub(crate) fn frames_from_relay(command_jws: &str, rotation_jws: &str) -> Vec<Frame<FromRelay>> {
     vec![
         (
             "welcome",
@@ -267,5 +301,10 @@ pub(crate) fn frames_from_relay(command_jws: &str) -> Vec<Frame<FromRelay>> {
             json!({ "reason": "drain", "reconnect_after_ms": 1500, "close_after_ms": 10_000 }),
         ),
         ("check", FromRelay::Check(v1::Check::default()), json!({})),
+        (
+            "portal_rotation",
+            FromRelay::PortalRotation(v1::PortalRotation { jws: rotation_jws.to_owned() }),
+            json!({ "jws": rotation_jws }),
+        ),
     ]
 }

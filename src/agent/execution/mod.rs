@@ -23,9 +23,11 @@ use self::recovery::Patience;
 use crate::agent::directory::{Account, Directory};
 use crate::agent::error::AgentError;
 use crate::agent::events::{About, EventLog};
-use crate::agent::home::{Identity, Keys};
+use crate::agent::home::Identity;
 use crate::agent::journal::{Entry, Journal, JournalError, Receipt, Stage};
+use crate::agent::keyring::Keyrings;
 use crate::agent::options::Options;
+use crate::agent::portals::{Followed, Portals};
 use crate::clock::{Clock, Random};
 use crate::protocol::command::Command;
 use crate::protocol::event::Event;
@@ -34,6 +36,7 @@ use crate::protocol::ids::CommandId;
 use crate::protocol::jose::JoseError;
 use crate::protocol::limits::{JOURNAL_RETENTION, MAX_CLOCK_AHEAD};
 use crate::protocol::outcome::Code;
+use crate::protocol::rotation::Acknowledgement;
 
 /// A command, and the trace it belongs to.
 #[derive(Clone)]
@@ -84,7 +87,8 @@ pub(in crate::agent) struct Executor {
 
 pub(in crate::agent) struct Core {
     pub(in crate::agent) identity: Arc<Identity>,
-    keys: Arc<Keys>,
+    pub(in crate::agent) keys: Arc<Keyrings>,
+    pub(in crate::agent) portals: Portals,
     pub(in crate::agent) directory: Arc<dyn Directory>,
     pub(in crate::agent) journal: Journal,
     events: EventLog,
@@ -108,7 +112,8 @@ impl Executor {
     #[expect(clippy::too_many_arguments, reason = "each is a different thing it stands on")]
     pub(in crate::agent) fn new(
         identity: Arc<Identity>,
-        keys: Arc<Keys>,
+        keys: Arc<Keyrings>,
+        portals: Portals,
         directory: Arc<dyn Directory>,
         journal: Journal,
         events: EventLog,
@@ -126,6 +131,7 @@ impl Executor {
         let core = Core {
             identity,
             keys,
+            portals,
             directory,
             journal,
             events,
@@ -246,11 +252,15 @@ impl Executor {
 
     /// Everything about a command that does not change with time: a trusted portal signed it, for this agent.
     fn verify(&self, jws: &str) -> Result<Command, JoseError> {
-        let identity = &self.core.identity;
+        // Files that can't be read any more stay as they were.
+        let identity = &self.core.portals.now().unwrap_or_else(|_| self.core.identity.clone());
         let parsed = Command::parse(jws)?;
         let claimed: Command = parsed.unverified()?;
-        let keys = identity.portals.get(&claimed.iss).ok_or(JoseError::Mismatch("iss"))?;
-        let command = Command::verify(&parsed, keys)?;
+        let pin = identity.portals.get(&claimed.iss).ok_or(JoseError::Mismatch("iss"))?;
+        let command = Command::verify(&parsed, pin.keys_at(self.core.clock.now()))?;
+        if let Err(error) = self.core.portals.used(&command.iss, pin, parsed.kid()) {
+            tracing::warn!(%error, "that a portal uses its new key was not noted; its old key is taken for longer");
+        }
         if command.aud != identity.agent {
             return Err(JoseError::Audience { expected: identity.agent.to_string() });
         }
@@ -258,6 +268,39 @@ impl Executor {
             return Err(JoseError::Mismatch("tenant"));
         }
         Ok(command)
+    }
+
+    /// Follows a portal's new key, and gives the agent's word for it. What does not hold is refused, and recorded.
+    ///
+    /// # Errors
+    /// If nothing can be signed.
+    pub(in crate::agent) fn follow(&self, rotation: &v1::PortalRotation) -> Result<Option<FromAgent>, AgentError> {
+        let core = &self.core;
+        let followed = match core.portals.follow(&rotation.jws) {
+            Ok(followed) => followed,
+            Err(why) => {
+                let message = format!("a portal's new key was refused: {why}");
+                core.events.record(Event::InPutValidationError, &message, &About::default());
+                return Ok(None);
+            }
+        };
+        let Followed { portal, seq, key, new } = followed;
+        if new {
+            let message = format!("portal {portal} has a new key, signed by the old one (rotation {seq}): {key}");
+            let about = About { portal: Some(portal.clone()), ..About::default() };
+            core.events.record(Event::KeyPairCreationSuccess, &message, &about);
+        }
+        let (iss, tenant, iat) = (core.identity.agent, core.identity.tenant.clone(), core.clock.now());
+        let said = Acknowledgement { iss, aud: portal, tenant, seq, key, iat };
+        let jws = said.sign(&core.keys.now()?.keys.signing)?;
+        Ok(Some(FromAgent::Acknowledgement(v1::Acknowledgement { jws })))
+    }
+
+    /// The portals whose commands the agent takes, as it greets a relay.
+    pub(in crate::agent) fn pinned(&self) -> Vec<v1::PinnedPortal> {
+        let identity = self.core.portals.now().unwrap_or_else(|_| self.core.identity.clone());
+        let pinned = identity.portals.iter().map(|(portal, pin)| (portal.to_string(), pin.seq));
+        pinned.map(|(portal, seq)| v1::PinnedPortal { portal, seq }).collect()
     }
 
     fn enqueue(&self, job: Job) {

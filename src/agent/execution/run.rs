@@ -43,7 +43,7 @@ impl Executor {
                     Some(lock) => lock,
                     None => self.core.accounts.of(before.object_guid).lock_owned().await,
                 };
-                let task = Task::of(&traced.command, &self.core.keys.sealing).ok();
+                let task = Task::of(&traced.command, self.core.keys.now()?.as_ref()).ok();
                 let not_done = Answer::new(Code::Interrupted, "the agent stopped in the middle; nothing was changed");
                 self.find_out(&traced, Inquiry { before, task, not_done, began: Instant::now() }, lock).await
             }
@@ -67,7 +67,7 @@ impl Executor {
             Operation::ResetPassword | Operation::UnlockAccount => Event::PasswordResetStart,
         };
         core.events.record(begins, "a command is being executed", &traced.about());
-        let task = match Task::of(command, &core.keys.sealing) {
+        let task = match Task::of(command, core.keys.now()?.as_ref()) {
             Ok(task) => task,
             Err(answer) => return Ok(Some(answer)),
         };
@@ -223,7 +223,7 @@ impl Executor {
             retry_at: answer.retry_at,
             directory_ms: u64::try_from(answer.directory.as_millis()).unwrap_or(u64::MAX),
         };
-        let jws = outcome.sign(&core.keys.signing)?;
+        let jws = outcome.sign(&core.keys.now()?.keys.signing)?;
         let first = core.journal.conclude(command.jti, jws, answer.retry_safe()).await?;
         let about = About { code: Some(answer.code.as_str()), ..traced.about() };
         for event in answer.events(command.operation) {

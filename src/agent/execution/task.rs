@@ -2,11 +2,11 @@
 
 use crate::agent::directory::{Account, Deadline, Directory, DirectoryError};
 use crate::agent::execution::answer::Answer;
+use crate::agent::keyring::Keyring;
 use crate::protocol::command::{Command, Operation, Options};
-use crate::protocol::jose::SealingKey;
 use crate::protocol::outcome::Code;
 use crate::protocol::password::Password;
-use crate::protocol::sealed::{Secrets, open_for};
+use crate::protocol::sealed::Secrets;
 
 /// What is to be written.
 pub(super) enum Task {
@@ -17,7 +17,7 @@ pub(super) enum Task {
 
 impl Task {
     /// Of a verified command; or why not, and then nothing was or will be asked of the directory.
-    pub(super) fn of(command: &Command, key: &SealingKey) -> Result<Self, Answer> {
+    pub(super) fn of(command: &Command, keys: &Keyring) -> Result<Self, Answer> {
         let (operation, options) = (command.operation, command.options);
         if let Some(why) = not_taken(operation, options) {
             return Err(Answer::new(Code::Unsupported, why));
@@ -25,7 +25,7 @@ impl Task {
         if operation == Operation::UnlockAccount {
             return Ok(Self::Unlock);
         }
-        let opened = open_for(command, key).map_err(|error| {
+        let opened = keys.open(command).map_err(|error| {
             Answer::new(Code::DecryptionFailed, format!("the sealed password can't be opened: {error}"))
         })?;
         Ok(match opened {

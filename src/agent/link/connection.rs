@@ -21,7 +21,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use crate::agent::home::{Identity, Keys};
+use crate::agent::home::Identity;
+use crate::agent::keyring::Keyrings;
 use crate::agent::link::lost::Lost;
 use crate::agent::link::session::{Frames, STEP};
 use crate::agent::options::Options;
@@ -58,11 +59,18 @@ pub(super) enum DialError {
     Signing(#[from] JoseError),
 }
 
+impl DialError {
+    /// Whether the relay may have forgotten the agent's keys.
+    pub(super) fn is_unknown_key(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == ProblemCode::InvalidAssertion.as_str())
+    }
+}
+
 /// Dials one relay as one agent.
 pub(in crate::agent) struct Dialer {
     outbound: Outbound,
     identity: Arc<Identity>,
-    keys: Arc<Keys>,
+    keys: Arc<Keyrings>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 }
@@ -71,7 +79,7 @@ impl Dialer {
     pub(in crate::agent) fn new(
         options: &Options,
         identity: Arc<Identity>,
-        keys: Arc<Keys>,
+        keys: Arc<Keyrings>,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<Self, NetError> {
@@ -132,7 +140,9 @@ impl Dialer {
             jti: ObjectId::new(&*self.clock, &*self.random),
             validity: Validity::starting(self.clock.now(), ASSERTION_LIFETIME),
         };
-        assertion.sign(&self.keys.signing)
+        // Keys that can't be read any more stay as they were.
+        let ring = self.keys.now().map_err(|_| JoseError::Key("the agent's keys can't be read"))?;
+        assertion.sign(&ring.keys.signing)
     }
 }
 

@@ -21,6 +21,7 @@ pub(in crate::agent) use self::session::Shared;
 use crate::agent::error::AgentError;
 use crate::agent::events::EventLog;
 use crate::agent::options::Options;
+use crate::agent::rotation::Rotator;
 use crate::clock::{Clock, Random};
 
 /// What sessions are made of.
@@ -31,6 +32,7 @@ pub(in crate::agent) struct Link {
     pub(in crate::agent) options: Options,
     pub(in crate::agent) clock: Arc<dyn Clock>,
     pub(in crate::agent) random: Arc<dyn Random>,
+    pub(in crate::agent) rotator: Arc<Rotator>,
 }
 
 impl Link {
@@ -52,7 +54,15 @@ impl Link {
 
     async fn open_at(&self, when: Instant) -> Result<Session, NoSession> {
         sleep_until(when).await;
-        let frames = self.dialer.dial().await.map_err(NoSession::Dial)?;
+        let frames = match self.dialer.dial().await {
+            Ok(frames) => frames,
+            Err(error) => {
+                if error.is_unknown_key() {
+                    self.rotator.remind().await;
+                }
+                return Err(NoSession::Dial(error));
+            }
+        };
         Session::open(frames, self.shared.clone()).await.map_err(NoSession::Session)
     }
 }

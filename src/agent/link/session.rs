@@ -108,6 +108,7 @@ impl Session {
             journal: core.identity.journal.to_string(),
             unfinished: unfinished.iter().take(MAX_UNFINISHED).map(|entry| entry.command.to_string()).collect(),
             capacity: shared.capacity,
+            portals: shared.executor.pinned(),
         };
         timeout(STEP, frames.outgoing.send(FromAgent::Hello(hello))).await.map_err(|_| Lost::Stuck)??;
         let first = timeout(STEP, frames.incoming.next()).await.map_err(|_| Lost::NoWelcome)?;
@@ -188,6 +189,9 @@ impl Session {
             FromRelay::OutcomeStored(stored) => {
                 let id: CommandId = stored.command.parse().map_err(|_| Lost::Frame(FrameError::Malformed))?;
                 self.shared.executor.stored(id).await.map_err(AgentError::from)?;
+            }
+            FromRelay::PortalRotation(rotation) => {
+                self.outbox.extend(self.shared.executor.follow(&rotation)?);
             }
             FromRelay::Heartbeat(heartbeat) => self.shared.note_nodes(heartbeat.nodes),
             FromRelay::GoAway(advice) => {

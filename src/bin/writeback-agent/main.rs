@@ -1,10 +1,10 @@
 //! The agent: arguments, configuration, signals; nothing else.
 
 mod inspect;
+mod keys;
 mod rights;
 mod setup;
 
-use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -17,9 +17,7 @@ use writeback_relay::agent::{Agent, AgentError, Options, enroll, status};
 use writeback_relay::clock::System;
 use writeback_relay::host::{self, StopSignals};
 use writeback_relay::protocol::api::AgentStatus;
-use writeback_relay::protocol::enrolment_code::EnrolmentCode;
 use writeback_relay::telemetry;
-use zeroize::Zeroizing;
 
 /// For a service manager: starting again is no use.
 const STOPPED_FOR_GOOD: u8 = 3;
@@ -79,6 +77,10 @@ enum Action {
     /// Set the agent up: asks for the relay, the directory, the service account and the units, tries each answer, checks, and
     /// enrols. What is given is not asked for.
     Setup(setup::SetupArguments),
+    /// Make new keys and tell the relay; the agent may be running. It does so by itself every half year.
+    RotateKeys,
+    /// Take commands from a further portal, or from one less. The agent may be running.
+    Trust(keys::TrustArguments),
 }
 
 type Failure = Box<dyn std::error::Error>;
@@ -113,17 +115,14 @@ async fn act(home: &Home, action: Action) -> Result<ExitCode, Failure> {
             inspect::events(home, &Filter { ids }, lines, follow, json).await?
         }
         Action::SupportBundle { file } => inspect::support_bundle(home, &file)?,
+        Action::RotateKeys => keys::rotate(home).await?,
+        Action::Trust(what) => keys::change_trust(home, what).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 async fn enrol(home: &Home, code: String) -> Result<(), Failure> {
-    let mut text = Zeroizing::new(code);
-    if text.as_str() == "-" {
-        text.clear();
-        std::io::stdin().read_to_string(&mut text)?;
-    }
-    let code: EnrolmentCode = text.parse()?;
+    let code = keys::read_code(code)?;
     let config = Config::load(&home.config())?;
     let enrolled = enroll(home, &code, config.relay.access()?, System::clock(), System::random()).await?;
     let mut said = format!("enrolled as agent {}\nfingerprint       {}\n", enrolled.agent, enrolled.fingerprint);
@@ -149,6 +148,7 @@ async fn run(home: &Home) -> Result<(), Failure> {
         sessions: config.relay.sessions,
         parallel: config.execution.parallel,
         resets_per_hour: config.execution.resets_per_hour,
+        rotate_every: config.keys.rotate_every(),
         ..Options::default()
     };
     let mut signals = StopSignals::catch()?;

@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use writeback_relay::clock::System;
 use writeback_relay::host::{forbid_core_dumps, print};
-use writeback_relay::portal::report::{agents_table, availability_line, exit, preflight_lines};
+use writeback_relay::portal::report::{agents_table, availability_line, exit, preflight_lines, rotation_table};
 use writeback_relay::portal::{Answer, Config, Home, Portal, Standing, Told};
 use writeback_relay::protocol::api::PreflightState;
 use writeback_relay::protocol::command::{Options, Subject};
@@ -71,6 +71,18 @@ enum Command {
     Check {
         tenant: TenantId,
         agent: AgentId,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change this portal's key: the new one is carried to every agent, and in use when all have acknowledged it. Run it
+    /// again to see how far it is
+    RotateKeys {
+        /// Only show who has acknowledged; finish if all have
+        #[arg(long, conflicts_with = "finish")]
+        status: bool,
+        /// Don't wait for agents that have not acknowledged: they take no command until they have connected again
+        #[arg(long)]
+        finish: bool,
         #[arg(long)]
         json: bool,
     },
@@ -206,6 +218,18 @@ async fn run(cli: Cli) -> Outcome<u8> {
             }
             let failed = report.worst() == PreflightState::Failed;
             return Ok(if failed { exit::NOT_DONE } else { exit::SUCCEEDED });
+        }
+        Command::RotateKeys { status, finish, json } => {
+            if finish {
+                portal.finish_rotation().await?;
+            }
+            let status = if status || finish { portal.rotation_status().await? } else { portal.rotate_keys().await? };
+            if json {
+                print_json(&status)?
+            } else {
+                print(&rotation_table(&status))?
+            }
+            return Ok(if status.finished { exit::SUCCEEDED } else { exit::NOT_DONE });
         }
         Command::Availability { tenant, json } => {
             let availability = portal.availability(&tenant).await?;

@@ -133,7 +133,9 @@ pub(super) async fn portal(command: Portal) -> Outcome {
     match command {
         Portal::Add { portal, key, tenant, admin } => {
             let keys = key.iter().map(read_key).collect::<Result<_, _>>()?;
-            connect(&admin)?.put_portal(&PortalRecord { portal, keys, tenants: tenant }).await?;
+            connect(&admin)?
+                .put_portal(&PortalRecord { portal, keys, tenants: tenant, later: Default::default() })
+                .await?;
         }
         Portal::Grant { portal, tenant, admin } => {
             let client = connect(&admin)?;

@@ -60,7 +60,7 @@ pub(super) async fn portals(State(ops): State<Ops>) -> Result<Json<Vec<PortalRec
 }
 
 pub(super) async fn put_portal(State(ops): State<Ops>, body: Body<PortalRecord>) -> Result<StatusCode, Refusal> {
-    let Json(portal) = body?;
+    let Json(mut portal) = body?;
     if portal.keys.is_empty() {
         return Err(Refusal::new(ProblemCode::Unprocessable, "a portal needs at least one key"));
     }
@@ -69,6 +69,9 @@ pub(super) async fn put_portal(State(ops): State<Ops>, body: Body<PortalRecord>)
             let detail = format!("there is no tenant {tenant}; run: writeback-relay tenant add {tenant}");
             return Err(Refusal::new(ProblemCode::Unprocessable, detail));
         }
+    }
+    if let Some(present) = ops.public.services.registry.portal(&portal.portal).await? {
+        portal = portal.put_over(&present);
     }
     ops.public.services.registry.put_portal(portal.clone()).await?;
     changed(&ops, &portal.portal).await;

@@ -5,6 +5,7 @@ use std::path::Path;
 use async_trait::async_trait;
 
 use super::super::StoreError;
+use super::super::keyring::{Acknowledged, Rotated};
 use super::super::registry::{
     Added, AgentRecord, InvitationRecord, PortalRecord, Redeemed, Registry, Snapshot, TenantRecord, TenantSnapshot,
 };
@@ -12,6 +13,8 @@ use super::{read_row, write_row};
 use crate::clock::UnixTime;
 use crate::protocol::api::{AgentStatus, PreflightReport};
 use crate::protocol::ids::{AgentId, ObjectId, PortalId, TenantId};
+use crate::protocol::jose::Thumbprint;
+use crate::protocol::rotation::{AgentRotation, PortalRotation};
 use crate::storage::redb::{self, ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use crate::storage::{Database, DatabaseError};
 
@@ -109,12 +112,29 @@ impl EmbeddedRegistry {
         agent: AgentId,
         change: impl FnOnce(&mut AgentRecord) + Send + 'static,
     ) -> Result<Option<AgentRecord>, StoreError> {
-        let key = row_key(tenant, agent);
-        self.write(move |t| {
-            let Some(mut record) = get::<AgentRecord>(&t.open_table(AGENTS)?, &key)? else { return Ok(None) };
+        let change = |mut record: AgentRecord| {
             change(&mut record);
-            put(t, AGENTS, &key, &record)?;
-            Ok(Some(record))
+            (record.clone(), record)
+        };
+        self.change(AGENTS, row_key(tenant, agent), change).await
+    }
+
+    /// Changes a record, if there is one, and gives what the change gives.
+    async fn change<R, T>(
+        &self,
+        table: Rows,
+        key: String,
+        change: impl FnOnce(R) -> (R, T) + Send + 'static,
+    ) -> Result<Option<T>, StoreError>
+    where
+        R: serde::Serialize + serde::de::DeserializeOwned,
+        T: Send + 'static,
+    {
+        self.write(move |t| {
+            let Some(record) = get::<R>(&t.open_table(table)?, &key)? else { return Ok(None) };
+            let (record, given) = change(record);
+            put(t, table, &key, &record)?;
+            Ok(Some(given))
         })
         .await
     }
@@ -185,7 +205,7 @@ impl Registry for EmbeddedRegistry {
             let invitation = get::<InvitationRecord>(&t.open_table(INVITATIONS)?, &invitation_key)?;
             let Some(invitation) = invitation else { return Ok(Redeemed::Unknown) };
             let present = get::<AgentRecord>(&t.open_table(AGENTS)?, &agent_key)?;
-            let invitation = match invitation.redeem(&token_sha256, &agent, present, now) {
+            let (invitation, agent) = match invitation.redeem(&token_sha256, &agent, present, now) {
                 Ok(redeemed) => redeemed,
                 Err(end) => return Ok(end),
             };
@@ -225,6 +245,52 @@ impl Registry for EmbeddedRegistry {
         report: PreflightReport,
     ) -> Result<(), StoreError> {
         self.change_agent(tenant, agent, |record| record.preflight = Some(report)).await.map(|_| ())
+    }
+
+    async fn rotate_agent(
+        &self,
+        tenant: &TenantId,
+        relay: &str,
+        rotation: &AgentRotation,
+        jws: &str,
+    ) -> Result<Rotated, StoreError> {
+        let key = row_key(tenant, rotation.iss);
+        let (tenant, relay, rotation, jws) = (tenant.clone(), relay.to_owned(), rotation.clone(), jws.to_owned());
+        let rotate = move |mut record: AgentRecord| {
+            let rotated = record.rotate(&tenant, &relay, &rotation, &jws);
+            (record, rotated)
+        };
+        Ok(self.change(AGENTS, key, rotate).await?.unwrap_or(Rotated::Unknown))
+    }
+
+    async fn rotate_portal(&self, relay: &str, rotation: &PortalRotation, jws: &str) -> Result<Rotated, StoreError> {
+        let key = rotation.iss.to_string();
+        let (relay, rotation, jws) = (relay.to_owned(), rotation.clone(), jws.to_owned());
+        let rotate = move |mut record: PortalRecord| {
+            let rotated = record.rotate(&relay, &rotation, &jws);
+            (record, rotated)
+        };
+        Ok(self.change(PORTALS, key, rotate).await?.unwrap_or(Rotated::Unknown))
+    }
+
+    async fn retire_portal_key(&self, portal: &PortalId, kid: &Thumbprint, now: UnixTime) -> Result<bool, StoreError> {
+        let kid = kid.clone();
+        let retire = move |mut record: PortalRecord| {
+            let retired = record.retire(&kid, now);
+            (record, retired)
+        };
+        Ok(self.change(PORTALS, portal.to_string(), retire).await?.unwrap_or(true))
+    }
+
+    async fn note_acknowledgement(
+        &self,
+        tenant: &TenantId,
+        agent: AgentId,
+        portal: &PortalId,
+        acknowledged: Acknowledged,
+    ) -> Result<(), StoreError> {
+        let portal = portal.clone();
+        self.change_agent(tenant, agent, move |record| record.acknowledge(&portal, acknowledged)).await.map(|_| ())
     }
 
     async fn use_assertion(

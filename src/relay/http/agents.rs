@@ -13,33 +13,37 @@ use super::caller::PortalCall;
 use super::problem::Refusal;
 use crate::audit;
 use crate::protocol::api::{AgentList, AgentStatus, AgentView, Availability};
-use crate::protocol::ids::{AgentId, TenantId};
+use crate::protocol::ids::{AgentId, PortalId, TenantId};
 use crate::protocol::problem::{Problem, ProblemCode};
 use crate::relay::StoreError;
 use crate::relay::bus::Notice;
 use crate::relay::registry::AgentRecord;
 
-fn view(record: AgentRecord, online: bool) -> AgentView {
+fn view(record: AgentRecord, online: bool, portal: &PortalId) -> AgentView {
+    let (invitation, attestation) = record.vouched_to(portal);
+    let (attestation, acknowledged) = (attestation.to_owned(), record.later.acknowledged.get(portal));
     AgentView {
+        acknowledgement: acknowledged.map(|acknowledged| acknowledged.jws.clone()),
+        invitation,
+        attestation,
+        rotations: record.later.rotations,
         agent: record.agent,
         name: record.name,
         status: record.status,
         online,
         version: record.version,
         enrolled_at: record.enrolled_at,
-        invitation: record.invitation,
         signing_key: record.keys.signing,
         sealing_key: record.keys.sealing,
-        attestation: record.attestation,
         preflight: record.preflight,
     }
 }
 
-async fn views(public: &Public, tenant: &TenantId) -> Result<Vec<AgentView>, Refusal> {
+async fn views(public: &Public, PortalCall { tenant, portal }: &PortalCall) -> Result<Vec<AgentView>, Refusal> {
     let bus = &public.services.bus;
     let looked = public.services.registry.agents(tenant).await?.into_iter().map(async |record| {
         let places = bus.places(tenant, record.agent).await?;
-        Ok::<_, StoreError>(view(record, !places.is_empty()))
+        Ok::<_, StoreError>(view(record, !places.is_empty(), portal))
     });
     let mut views = try_join_all(looked).await?;
     views.sort_by_key(|agent| agent.enrolled_at);
@@ -55,7 +59,7 @@ async fn views(public: &Public, tenant: &TenantId) -> Result<Vec<AgentView>, Ref
     security(("portal" = []))
 )]
 pub(super) async fn list(State(public): State<Arc<Public>>, call: PortalCall) -> Result<Json<AgentList>, Refusal> {
-    Ok(Json(AgentList { agents: views(&public, &call.tenant).await? }))
+    Ok(Json(AgentList { agents: views(&public, &call).await? }))
 }
 
 /// Is a reset possible now? To be asked before the user types a password.
@@ -70,7 +74,7 @@ pub(super) async fn availability(
     State(public): State<Arc<Public>>,
     call: PortalCall,
 ) -> Result<Json<Availability>, Refusal> {
-    let agents = views(&public, &call.tenant).await?;
+    let agents = views(&public, &call).await?;
     let in_service = |agent: &&AgentView| agent.online && agent.status == AgentStatus::Approved;
     let able = agents.iter().filter(in_service).filter(|agent| !agent.preflight_failed());
     let able: Vec<AgentId> = able.map(|agent| agent.agent).collect();

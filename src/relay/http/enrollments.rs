@@ -15,6 +15,7 @@ use crate::protocol::enrollment::{ATTESTATION_TYP, AgentKeys, Proof};
 use crate::protocol::jose::{JoseError, Jws, PublicKey};
 use crate::protocol::limits::MAX_NAME_CHARS;
 use crate::protocol::problem::{Problem, ProblemCode};
+use crate::relay::keyring::AgentLater;
 use crate::relay::registry::{AgentRecord, Redeemed};
 
 /// An attestation is some 400 bytes.
@@ -74,14 +75,16 @@ pub(super) async fn redeem(
         enrolled_at: now,
         version: None,
         preflight: None,
+        later: AgentLater::default(),
     };
     let (tenant, token) = (enrollment.tenant, enrollment.token.hash());
     let redeemed = public.services.registry.redeem(&tenant, &token, record, now).await?;
     let (code, detail) = match redeemed {
         Redeemed::Enrolled { agent, portal } => {
             audit!("agent_enrolled", %tenant, agent = %agent.agent, invitation = %agent.invitation);
-            let keys = public.services.registry.portal(&portal).await?.map(|portal| portal.keys).unwrap_or_default();
-            let enrolled = Enrolled { agent: agent.agent, status: agent.status, portal, portal_keys: keys };
+            let record = public.services.registry.portal(&portal).await?;
+            let (portal_keys, portal_rotations) = record.map(|r| (r.keys, r.later.rotations)).unwrap_or_default();
+            let enrolled = Enrolled { agent: agent.agent, status: agent.status, portal, portal_keys, portal_rotations };
             return Ok((StatusCode::CREATED, Json(enrolled)));
         }
         Redeemed::Unknown => (ProblemCode::InvalidEnrollment, "there is no such invitation, or the token is not its"),

@@ -11,6 +11,7 @@ mod invitations;
 pub mod listener;
 mod prefer;
 pub(super) mod problem;
+mod rotations;
 
 use std::sync::Arc;
 
@@ -88,6 +89,9 @@ fn routes() -> OpenApiRouter<Arc<Public>> {
         .routes(routes!(agents::check))
         .routes(routes!(invitations::create).layer(middleware::from_fn_with_state(MAX_FRAME_BYTES, body::whole)))
         .routes(routes!(enrollments::redeem).layer(middleware::from_fn_with_state(MAX_FRAME_BYTES, body::whole)))
+        .routes(routes!(rotations::agent).layer(middleware::from_fn_with_state(MAX_FRAME_BYTES, body::whole)))
+        .routes(routes!(rotations::portal).layer(middleware::from_fn_with_state(MAX_FRAME_BYTES, body::whole)))
+        .routes(routes!(rotations::retire))
         .routes(routes!(agent_session::open))
 }
 

@@ -225,7 +225,9 @@ impl Bus for RedisBus {
             | Notice::Check(place) => {
                 vec![place.node]
             }
-            Notice::Revoked(..) | Notice::PortalChanged(_) => exchange.presence.others().await?,
+            Notice::Revoked(..) | Notice::PortalChanged(_) | Notice::PortalRotated { .. } => {
+                exchange.presence.others().await?
+            }
             // Whoever waits at another node looks twice a second.
             Notice::Arrived(..) => Vec::new(),
         };

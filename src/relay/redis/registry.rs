@@ -14,7 +14,10 @@ use super::scripts::REPLACE;
 use crate::clock::UnixTime;
 use crate::protocol::api::{AgentStatus, PreflightReport};
 use crate::protocol::ids::{AgentId, ObjectId, PortalId, TenantId};
+use crate::protocol::jose::Thumbprint;
+use crate::protocol::rotation::{AgentRotation, PortalRotation};
 use crate::relay::StoreError;
+use crate::relay::keyring::{Acknowledged, Rotated};
 use crate::relay::registry::{
     Added, AgentRecord, InvitationRecord, PortalRecord, Redeemed, Registry, Snapshot, TenantRecord, TenantSnapshot,
 };
@@ -96,22 +99,36 @@ impl RedisRegistry {
         agent: AgentId,
         change: impl Fn(&mut AgentRecord) + Send + Sync,
     ) -> Result<Option<AgentRecord>, StoreError> {
-        let (hash, field) = (keys::agents(tenant), agent.to_string());
-        for _ in 0..ATTEMPTS {
-            let Some(was) = self.text(&hash, &field).await? else { return Ok(None) };
-            let mut record: AgentRecord = read(&was)?;
+        let change = |mut record: AgentRecord| {
             change(&mut record);
-            let becomes = write(&record)?;
             // A tombstone is always written: its confirmation hangs on a write.
-            let done = (becomes == was && record.status != AgentStatus::Revoked)
-                || self
-                    .replace(&[Change { hash: hash.clone(), field: field.clone(), was: Some(was), becomes }])
-                    .await?;
-            if done {
-                return Ok(Some(record));
+            let always = record.status == AgentStatus::Revoked;
+            (record.clone(), (record, always))
+        };
+        let changed = self.change(&keys::agents(tenant), &agent.to_string(), change, |(_, always)| *always).await?;
+        Ok(changed.map(|(record, _)| record))
+    }
+
+    /// Changes a record, if there is one, and gives what the change gives. One that changes nothing is written only if it
+    /// is to be `always`.
+    async fn change<R: DeserializeOwned + Serialize, T>(
+        &self,
+        hash: &str,
+        field: &str,
+        change: impl Fn(R) -> (R, T) + Send + Sync,
+        always: impl Fn(&T) -> bool + Send + Sync,
+    ) -> Result<Option<T>, StoreError> {
+        for _ in 0..ATTEMPTS {
+            let Some(was) = self.text(hash, field).await? else { return Ok(None) };
+            let (becomes, given) = change(read(&was)?);
+            let becomes = write(&becomes)?;
+            let same = becomes == was && !always(&given);
+            let (hash, field) = (hash.to_owned(), field.to_owned());
+            if same || self.replace(&[Change { hash, field, was: Some(was), becomes }]).await? {
+                return Ok(Some(given));
             }
         }
-        Err(StoreError("an agent's record changes all the time".to_owned()))
+        Err(StoreError("a record changes all the time".to_owned()))
     }
 
     /// Returns when a replica has what was written beside `key` by this link, where there is a replica: a change that
@@ -179,8 +196,10 @@ impl Registry for RedisRegistry {
         let (invitation_field, agent_field) = (agent.invitation.to_string(), agent.agent.to_string());
         for _ in 0..ATTEMPTS {
             let Some(was) = self.text(&invitations, &invitation_field).await? else { return Ok(Redeemed::Unknown) };
-            let present: Option<AgentRecord> = self.record(&agents, &agent_field).await?;
-            let invitation = match read::<InvitationRecord>(&was)?.redeem(token_sha256, &agent, present, now) {
+            let agent_was = self.text(&agents, &agent_field).await?;
+            let present = agent_was.as_deref().map(read::<AgentRecord>).transpose()?;
+            let redeemed = read::<InvitationRecord>(&was)?.redeem(token_sha256, &agent, present, now);
+            let (invitation, agent) = match redeemed {
                 Ok(redeemed) => redeemed,
                 Err(end) => return Ok(end),
             };
@@ -192,7 +211,7 @@ impl Registry for RedisRegistry {
                     was: Some(was),
                     becomes: write(&invitation)?,
                 },
-                Change { hash: agents.clone(), field: agent_field.clone(), was: None, becomes: write(&agent)? },
+                Change { hash: agents.clone(), field: agent_field.clone(), was: agent_was, becomes: write(&agent)? },
             ];
             if self.replace(&redeemed).await? {
                 return Ok(Redeemed::Enrolled { agent: Box::new(agent), portal });
@@ -230,6 +249,53 @@ impl Registry for RedisRegistry {
         report: PreflightReport,
     ) -> Result<(), StoreError> {
         self.change_agent(tenant, agent, |record| record.preflight = Some(report.clone())).await.map(drop)
+    }
+
+    async fn rotate_agent(
+        &self,
+        tenant: &TenantId,
+        relay: &str,
+        rotation: &AgentRotation,
+        jws: &str,
+    ) -> Result<Rotated, StoreError> {
+        let (hash, field) = (keys::agents(tenant), rotation.iss.to_string());
+        let rotate = |mut record: AgentRecord| {
+            let rotated = record.rotate(tenant, relay, rotation, jws);
+            (record, rotated)
+        };
+        let rotated = self.change(&hash, &field, rotate, |rotated| *rotated == Rotated::Done).await?;
+        self.confirmed(&hash).await?;
+        Ok(rotated.unwrap_or(Rotated::Unknown))
+    }
+
+    async fn rotate_portal(&self, relay: &str, rotation: &PortalRotation, jws: &str) -> Result<Rotated, StoreError> {
+        let rotate = |mut record: PortalRecord| {
+            let rotated = record.rotate(relay, rotation, jws);
+            (record, rotated)
+        };
+        let field = rotation.iss.to_string();
+        let rotated = self.change(keys::PORTALS, &field, rotate, |rotated| *rotated == Rotated::Done).await?;
+        self.confirmed(keys::PORTALS).await?;
+        Ok(rotated.unwrap_or(Rotated::Unknown))
+    }
+
+    async fn retire_portal_key(&self, portal: &PortalId, kid: &Thumbprint, now: UnixTime) -> Result<bool, StoreError> {
+        let retire = |mut record: PortalRecord| {
+            let retired = record.retire(kid, now);
+            (record, retired)
+        };
+        Ok(self.change(keys::PORTALS, portal.as_str(), retire, |_| false).await?.unwrap_or(true))
+    }
+
+    async fn note_acknowledgement(
+        &self,
+        tenant: &TenantId,
+        agent: AgentId,
+        portal: &PortalId,
+        acknowledged: Acknowledged,
+    ) -> Result<(), StoreError> {
+        let acknowledge = |record: &mut AgentRecord| record.acknowledge(portal, acknowledged.clone());
+        self.change_agent(tenant, agent, acknowledge).await.map(drop)
     }
 
     async fn use_assertion(

@@ -3,6 +3,7 @@
 mod leaving;
 mod open;
 mod outcome;
+mod rotation;
 mod term;
 mod wire;
 
@@ -158,6 +159,8 @@ struct Session<'a, S> {
     term: Term,
     /// When it looks again what it may have missed, because it could not.
     reconcile_at: Option<Instant>,
+    /// Whether the agent knows of portals' rotations.
+    follows: bool,
     /// When the agent's last preflight was noted.
     preflight_at: Option<Instant>,
 }
@@ -191,6 +194,7 @@ pub async fn run<S: Socket>(
         storing: FuturesUnordered::new(),
         term: Term::starting(Instant::now(), services.max_age, &*services.random),
         reconcile_at: None,
+        follows: !hello.portals.is_empty(),
         preflight_at: None,
     };
     let lived = AssertUnwindSafe(async {
@@ -266,6 +270,10 @@ impl<S: Socket> Session<'_, S> {
     async fn obey(&mut self, order: Order) -> Result<(), Ended> {
         match order {
             Order::Reconcile(whose) => self.reconcile(whose).await,
+            Order::Carry(jws) => {
+                self.carry(&jws);
+                Ok(())
+            }
             Order::Close(reason) => Err(Ended::Closed(reason)),
             Order::Check => {
                 // What comes now was asked for.
@@ -319,6 +327,7 @@ impl<S: Socket> Session<'_, S> {
             FromAgent::Heartbeat(_) => Ok(()),
             FromAgent::Received(received) => self.received(&received).await,
             FromAgent::Outcome(outcome) => self.outcome(outcome),
+            FromAgent::Acknowledgement(said) => self.acknowledged(said).await,
             FromAgent::Preflight(preflight) => self.preflight(preflight).await,
             FromAgent::Leaving(_) => {
                 // Its outcomes are still taken, until it closes the socket; it waits to hear that they are stored.

@@ -28,6 +28,8 @@ pub(super) struct Greeting {
     version: String,
     /// Commands it has in its journal, without an outcome.
     unfinished: Vec<String>,
+    /// The portals whose commands it takes.
+    pub(super) portals: Vec<v1::PinnedPortal>,
 }
 
 /// Waits for the agent's `Hello`.
@@ -51,7 +53,12 @@ pub(super) async fn hello<S: Socket>(
         return Err(Ended::Closed(CloseReason::ForeignJournal));
     }
     let version = hello.version.chars().filter(|c| !c.is_control()).take(MAX_VERSION_CHARS).collect();
-    Ok(Greeting { instance: hello.instance.parse().map_err(malformed)?, version, unfinished: hello.unfinished })
+    Ok(Greeting {
+        instance: hello.instance.parse().map_err(malformed)?,
+        version,
+        unfinished: hello.unfinished,
+        portals: hello.portals,
+    })
 }
 
 /// Makes the session known, and tells those that it displaces.
@@ -101,6 +108,7 @@ impl<S: Socket> Session<'_, S> {
             node_id: services.bus.node().0.to_string(),
             nodes: services.bus.nodes(),
         }));
+        self.carry_missed(&record, &hello.portals).await.map_err(away)?;
         audit!("session_opened", %tenant, agent = %id, session = %self.presence.session);
         services.bus.tell(Notice::Arrived(tenant.clone(), id)).await.map_err(away)?;
         let left = services.ledger.take_over(&tenant, id, self.presence.session, Whose::Others).await;

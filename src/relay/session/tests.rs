@@ -127,6 +127,7 @@ impl Stage {
             enrolled_at: System.now(),
             version: None,
             preflight: None,
+            later: Default::default(),
         };
         services.registry.add_invitation(&tenant, invitation).await.unwrap();
         services.registry.redeem(&tenant, "t", agent.clone(), System.now()).await.unwrap();
@@ -188,6 +189,7 @@ impl Stage {
                 journal: self.agent.journal.to_string(),
                 unfinished: vec![],
                 capacity: 1,
+                portals: Vec::new(),
             }))
             .await;
         agent

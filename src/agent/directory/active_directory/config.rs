@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use super::forest::DomainConfig;
 use crate::net::NetError;
 use crate::net::names::{NameError, Names};
-use crate::storage::{FileError, PrivateFile};
+use crate::storage::{FileError, Secret};
 
 /// Timeouts longer than this only hide a fault.
 const LONGEST_TIMEOUT_SECONDS: u64 = 60;
@@ -51,7 +51,8 @@ pub struct Config {
     /// The agent's service account: `svc-reset@corp.example`, `CORP\svc-reset`, or its distinguished name.
     pub bind_user: String,
     /// File (mode 0600) with its password and nothing else; a newline at the end doesn't count. It is read again for
-    /// each connection, so a new password needs no restart.
+    /// each connection, so a new password needs no restart. Or `credential:NAME`, a systemd credential, or `env:NAME`, a
+    /// variable of the environment. The password itself has no place in the configuration.
     pub bind_password_file: PathBuf,
     /// Where accounts are looked for: one unit or a list, `OU=Staff,DC=corp,DC=example`. Their rights are checked for each
     /// of them. Default: the whole domain.
@@ -244,16 +245,16 @@ impl Config {
         Ok(Endpoint::new(scheme, usual_port, &host, port))
     }
 
-    /// The service account's name, and its password's file, which is read once to see that it is of use.
-    pub(super) fn service_account(&self) -> Result<(String, PrivateFile), ConfigError> {
+    /// The service account's name, and where its password is, which is read once to see that it is of use.
+    pub(super) fn service_account(&self) -> Result<(String, Secret), ConfigError> {
         if !self.bind_user.contains(['@', '\\', '=']) {
             return Err(ConfigError::BindUser(self.bind_user.clone()));
         }
-        let file = PrivateFile::new(&self.bind_password_file);
-        if file.read()?.trim_end_matches(['\r', '\n']).is_empty() {
+        let password = Secret::at(&self.bind_password_file);
+        if password.read()?.trim_end_matches(['\r', '\n']).is_empty() {
             return Err(ConfigError::EmptyPassword(self.bind_password_file.clone()));
         }
-        Ok((self.bind_user.clone(), file))
+        Ok((self.bind_user.clone(), password))
     }
 
     /// The units to look in, in order; none for the whole domain.
@@ -287,6 +288,7 @@ fn seconds(field: &'static str, seconds: u64) -> Result<Duration, ConfigError> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::storage::PrivateFile;
 
     pub(in super::super) fn config(lines: &str) -> Config {
         toml::from_str(&format!("bind_user = 'svc@corp.example'\nbind_password_file = '/nowhere'\n{lines}")).unwrap()

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::answer::{bind_data, diagnostic};
 use super::config::{Config, ConfigError};
 use super::connection::{Connection, RequestError};
-use crate::storage::PrivateFile;
+use crate::storage::Secret;
 
 /// How long a password that was refused is not tried again: each trial counts as a bad logon, and the domain's lockout
 /// policy would lock the service account.
@@ -19,7 +19,7 @@ const REFUSED_FOR: Duration = Duration::from_secs(15 * 60);
 /// The account, and where its password is.
 pub(super) struct ServiceAccount {
     name: String,
-    password_file: PrivateFile,
+    password: Secret,
     refused: ArcSwapOption<Refused>,
 }
 
@@ -43,8 +43,8 @@ pub(super) enum BindError {
 impl ServiceAccount {
     /// From the configuration; the password's file must be of use.
     pub(super) fn new(config: &Config) -> Result<Self, ConfigError> {
-        let (name, password_file) = config.service_account()?;
-        Ok(Self { name, password_file, refused: ArcSwapOption::empty() })
+        let (name, password) = config.service_account()?;
+        Ok(Self { name, password, refused: ArcSwapOption::empty() })
     }
 
     /// Its name, as it is configured.
@@ -67,7 +67,7 @@ impl ServiceAccount {
             Some("52e") => format!(
                 "no such account, or the password in {} is wrong; it is tried again when that file changes, or after \
                  {} minutes",
-                self.password_file.path().display(),
+                self.password.place().display(),
                 REFUSED_FOR.as_secs() / 60
             ),
             Some("532") => "its password has expired".to_owned(),
@@ -85,11 +85,11 @@ impl ServiceAccount {
     }
 
     fn password(&self) -> Result<Zeroizing<String>, String> {
-        let mut password = self.password_file.read().map_err(|e| e.to_string())?;
+        let mut password = self.password.read().map_err(|e| e.to_string())?;
         let length = password.trim_end_matches(['\r', '\n']).len();
         password.truncate(length);
         if password.is_empty() {
-            return Err(ConfigError::EmptyPassword(self.password_file.path().to_owned()).to_string());
+            return Err(ConfigError::EmptyPassword(self.password.place().to_owned()).to_string());
         }
         Ok(password)
     }

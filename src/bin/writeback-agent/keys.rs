@@ -1,0 +1,67 @@
+//! The agent's keys, and the portals it trusts.
+
+use std::io::Read;
+
+use clap::Args;
+use writeback_relay::agent::config::Config;
+use writeback_relay::agent::home::Home;
+use writeback_relay::agent::{Trusted, distrust, rotate_keys, trust, trusted};
+use writeback_relay::clock::System;
+use writeback_relay::host;
+use writeback_relay::protocol::enrolment_code::EnrolmentCode;
+use writeback_relay::protocol::ids::PortalId;
+use zeroize::Zeroizing;
+
+use super::Failure;
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct TrustArguments {
+    /// The code that the further portal printed, or "-" to read it from standard input.
+    code: Option<String>,
+    /// Take no more commands from this portal.
+    #[arg(long, value_name = "PORTAL")]
+    remove: Option<PortalId>,
+    /// Show the portals whose commands the agent takes.
+    #[arg(long)]
+    list: bool,
+}
+
+/// A code as it was given, or from standard input.
+pub(super) fn read_code(given: String) -> Result<EnrolmentCode, Failure> {
+    let mut text = Zeroizing::new(given);
+    if text.as_str() == "-" {
+        text.clear();
+        std::io::stdin().read_to_string(&mut text)?;
+    }
+    Ok(text.parse()?)
+}
+
+pub(super) async fn rotate(home: &Home) -> Result<(), Failure> {
+    let access = Config::load(&home.config())?.relay.access()?;
+    let rotated = rotate_keys(home, access, System::clock(), System::random()).await?;
+    Ok(host::print(&format!(
+        "the agent has new keys (rotation {})\nfingerprint       {}\nPortals follow by themselves; nothing has to be \
+         compared again.\n",
+        rotated.seq, rotated.fingerprint
+    ))?)
+}
+
+pub(super) async fn change_trust(home: &Home, what: TrustArguments) -> Result<(), Failure> {
+    if let Some(code) = what.code {
+        let (code, access) = (read_code(code)?, Config::load(&home.config())?.relay.access()?);
+        let Trusted { portal, agent, fingerprint } =
+            trust(home, &code, access, System::clock(), System::random()).await?;
+        return Ok(host::print(&format!(
+            "portal {portal} is trusted from now on\nfingerprint       {fingerprint}\n\nBefore it sends commands, \
+             somebody at that portal compares the fingerprint and approves the agent:\n  writeback-portal approve {} \
+             {agent}\n",
+            code.tenant
+        ))?);
+    }
+    if let Some(portal) = what.remove {
+        distrust(home, &portal, System::clock())?;
+        return Ok(host::print(&format!("no more commands are taken from portal {portal}\n"))?);
+    }
+    Ok(host::print(&trusted(home)?)?)
+}

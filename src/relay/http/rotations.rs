@@ -1,0 +1,129 @@
+//! New keys of agents and portals. A rotation proves itself: whoever carries it here needs no other credential.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+
+use super::Public;
+use super::caller::bearer;
+use super::problem::{Refusal, of_command};
+use crate::audit;
+use crate::clock::UnixTime;
+use crate::protocol::jose::{JoseError, Thumbprint};
+use crate::protocol::limits::MAX_CLOCK_AHEAD;
+use crate::protocol::problem::{Problem, ProblemCode};
+use crate::protocol::rotation::{AgentRotation, PortalRotation};
+use crate::relay::bus::Notice;
+use crate::relay::keyring::Rotated;
+
+fn text(body: &Bytes) -> Result<&str, Refusal> {
+    std::str::from_utf8(body).map_err(|_| Refusal::new(ProblemCode::Malformed, "the body is not a compact JWS"))
+}
+
+fn refused(error: &JoseError) -> Refusal {
+    Refusal::new(of_command(error), format!("the rotation does not hold: {error}"))
+}
+
+/// One from the future would win over every later one by its time, for people who look at it.
+fn made_by(iat: UnixTime, now: UnixTime) -> Result<(), Refusal> {
+    if iat > now.plus(MAX_CLOCK_AHEAD) { Err(refused(&JoseError::NotYet)) } else { Ok(()) }
+}
+
+fn answer(rotated: Rotated, unknown: Refusal) -> Result<StatusCode, Refusal> {
+    match rotated {
+        Rotated::Done => Ok(StatusCode::NO_CONTENT),
+        Rotated::Unknown => Err(unknown),
+        Rotated::Revoked => Err(Refusal::new(ProblemCode::AgentRevoked, "a revoked agent has no new keys")),
+        Rotated::Refused(error) => {
+            Err(Refusal::new(ProblemCode::RotationRefused, format!("it does not lead on from the known keys: {error}")))
+        }
+    }
+}
+
+/// Follow an agent's rotation: its new keys take the place of the old. The same may be sent again.
+#[utoipa::path(
+    post,
+    path = "/v1/agent/rotations",
+    request_body(content = String, content_type = "application/jose", description = "JWS compact, typ writeback-agent-rotation+jwt, by the agent's key until now"),
+    responses(
+        (status = 204, description = "The new keys are known, now or before"),
+        (status = 401, body = Problem, content_type = "application/problem+json", description = "A signature does not fit"),
+        (status = 403, body = Problem, content_type = "application/problem+json", description = "agent_revoked"),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "unknown_agent"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "rotation_refused: an old seq, or other previous keys")
+    )
+)]
+pub(super) async fn agent(State(public): State<Arc<Public>>, body: Bytes) -> Result<StatusCode, Refusal> {
+    let jws = text(&body)?;
+    let rotation = AgentRotation::read(jws).map_err(|error| refused(&error))?;
+    made_by(rotation.iat, public.services.clock.now())?;
+    let tenant = rotation.tenant.clone().ok_or_else(|| refused(&JoseError::Mismatch("tenant")))?;
+    let relay = public.keys.public_url();
+    let rotated = public.services.registry.rotate_agent(&tenant, relay, &rotation, jws).await?;
+    match &rotated {
+        Rotated::Done => audit!("agent_rotated", %tenant, agent = %rotation.iss, seq = rotation.seq),
+        other => audit!("rotation_refused", %tenant, agent = %rotation.iss, seq = rotation.seq, reason = ?other),
+    }
+    answer(rotated, Refusal::new(ProblemCode::UnknownAgent, "this relay knows no such agent in this tenant"))
+}
+
+/// Follow a portal's rotation: from now on both keys are taken, and every agent of its tenants is told. The same may be
+/// sent again.
+#[utoipa::path(
+    post,
+    path = "/v1/portal/rotations",
+    request_body(content = String, content_type = "application/jose", description = "JWS compact, typ writeback-portal-rotation+jwt, by the portal's key until now"),
+    responses(
+        (status = 204, description = "The new key is known, now or before"),
+        (status = 401, body = Problem, content_type = "application/problem+json", description = "A signature does not fit, or the portal is not registered"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "rotation_refused: an old seq, or another previous key")
+    )
+)]
+pub(super) async fn portal(State(public): State<Arc<Public>>, body: Bytes) -> Result<StatusCode, Refusal> {
+    let jws = text(&body)?;
+    let rotation = PortalRotation::read(jws).map_err(|error| refused(&error))?;
+    made_by(rotation.iat, public.services.clock.now())?;
+    let (services, id) = (&public.services, &rotation.iss);
+    let rotated = services.registry.rotate_portal(public.keys.public_url(), &rotation, jws).await?;
+    if rotated == Rotated::Done {
+        audit!("portal_rotated", portal = %id, seq = rotation.seq);
+        let tenants = services.registry.portal(id).await?.map(|record| record.tenants).unwrap_or_default();
+        services.bus.tell(Notice::PortalChanged(id.clone())).await?;
+        // Agents of a node that does not hear it are told when their next session opens.
+        services.bus.tell(Notice::PortalRotated { tenants, jws: jws.into() }).await?;
+    } else {
+        audit!("rotation_refused", portal = %id, seq = rotation.seq, reason = ?rotated);
+    }
+    answer(rotated, Refusal::new(ProblemCode::InvalidAssertion, format!("{id} is not registered at this relay")))
+}
+
+/// Let a portal's old key go: it is taken for one more hour, for what it has signed. The caller's assertion is by another
+/// of its keys.
+#[utoipa::path(
+    delete,
+    path = "/v1/portal/keys/{kid}",
+    params(("kid" = String, Path, description = "The old key's thumbprint")),
+    responses(
+        (status = 204, description = "It is gone, or going"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "It is the portal's only key, or the one that signed the assertion")
+    ),
+    security(("portal" = []))
+)]
+pub(super) async fn retire(
+    State(public): State<Arc<Public>>,
+    Path(kid): Path<Thumbprint>,
+    parts: Parts,
+) -> Result<StatusCode, Refusal> {
+    let (portal, by) = public.keys.portal_alone(bearer(&parts)?).await?;
+    let only = || Refusal::new(ProblemCode::RotationRefused, "sign the assertion with the key that is to stay");
+    let (services, now) = (&public.services, public.services.clock.now());
+    if by.thumbprint() == kid || !services.registry.retire_portal_key(&portal, &kid, now).await? {
+        return Err(only());
+    }
+    services.bus.tell(Notice::PortalChanged(portal.clone())).await?;
+    audit!("portal_key_retired", %portal, %kid);
+    Ok(StatusCode::NO_CONTENT)
+}

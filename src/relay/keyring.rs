@@ -1,0 +1,216 @@
+//! How keys in the registry change: only along a chain of rotations, each signed by the key before it. The relay judges
+//! what it is sent, and makes no key known of its own.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::registry::{AgentRecord, PortalRecord};
+use crate::clock::UnixTime;
+use crate::protocol::api::AgentStatus;
+use crate::protocol::ids::{InvitationId, PortalId, TenantId};
+use crate::protocol::jose::{JoseError, PublicKey, Thumbprint};
+use crate::protocol::limits::{KEPT_ROTATIONS, KEY_OVERLAP};
+use crate::protocol::rotation::{AgentRotation, PortalKey, PortalRotation};
+
+/// How a rotation ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rotated {
+    /// The new keys are stored, now or by the same rotation before.
+    Done,
+    /// It does not lead on from the keys that are stored.
+    Refused(JoseError),
+    /// Nobody by this name is registered.
+    Unknown,
+    /// The agent was revoked; its keys are nobody's any more.
+    Revoked,
+}
+
+/// What came to an agent after its enrolment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AgentLater {
+    /// The `seq` of its last rotation.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub seq: u64,
+    /// Its last rotations, oldest first, for portals that have pinned an older key.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rotations: Vec<String>,
+    /// Further portals whose codes it has redeemed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub further: Vec<Vouched>,
+    /// Its word that it has followed a portal's last rotation.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub acknowledged: BTreeMap<PortalId, Acknowledged>,
+}
+
+/// An attestation for a further portal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vouched {
+    /// The portal that made the invitation.
+    pub portal: PortalId,
+    /// The invitation.
+    pub invitation: InvitationId,
+    /// What that portal verifies the agent's keys with.
+    pub attestation: String,
+}
+
+/// An agent's acknowledgement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Acknowledged {
+    /// Of the rotation with this `seq`.
+    pub seq: u64,
+    /// JWS by the agent.
+    pub jws: String,
+}
+
+/// What came to a portal after it was registered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PortalLater {
+    /// The `seq` of its last rotation.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub seq: u64,
+    /// Its last rotations, oldest first, for agents that have pinned an older key.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rotations: Vec<String>,
+    /// Keys that are on their way out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub retiring: Vec<Retiring>,
+}
+
+/// A portal's key that is still taken for a while: what it has signed may be on its way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retiring {
+    /// The key.
+    pub key: PublicKey,
+    /// Not taken at or after this time.
+    pub until: UnixTime,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(seq: &u64) -> bool {
+    *seq == 0
+}
+
+fn keep(rotations: &mut Vec<String>, jws: &str) {
+    rotations.push(jws.to_owned());
+    let old = rotations.len().saturating_sub(KEPT_ROTATIONS);
+    rotations.drain(..old);
+}
+
+impl AgentLater {
+    /// Whether nothing has come.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl PortalLater {
+    /// Whether nothing has come.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl AgentRecord {
+    /// Follows a rotation that was read from `jws`, if it leads on from the keys in this record.
+    pub fn rotate(&mut self, tenant: &TenantId, relay: &str, rotation: &AgentRotation, jws: &str) -> Rotated {
+        if self.status == AgentStatus::Revoked {
+            return Rotated::Revoked;
+        }
+        if self.later.rotations.last().is_some_and(|last| last == jws) {
+            return Rotated::Done;
+        }
+        if let Err(error) = rotation.follows((&self.agent, Some(tenant), relay), self.later.seq, &self.keys) {
+            return Rotated::Refused(error);
+        }
+        self.keys = rotation.keys.clone();
+        self.later.seq = rotation.seq;
+        keep(&mut self.later.rotations, jws);
+        Rotated::Done
+    }
+
+    /// Notes that the agent takes a portal's new key; an older word does not replace a newer one.
+    pub fn acknowledge(&mut self, portal: &PortalId, acknowledged: Acknowledged) {
+        let known = self.later.acknowledged.get(portal).map_or(0, |known| known.seq);
+        if acknowledged.seq > known {
+            self.later.acknowledged.insert(portal.clone(), acknowledged);
+        }
+    }
+
+    /// The invitation by which this portal may know the agent, and the attestation that belongs to it.
+    #[must_use]
+    pub fn vouched_to(&self, portal: &PortalId) -> (InvitationId, &str) {
+        let further = self.later.further.iter().rev().find(|vouched| vouched.portal == *portal);
+        further.map_or((self.invitation, &self.attestation), |vouched| (vouched.invitation, &vouched.attestation))
+    }
+}
+
+impl PortalRecord {
+    /// The keys that are taken at `now`.
+    pub fn keys_at(&self, now: UnixTime) -> impl Iterator<Item = &PublicKey> {
+        let retiring = self.later.retiring.iter().filter(move |retiring| now < retiring.until);
+        self.keys.iter().chain(retiring.map(|retiring| &retiring.key))
+    }
+
+    /// Follows a rotation that was read from `jws`, if it leads on from the portal's key. From now on both are taken.
+    pub fn rotate(&mut self, relay: &str, rotation: &PortalRotation, jws: &str) -> Rotated {
+        if self.later.rotations.last().is_some_and(|last| last == jws) {
+            return Rotated::Done;
+        }
+        let newest = self.later.rotations.last().and_then(|last| PortalRotation::read(last).ok());
+        // An operator may have registered several keys; after a rotation, the newest leads on.
+        let known = newest.map(|newest| newest.keys.signing);
+        let from = known.filter(|key| self.keys.contains(key)).unwrap_or_else(|| rotation.previous.signing.clone());
+        if !self.keys.contains(&from) {
+            return Rotated::Refused(JoseError::Mismatch("previous"));
+        }
+        let from = PortalKey { signing: from };
+        if let Err(error) = rotation.follows((&self.portal, None, relay), self.later.seq, &from) {
+            return Rotated::Refused(error);
+        }
+        self.keys.push(rotation.keys.signing.clone());
+        self.later.seq = rotation.seq;
+        keep(&mut self.later.rotations, jws);
+        Rotated::Done
+    }
+
+    /// Lets a key go, a while from now; the last one stays. Whether it is gone, or going.
+    pub fn retire(&mut self, kid: &Thumbprint, now: UnixTime) -> bool {
+        self.later.retiring.retain(|retiring| now < retiring.until);
+        let Some(at) = self.keys.iter().position(|key| key.thumbprint() == *kid) else { return true };
+        if self.keys.len() < 2 {
+            return false;
+        }
+        let key = self.keys.remove(at);
+        self.later.retiring.push(Retiring { key, until: now.plus(KEY_OVERLAP) });
+        true
+    }
+
+    /// What an operator's new record for the same portal becomes: as long as it names a key of the chain, the newest key
+    /// stays, so that a tenant can be granted without undoing a rotation.
+    #[must_use]
+    pub fn put_over(mut self, present: &Self) -> Self {
+        let chain = present.later.rotations.iter().filter_map(|jws| PortalRotation::read(jws).ok());
+        let chain: Vec<PortalRotation> = chain.collect();
+        let Some(newest) = chain.last().map(|rotation| rotation.keys.signing.clone()) else { return self };
+        let named = |key: &PublicKey| self.keys.contains(key);
+        if !self.later.is_empty()
+            || !chain.iter().any(|step| named(&step.previous.signing) || named(&step.keys.signing))
+        {
+            return self;
+        }
+        self.keys = present.keys.clone();
+        if !self.keys.contains(&newest) {
+            self.keys.push(newest);
+        }
+        self.later = present.later.clone();
+        self
+    }
+}

@@ -1,0 +1,71 @@
+//! Portals' new keys on their way to an agent, and the agent's word that it has pinned them. The session only carries
+//! both: the agent verifies the one, and the portal the other.
+
+use super::super::StoreError;
+use super::super::keyring::Acknowledged;
+use super::super::registry::AgentRecord;
+use super::{Ended, Session, Socket};
+use crate::audit;
+use crate::protocol::frame::{CloseReason, FromRelay, v1};
+use crate::protocol::ids::PortalId;
+use crate::protocol::jose::Jws;
+use crate::protocol::rotation::{ACKNOWLEDGEMENT_TYP, Acknowledgement, PortalRotation};
+
+/// More portals than any agent has; each is looked up.
+const MAX_PORTALS: usize = 16;
+
+impl<S: Socket> Session<'_, S> {
+    /// Tells the agent of a rotation, if it knows what that is.
+    pub(super) fn carry(&mut self, jws: &str) {
+        if self.follows {
+            self.wire.send(FromRelay::PortalRotation(v1::PortalRotation { jws: jws.to_owned() }));
+        }
+    }
+
+    /// Tells an agent that comes back what it has missed. What it has followed without the relay hearing of it, it is
+    /// told again, and acknowledges again.
+    pub(super) async fn carry_missed(
+        &mut self,
+        agent: &AgentRecord,
+        pinned: &[v1::PinnedPortal],
+    ) -> Result<(), StoreError> {
+        for v1::PinnedPortal { portal, seq } in pinned.iter().take(MAX_PORTALS) {
+            let Ok(portal) = portal.parse::<PortalId>() else { continue };
+            let Some(record) = self.services.registry.portal(&portal).await? else { continue };
+            let said = agent.later.acknowledged.get(&portal).map_or(0, |acknowledged| acknowledged.seq);
+            if !record.tenants.contains(&self.presence.tenant) || said.min(*seq) >= record.later.seq {
+                continue;
+            }
+            let known = |jws: &String| PortalRotation::read(jws).is_ok_and(|rotation| rotation.seq <= *seq);
+            let rotations = &record.later.rotations;
+            let first = rotations.iter().take_while(|jws| known(jws)).count().min(rotations.len().saturating_sub(1));
+            rotations.iter().skip(first).for_each(|jws| self.carry(jws));
+        }
+        Ok(())
+    }
+
+    /// Stores the agent's word for the portal, if it is about the portal's last rotation.
+    pub(super) async fn acknowledged(&mut self, frame: v1::Acknowledgement) -> Result<(), Ended> {
+        let foreign = |_| Ended::Closed(CloseReason::ProtocolError);
+        let jws = Jws::parse(&frame.jws, ACKNOWLEDGEMENT_TYP).map_err(foreign)?;
+        let said: Acknowledgement = jws.unverified().map_err(foreign)?;
+        let (registry, tenant, agent) = (&self.services.registry, &self.presence.tenant, self.presence.agent);
+        if said.iss != agent || said.tenant != *tenant {
+            return Err(Ended::Closed(CloseReason::ProtocolError));
+        }
+        let stored = async {
+            let newest = registry.portal(&said.aud).await?.filter(|portal| portal.tenants.contains(tenant));
+            if newest.is_some_and(|portal| portal.later.seq == said.seq) {
+                let acknowledged = Acknowledged { seq: said.seq, jws: frame.jws.clone() };
+                registry.note_acknowledgement(tenant, agent, &said.aud, acknowledged).await?;
+                audit!("portal_rotation_acknowledged", %tenant, %agent, portal = %said.aud, seq = said.seq);
+            }
+            Ok::<_, StoreError>(())
+        };
+        if let Err(error) = stored.await {
+            // It is asked again when its next session opens.
+            tracing::warn!(%error, "an acknowledgement was not stored");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,81 @@
+//! Further portals: by a code, on the agent's host, and in no other way.
+
+use std::time::Duration;
+
+use writeback_relay::portal::{Answer, Standing};
+use writeback_relay::protocol::command::{Options, Subject};
+use writeback_relay::protocol::password::Password;
+
+use super::reset;
+use crate::support::agent::Agent;
+use crate::support::eventually;
+use crate::support::relay::{Relay, tenant};
+
+const JANE: &str = "jane@corp.example";
+
+#[tokio::test]
+async fn a_further_portal_is_trusted_by_its_code_and_no_longer_when_it_is_removed() {
+    let relay = Relay::start().await;
+    let (first, second) = (relay.portal("portal-1").await, relay.portal("portal-2").await);
+    let agent = Agent::running(&relay, &first, &[JANE], 0).await;
+    // Before: it sees the agent, has nobody's word for its keys, and can't approve it.
+    let seen = second.portal.agents(&tenant()).await.unwrap().remove(0);
+    assert_eq!(seen.standing, None);
+
+    let code = second.portal.invite(&tenant(), false).await.unwrap().to_text().unwrap().to_string();
+    let said = agent.trust_portal(&code).await;
+    assert_eq!(said.status, 0, "{said:?}");
+    let fingerprint = said.out.lines().find_map(|line| line.strip_prefix("fingerprint")).unwrap().trim().to_owned();
+    let seen = second.portal.agents(&tenant()).await.unwrap().remove(0);
+    assert!(matches!(seen.standing, Some(Standing::Attested { .. })), "{seen:?}");
+    let _ = second.portal.approve(&tenant(), agent.id(), &fingerprint).await.unwrap();
+    // The process that was running all the time takes commands of both.
+    assert_eq!(reset(&second.portal, JANE, "Second-Passw0rd1").await, "password_reset");
+    assert_eq!(reset(&first.portal, JANE, "First-Passw0rd1").await, "password_reset");
+    // Both follow its next keys.
+    assert_eq!(agent.rotate_keys().await.status, 0);
+    assert_eq!(reset(&second.portal, JANE, "Second-Passw0rd2").await, "password_reset");
+    assert_eq!(reset(&first.portal, JANE, "First-Passw0rd2").await, "password_reset");
+
+    let list = agent.cli(&["trust", "--list"]).await;
+    assert!(list.out.contains("portal-1  key ") && list.out.contains("portal-2  key "), "{list:?}");
+    let again = second.portal.invite(&tenant(), false).await.unwrap().to_text().unwrap().to_string();
+    let said = agent.trust_portal(&again).await;
+    assert!(said.status != 0 && said.err.contains("trusted already"), "{said:?}");
+
+    assert_eq!(agent.cli(&["trust", "--remove", "portal-2"]).await.status, 0);
+    let (password, wait) = (Password::new("Third-Passw0rd1".into()).unwrap(), Duration::from_secs(2));
+    let subject = Subject::upn(JANE).unwrap();
+    let answer = second.portal.reset(&tenant(), &subject, password, Options::default(), wait).await.unwrap();
+    assert!(matches!(answer, Answer::Unknown { .. }), "{answer:?}");
+    assert!(!agent.accounts().contains("Third-Passw0rd1"));
+    eventually("the refusal is an event", || async { agent.event_ids().contains(&32003) }).await;
+    assert_eq!(reset(&first.portal, JANE, "First-Passw0rd3").await, "password_reset");
+    let said = agent.cli(&["trust", "--remove", "portal-2"]).await;
+    assert!(said.status != 0 && said.err.contains("is not trusted"), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_further_portal_that_first_looks_after_a_rotation_finds_the_agent_all_the_same() {
+    let relay = Relay::start().await;
+    let (first, second) = (relay.portal("portal-1").await, relay.portal("portal-2").await);
+    let agent = Agent::running(&relay, &first, &[JANE], 0).await;
+    let code = second.portal.invite(&tenant(), true).await.unwrap().to_text().unwrap().to_string();
+    assert_eq!(agent.trust_portal(&code).await.status, 0);
+    assert_eq!(agent.rotate_keys().await.status, 0);
+    assert_eq!(reset(&second.portal, JANE, "Second-Passw0rd1").await, "password_reset");
+}
+
+#[tokio::test]
+async fn a_code_for_another_tenant_or_relay_is_refused_with_what_to_do() {
+    let relay = Relay::start().await;
+    relay.admin().add_tenant("fabrikam".parse().unwrap()).await.unwrap();
+    let (first, second) = (relay.portal("portal-1").await, relay.portal("portal-2").await);
+    relay.grant(&second.raw.id, second.raw.key.public(), &["fabrikam"]).await;
+    let agent = Agent::running(&relay, &first, &[JANE], 0).await;
+    let code = second.portal.invite(&"fabrikam".parse().unwrap(), true).await.unwrap().to_text().unwrap().to_string();
+    let said = agent.trust_portal(&code).await;
+    assert!(said.status != 0 && said.err.contains("fabrikam") && said.err.contains("folder of its own"), "{said:?}");
+    let said = agent.trust_portal("wb1.nonsense").await;
+    assert!(said.status != 0 && said.err.contains("enrolment code"), "{said:?}");
+}
