@@ -1,7 +1,8 @@
 //! README.md, "Run it for real": its commands, one after another, as a reader runs them.
 
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 
 use tempfile::TempDir;
 use writeback_relay::net::https_client;
@@ -66,27 +67,28 @@ impl Reader {
         self.running.push(self.shell.start(&[&format!("{}\nexec {command}", self.exports)], b""));
     }
 
-    /// The word behind `label` in what `enroll` printed.
+    /// The word behind `label` in what `setup` printed.
     fn enrolled(&self, label: &str) -> &str {
-        let line = self.enrolled.lines().find_map(|line| line.strip_prefix(label));
-        line.unwrap_or_else(|| panic!("no {label:?} in {}", self.enrolled)).trim()
+        let line = self.enrolled.lines().find_map(|line| line.trim().strip_prefix(label));
+        line.unwrap_or_else(|| panic!("no {label:?} in {}", self.enrolled)).trim().trim_end_matches('.')
     }
 
-    /// The comment behind the copy: the demo's directory instead of Active Directory, and the relay's CA.
-    fn edit(&self, file: &Path, comment: &str) {
-        let text = std::fs::read_to_string(file).unwrap();
-        let ca_file = comment.split_once("relay.").expect("what relay.ca_file is").1;
+    /// There is no terminal: he has written what he would answer into `agent.toml` before, the demo's directory instead of
+    /// Active Directory, and the relay's CA.
+    fn answer(&self) {
+        let (folder, ca_file) = (self.folder.path().join("agent"), self.folder.path().join("relay/dev-ca.pem"));
+        std::fs::DirBuilder::new().mode(0o700).create(&folder).unwrap();
+        let text = std::fs::read_to_string(Path::new(ROOT).join("deploy/agent.toml")).unwrap();
         let (relay, directory) = text.split_once("\n[directory]\n").unwrap();
         let (_, demo) = directory.split_once("# To try it without a directory, instead of the above:\n").unwrap();
-        let relay = relay.replacen("# ca_file = \"relay-ca.pem\"", ca_file, 1);
-        std::fs::write(file, format!("{relay}\n{}", demo.replace("# ", ""))).unwrap();
+        let relay = relay.replacen("# ca_file = \"relay-ca.pem\"", &format!("ca_file = {ca_file:?}"), 1);
+        std::fs::write(folder.join("agent.toml"), format!("{relay}\n{}", demo.replace("# ", ""))).unwrap();
     }
 
     /// One line of the README.
     async fn follow(&mut self, line: &str) {
         let line = self.own(line);
-        let (command, comment) = line.split_once(" #").unwrap_or((&line, ""));
-        let command = command.trim_end();
+        let command = line.split_once(" #").map_or(line.as_str(), |(command, _)| command).trim_end();
         let words: Vec<&str> = command.split(' ').take(2).collect();
         match words[..] {
             ["cargo", "build"] => {}
@@ -102,17 +104,16 @@ impl Reader {
                 })
                 .await;
             }
-            ["cp", "deploy/agent.toml"] => {
-                self.done(command, "").await;
-                self.edit(&PathBuf::from(command.rsplit_once(' ').unwrap().1), comment);
-            }
             ["writeback-portal", "invite"] => self.code = self.done(command, "").await.out,
-            ["writeback-agent", "enroll"] => self.enrolled = self.done(command, &self.code).await.out,
+            ["writeback-agent", "setup"] => {
+                self.answer();
+                self.enrolled = self.done(&format!("{command} --code-file -"), &self.code).await.out;
+            }
             ["writeback-agent", "run"] => self.start(command),
             // There is no terminal to compare fingerprints at.
             ["writeback-portal", "approve"] => {
-                let command = command.replace("AGENT_ID", self.enrolled("enrolled as agent "));
-                self.done(&format!("{command} --fingerprint {}", self.enrolled("fingerprint ")), "").await;
+                let command = command.replace("AGENT_ID", self.enrolled("Enrolled as agent "));
+                self.done(&format!("{command} --fingerprint {}", self.enrolled("Fingerprint ")), "").await;
             }
             // The agent may need a moment more.
             ["writeback-portal", "availability"] => {
