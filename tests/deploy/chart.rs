@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use serde_json::{Map, Value};
 use writeback_relay::relay::config::{Config, Store};
 
+use super::promql::assert_exported;
 use super::{list, objects, project, template, text};
 
 /// What others make, and values may name.
@@ -365,6 +366,17 @@ fn sessions_survive_an_ingress_and_a_stop_lets_load_balancers_know_first() {
     assert_eq!(container["lifecycle"]["preStop"]["sleep"]["seconds"], 5);
     assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/readyz");
     assert_eq!(container["livenessProbe"]["httpGet"]["path"], "/livez");
+}
+
+#[tokio::test]
+async fn nodes_are_added_by_a_metric_that_they_have() {
+    let autoscaler = one(set("everything"), "HorizontalPodAutoscaler");
+    let names: Vec<&str> = list(&autoscaler["spec"]["metrics"])
+        .iter()
+        .filter_map(|metric| metric["pods"]["metric"]["name"].as_str())
+        .collect();
+    assert_eq!(names.len(), 1);
+    assert_exported("the autoscaler", names[0]).await;
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::support::{eventually, own_address};
 
 const JANE: &str = "jane@corp.example";
 
-/// A Prometheus that asks this node five times a second.
+/// A Prometheus that asks this node twice a second.
 struct Prometheus {
     url: String,
     _process: Process,
@@ -30,17 +30,17 @@ impl Prometheus {
         let (folder, address) = (tempfile::tempdir().unwrap(), own_address());
         let mut rules = read("deploy/prometheus/rules.yaml");
         for (minutes, seconds) in
-            [("[1d:5m]", "[60s:1s]"), ("[1h:1m]", "[20s:1s]"), ("[10m]", "[10s]"), ("[5m]", "[5s]"), ("[2m]", "[2s]")]
+            [("[1d:5m]", "[60s:1s]"), ("[1h:1m]", "[20s:1s]"), ("[10m]", "[10s]"), ("[5m]", "[5s]"), ("[2m]", "[10s]")]
         {
             assert!(rules.contains(minutes), "{minutes}");
             rules = rules.replace(minutes, seconds);
         }
         for minutes in ["1m", "2m", "3m", "5m", "10m"] {
-            rules = rules.replace(&format!("for: {minutes}\n"), "for: 1s\n");
+            rules = rules.replace(&format!("for: {minutes}\n"), "for: 2s\n");
         }
         let target = node.ops_url().replace("http://", "");
         let config = format!(
-            "global: {{scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}}\nrule_files: [rules.yaml]\n\
+            "global: {{scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}}\nrule_files: [rules.yaml]\n\
              scrape_configs: [{{job_name: writeback-relay, static_configs: [{{targets: [\"{target}\"]}}]}}]\n"
         );
         std::fs::write(folder.path().join("rules.yaml"), rules).unwrap();
@@ -87,7 +87,8 @@ async fn redis_away_agents_away_and_the_node_away_are_alerts_and_end_when_they_a
     let prometheus = Prometheus::start(&cluster.nodes[0]);
     prometheus.sees("writeback_sessions==1").await;
     for alert in ["StoreAway", "NoAgents", "RelayAway"] {
-        assert!(!prometheus.fires(alert).await, "{alert}");
+        // It may have looked before it asked for the first time.
+        eventually(&format!("{alert} is silent"), async || !prometheus.fires(alert).await).await;
     }
 
     cluster.redis.freeze(6379);
