@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use serde_json::{Map, Value};
 use writeback_relay::relay::config::{Config, Store};
 
+use super::promql::assert_exported;
 use super::{list, objects, project, template, text};
 
 /// What others make, and values may name.
@@ -367,11 +368,39 @@ fn sessions_survive_an_ingress_and_a_stop_lets_load_balancers_know_first() {
     assert_eq!(container["livenessProbe"]["httpGet"]["path"], "/livez");
 }
 
+#[tokio::test]
+async fn nodes_are_added_by_a_metric_that_they_have() {
+    let autoscaler = one(set("everything"), "HorizontalPodAutoscaler");
+    let names: Vec<&str> = list(&autoscaler["spec"]["metrics"])
+        .iter()
+        .filter_map(|metric| metric["pods"]["metric"]["name"].as_str())
+        .collect();
+    assert_eq!(names.len(), 1);
+    assert_exported("the autoscaler", names[0]).await;
+}
+
 #[test]
-fn helm_itself_finds_nothing_to_say() {
-    let home = tempfile::tempdir().unwrap();
-    let mut helm = std::process::Command::new(super::installed("helm"));
-    helm.env("HOME", home.path()).args(["lint", "--strict", "--values"]);
-    let output = helm.arg(project("tests/deploy/values/everything.yaml")).arg(project("helm")).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+fn helm_itself_finds_nothing_to_say_and_packs_alerts_and_dashboards_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let helm = |arguments: &[&str]| {
+        let mut helm = std::process::Command::new(super::installed("helm"));
+        let output = helm.env("HOME", folder.path()).current_dir(project("")).args(arguments).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    };
+    helm(&["lint", "--strict", "--values", "tests/deploy/values/everything.yaml", "helm"]);
+    helm(&["package", "helm", "--destination", &folder.path().display().to_string()]);
+    let package = folder.path().join(concat!("writeback-relay-", env!("CARGO_PKG_VERSION"), ".tgz"));
+    let output =
+        std::process::Command::new("tar").arg("--list").arg("--gzip").arg("--file").arg(package).output().unwrap();
+    let packed = String::from_utf8(output.stdout).unwrap();
+    for file in ["files/rules.yaml", "files/grafana/overview.json", "values.schema.json", "templates/NOTES.txt"] {
+        assert!(packed.contains(file), "{file} is not in {packed}");
+    }
+    let rule = one(set("everything"), "PrometheusRule");
+    let runbook = text(&rule["spec"]["groups"][0]["rules"][0]["annotations"]["runbook_url"]);
+    assert_eq!(runbook, "https://runbooks.example.com/writeback-relay#relayaway");
+    let dashboards =
+        kind(set("everything"), "ConfigMap").filter(|map| map["metadata"]["labels"]["grafana_dashboard"] == "1");
+    assert_eq!(dashboards.count(), 3);
 }

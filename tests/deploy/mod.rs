@@ -4,6 +4,7 @@ mod alerts;
 mod chart;
 mod compose;
 mod dashboards;
+mod firing;
 mod image;
 mod newcomer;
 mod pod;
