@@ -1,11 +1,15 @@
 //! A node's configuration: a TOML file, every field with its default and the reason for it.
 
+mod telemetry;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::uri::Authority;
 use serde::Deserialize;
+
+pub use telemetry::TelemetryConfig;
 
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +72,9 @@ pub struct Config {
     /// Stopping.
     #[serde(default)]
     pub drain: DrainConfig,
+    /// Logs, metrics, traces.
+    #[serde(default)]
+    pub telemetry: TelemetryConfig,
 }
 
 /// Which store.
@@ -220,6 +227,7 @@ impl Config {
             session: SessionConfig::default(),
             limits: LimitsConfig::default(),
             drain: DrainConfig::default(),
+            telemetry: TelemetryConfig::default(),
         }
     }
 
@@ -261,7 +269,7 @@ impl Config {
         if !(1..=MAX_AT_ONCE).contains(&self.limits.session_openings) {
             return value("limits.session_openings", "1 to 65536 is expected");
         }
-        Ok(())
+        self.telemetry.check()
     }
 
     /// [`SessionConfig::heartbeat_seconds`].
@@ -312,6 +320,8 @@ mod tests {
             (&format!("{GOOD}[limits]\ntls_handshakes = -1"), "tls_handshakes"),
             (&format!("{GOOD}[limits]\nsession_openings = 65537"), "limits.session_openings"),
             (&format!("{GOOD}[limits]\nhandshakes = 1"), "handshakes"),
+            (&format!("{GOOD}[telemetry]\notlp_endpoint = \"collector:4317\""), "telemetry.otlp_endpoint"),
+            (&format!("{GOOD}[telemetry]\nlog_format = \"xml\""), "log_format"),
             (&format!("{GOOD}[drain]\ntermination_grace_period_seconds = \"30s\""), "termination_grace_period_seconds"),
         ] {
             let error = error_of(text);

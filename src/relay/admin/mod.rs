@@ -48,6 +48,7 @@ pub fn router(ops: Ops) -> Router {
         .route("/portals", get(api::portals).put(api::put_portal).delete(api::remove_portal))
         .route("/sessions", get(api::sessions))
         .route("/drain", post(api::drain))
+        .route("/log-level", get(api::log_level).put(api::set_log_level))
         .route("/registry", get(api::export).put(api::import))
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(MAX_IMPORT_BYTES, body::whole))
@@ -55,6 +56,7 @@ pub fn router(ops: Ops) -> Router {
     let render = problem::Render {
         metrics: Arc::clone(&ops.public.services.metrics),
         random: Arc::clone(&ops.public.services.random),
+        traced: false,
     };
     Router::new()
         .route("/livez", get(|| async { "ok" }))

@@ -18,6 +18,7 @@ use super::ledger::{Accepted, CommandKey, Entry, Intent, Ledger, NewCommand, Und
 use super::sessions::Sessions;
 use crate::clock::Clock;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::trace::{Kind, Span};
 
 /// A command is written within this time, and noted so, if all is well.
 const OVERDUE: Duration = Duration::from_secs(1);
@@ -121,11 +122,16 @@ impl Dispatcher {
     /// Stores the command with what is to happen to it, and has that happen.
     async fn accept(
         &self,
-        command: NewCommand,
+        mut command: NewCommand,
         place: Option<Place>,
         patience: Instant,
     ) -> Result<Accepted, StoreError> {
         let now_ms = self.clock.now_ms();
+        let mut span = Span::start("dispatch command", Kind::Internal, &*command.traceparent);
+        span.set("writeback.tenant", &command.key.tenant);
+        span.set("writeback.command.id", command.key.command);
+        span.set("writeback.agent.id", command.agent);
+        command.traceparent = span.traceparent(command.traceparent);
         let Some(place) = place else {
             let reason = Undelivered::NoAgent;
             let accepted = self.ledger.accept(command, Intent::GiveUp(reason), now_ms).await?;

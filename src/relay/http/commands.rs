@@ -60,7 +60,8 @@ pub(super) async fn submit(
     let jws = std::str::from_utf8(&body)
         .map_err(|_| Refusal::new(ProblemCode::Malformed, "the body is not a compact JWS"))?;
     let command = public.keys.command(jws, &call.portal, &call.tenant).await.inspect_err(|refused| {
-        audit!("command_refused", tenant = %call.tenant, portal = %call.portal, reason = %refused);
+        audit!("command_refused", tenant = %call.tenant, portal = %call.portal, reason = %refused,
+            trace_id = trace.trace_id());
     })?;
     let agent = public.keys.standing(&command.tenant, command.aud).await?;
     let signed = UnixTime(command.validity.iat.0.saturating_sub_unsigned(MAX_CLOCK_AHEAD.as_secs()));
@@ -91,7 +92,7 @@ pub(super) async fn submit(
             match known {
                 Some(known) => known,
                 None => {
-                    audit!("command_refused", %tenant, %portal, reason = refusal.detail);
+                    audit!("command_refused", %tenant, %portal, reason = refusal.detail, trace_id = trace.trace_id());
                     return Err(refusal);
                 }
             }

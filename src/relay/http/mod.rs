@@ -111,5 +111,5 @@ pub fn router(public: Arc<Public>) -> Router {
     router
         .with_state(public)
         .layer(CatchPanicLayer::new())
-        .layer(middleware::from_fn_with_state(problem::Render { metrics, random }, problem::render))
+        .layer(middleware::from_fn_with_state(problem::Render { metrics, random, traced: true }, problem::render))
 }

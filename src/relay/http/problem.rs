@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::to_bytes;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
@@ -18,6 +18,7 @@ use crate::clock::Random;
 use crate::protocol::jose::JoseError;
 use crate::protocol::problem::{PROBLEM_JSON, Problem, ProblemCode};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::trace::{Kind, Span};
 use crate::telemetry::trace_context::TraceContext;
 
 /// How long a caller should wait before it asks again, in seconds: not all of them the same.
@@ -103,14 +104,19 @@ pub(super) fn of_command(error: &JoseError) -> ProblemCode {
 pub(in crate::relay) struct Render {
     pub(in crate::relay) metrics: Arc<Metrics>,
     pub(in crate::relay) random: Arc<dyn Random>,
+    /// Whether its requests are spans: those of portals and agents are, those of probes are not.
+    pub(in crate::relay) traced: bool,
 }
 
 /// Gives each request its trace, and each error its problem.
 pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Request, next: Next) -> Response {
     let header = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
     let trace = TraceContext::from_header(header, &*to.random);
+    let mut span = if to.traced { begin(&request, trace) } else { Span::default() };
+    let trace = span.context().unwrap_or(trace);
     request.extensions_mut().insert(trace);
     let response = next.run(request).await;
+    span.number("http.response.status_code", response.status().as_u16());
     if !response.status().is_client_error() && !response.status().is_server_error() {
         return response;
     }
@@ -119,6 +125,14 @@ pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Requ
         None => of_framework(response).await,
     };
     to.metrics.problem(refusal.code.as_str());
+    span.set("writeback.problem.code", refusal.code.as_str());
+    if refusal.code.status() >= 500 {
+        span.fail(refusal.code.as_str());
+    }
+    if to.traced {
+        // What a user reads out as the support code is found here. Not the detail: it may repeat what was sent.
+        tracing::info!(code = refusal.code.as_str(), trace_id = trace.trace_id(), "a request was refused");
+    }
     let problem = Problem::new(refusal.code, refusal.detail, trace.trace_id());
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, Json(problem)).into_response();
@@ -136,6 +150,22 @@ pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Requ
         headers.insert(LOCATION, location);
     }
     response
+}
+
+/// The request as a span (semantic conventions for HTTP servers). The path itself is left out: the route says enough.
+fn begin(request: &Request, trace: TraceContext) -> Span {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let method = match request.method().as_str() {
+        known @ ("GET" | "POST" | "PUT" | "DELETE" | "HEAD" | "OPTIONS" | "PATCH") => known,
+        _ => "_OTHER",
+    };
+    let mut span = Span::start(|| format!("{method} {}", route.unwrap_or_default()), Kind::Server, &trace);
+    span.set("http.request.method", method);
+    span.set("url.scheme", "https");
+    if let Some(route) = route {
+        span.set("http.route", route);
+    }
+    span
 }
 
 fn retry_after(random: &dyn Random) -> u16 {

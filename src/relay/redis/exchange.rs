@@ -24,6 +24,7 @@ use crate::relay::bus::{Delivery, Guard, Inbox, Notice, Place};
 use crate::relay::ids::{NodeId, SessionId};
 use crate::relay::ledger::Entry;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::trace::{Kind, Span};
 
 /// How often the node says something to itself.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
@@ -230,8 +231,14 @@ impl Exchange {
     }
 
     /// Hands another node's command to a session of this one. Nothing is said of one that could not be judged.
-    async fn deliver_for(&self, from: NodeId, session: SessionId, entry: Entry) -> Option<Delivery> {
+    async fn deliver_for(&self, from: NodeId, session: SessionId, mut entry: Entry) -> Option<Delivery> {
         let inbox = self.inbox.get()?;
+        let mut span = Span::start("process node", Kind::Consumer, &*entry.traceparent);
+        span.set("messaging.system", "redis");
+        span.set("messaging.operation.type", "process");
+        span.set("messaging.operation.name", "deliver");
+        span.set("messaging.destination.name", self.node.0);
+        entry.traceparent = span.traceparent(entry.traceparent);
         let genuine = match self.guard.is_genuine(&entry).await {
             Ok(genuine) => genuine,
             Err(error) => {
@@ -263,9 +270,15 @@ impl Exchange {
     }
 
     /// A question to another node, and the letter that asks it.
-    pub(super) fn question(&self, place: Place, entry: Entry) -> Result<(Question, Letter), StoreError> {
+    pub(super) fn question(&self, place: Place, mut entry: Entry) -> Result<(Question, Letter), StoreError> {
         let id = ObjectId::new(&*self.clock, &*self.random);
-        let question = self.questions.ask(id, place.node, &entry.key);
+        let mut span = Span::start("send node", Kind::Producer, &*entry.traceparent);
+        span.set("messaging.system", "redis");
+        span.set("messaging.operation.type", "send");
+        span.set("messaging.operation.name", "SPUBLISH");
+        span.set("messaging.destination.name", place.node.0);
+        entry.traceparent = span.traceparent(entry.traceparent);
+        let question = self.questions.ask(id, place.node, &entry.key, span);
         let body = Body::Deliver { question: id, session: place.session, entry: Box::new(entry) };
         Ok((question, self.letter(place.node, body)?))
     }

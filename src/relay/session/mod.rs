@@ -31,6 +31,7 @@ use crate::clock::{Clock, Random, UnixTime};
 use crate::protocol::frame::{CloseReason, FrameError, FromAgent, FromRelay, v1};
 use crate::protocol::ids::{AgentId, CommandId, JournalId, TenantId};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::trace::{Kind, Span};
 
 /// Outcomes of one agent that may be on their way to the ledger; more are left in the socket.
 const MAX_STORING: usize = 64;
@@ -139,6 +140,8 @@ struct Delivered {
     exp: UnixTime,
     /// Its outcome has come, and is on its way to the ledger.
     answered: bool,
+    /// From the frame that takes it to the agent to the one that brings the outcome.
+    span: Span,
 }
 
 /// An open session.
@@ -315,8 +318,15 @@ impl<S: Socket> Session<'_, S> {
         if let Err(error) = ledger.note(&entry.key, Milestone::Delivering, now_ms).await {
             tracing::warn!(%error, "a milestone was not noted");
         }
-        let (traceparent, attempt) = (entry.traceparent.clone(), entry.attempt);
-        self.remember(entry.key, entry.exp);
+        let mut span = Span::start("send session", Kind::Producer, &*entry.traceparent);
+        span.set("messaging.system", "websocket");
+        span.set("messaging.operation.type", "send");
+        span.set("messaging.operation.name", "Deliver");
+        span.set("messaging.destination.name", self.presence.session);
+        span.set("writeback.agent.id", self.presence.agent);
+        span.number("writeback.attempt", entry.attempt);
+        let (traceparent, attempt) = (span.traceparent(entry.traceparent), entry.attempt);
+        self.remember(entry.key, entry.exp, span);
         self.wire.send(FromRelay::Deliver(v1::Deliver { command_jws, traceparent, attempt }));
         Ok(())
     }
@@ -352,12 +362,12 @@ impl<S: Socket> Session<'_, S> {
     }
 
     /// Keeps the keys of what was written here, as long as an answer may come by the command's id alone.
-    fn remember(&mut self, key: CommandKey, exp: UnixTime) {
+    fn remember(&mut self, key: CommandKey, exp: UnixTime, span: Span) {
         if self.delivered.len() >= REMEMBERED {
             let now = self.services.clock.now();
             self.delivered.retain(|_, delivered| delivered.exp > now);
         }
-        self.delivered.insert(key.command, Delivered { key, exp, answered: false });
+        self.delivered.insert(key.command, Delivered { key, exp, answered: false, span });
     }
 }
 

@@ -13,6 +13,7 @@ use crate::audit;
 use crate::protocol::frame::{CloseReason, FromRelay, v1};
 use crate::protocol::ids::{AgentId, CommandId, PortalId, TenantId};
 use crate::protocol::outcome::Outcome;
+use crate::telemetry::trace::{Kind, Span};
 
 /// A store that is away for a moment (it fails over) costs no session. One that is away for longer may be there for
 /// another node.
@@ -52,11 +53,17 @@ impl<S: Socket> Session<'_, S> {
             return Err(foreign());
         }
         let key = CommandKey { tenant: address.tenant, portal: address.aud, command: address.command };
+        let mut sent = Span::default();
         if let Some(delivered) = self.delivered.get_mut(&key.command).filter(|delivered| delivered.key == key) {
             delivered.answered = true;
+            sent = std::mem::take(&mut delivered.span);
         }
         let (services, agent) = (Arc::clone(self.services), self.presence.agent);
-        self.storing.push(Box::pin(async move { store(&services, key, agent, frame.jws).await }));
+        self.storing.push(Box::pin(async move {
+            // It ends when the outcome is stored.
+            let _span = sent.context().map(|sent| Span::start("store outcome", Kind::Internal, &sent));
+            store(&services, key, agent, frame.jws).await
+        }));
         Ok(())
     }
 
@@ -93,7 +100,8 @@ async fn store(services: &Services, key: CommandKey, agent: AgentId, jws: String
     };
     match stored {
         Ok(Concluded::Stored(entry)) => {
-            audit!("command_concluded", tenant = %key.tenant, portal = %key.portal, %agent, command = %key.command);
+            audit!("command_concluded", tenant = %key.tenant, portal = %key.portal, %agent, command = %key.command,
+                trace_id = entry.trace_id());
             services.metrics.ended("concluded");
             #[expect(clippy::cast_precision_loss, reason = "milliseconds of some minutes")]
             services.metrics.concluded_after(now_ms.saturating_sub(entry.accepted_ms) as f64 / 1000.0);
