@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
@@ -107,7 +107,7 @@ impl Node {
         let token = Arc::new(AdminToken::open(&admin_token_file(&config), &*random)?);
         let listener = listener::bind("listen", config.listen).await?;
         let ops_listener = listener::bind("ops_listen", config.ops_listen).await?;
-        let metrics = Arc::new(Metrics::new()?);
+        let metrics = Arc::new(Metrics::labelled(config.telemetry.tenant_label)?);
         let Stores { registry, ledger, bus, intake, keys, health } =
             Stores::open(&config, Arc::clone(&clock), Arc::clone(&random), &metrics).await?;
         let sessions = Arc::new(Sessions::default());
@@ -145,6 +145,7 @@ impl Node {
             minimum_agent_version: config.session.minimum_agent_version.clone(),
             sockets: TaskTracker::new(),
             stopping,
+            stopping_with: OnceLock::new(),
         });
         let drain = Arc::new(Notify::new());
         let (background, listening) = (CancellationToken::new(), CancellationToken::new());
@@ -156,6 +157,7 @@ impl Node {
             drain: Arc::clone(&drain),
             token,
             health: health.clone(),
+            certificate: certificate.clone(),
         });
         tokio::spawn(background.clone().run_until_cancelled_owned(certificate.watch()));
         tokio::spawn(background.clone().run_until_cancelled_owned(purge(ledger, clock)));
@@ -204,6 +206,8 @@ impl Node {
     pub async fn stop(self) {
         let deadline = Instant::now() + self.drain_timeout;
         let (public, sessions) = (&self.public, &self.public.services.sessions);
+        // It stops once.
+        let _ = public.stopping_with.set(public.burden());
         public.stopping.cancel();
         self.tell_agents();
         let finished = async {

@@ -12,6 +12,7 @@ use writeback_relay::clock::System;
 use writeback_relay::host::{self, StopSignals};
 use writeback_relay::relay::config::Config;
 use writeback_relay::relay::lifecycle::Node;
+use writeback_relay::telemetry::metrics::instruments;
 use writeback_relay::telemetry::otlp::Exporting;
 use writeback_relay::telemetry::{self, log};
 
@@ -64,6 +65,8 @@ enum Command {
     Registry(operator::Registry),
     /// Print the public API as OpenAPI 3.1.
     Openapi,
+    /// Print what a node's metrics are, in Markdown.
+    Metrics,
 }
 
 #[derive(Args)]
@@ -119,6 +122,7 @@ async fn execute(command: Command) -> Outcome {
         Command::Ready(ops) => operator::ready(&ops).await,
         Command::LogLevel { level, admin } => operator::log_level(level, &admin).await,
         Command::Registry(command) => operator::registry(command).await,
+        Command::Metrics => Ok(host::print(&instruments::document())?),
         Command::Openapi => Ok(host::print(&writeback_relay::relay::http::openapi()?)?),
     }
 }

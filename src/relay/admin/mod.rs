@@ -22,6 +22,8 @@ use super::http::body;
 use super::http::problem::{self, Refusal};
 use crate::protocol::problem::ProblemCode;
 use crate::relay::store::Health;
+use crate::relay::tls::Certificate;
+use crate::telemetry::metrics::Now;
 
 /// An exported registry can be large.
 const MAX_IMPORT_BYTES: usize = 256 * 1024 * 1024;
@@ -35,6 +37,8 @@ pub struct Ops {
     pub drain: Arc<Notify>,
     /// How the stores are.
     pub health: Health,
+    /// Of the public listener.
+    pub certificate: Certificate,
     /// Who may use the admin API.
     pub token: Arc<AdminToken>,
 }
@@ -80,7 +84,16 @@ async fn ready(State(ops): State<Ops>) -> Result<String, Refusal> {
 }
 
 async fn metrics(State(ops): State<Ops>) -> Response {
-    match ops.public.services.metrics.render() {
+    let services = &ops.public.services;
+    let drained = ops.public.drained();
+    services.metrics.observe(&Now {
+        ready: drained.is_none() && ops.health.is_ready(),
+        in_flight: ops.public.dispatcher.in_flight(),
+        probe_age: ops.health.probe_age(),
+        certificate_remaining: Some(ops.certificate.expires().0.saturating_sub(services.clock.now().0)),
+        drained,
+    });
+    match services.metrics.render() {
         Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

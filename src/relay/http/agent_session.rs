@@ -96,10 +96,10 @@ async fn upgrade(public: Arc<Public>, request: Request) -> Result<Response, Refu
         let mut socket = Frames(socket);
         // A task of its own: axum's keeps room for the whole upgrade. What it captures it uses in place, uncopied.
         sockets.spawn(async move {
-            services.metrics.sessions(1);
-            let ended = session::run(&services, tenant, (agent, journal), &mut socket).await;
-            services.metrics.sessions(-1);
-            services.metrics.session_ended(ended.as_str());
+            services.metrics.sessions(&tenant, 1);
+            let ended = session::run(&services, tenant.clone(), (agent, journal), &mut socket).await;
+            services.metrics.sessions(&tenant, -1);
+            services.metrics.session_ended(&tenant, ended.as_str());
             audit!("session_closed", agent = %agent, reason = ended.as_str());
             Box::pin(socket.close(ended)).await;
             drop(place);

@@ -13,7 +13,7 @@ mod prefer;
 pub(super) mod problem;
 mod rotations;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::{Router, middleware};
 use semver::Version;
@@ -44,11 +44,28 @@ pub struct Public {
     pub sockets: TaskTracker,
     /// Cancelled when the node is to stop.
     pub stopping: CancellationToken,
+    /// How many sessions and commands it had then.
+    pub stopping_with: OnceLock<usize>,
 }
 
 impl Public {
     fn is_draining(&self) -> bool {
         self.stopping.is_cancelled()
+    }
+
+    /// Sessions and commands.
+    pub(super) fn burden(&self) -> usize {
+        self.dispatcher.in_flight() + self.services.sessions.list().len()
+    }
+
+    /// How much of what it had is gone, from 0 to 1, if it is stopping.
+    #[expect(clippy::cast_precision_loss, reason = "no node has as many sessions")]
+    pub(super) fn drained(&self) -> Option<f64> {
+        match (self.is_draining(), self.stopping_with.get().copied().unwrap_or(0)) {
+            (false, _) => None,
+            (true, 0) => Some(1.0),
+            (true, had) => Some((1.0 - self.burden() as f64 / had as f64).max(0.0)),
+        }
     }
 }
 

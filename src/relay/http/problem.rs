@@ -114,6 +114,7 @@ pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Requ
     let trace = TraceContext::from_header(header, &*to.random);
     let mut span = if to.traced { begin(&request, trace) } else { Span::default() };
     let trace = span.context().unwrap_or(trace);
+    let shown_by = shown_by(&request, to.traced);
     request.extensions_mut().insert(trace);
     let response = next.run(request).await;
     span.number("http.response.status_code", response.status().as_u16());
@@ -125,6 +126,15 @@ pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Requ
         None => of_framework(response).await,
     };
     to.metrics.problem(refusal.code.as_str());
+    if matches!(refusal.code.status(), 401 | 403) {
+        to.metrics.credential_rejected(shown_by, refusal.code.as_str());
+    }
+    match refusal.code {
+        ProblemCode::TooLarge => to.metrics.limit_hit("body_size"),
+        ProblemCode::RequestTimeout => to.metrics.limit_hit("body_timeout"),
+        ProblemCode::Overloaded => to.metrics.limit_hit("session_openings"),
+        _ => {}
+    }
     span.set("writeback.problem.code", refusal.code.as_str());
     if refusal.code.status() >= 500 {
         span.fail(refusal.code.as_str());
@@ -150,6 +160,16 @@ pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Requ
         headers.insert(LOCATION, location);
     }
     response
+}
+
+/// Whose credential a request shows.
+fn shown_by(request: &Request, public: bool) -> &'static str {
+    match request.extensions().get::<MatchedPath>().map(MatchedPath::as_str) {
+        _ if !public => "admin",
+        Some("/v1/agent/session") => "agent",
+        Some("/v1/enrollments") => "enrollment",
+        _ => "portal",
+    }
 }
 
 /// The request as a span (semantic conventions for HTTP servers). The path itself is left out: the route says enough.

@@ -91,6 +91,11 @@ impl Exchange {
         self.hearing.lock().works(Instant::now())
     }
 
+    /// Since they last did.
+    pub(super) fn probe_age(&self) -> Option<Duration> {
+        self.hearing.lock().age(Instant::now())
+    }
+
     /// Whether that node is known to have another cluster key: neither hears the other.
     pub(super) fn is_stranger(&self, node: NodeId) -> bool {
         self.presence.lease(node).is_some_and(|lease| !self.envelopes.is_mark(&lease.mark, node))
@@ -141,6 +146,7 @@ impl Exchange {
 
     async fn probe(&self) {
         let probe = Body::Probe(ObjectId::new(&*self.clock, &*self.random));
+        self.hearing.lock().speaks(Instant::now());
         let taken = match self.letter(self.node, probe) {
             Ok(letter) => send(&self.probes, &letter).await,
             Err(error) => Err(error),
@@ -181,7 +187,11 @@ impl Exchange {
             Err(refused) => return self.refuse(refused),
         };
         match message.body {
-            Body::Probe(_) if message.from == self.node => self.hearing.lock().heard(),
+            Body::Probe(_) if message.from == self.node => {
+                if let Some(took) = self.hearing.lock().heard(Instant::now()) {
+                    self.metrics.bus_round_trip(took);
+                }
+            }
             Body::Probe(_) => {}
             Body::Notice(notice) => {
                 if let Notice::Ended(entry) = &notice {

@@ -28,6 +28,7 @@ use super::mailbox::{Mailbox, Order};
 use super::registry::Registry;
 use super::sessions::{Registered, Sessions};
 use crate::clock::{Clock, Random, UnixTime};
+use crate::protocol::api::{PreflightReport, PreflightState};
 use crate::protocol::frame::{CloseReason, FrameError, FromAgent, FromRelay, v1};
 use crate::protocol::ids::{AgentId, CommandId, JournalId, TenantId};
 use crate::telemetry::metrics::Metrics;
@@ -166,6 +167,8 @@ struct Session<'a, S> {
     follows: bool,
     /// When the agent's last preflight was noted.
     preflight_at: Option<Instant>,
+    /// How that was.
+    preflight: Option<PreflightState>,
 }
 
 /// Runs the session of an agent that has proved who it is, until it ends.
@@ -199,6 +202,7 @@ pub async fn run<S: Socket>(
         reconcile_at: None,
         follows: !hello.portals.is_empty(),
         preflight_at: None,
+        preflight: None,
     };
     let lived = AssertUnwindSafe(async {
         let opening = Box::pin(async {
@@ -216,6 +220,9 @@ pub async fn run<S: Socket>(
     let ended = lived.catch_unwind().await.unwrap_or(Ended::Closed(CloseReason::Internal));
     let ended = if open.left && ended == Ended::Lost { Ended::Left } else { ended };
     open.release(Departure::Lost).await;
+    if let Some(state) = open.preflight.take() {
+        services.metrics.preflight(&open.presence.tenant, state.as_str(), -1);
+    }
     if ended == Ended::Closed(CloseReason::Drain) {
         // An agent that is told that its outcome is stored need not send it again.
         Box::pin(open.wire.finish()).await;
@@ -355,7 +362,14 @@ impl<S: Socket> Session<'_, S> {
         }
         self.preflight_at = Some(Instant::now());
         let (registry, Presence { tenant, agent, .. }) = (&self.services.registry, &self.presence);
-        if let Err(error) = registry.note_preflight(tenant, *agent, preflight.into()).await {
+        let report = PreflightReport::from(preflight);
+        let before = self.preflight.replace(report.worst());
+        if before != self.preflight {
+            for (state, change) in [(before, -1), (self.preflight, 1)] {
+                state.inspect(|state| self.services.metrics.preflight(tenant, state.as_str(), change));
+            }
+        }
+        if let Err(error) = registry.note_preflight(tenant, *agent, report).await {
             tracing::warn!(%error, "a preflight was not noted");
         }
         Ok(())
