@@ -16,10 +16,12 @@ use tokio_util::task::TaskTracker;
 use super::admin::{self, AdminToken, Ops};
 use super::config::{Config, ConfigError};
 use super::dispatch::Dispatcher;
+use super::http::client_address::Origin;
 use super::http::handshake::Handshakes;
-use super::http::listener::Until;
+use super::http::listener::{Outside, Until};
 use super::http::{self, Public, listener};
 use super::ledger::Ledger;
+use super::limits::Limits;
 use super::mailbox::Order;
 use super::recent::Attentive;
 use super::session::Services;
@@ -130,7 +132,11 @@ impl Node {
         });
         let handshakes = Handshakes::new(certificate.clone(), config.limits.tls_handshakes, Arc::clone(&metrics));
         let stopping = CancellationToken::new();
+        let limits = Limits::new(&config.limits, config.client_address.is_some(), Arc::clone(&metrics));
+        let (limits, origin) = (Arc::new(limits), Origin::new(config.client_address.clone()));
         let public = Arc::new(Public {
+            limits: Arc::clone(&limits),
+            origin: origin.clone(),
             keys,
             dispatcher: Arc::new(Dispatcher::new(
                 Arc::clone(&ledger),
@@ -160,11 +166,11 @@ impl Node {
             certificate: certificate.clone(),
         });
         tokio::spawn(background.clone().run_until_cancelled_owned(certificate.watch()));
-        tokio::spawn(background.clone().run_until_cancelled_owned(purge(ledger, clock)));
+        tokio::spawn(background.clone().run_until_cancelled_owned(purge(ledger, Arc::clone(&limits), clock)));
         let listeners = vec![
             tokio::spawn(listener::serve(
                 listener,
-                Some(Arc::new(handshakes)),
+                Some(Outside { handshakes: Arc::new(handshakes), origin, limits }),
                 router,
                 Until { draining: public.stopping.clone(), stopped: listening.clone() },
             )),
@@ -293,11 +299,12 @@ fn certificate(config: &Config, dev_tls: bool) -> Result<Certificate, StartError
     Ok(Certificate::load(files)?)
 }
 
-async fn purge(ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) {
+async fn purge(ledger: Arc<dyn Ledger>, limits: Arc<Limits>, clock: Arc<dyn Clock>) {
     let mut due = interval(PURGE_EVERY);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         due.tick().await;
+        limits.forget();
         loop {
             match ledger.purge(clock.now()).await {
                 Ok(true) => {}

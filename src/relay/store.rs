@@ -133,8 +133,10 @@ impl Stores {
         let keys =
             |registry: &Arc<dyn Registry>| Keys::new(Arc::clone(registry), Arc::clone(&clock), &config.public_url);
         if config.store == Store::Embedded {
-            let registry = EmbeddedRegistry::open(&config.data_dir.join("registry.redb")).await?.timed(Arc::clone(metrics));
-            let ledger = EmbeddedLedger::open(&config.data_dir.join("ledger.redb"), clock.now())?.timed(Arc::clone(metrics));
+            let registry =
+                EmbeddedRegistry::open(&config.data_dir.join("registry.redb")).await?.timed(Arc::clone(metrics));
+            let ledger =
+                EmbeddedLedger::open(&config.data_dir.join("ledger.redb"), clock.now())?.timed(Arc::clone(metrics));
             let (one, other) = (registry.database().failure(), ledger.failure());
             let failed = async move {
                 tokio::select! { error = one => error, error = other => error }

@@ -121,7 +121,9 @@ fn load(files: &TlsFiles) -> Result<Loaded, TlsError> {
     }
     let expires = chain
         .iter()
-        .map(|certificate| X509Certificate::from_der(certificate).map(|(_, found)| found.validity().not_after.timestamp()))
+        .map(|certificate| {
+            X509Certificate::from_der(certificate).map(|(_, found)| found.validity().not_after.timestamp())
+        })
         .collect::<Result<Vec<_>, _>>()
         .map_err(|e| file(&files.cert_file, format!("a certificate in it can't be read: {e}")))?;
     let expires = UnixTime(expires.into_iter().min().unwrap_or(i64::MAX));

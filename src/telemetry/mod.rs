@@ -1,5 +1,6 @@
 //! What the outside sees of a running process: logs, metrics, traces.
 
+pub mod agent_metrics;
 pub mod log;
 pub mod metrics;
 pub mod otlp;

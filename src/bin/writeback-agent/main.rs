@@ -17,7 +17,7 @@ use writeback_relay::agent::{Agent, AgentError, Options, enroll, status};
 use writeback_relay::clock::System;
 use writeback_relay::host::{self, StopSignals};
 use writeback_relay::protocol::api::AgentStatus;
-use writeback_relay::telemetry::log;
+use writeback_relay::telemetry::{agent_metrics, log};
 use writeback_relay::telemetry::otlp::Exporting;
 
 /// For a service manager: starting again is no use.
@@ -165,6 +165,10 @@ async fn run(home: &Home) -> Result<(), Failure> {
         signals.next().await;
         std::process::exit(1);
     });
+    if let Some(address) = config.telemetry.metrics_listen {
+        let listener = agent_metrics::bind(address).await?;
+        tokio::spawn(agent_metrics::serve(listener, agent.metrics()));
+    }
     let exporting = Exporting::start("writeback-agent", config.telemetry.collector(), &System, System::random())?;
     let ended = agent.run(stop).await;
     exporting.finish().await;

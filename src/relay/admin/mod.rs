@@ -60,7 +60,7 @@ pub fn router(ops: Ops) -> Router {
     let render = problem::Render {
         metrics: Arc::clone(&ops.public.services.metrics),
         random: Arc::clone(&ops.public.services.random),
-        traced: false,
+        outside: None,
     };
     Router::new()
         .route("/livez", get(|| async { "ok" }))

@@ -15,6 +15,7 @@ use super::StoreError;
 use super::bus::{Bus, Notice, Place};
 use super::intake::{Intake, TakenIn};
 use super::ledger::{Accepted, CommandKey, Entry, Intent, Ledger, NewCommand, Undelivered};
+use super::limits::Counted;
 use super::sessions::Sessions;
 use crate::clock::Clock;
 use crate::telemetry::metrics::Metrics;
@@ -68,12 +69,18 @@ impl Dispatcher {
         Self { ledger, bus, intake, sessions, clock, metrics, stopping, in_flight: watch::Sender::new(0) }
     }
 
-    /// Submits a command and waits at most `wait` for its end; what is known then.
+    /// Submits a command and waits at most `wait` for its end; what is known then. `counted` is given back when the
+    /// command has an end, however long the caller waits.
     ///
     /// # Errors
     /// If its id was used with another body, or the store does not answer.
-    pub async fn submit(self: &Arc<Self>, command: NewCommand, wait: Duration) -> Result<Entry, DispatchError> {
-        let in_flight = InFlight::begin(&self.in_flight);
+    pub async fn submit(
+        self: &Arc<Self>,
+        command: NewCommand,
+        wait: Duration,
+        counted: Counted,
+    ) -> Result<Entry, DispatchError> {
+        let in_flight = InFlight::begin(&self.in_flight, counted);
         let until = Instant::now() + wait;
         let mut place = self.bus.nearest(&command.key.tenant, command.agent).await?;
         if place.is_none() {

@@ -4,6 +4,7 @@ mod agent_session;
 pub(super) mod agents;
 pub(super) mod body;
 pub(super) mod caller;
+pub(super) mod client_address;
 mod commands;
 mod enrollments;
 pub mod handshake;
@@ -25,8 +26,10 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
+use self::client_address::Origin;
 use super::dispatch::Dispatcher;
 use super::keys::Keys;
+use super::limits::Limits;
 use super::session::Services;
 use crate::protocol::limits::{MAX_COMMAND_BYTES, MAX_FRAME_BYTES};
 
@@ -36,6 +39,10 @@ pub struct Public {
     pub services: Arc<Services>,
     /// Who may do what.
     pub keys: Keys,
+    /// How much a tenant and an address may have.
+    pub limits: Arc<Limits>,
+    /// How it is found out who a client is.
+    pub origin: Origin,
     /// Commands.
     pub dispatcher: Arc<Dispatcher>,
     /// The oldest `writeback-agent` that may open a session.
@@ -124,9 +131,10 @@ pub fn openapi() -> Result<String, serde_json::Error> {
 pub fn router(public: Arc<Public>) -> Router {
     let metrics = Arc::clone(&public.services.metrics);
     let random = Arc::clone(&public.services.random);
+    let outside = Some(problem::Outside { limits: Arc::clone(&public.limits), origin: public.origin.clone() });
     let (router, _) = routes().split_for_parts();
     router
         .with_state(public)
         .layer(CatchPanicLayer::new())
-        .layer(middleware::from_fn_with_state(problem::Render { metrics, random, traced: true }, problem::render))
+        .layer(middleware::from_fn_with_state(problem::Render { metrics, random, outside }, problem::render))
 }

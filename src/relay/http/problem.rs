@@ -1,5 +1,6 @@
 //! Errors as problem+json, rendered in one place.
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -14,6 +15,8 @@ use axum::response::{IntoResponse, Response};
 use super::super::StoreError;
 use super::super::dispatch::DispatchError;
 use super::super::keys::Refused;
+use super::super::limits::{Exceeded, Limits};
+use super::client_address::{ClientAddress, Origin};
 use crate::clock::Random;
 use crate::protocol::jose::JoseError;
 use crate::protocol::problem::{PROBLEM_JSON, Problem, ProblemCode};
@@ -67,6 +70,12 @@ impl From<DispatchError> for Refusal {
     }
 }
 
+impl From<Exceeded> for Refusal {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::new(ProblemCode::RateLimited, exceeded.to_string())
+    }
+}
+
 impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
         let code = match &refused {
@@ -104,19 +113,41 @@ pub(super) fn of_command(error: &JoseError) -> ProblemCode {
 pub(in crate::relay) struct Render {
     pub(in crate::relay) metrics: Arc<Metrics>,
     pub(in crate::relay) random: Arc<dyn Random>,
-    /// Whether its requests are spans: those of portals and agents are, those of probes are not.
-    pub(in crate::relay) traced: bool,
+    /// For the public listener: its requests are spans, and who guesses is not heard.
+    pub(in crate::relay) outside: Option<Outside>,
+}
+
+/// What [`render`] needs on the public listener.
+#[derive(Clone)]
+pub(in crate::relay) struct Outside {
+    pub(in crate::relay) limits: Arc<Limits>,
+    pub(in crate::relay) origin: Origin,
+}
+
+impl Outside {
+    fn client(&self, request: &Request) -> Option<IpAddr> {
+        let ClientAddress(peer) = request.extensions().get()?;
+        Some(self.origin.of_request(*peer, request.headers()))
+    }
 }
 
 /// Gives each request its trace, and each error its problem.
 pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Request, next: Next) -> Response {
     let header = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
     let trace = TraceContext::from_header(header, &*to.random);
-    let mut span = if to.traced { begin(&request, trace) } else { Span::default() };
+    let mut span = if to.outside.is_some() { begin(&request, trace) } else { Span::default() };
     let trace = span.context().unwrap_or(trace);
-    let shown_by = shown_by(&request, to.traced);
+    let shown_by = shown_by(&request, to.outside.is_some());
     request.extensions_mut().insert(trace);
-    let response = next.run(request).await;
+    let client = to.outside.as_ref().and_then(|outside| Some((outside.client(&request)?, &outside.limits)));
+    let response = match client {
+        Some((address, limits)) if limits.bars(address) => Refusal::new(
+            ProblemCode::RateLimited,
+            "too many credentials from this address were refused; come back later",
+        )
+        .into_response(),
+        _ => next.run(request).await,
+    };
     span.number("http.response.status_code", response.status().as_u16());
     if !response.status().is_client_error() && !response.status().is_server_error() {
         return response;
@@ -129,6 +160,11 @@ pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Requ
     if matches!(refusal.code.status(), 401 | 403) {
         to.metrics.credential_rejected(shown_by, refusal.code.as_str());
     }
+    if let Some((address, limits)) = client
+        && refusal.code.status() == 401
+    {
+        limits.rejected(address);
+    }
     match refusal.code {
         ProblemCode::TooLarge => to.metrics.limit_hit("body_size"),
         ProblemCode::RequestTimeout => to.metrics.limit_hit("body_timeout"),
@@ -139,7 +175,7 @@ pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Requ
     if refusal.code.status() >= 500 {
         span.fail(refusal.code.as_str());
     }
-    if to.traced {
+    if to.outside.is_some() {
         // What a user reads out as the support code is found here. Not the detail: it may repeat what was sent.
         tracing::info!(code = refusal.code.as_str(), trace_id = trace.trace_id(), "a request was refused");
     }
