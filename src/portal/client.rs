@@ -162,8 +162,8 @@ impl RelayClient {
     /// # Errors
     /// Any [`ClientError`].
     pub async fn rotate(&self, rotation: &str) -> Result<(), ClientError> {
-        let call = self.http.post(format!("{}/v1/portal/rotations", self.config.relay));
-        let call = call.header(CONTENT_TYPE, "application/jose").body(rotation.to_owned());
+        let mut call = self.begin(Method::POST, format!("{}/v1/portal/rotations", self.config.relay));
+        call.request = call.request.header(CONTENT_TYPE, "application/jose").body(rotation.to_owned());
         self.send(call, CALL_TIMEOUT).await.map(drop)
     }
 
@@ -173,7 +173,8 @@ impl RelayClient {
     /// Any [`ClientError`].
     pub async fn retire(&self, kid: &Thumbprint) -> Result<(), ClientError> {
         let url = format!("{}/v1/portal/keys/{kid}", self.config.relay);
-        let call = self.http.delete(url).header(AUTHORIZATION, self.authorization()?);
+        let mut call = self.begin(Method::DELETE, url);
+        call.request = call.request.header(AUTHORIZATION, self.authorization()?);
         self.send(call, CALL_TIMEOUT).await.map(drop)
     }
 
@@ -255,15 +256,20 @@ impl RelayClient {
     }
 
     fn call(&self, method: Method, path: &str) -> Result<Call, ClientError> {
-        let url = format!("{}/v1/tenants/{path}", self.config.relay);
+        let mut call = self.begin(method, format!("{}/v1/tenants/{path}", self.config.relay));
+        call.request = call.request.header(AUTHORIZATION, self.authorization()?);
+        Ok(call)
+    }
+
+    /// A call that shows no assertion.
+    fn begin(&self, method: Method, url: String) -> Call {
         // One trace for all calls of a reset: its id is what a user reads out when he asks for help.
         let trace = Here.context().unwrap_or_else(|| TraceContext::start(&*self.random));
         let mut span = Span::start(|| method.to_string(), Kind::Client, &trace);
         span.set("http.request.method", &method);
         span.set("url.full", &url);
-        let request = self.http.request(method, url).header(AUTHORIZATION, self.authorization()?);
-        let request = request.header("traceparent", span.context().unwrap_or(trace).to_string());
-        Ok(Call { request, span })
+        let request = self.http.request(method, url).header("traceparent", span.context().unwrap_or(trace).to_string());
+        Call { request, span }
     }
 
     fn authorization(&self) -> Result<HeaderValue, JoseError> {

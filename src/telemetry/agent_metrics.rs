@@ -54,10 +54,8 @@ impl AgentMetrics {
         let version = KeyValue::new("version", env!("CARGO_PKG_VERSION"));
         let info = meter.u64_gauge("writeback.agent.build_info");
         info.with_description("Always 1; the label says which version runs").build().record(1, &[version]);
-        let sessions = meter
-            .u64_gauge("writeback.agent.sessions")
-            .with_description("Sessions that are open to the relay")
-            .build();
+        let sessions =
+            meter.u64_gauge("writeback.agent.sessions").with_description("Sessions that are open to the relay").build();
         sessions.record(0, &[]);
         let events = meter
             .u64_counter("writeback.agent.events")
@@ -72,7 +70,7 @@ impl AgentMetrics {
     }
 
     /// A line of the event log.
-    pub fn event(&self, id: u16, name: &'static str) {
+    pub fn event(&self, id: u32, name: &'static str) {
         self.events.add(1, &[KeyValue::new("event_id", i64::from(id)), KeyValue::new("event", name)]);
     }
 

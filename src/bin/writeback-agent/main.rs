@@ -17,8 +17,8 @@ use writeback_relay::agent::{Agent, AgentError, Options, enroll, status};
 use writeback_relay::clock::System;
 use writeback_relay::host::{self, StopSignals};
 use writeback_relay::protocol::api::AgentStatus;
-use writeback_relay::telemetry::{agent_metrics, log};
 use writeback_relay::telemetry::otlp::Exporting;
+use writeback_relay::telemetry::{agent_metrics, log};
 
 /// For a service manager: starting again is no use.
 const STOPPED_FOR_GOOD: u8 = 3;
