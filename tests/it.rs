@@ -27,6 +27,7 @@ mod portal;
 mod protocol_doc;
 mod readme;
 mod support;
+mod telemetry;
 mod tls;
 mod vectors;
 mod whole_path;

@@ -1,6 +1,7 @@
 //! `agent.toml`: what people decide about an agent.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use super::directory::config as directory;
 use crate::net::outbound::Access;
 use crate::net::proxy::{Proxy, ProxyUrlError, Via};
 use crate::storage::{FileError, PrivateFile};
+use crate::telemetry::log::Format;
+use crate::telemetry::otlp::{self, Collector};
 
 /// How many accounts are written at the same time, if nobody says otherwise: a domain controller serves that easily.
 pub const DEFAULT_PARALLEL: usize = 8;
@@ -44,6 +47,31 @@ pub struct Config {
     /// `[keys]`.
     #[serde(default)]
     pub keys: Keys,
+    /// `[telemetry]`.
+    #[serde(default)]
+    pub telemetry: Telemetry,
+}
+
+/// What the agent says about itself, and where.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// The base URL of an OpenTelemetry collector that takes OTLP over HTTP. Without it there are no spans.
+    pub otlp_endpoint: Option<String>,
+    /// A PEM file with a private CA that the collector's certificate is from.
+    pub otlp_ca_file: Option<PathBuf>,
+    /// How a line of the log looks.
+    pub log_format: Format,
+    /// Where Prometheus finds metrics: an address of this host alone. Nobody else is to see what happens here.
+    pub metrics_listen: Option<SocketAddr>,
+}
+
+impl Telemetry {
+    /// Where spans go.
+    #[must_use]
+    pub fn collector(&self) -> Collector<'_> {
+        Collector { endpoint: self.otlp_endpoint.as_deref(), ca_file: self.otlp_ca_file.as_deref() }
+    }
 }
 
 /// How the relay is reached.
@@ -219,6 +247,14 @@ impl Config {
         if config.keys.rotate_every_days > 730 {
             return Err("[keys] rotate_every_days: a number from 0 (never) to 730 is expected".to_owned());
         }
+        if let Some(endpoint) = &config.telemetry.otlp_endpoint {
+            otlp::check(endpoint).map_err(|error| error.to_string())?;
+        }
+        if config.telemetry.metrics_listen.is_some_and(|address| !address.ip().is_loopback()) {
+            return Err(
+                "[telemetry] metrics_listen: an address of this host alone is expected, like 127.0.0.1:9444".to_owned()
+            );
+        }
         Ok(config)
     }
 
@@ -313,6 +349,8 @@ mod tests {
             ("[execution]\nresets_per_hour = 0", "resets_per_hour"),
             ("[execution]\nresets_per_hour = 1001", "resets_per_hour"),
             ("[keys]\nrotate_every_days = 731", "rotate_every_days"),
+            ("[telemetry]\nmetrics_listen = \"0.0.0.0:9444\"", "metrics_listen"),
+            ("[telemetry]\notlp_endpoint = \"collector\"", "otlp_endpoint"),
             ("[directory]\nkind = \"demo\"\naccounts = []", "initial_password"),
             ("[directory]\nkind = \"other\"", "other"),
             ("[directory]\nkind = \"demo\"\naccounts = []\ninitial_password = \"hunter2\"\nx = 1", "x"),

@@ -26,6 +26,7 @@ use crate::clock::{Clock, Random};
 use crate::host::service_manager;
 use crate::net::outbound::Outbound;
 use crate::protocol::event::Event;
+use crate::telemetry::agent_metrics::AgentMetrics;
 
 /// How often the journal forgets what is old enough.
 const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
@@ -108,6 +109,12 @@ impl Agent {
         });
         let link = Link { dialer, shared, events, options, clock: clock.clone(), random, rotator };
         Ok(Self { identity, link, failed, clock })
+    }
+
+    /// What the agent counts.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<AgentMetrics> {
+        Arc::clone(self.link.events.metrics())
     }
 
     /// Who the agent is.

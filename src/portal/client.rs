@@ -16,6 +16,8 @@ use crate::protocol::assertion::PortalAssertion;
 use crate::protocol::ids::{AgentId, CommandId, ObjectId, TenantId};
 use crate::protocol::jose::{JoseError, SigningKey, Thumbprint, Validity};
 use crate::protocol::problem::Problem;
+use crate::telemetry::trace::{Here, Kind, Parent as _, Span};
+use crate::telemetry::trace_context::TraceContext;
 
 /// How long an assertion lives: the relay's clock may be a minute ahead.
 const ASSERTION_LIFETIME: Duration = Duration::from_secs(120);
@@ -118,6 +120,12 @@ pub struct RelayClient {
     shown: Mutex<Option<(UnixTime, HeaderValue)>>,
 }
 
+/// A call that is not sent yet.
+struct Call {
+    request: RequestBuilder,
+    span: Span,
+}
+
 impl RelayClient {
     /// Prepares TLS; nothing is called yet.
     ///
@@ -154,8 +162,8 @@ impl RelayClient {
     /// # Errors
     /// Any [`ClientError`].
     pub async fn rotate(&self, rotation: &str) -> Result<(), ClientError> {
-        let call = self.http.post(format!("{}/v1/portal/rotations", self.config.relay));
-        let call = call.header(CONTENT_TYPE, "application/jose").body(rotation.to_owned());
+        let mut call = self.begin(Method::POST, format!("{}/v1/portal/rotations", self.config.relay));
+        call.request = call.request.header(CONTENT_TYPE, "application/jose").body(rotation.to_owned());
         self.send(call, CALL_TIMEOUT).await.map(drop)
     }
 
@@ -165,7 +173,8 @@ impl RelayClient {
     /// Any [`ClientError`].
     pub async fn retire(&self, kid: &Thumbprint) -> Result<(), ClientError> {
         let url = format!("{}/v1/portal/keys/{kid}", self.config.relay);
-        let call = self.http.delete(url).header(AUTHORIZATION, self.authorization()?);
+        let mut call = self.begin(Method::DELETE, url);
+        call.request = call.request.header(AUTHORIZATION, self.authorization()?);
         self.send(call, CALL_TIMEOUT).await.map(drop)
     }
 
@@ -174,7 +183,8 @@ impl RelayClient {
     /// # Errors
     /// Any [`ClientError`].
     pub async fn invite(&self, tenant: &TenantId, invitation: &NewInvitation) -> Result<(), ClientError> {
-        let call = self.call(Method::POST, &format!("{tenant}/invitations"))?.json(invitation);
+        let mut call = self.call(Method::POST, &format!("{tenant}/invitations"))?;
+        call.request = call.request.json(invitation);
         self.send(call, CALL_TIMEOUT).await.map(drop)
     }
 
@@ -226,8 +236,8 @@ impl RelayClient {
     /// # Errors
     /// Any [`ClientError`].
     pub async fn submit(&self, tenant: &TenantId, jws: &str, wait: Duration) -> Result<CommandView, ClientError> {
-        let call = self.call(Method::POST, &format!("{tenant}/commands"))?;
-        let call = call.header(CONTENT_TYPE, "application/jose").body(jws.to_owned());
+        let mut call = self.call(Method::POST, &format!("{tenant}/commands"))?;
+        call.request = call.request.header(CONTENT_TYPE, "application/jose").body(jws.to_owned());
         self.send_waiting(call, wait).await
     }
 
@@ -245,9 +255,21 @@ impl RelayClient {
         self.send_waiting(call, wait).await
     }
 
-    fn call(&self, method: Method, path: &str) -> Result<RequestBuilder, ClientError> {
-        let url = format!("{}/v1/tenants/{path}", self.config.relay);
-        Ok(self.http.request(method, url).header(AUTHORIZATION, self.authorization()?))
+    fn call(&self, method: Method, path: &str) -> Result<Call, ClientError> {
+        let mut call = self.begin(method, format!("{}/v1/tenants/{path}", self.config.relay));
+        call.request = call.request.header(AUTHORIZATION, self.authorization()?);
+        Ok(call)
+    }
+
+    /// A call that shows no assertion.
+    fn begin(&self, method: Method, url: String) -> Call {
+        // One trace for all calls of a reset: its id is what a user reads out when he asks for help.
+        let trace = Here.context().unwrap_or_else(|| TraceContext::start(&*self.random));
+        let mut span = Span::start(|| method.to_string(), Kind::Client, &trace);
+        span.set("http.request.method", &method);
+        span.set("url.full", &url);
+        let request = self.http.request(method, url).header("traceparent", span.context().unwrap_or(trace).to_string());
+        Call { request, span }
     }
 
     fn authorization(&self) -> Result<HeaderValue, JoseError> {
@@ -276,16 +298,22 @@ impl RelayClient {
         self.read(status, &body)
     }
 
-    async fn send_waiting(&self, call: RequestBuilder, wait: Duration) -> Result<CommandView, ClientError> {
+    async fn send_waiting(&self, mut call: Call, wait: Duration) -> Result<CommandView, ClientError> {
         let wait = wait.min(MAX_WAIT);
-        let call = call.header("prefer", format!("wait={}", wait.as_secs()));
+        call.request = call.request.header("prefer", format!("wait={}", wait.as_secs()));
         let (status, body) = self.send(call, wait + CALL_TIMEOUT).await?;
         self.read(status, &body)
     }
 
-    async fn send(&self, call: RequestBuilder, timeout: Duration) -> Result<(StatusCode, Vec<u8>), ClientError> {
-        let mut response = call.timeout(timeout).send().await.map_err(|e| self.lost(e))?;
+    async fn send(&self, call: Call, timeout: Duration) -> Result<(StatusCode, Vec<u8>), ClientError> {
+        let Call { request, mut span } = call;
+        let sent = request.timeout(timeout).send().await;
+        let mut response = sent.map_err(|e| self.lost(e)).inspect_err(|_| span.fail("no_answer"))?;
         let status = response.status();
+        span.number("http.response.status_code", status.as_u16());
+        if !status.is_success() {
+            span.fail("refused");
+        }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|e| self.lost(e))? {
             if body.len() + chunk.len() > MAX_ANSWER {

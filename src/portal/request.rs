@@ -17,6 +17,8 @@ use crate::protocol::jose::Validity;
 use crate::protocol::limits::MAX_COMMAND_LIFETIME;
 use crate::protocol::password::Password;
 use crate::protocol::sealed::{Secrets, seal_for};
+use crate::telemetry::trace::{Here, Kind, Parent as _, Span, within};
+use crate::telemetry::trace_context::TraceContext;
 
 /// The shortest life a command is given: less would be over before it arrives.
 const MIN_LIFETIME: Duration = Duration::from_secs(2);
@@ -140,7 +142,21 @@ impl Portal {
         self.request(tenant, subject, Wish::Unlock, wait).await
     }
 
+    /// All calls of one request are one trace.
     async fn request(
+        &self,
+        tenant: &TenantId,
+        subject: &Subject,
+        wish: Wish,
+        wait: Duration,
+    ) -> Result<Answer, PortalError> {
+        let mut span = Span::start("request command", Kind::Internal, &Here);
+        span.set("writeback.tenant", tenant);
+        let trace = span.context().or(Here.context()).unwrap_or_else(|| TraceContext::start(&*self.random));
+        within(trace, self.request_within(tenant, subject, wish, wait)).await
+    }
+
+    async fn request_within(
         &self,
         tenant: &TenantId,
         subject: &Subject,
@@ -150,7 +166,7 @@ impl Portal {
         self.sent.forget_old(self.clock.now());
         let deadline = Instant::now() + wait.clamp(MIN_LIFETIME, MAX_COMMAND_LIFETIME);
         let (operation, options, secrets) = wish.parts();
-        let (mut asked, mut trace_id) = (Vec::new(), None);
+        let (mut asked, mut trace_id) = (Vec::new(), support_code());
         let patience = deadline.min(Instant::now() + BUSY_PATIENCE);
         let mut pause = FIRST_PAUSE;
         loop {
@@ -225,7 +241,7 @@ impl Portal {
         let started = Instant::now();
         let exp = started + self.clock.now().until(command.validity.exp);
         let (mut taken, mut perhaps_taken) = (false, false);
-        let (mut pause, mut trace_id, mut last) = (FIRST_PAUSE, None, String::new());
+        let (mut pause, mut trace_id, mut last) = (FIRST_PAUSE, support_code(), String::new());
         while Instant::now() < exp + AFTER_EXP {
             // No longer than the caller: one that returns at `exp` also tells what became of it.
             let wait = (exp + AFTER_EXP).saturating_duration_since(Instant::now()).min(MAX_WAIT);
@@ -284,6 +300,11 @@ impl Portal {
         let doubt = if last.is_empty() { Doubt::NoOutcome } else { Doubt::Lost { reason: last } };
         Ok(Asked::Answered(unknown(command, doubt, trace_id)))
     }
+}
+
+/// The trace id of the reset that is going on.
+fn support_code() -> Option<String> {
+    Here.context().map(|trace| trace.trace_id())
 }
 
 /// Why no agent can be asked, in one word.

@@ -176,6 +176,18 @@ pub enum PreflightState {
     Failed,
 }
 
+impl PreflightState {
+    /// In one word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 impl PreflightReport {
     /// The worst row; green if there is none.
     #[must_use]

@@ -1,11 +1,17 @@
 //! A node's configuration: a TOML file, every field with its default and the reason for it.
 
+mod limits;
+mod telemetry;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::uri::Authority;
 use serde::Deserialize;
+
+pub use limits::{AddressSource, ClientAddressConfig, LimitsConfig};
+pub use telemetry::TelemetryConfig;
 
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
@@ -62,12 +68,17 @@ pub struct Config {
     /// Agent sessions.
     #[serde(default)]
     pub session: SessionConfig,
-    /// What may happen at the same time.
+    /// What may happen at the same time, and how often.
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// Where clients' addresses are seen; none: there are no limits for each address.
+    pub client_address: Option<ClientAddressConfig>,
     /// Stopping.
     #[serde(default)]
     pub drain: DrainConfig,
+    /// Logs, metrics, traces.
+    #[serde(default)]
+    pub telemetry: TelemetryConfig,
 }
 
 /// Which store.
@@ -116,26 +127,6 @@ impl Default for SessionConfig {
     }
 }
 
-/// What may happen at the same time, so that a storm of agents is served piece by piece.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LimitsConfig {
-    /// TLS handshakes; others wait. Clients that offer HTTP/1.1 alone, as agents do, have so many for themselves, and
-    /// so have all others.
-    pub tls_handshakes: u32,
-    /// Agent sessions that are being opened; others wait, and are soon refused with 503 and told when to come back.
-    pub session_openings: u32,
-}
-
-impl Default for LimitsConfig {
-    fn default() -> Self {
-        // A handshake is one round trip of waiting and a third of a millisecond of work: 256 at a time keep a core busy
-        // at 100 ms round trip, and need 10 MiB. An opening waits for the store alone: 64 at a time are more than a
-        // store that answers needs, and few for one that does not.
-        Self { tls_handshakes: 256, session_openings: 64 }
-    }
-}
-
 /// Stopping.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -177,8 +168,6 @@ impl DrainConfig {
 
 /// A session that is never moved would stay on the oldest node for ever.
 const MAX_AGE_SECONDS: u64 = 7 * 24 * 3600;
-/// More connections than one process holds.
-const MAX_AT_ONCE: u32 = 65_536;
 
 mod defaults {
     use std::net::SocketAddr;
@@ -219,7 +208,9 @@ impl Config {
             tls: None,
             session: SessionConfig::default(),
             limits: LimitsConfig::default(),
+            client_address: None,
             drain: DrainConfig::default(),
+            telemetry: TelemetryConfig::default(),
         }
     }
 
@@ -255,13 +246,9 @@ impl Config {
         if !(1..=MAX_AGE_SECONDS).contains(&self.session.max_age_seconds) {
             return value("session.max_age_seconds", "1 to 604800 (a week) is expected");
         }
-        if !(1..=MAX_AT_ONCE).contains(&self.limits.tls_handshakes) {
-            return value("limits.tls_handshakes", "1 to 65536 is expected");
-        }
-        if !(1..=MAX_AT_ONCE).contains(&self.limits.session_openings) {
-            return value("limits.session_openings", "1 to 65536 is expected");
-        }
-        Ok(())
+        self.limits.check()?;
+        self.client_address.as_ref().map_or(Ok(()), ClientAddressConfig::check)?;
+        self.telemetry.check()
     }
 
     /// [`SessionConfig::heartbeat_seconds`].
@@ -312,6 +299,16 @@ mod tests {
             (&format!("{GOOD}[limits]\ntls_handshakes = -1"), "tls_handshakes"),
             (&format!("{GOOD}[limits]\nsession_openings = 65537"), "limits.session_openings"),
             (&format!("{GOOD}[limits]\nhandshakes = 1"), "handshakes"),
+            (&format!("{GOOD}[limits]\ntenant_in_flight = 0"), "limits.tenant_in_flight"),
+            (&format!("{GOOD}[limits]\ntenant_sessions = \"many\""), "tenant_sessions"),
+            (&format!("{GOOD}[client_address]\nfrom = \"header\""), "from"),
+            (&format!("{GOOD}[client_address]\nfrom = \"proxy_protocol\""), "client_address.trusted_proxies"),
+            (
+                &format!("{GOOD}[client_address]\nfrom = \"forwarded\"\ntrusted_proxies = [\"10.0.0.0\"]"),
+                "trusted_proxies",
+            ),
+            (&format!("{GOOD}[telemetry]\notlp_endpoint = \"collector:4317\""), "telemetry.otlp_endpoint"),
+            (&format!("{GOOD}[telemetry]\nlog_format = \"xml\""), "log_format"),
             (&format!("{GOOD}[drain]\ntermination_grace_period_seconds = \"30s\""), "termination_grace_period_seconds"),
         ] {
             let error = error_of(text);

@@ -227,6 +227,12 @@ impl Entry {
         }
     }
 
+    /// The trace id of the request that brought it: the support code.
+    #[must_use]
+    pub fn trace_id(&self) -> &str {
+        self.traceparent.split('-').nth(1).unwrap_or_default()
+    }
+
     /// As a portal sees it.
     #[must_use]
     pub fn view(&self, now: UnixTime) -> CommandView {
@@ -249,7 +255,7 @@ impl Entry {
                 concluded_at: concluded_ms.map(seconds),
             },
             outcome,
-            trace_id: self.traceparent.split('-').nth(1).unwrap_or_default().to_owned(),
+            trace_id: self.trace_id().to_owned(),
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
@@ -16,10 +16,12 @@ use tokio_util::task::TaskTracker;
 use super::admin::{self, AdminToken, Ops};
 use super::config::{Config, ConfigError};
 use super::dispatch::Dispatcher;
+use super::http::client_address::Origin;
 use super::http::handshake::Handshakes;
-use super::http::listener::Until;
+use super::http::listener::{Outside, Until};
 use super::http::{self, Public, listener};
 use super::ledger::Ledger;
+use super::limits::Limits;
 use super::mailbox::Order;
 use super::recent::Attentive;
 use super::session::Services;
@@ -107,7 +109,7 @@ impl Node {
         let token = Arc::new(AdminToken::open(&admin_token_file(&config), &*random)?);
         let listener = listener::bind("listen", config.listen).await?;
         let ops_listener = listener::bind("ops_listen", config.ops_listen).await?;
-        let metrics = Arc::new(Metrics::new()?);
+        let metrics = Arc::new(Metrics::labelled(config.telemetry.tenant_label)?);
         let Stores { registry, ledger, bus, intake, keys, health } =
             Stores::open(&config, Arc::clone(&clock), Arc::clone(&random), &metrics).await?;
         let sessions = Arc::new(Sessions::default());
@@ -130,7 +132,11 @@ impl Node {
         });
         let handshakes = Handshakes::new(certificate.clone(), config.limits.tls_handshakes, Arc::clone(&metrics));
         let stopping = CancellationToken::new();
+        let limits = Limits::new(&config.limits, config.client_address.is_some(), Arc::clone(&metrics));
+        let (limits, origin) = (Arc::new(limits), Origin::new(config.client_address.clone()));
         let public = Arc::new(Public {
+            limits: Arc::clone(&limits),
+            origin: origin.clone(),
             keys,
             dispatcher: Arc::new(Dispatcher::new(
                 Arc::clone(&ledger),
@@ -145,6 +151,7 @@ impl Node {
             minimum_agent_version: config.session.minimum_agent_version.clone(),
             sockets: TaskTracker::new(),
             stopping,
+            stopping_with: OnceLock::new(),
         });
         let drain = Arc::new(Notify::new());
         let (background, listening) = (CancellationToken::new(), CancellationToken::new());
@@ -156,13 +163,14 @@ impl Node {
             drain: Arc::clone(&drain),
             token,
             health: health.clone(),
+            certificate: certificate.clone(),
         });
         tokio::spawn(background.clone().run_until_cancelled_owned(certificate.watch()));
-        tokio::spawn(background.clone().run_until_cancelled_owned(purge(ledger, clock)));
+        tokio::spawn(background.clone().run_until_cancelled_owned(purge(ledger, Arc::clone(&limits), clock)));
         let listeners = vec![
             tokio::spawn(listener::serve(
                 listener,
-                Some(Arc::new(handshakes)),
+                Some(Outside { handshakes: Arc::new(handshakes), origin, limits }),
                 router,
                 Until { draining: public.stopping.clone(), stopped: listening.clone() },
             )),
@@ -204,6 +212,8 @@ impl Node {
     pub async fn stop(self) {
         let deadline = Instant::now() + self.drain_timeout;
         let (public, sessions) = (&self.public, &self.public.services.sessions);
+        // It stops once.
+        let _ = public.stopping_with.set(public.burden());
         public.stopping.cancel();
         self.tell_agents();
         let finished = async {
@@ -289,11 +299,12 @@ fn certificate(config: &Config, dev_tls: bool) -> Result<Certificate, StartError
     Ok(Certificate::load(files)?)
 }
 
-async fn purge(ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) {
+async fn purge(ledger: Arc<dyn Ledger>, limits: Arc<Limits>, clock: Arc<dyn Clock>) {
     let mut due = interval(PURGE_EVERY);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         due.tick().await;
+        limits.forget();
         loop {
             match ledger.purge(clock.now()).await {
                 Ok(true) => {}

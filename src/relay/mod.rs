@@ -15,6 +15,7 @@
 //! | [`dispatch`] | from a verified command to its end |
 //! | [`http`], [`admin`] | the public listener; the operator's |
 //! | [`redis`] | the three, for many nodes |
+//! | [`limits`] | how much one tenant, and one address, may have |
 //! | [`config`], [`tls`], [`store`], [`lifecycle`] | how a node comes up and goes down |
 
 pub mod admin;
@@ -30,6 +31,7 @@ pub mod keyring;
 pub mod keys;
 pub mod ledger;
 pub mod lifecycle;
+pub mod limits;
 pub mod mailbox;
 pub mod recent;
 pub mod redis;

@@ -1,6 +1,7 @@
 //! Opens the three contracts on whatever the configuration chooses.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
@@ -81,6 +82,15 @@ impl Health {
         }
     }
 
+    /// Since this node last heard itself; none if it has nothing to hear.
+    #[must_use]
+    pub fn probe_age(&self) -> Option<Duration> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Redis(bus) => bus.probe_age(),
+        }
+    }
+
     /// Whether agents can open their sessions at another node while this one stops.
     pub async fn has_others(&self) -> bool {
         match self {
@@ -123,8 +133,10 @@ impl Stores {
         let keys =
             |registry: &Arc<dyn Registry>| Keys::new(Arc::clone(registry), Arc::clone(&clock), &config.public_url);
         if config.store == Store::Embedded {
-            let registry = EmbeddedRegistry::open(&config.data_dir.join("registry.redb")).await?;
-            let ledger = EmbeddedLedger::open(&config.data_dir.join("ledger.redb"), clock.now())?;
+            let registry =
+                EmbeddedRegistry::open(&config.data_dir.join("registry.redb")).await?.timed(Arc::clone(metrics));
+            let ledger =
+                EmbeddedLedger::open(&config.data_dir.join("ledger.redb"), clock.now())?.timed(Arc::clone(metrics));
             let (one, other) = (registry.database().failure(), ledger.failure());
             let failed = async move {
                 tokio::select! { error = one => error, error = other => error }

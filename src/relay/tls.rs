@@ -11,8 +11,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::NoServerSessionStorage;
 use tokio::time::{MissedTickBehavior, interval};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 
 use super::config::TlsFiles;
+use crate::clock::UnixTime;
 use crate::net::crypto_provider;
 use crate::storage::PrivateFile;
 
@@ -45,10 +48,16 @@ pub enum TlsError {
     Development(String),
 }
 
+struct Loaded {
+    config: Arc<ServerConfig>,
+    /// When the first certificate of the chain expires.
+    expires: UnixTime,
+}
+
 /// The certificate in force.
 #[derive(Clone)]
 pub struct Certificate {
-    config: Arc<ArcSwap<ServerConfig>>,
+    loaded: Arc<ArcSwap<Loaded>>,
     files: Arc<TlsFiles>,
 }
 
@@ -58,14 +67,20 @@ impl Certificate {
     /// # Errors
     /// If they are no use.
     pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
-        let config = Arc::new(ArcSwap::from(server_config(&files)?));
-        Ok(Self { config, files: Arc::new(files) })
+        let loaded = Arc::new(ArcSwap::from_pointee(load(&files)?));
+        Ok(Self { loaded, files: Arc::new(files) })
     }
 
     /// For the next connection.
     #[must_use]
     pub fn current(&self) -> Arc<ServerConfig> {
-        self.config.load_full()
+        Arc::clone(&self.loaded.load().config)
+    }
+
+    /// When it expires, or one that stands above it in its chain.
+    #[must_use]
+    pub fn expires(&self) -> UnixTime {
+        self.loaded.load().expires
     }
 
     /// Watches the files for ever. New ones that are no use change nothing and are said once.
@@ -80,9 +95,9 @@ impl Certificate {
                 continue;
             }
             seen = found;
-            match server_config(&self.files) {
-                Ok(config) => {
-                    self.config.store(config);
+            match load(&self.files) {
+                Ok(loaded) => {
+                    self.loaded.store(Arc::new(loaded));
                     tracing::info!(cert_file = %self.files.cert_file.display(), "the certificate was replaced");
                 }
                 Err(error) => tracing::error!(%error, "the new certificate is no use; the old one stays in force"),
@@ -96,7 +111,7 @@ impl Certificate {
     }
 }
 
-fn server_config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
+fn load(files: &TlsFiles) -> Result<Loaded, TlsError> {
     let file = |path: &Path, detail: String| TlsError::File { path: path.to_owned(), detail };
     let chain = CertificateDer::pem_file_iter(&files.cert_file)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
@@ -104,6 +119,14 @@ fn server_config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
     if chain.is_empty() {
         return Err(file(&files.cert_file, "it holds no PEM certificate".to_owned()));
     }
+    let expires = chain
+        .iter()
+        .map(|certificate| {
+            X509Certificate::from_der(certificate).map(|(_, found)| found.validity().not_after.timestamp())
+        })
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| file(&files.cert_file, format!("a certificate in it can't be read: {e}")))?;
+    let expires = UnixTime(expires.into_iter().min().unwrap_or(i64::MAX));
     let key = PrivateKeyDer::from_pem_file(&files.key_file)
         .map_err(|e| file(&files.key_file, format!("no PEM private key can be read: {e}")))?;
     let pair = |e: rustls::Error| TlsError::Pair {
@@ -121,7 +144,7 @@ fn server_config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
     // Sessions last for hours, and nodes share no ticket keys: tickets would only cost.
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    Ok(Arc::new(config))
+    Ok(Loaded { config: Arc::new(config), expires })
 }
 
 /// Makes a CA and a certificate for `names` in `folder`, for development; keeps what is there. Clients trust

@@ -8,9 +8,9 @@ use crate::clock::Random;
 /// The `traceparent` header, version 00.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
-    trace_id: u128,
-    parent_id: u64,
-    flags: u8,
+    pub(super) trace_id: u128,
+    pub(super) parent_id: u64,
+    pub(super) flags: u8,
 }
 
 /// Not a `traceparent`.

@@ -2,6 +2,7 @@
 
 mod commands;
 mod enrolment;
+mod limits;
 mod redis;
 mod sessions;
 mod slow;

@@ -174,7 +174,8 @@ async fn node(folder: &Path, number: usize, host: std::net::IpAddr, url: &str, r
     let (config, data) = (folder.join(format!("{name}.toml")), folder.join("data"));
     let text = format!(
         "public_url = \"{url}\"\nlisten = \"{host}:8443\"\nops_listen = \"{host}:9443\"\nnode_name = \"{name}\"\n\
-         data_dir = {data:?}\nstore = \"redis\"\n[session]\nheartbeat_seconds = 2\nmax_age_seconds = 20\n[drain]\ntimeout_seconds = 5\n\
+         data_dir = {data:?}\nstore = \"redis\"\n[session]\nheartbeat_seconds = 2\nmax_age_seconds = 20\n\
+         [limits]\ntenant_commands_per_second = 10000\ntenant_sessions = 10000\n[drain]\ntimeout_seconds = 5\n\
          [redis]\nurls = [\"redis://{way}\"]\ncluster_key_file = {key:?}\n"
     );
     std::fs::write(&config, text).unwrap();

@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod cli;
 pub(crate) mod cluster;
+pub(crate) mod collector;
 pub(crate) mod dns;
 pub(crate) mod fake_dc;
 pub(crate) mod in_process;
@@ -17,6 +18,7 @@ pub(crate) mod relay;
 pub(crate) mod samba;
 pub(crate) mod samba_rights;
 pub(crate) mod scripted_relay;
+pub(crate) mod secrets;
 pub(crate) mod squid;
 pub(crate) mod wire;
 

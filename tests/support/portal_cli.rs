@@ -35,6 +35,11 @@ impl PortalCli {
         Self { folder, cli }
     }
 
+    /// Its calls send their spans there.
+    pub(crate) fn traced(&mut self, collector: &str) {
+        self.cli.set("OTEL_EXPORTER_OTLP_ENDPOINT", collector);
+    }
+
     pub(crate) async fn run(&self, arguments: &[&str]) -> Said {
         self.cli.run(arguments).await
     }

@@ -2,14 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use base64::Engine;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use serde_json::Value;
 use writeback_relay::protocol::enrolment_code::EnrolmentCode;
 
 use super::{NEW, OLD, Stage};
 use crate::support::proxy::{Mode, Proxy};
 use crate::support::samba::{Ou, SERVICE_PASSWORD, dc};
+use crate::support::secrets::{Needle, private_key};
 
 const WEAK: &str = "Kurz-ä1";
 const CHANGED: &str = "Ch&nged-Passw0rd-ß4";
@@ -17,38 +15,6 @@ const HELD: &str = "Held-Passw0rd-𝔘5";
 
 /// Files that are there to hold a secret, or are not ours.
 const KEY_FILES: [&str; 4] = ["signing-key.jwk", "sealing-key.jwk", "admin.token", "dev-key.pem"];
-
-/// Something that must not be found, in every form it could take.
-struct Needle {
-    name: String,
-    forms: Vec<Vec<u8>>,
-}
-
-impl Needle {
-    fn of_bytes(name: &str, bytes: &[u8]) -> Self {
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        let numbers = format!("{bytes:?}").trim_matches(['[', ']']).to_owned();
-        let texts = [URL_SAFE_NO_PAD.encode(bytes), STANDARD_NO_PAD.encode(bytes), hex, numbers];
-        let mut forms: Vec<Vec<u8>> = texts.into_iter().map(String::into_bytes).collect();
-        forms.extend([bytes.to_vec(), bytes.escape_ascii().collect()]);
-        Self { name: name.to_owned(), forms }
-    }
-
-    /// As text, as Active Directory takes it, and both encoded.
-    fn of_text(name: &str, text: &str) -> Self {
-        let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
-        let mut needle = Self::of_bytes(name, text.as_bytes());
-        needle.forms.extend(Self::of_bytes(name, &utf16(text)).forms);
-        needle.forms.extend(Self::of_bytes(name, &utf16(&format!("\"{text}\""))).forms);
-        // As a debug format or JSON would escape it.
-        needle.forms.push(format!("{text:?}").trim_matches('"').as_bytes().to_vec());
-        needle
-    }
-
-    fn is_in(&self, bytes: &[u8]) -> bool {
-        self.forms.iter().any(|form| bytes.windows(form.len()).any(|window| window == form))
-    }
-}
 
 /// Everything that can be read, with where it was found.
 type Haystack = Vec<(String, Vec<u8>)>;
@@ -77,13 +43,6 @@ async fn everything(stage: &Stage) -> Haystack {
         files(&folder, &mut found);
     }
     found
-}
-
-/// The private part of the key in this file.
-fn private_key(file: PathBuf) -> Needle {
-    let jwk: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
-    let name = file.display().to_string();
-    Needle::of_bytes(&name, &URL_SAFE_NO_PAD.decode(jwk["d"].as_str().unwrap()).unwrap())
 }
 
 fn needles(stage: &Stage) -> Vec<Needle> {

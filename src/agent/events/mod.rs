@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::protocol::event::Event;
 use crate::protocol::ids::{CommandId, PortalId};
 use crate::storage::{FileError, PrivateFile};
+use crate::telemetry::agent_metrics::AgentMetrics;
 
 /// A file that is this long, in bytes, is put aside: some 30,000 events.
 const FILE_BYTES: u64 = 8 * 1024 * 1024;
@@ -64,6 +65,8 @@ pub struct EventLog {
     /// How long a file becomes, in bytes.
     limit: u64,
     clock: Arc<dyn Clock>,
+    /// Counts what is recorded.
+    metrics: Arc<AgentMetrics>,
 }
 
 impl EventLog {
@@ -73,7 +76,12 @@ impl EventLog {
     /// If the operating system refuses.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, FileError> {
         let file = Arc::new(Mutex::new(PrivateFile::new(path).append()?));
-        Ok(Self { file, path: path.to_owned(), limit: FILE_BYTES, clock })
+        Ok(Self { file, path: path.to_owned(), limit: FILE_BYTES, clock, metrics: Arc::default() })
+    }
+
+    /// What the agent counts.
+    pub(in crate::agent) fn metrics(&self) -> &Arc<AgentMetrics> {
+        &self.metrics
     }
 
     /// Records an event. A log that can't be written never stops the work: the process's log says so instead.
@@ -87,6 +95,7 @@ impl EventLog {
     }
 
     fn write(&self, level: &'static str, event: Event, message: &str, about: &About) {
+        self.metrics.event(event.id(), event.name());
         let now = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.clock.now_ms()) * 1_000_000);
         let time = now.ok().and_then(|now| now.format(&Rfc3339).ok()).unwrap_or_default();
         let line = Line { time, event_id: event, name: event.name(), level, message, about };

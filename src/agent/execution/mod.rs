@@ -37,6 +37,7 @@ use crate::protocol::jose::JoseError;
 use crate::protocol::limits::{JOURNAL_RETENTION, MAX_CLOCK_AHEAD};
 use crate::protocol::outcome::Code;
 use crate::protocol::rotation::Acknowledgement;
+use crate::telemetry::trace::{Kind, Span};
 
 /// A command, and the trace it belongs to.
 #[derive(Clone)]
@@ -48,6 +49,8 @@ struct Traced {
 /// A command on its way through a lane.
 struct Job {
     traced: Traced,
+    /// From its delivery to its outcome.
+    span: Span,
     work: Work,
 }
 
@@ -185,7 +188,7 @@ impl Executor {
                     Err(error) => Work::Say(Answer::new(Code::Internal, format!("not executed: {error}"))),
                 },
             };
-            self.enqueue(Job { traced: Traced { command, trace_id }, work });
+            self.enqueue(Job { traced: Traced { command, trace_id }, span: Span::default(), work });
         }
         Ok(())
     }
@@ -213,6 +216,12 @@ impl Executor {
             Err(error) => return refuse(About { trace_id, ..About::default() }, &error.to_string()),
         };
         let (now, validity, id) = (self.core.clock.now(), command.validity, command.jti);
+        let mut span = Span::start("process command", Kind::Consumer, &*delivery.traceparent);
+        span.set("messaging.system", "websocket");
+        span.set("messaging.operation.type", "process");
+        span.set("messaging.operation.name", "Deliver");
+        span.set("writeback.command.id", command.jti);
+        span.set("writeback.operation", format_args!("{:?}", command.operation));
         let traced = Traced { command, trace_id };
         if now >= validity.exp.plus(JOURNAL_RETENTION) && !self.core.journal.knows(id)? {
             // Its entry may have been purged, so "never started" could be untrue.
@@ -244,7 +253,7 @@ impl Executor {
                 Ok(None)
             }
             Receipt::New => {
-                self.enqueue(Job { traced, work: Work::Execute });
+                self.enqueue(Job { traced, span, work: Work::Execute });
                 Ok(Some(received_frame(id)))
             }
         }
@@ -309,8 +318,9 @@ impl Executor {
         let executor = self.clone();
         self.core.running.spawn(async move {
             let mut next = Some(first);
-            while let Some(job) = next {
-                executor.guard(job.traced.command.jti, executor.run(job)).await;
+            while let Some(mut job) = next {
+                let span = std::mem::take(&mut job.span);
+                executor.guard(job.traced.command.jti, span.within(executor.run(job))).await;
                 next = executor.core.lanes.next(&lane);
             }
         });

@@ -34,7 +34,7 @@ impl Executor {
         if self.core.stop.is_cancelled() {
             return Ok(());
         }
-        let Job { traced, work } = job;
+        let Job { traced, work, .. } = job;
         let answer = match work {
             Work::Execute => self.execute(&traced).await?,
             Work::Say(answer) => Some(answer),

@@ -102,6 +102,7 @@ impl<'a> Keeper<'a> {
 
     /// As `systemctl status` shows it.
     fn tell_state(&mut self) {
+        self.link.events.metrics().sessions(self.held.len());
         let state = match self.held.len() {
             0 => "no session; trying to open one".to_owned(),
             n => format!("{n} of {} sessions", self.link.options.sessions),

@@ -23,6 +23,10 @@ use crate::storage::PrivateFile;
 /// A server is ready within this time.
 const START: Duration = Duration::from_secs(30);
 
+/// What one tenant may have: all that is measured is of one.
+const LIMITS: &str =
+    "[limits]\ntenant_commands_per_second = 1000000\ntenant_in_flight = 1000000\ntenant_sessions = 1000000\n";
+
 /// The servers, and where agents and portals reach them.
 pub(super) async fn start(
     scene: Scene,
@@ -73,7 +77,7 @@ async fn relays(
         let config = folder.join(format!("node-{n}.toml"));
         let text = format!(
             "public_url = \"{PUBLIC_URL}\"\nlisten = \"{listen}\"\nops_listen = \"{ops}\"\ndata_dir = {data:?}\n\
-             store = \"{kind}\"\n[tls]\n{certificate}\n{store}"
+             store = \"{kind}\"\n[tls]\n{certificate}\n{LIMITS}{store}"
         );
         std::fs::write(&config, text)?;
         let mut command = Command::new(std::env::current_exe()?);

@@ -17,7 +17,8 @@ use writeback_relay::agent::{Agent, AgentError, Options, enroll, status};
 use writeback_relay::clock::System;
 use writeback_relay::host::{self, StopSignals};
 use writeback_relay::protocol::api::AgentStatus;
-use writeback_relay::telemetry;
+use writeback_relay::telemetry::otlp::Exporting;
+use writeback_relay::telemetry::{agent_metrics, log};
 
 /// For a service manager: starting again is no use.
 const STOPPED_FOR_GOOD: u8 = 3;
@@ -88,8 +89,10 @@ type Failure = Box<dyn std::error::Error>;
 #[tokio::main]
 async fn main() -> ExitCode {
     let Arguments { home, action } = Arguments::parse();
-    telemetry::log_to_stderr(if matches!(action, Action::Run) { "info" } else { "error" });
     let home = Home::new(home);
+    // A configuration that is no use is told by whoever needs it.
+    let format = Config::load(&home.config()).map(|config| config.telemetry.log_format).unwrap_or_default();
+    log::start(if matches!(action, Action::Run) { "info" } else { "error" }, format);
     match act(&home, action).await {
         Ok(status) => status,
         Err(error) => {
@@ -162,5 +165,12 @@ async fn run(home: &Home) -> Result<(), Failure> {
         signals.next().await;
         std::process::exit(1);
     });
-    Ok(agent.run(stop).await?)
+    if let Some(address) = config.telemetry.metrics_listen {
+        let listener = agent_metrics::bind(address).await?;
+        tokio::spawn(agent_metrics::serve(listener, agent.metrics()));
+    }
+    let exporting = Exporting::start("writeback-agent", config.telemetry.collector(), &System, System::random())?;
+    let ended = agent.run(stop).await;
+    exporting.finish().await;
+    Ok(ended?)
 }

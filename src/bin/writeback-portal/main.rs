@@ -16,6 +16,7 @@ use writeback_relay::portal::{Answer, Config, Home, Portal, Standing, Told};
 use writeback_relay::protocol::api::PreflightState;
 use writeback_relay::protocol::command::{Options, Subject};
 use writeback_relay::protocol::ids::{AgentId, CommandId, PortalId, TenantId};
+use writeback_relay::telemetry::otlp::{Collector, Exporting};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -159,13 +160,21 @@ async fn main() -> ExitCode {
             return if error.use_stderr() { exit::ERROR.into() } else { exit::SUCCEEDED.into() };
         }
     };
-    match run(cli).await {
+    match traced(cli).await {
         Ok(status) => status.into(),
         Err(error) => {
             eprintln!("writeback-portal: {error}");
             exit::ERROR.into()
         }
     }
+}
+
+/// Spans are sent if the environment says where to: `OTEL_EXPORTER_OTLP_ENDPOINT`.
+async fn traced(cli: Cli) -> Outcome<u8> {
+    let exporting = Exporting::start("writeback-portal", Collector::default(), &System, System::random())?;
+    let ended = run(cli).await;
+    exporting.finish().await;
+    ended
 }
 
 async fn run(cli: Cli) -> Outcome<u8> {

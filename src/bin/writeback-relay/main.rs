@@ -12,7 +12,9 @@ use writeback_relay::clock::System;
 use writeback_relay::host::{self, StopSignals};
 use writeback_relay::relay::config::Config;
 use writeback_relay::relay::lifecycle::Node;
-use writeback_relay::telemetry;
+use writeback_relay::telemetry::metrics::instruments;
+use writeback_relay::telemetry::otlp::Exporting;
+use writeback_relay::telemetry::{self, log};
 
 /// A tenth less CPU for each command than with the system's, and the same memory.
 #[global_allocator]
@@ -51,11 +53,20 @@ enum Command {
     Drain(operator::Admin),
     /// Ask a node whether it serves: exit status 0 if so. A health check for images without a shell.
     Ready(operator::Ops),
+    /// Say what a node logs, or change it until the node stops: error, warn, info, debug, or directives like
+    /// info,writeback_relay::relay::session=debug.
+    LogLevel {
+        level: Option<String>,
+        #[command(flatten)]
+        admin: operator::Admin,
+    },
     /// Save or restore the registry.
     #[command(subcommand)]
     Registry(operator::Registry),
     /// Print the public API as OpenAPI 3.1.
     Openapi,
+    /// Print what a node's metrics are, in Markdown.
+    Metrics,
 }
 
 #[derive(Args)]
@@ -78,6 +89,9 @@ struct Run {
     /// Without a configuration file: the URL agents and portals use; https://localhost and the port if absent.
     #[arg(long)]
     public_url: Option<String>,
+    /// How a line of the log looks: json or text. The configuration's telemetry.log_format if absent.
+    #[arg(long)]
+    log_format: Option<log::Format>,
 }
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -106,14 +120,15 @@ async fn execute(command: Command) -> Outcome {
         Command::Sessions(admin) => operator::sessions(&admin).await,
         Command::Drain(admin) => operator::drain(&admin).await,
         Command::Ready(ops) => operator::ready(&ops).await,
+        Command::LogLevel { level, admin } => operator::log_level(level, &admin).await,
         Command::Registry(command) => operator::registry(command).await,
+        Command::Metrics => Ok(host::print(&instruments::document())?),
         Command::Openapi => Ok(host::print(&writeback_relay::relay::http::openapi()?)?),
     }
 }
 
 async fn serve(run: Run) -> Outcome {
     host::forbid_core_dumps()?;
-    telemetry::log_to_stderr("info");
     let config = match (&run.config, run.data_dir) {
         (Some(file), _) => Config::read(file)?,
         (None, Some(data_dir)) => {
@@ -122,8 +137,16 @@ async fn serve(run: Run) -> Outcome {
         }
         (None, None) => return Err("--config FILE, or --dev-tls --data-dir FOLDER, is expected".into()),
     };
+    log::start("info", run.log_format.unwrap_or(config.telemetry.log_format));
     let mut signals = StopSignals::catch()?;
+    let exporting = Exporting::start("writeback-relay", config.telemetry.collector(), &System, System::random())?;
     let node = Node::start(config, run.dev_tls, System::clock(), System::random()).await?;
+    let ended = until_stopped(node, &mut signals).await;
+    exporting.finish().await;
+    ended
+}
+
+async fn until_stopped(node: Node, signals: &mut StopSignals) -> Outcome {
     tokio::select! {
         () = signals.next() => {}
         () = node.drain_requested() => {}

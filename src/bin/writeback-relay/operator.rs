@@ -227,3 +227,11 @@ pub(super) async fn drain(admin: &Admin) -> Outcome {
 pub(super) async fn ready(ops: &Ops) -> Outcome {
     Ok(host::print(&format!("{}\n", readiness(&ops.ops_url).await?))?)
 }
+
+pub(super) async fn log_level(level: Option<String>, admin: &Admin) -> Outcome {
+    let client = connect(admin)?;
+    match level {
+        Some(level) => Ok(client.set_log_level(level).await?),
+        None => Ok(host::print(&format!("{}\n", client.log_level().await?.level))?),
+    }
+}

@@ -14,6 +14,7 @@ use crate::relay::bus::Notice;
 use crate::relay::http::agents::revoke_at;
 use crate::relay::http::problem::Refusal;
 use crate::relay::registry::{Added, AgentRecord, PortalRecord, Snapshot, TenantRecord};
+use crate::telemetry::log;
 
 /// A tenant to be made.
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,6 +39,14 @@ pub struct SessionView {
     pub tenant: TenantId,
     /// The agent.
     pub agent: AgentId,
+}
+
+/// What a node logs.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogLevel {
+    /// `error`, `warn`, `info`, `debug`, or directives as in `RUST_LOG`.
+    pub level: String,
 }
 
 type Body<T> = Result<Json<T>, JsonRejection>;
@@ -127,6 +136,18 @@ pub(super) async fn drain(State(ops): State<Ops>) -> StatusCode {
     audit!("drain_requested",);
     ops.drain.notify_one();
     StatusCode::ACCEPTED
+}
+
+pub(super) async fn log_level() -> Result<Json<LogLevel>, Refusal> {
+    let level = log::filter().map_err(|e| Refusal::new(ProblemCode::Internal, e.to_string()))?;
+    Ok(Json(LogLevel { level }))
+}
+
+pub(super) async fn set_log_level(body: Body<LogLevel>) -> Result<StatusCode, Refusal> {
+    let Json(LogLevel { level }) = body?;
+    log::set_filter(&level).map_err(|e| Refusal::new(ProblemCode::Unprocessable, e.to_string()))?;
+    audit!("log_level_set", level);
+    Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn export(State(ops): State<Ops>) -> Result<Json<Snapshot>, Refusal> {

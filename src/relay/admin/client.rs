@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-pub use super::api::{NewTenant, SessionView};
+pub use super::api::{LogLevel, NewTenant, SessionView};
 use crate::net::{NetError, causes, operator_client};
 use crate::protocol::ids::{AgentId, PortalId, TenantId};
 use crate::protocol::problem::Problem;
@@ -173,6 +173,22 @@ impl AdminClient {
     /// If the node refuses or does not answer.
     pub async fn drain(&self) -> Result<(), AdminError> {
         self.send(Method::POST, "/drain", None::<&()>).await.map(drop)
+    }
+
+    /// What this node logs.
+    ///
+    /// # Errors
+    /// If the node refuses or does not answer.
+    pub async fn log_level(&self) -> Result<LogLevel, AdminError> {
+        self.get("/log-level").await
+    }
+
+    /// Changes what this node logs, until it stops.
+    ///
+    /// # Errors
+    /// If the node refuses or does not answer.
+    pub async fn set_log_level(&self, level: String) -> Result<(), AdminError> {
+        self.send(Method::PUT, "/log-level", Some(&LogLevel { level })).await.map(drop)
     }
 
     /// The registry as a whole.

@@ -22,6 +22,8 @@ use super::http::body;
 use super::http::problem::{self, Refusal};
 use crate::protocol::problem::ProblemCode;
 use crate::relay::store::Health;
+use crate::relay::tls::Certificate;
+use crate::telemetry::metrics::Now;
 
 /// An exported registry can be large.
 const MAX_IMPORT_BYTES: usize = 256 * 1024 * 1024;
@@ -35,6 +37,8 @@ pub struct Ops {
     pub drain: Arc<Notify>,
     /// How the stores are.
     pub health: Health,
+    /// Of the public listener.
+    pub certificate: Certificate,
     /// Who may use the admin API.
     pub token: Arc<AdminToken>,
 }
@@ -48,6 +52,7 @@ pub fn router(ops: Ops) -> Router {
         .route("/portals", get(api::portals).put(api::put_portal).delete(api::remove_portal))
         .route("/sessions", get(api::sessions))
         .route("/drain", post(api::drain))
+        .route("/log-level", get(api::log_level).put(api::set_log_level))
         .route("/registry", get(api::export).put(api::import))
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(MAX_IMPORT_BYTES, body::whole))
@@ -55,6 +60,7 @@ pub fn router(ops: Ops) -> Router {
     let render = problem::Render {
         metrics: Arc::clone(&ops.public.services.metrics),
         random: Arc::clone(&ops.public.services.random),
+        outside: None,
     };
     Router::new()
         .route("/livez", get(|| async { "ok" }))
@@ -78,7 +84,16 @@ async fn ready(State(ops): State<Ops>) -> Result<String, Refusal> {
 }
 
 async fn metrics(State(ops): State<Ops>) -> Response {
-    match ops.public.services.metrics.render() {
+    let services = &ops.public.services;
+    let drained = ops.public.drained();
+    services.metrics.observe(&Now {
+        ready: drained.is_none() && ops.health.is_ready(),
+        in_flight: ops.public.dispatcher.in_flight(),
+        probe_age: ops.health.probe_age(),
+        certificate_remaining: Some(ops.certificate.expires().0.saturating_sub(services.clock.now().0)),
+        drained,
+    });
+    match services.metrics.render() {
         Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

@@ -15,9 +15,11 @@ use super::StoreError;
 use super::bus::{Bus, Notice, Place};
 use super::intake::{Intake, TakenIn};
 use super::ledger::{Accepted, CommandKey, Entry, Intent, Ledger, NewCommand, Undelivered};
+use super::limits::Counted;
 use super::sessions::Sessions;
 use crate::clock::Clock;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::trace::{Kind, Span};
 
 /// A command is written within this time, and noted so, if all is well.
 const OVERDUE: Duration = Duration::from_secs(1);
@@ -67,12 +69,18 @@ impl Dispatcher {
         Self { ledger, bus, intake, sessions, clock, metrics, stopping, in_flight: watch::Sender::new(0) }
     }
 
-    /// Submits a command and waits at most `wait` for its end; what is known then.
+    /// Submits a command and waits at most `wait` for its end; what is known then. `counted` is given back when the
+    /// command has an end, however long the caller waits.
     ///
     /// # Errors
     /// If its id was used with another body, or the store does not answer.
-    pub async fn submit(self: &Arc<Self>, command: NewCommand, wait: Duration) -> Result<Entry, DispatchError> {
-        let in_flight = InFlight::begin(&self.in_flight);
+    pub async fn submit(
+        self: &Arc<Self>,
+        command: NewCommand,
+        wait: Duration,
+        counted: Counted,
+    ) -> Result<Entry, DispatchError> {
+        let in_flight = InFlight::begin(&self.in_flight, counted);
         let until = Instant::now() + wait;
         let mut place = self.bus.nearest(&command.key.tenant, command.agent).await?;
         if place.is_none() {
@@ -89,7 +97,7 @@ impl Dispatcher {
         // that stops waits for its end whether somebody else does or not.
         tokio::spawn(Arc::clone(self).carry(command.clone(), place, until, in_flight, accepted));
         match answer.await.map_err(|_| StoreError("the node failed".to_owned()))?? {
-            Accepted::Conflict => self.conflict(),
+            Accepted::Conflict => self.conflict(&command.key),
             Accepted::Known(entry) => self.repeated(entry, &command, until).await,
             Accepted::New(entry) => Ok(self.wait(entry, ending, until).await?),
         }
@@ -121,26 +129,31 @@ impl Dispatcher {
     /// Stores the command with what is to happen to it, and has that happen.
     async fn accept(
         &self,
-        command: NewCommand,
+        mut command: NewCommand,
         place: Option<Place>,
         patience: Instant,
     ) -> Result<Accepted, StoreError> {
         let now_ms = self.clock.now_ms();
+        let mut span = Span::start("dispatch command", Kind::Internal, &*command.traceparent);
+        span.set("writeback.tenant", &command.key.tenant);
+        span.set("writeback.command.id", command.key.command);
+        span.set("writeback.agent.id", command.agent);
+        command.traceparent = span.traceparent(command.traceparent);
         let Some(place) = place else {
             let reason = Undelivered::NoAgent;
             let accepted = self.ledger.accept(command, Intent::GiveUp(reason), now_ms).await?;
             if let Accepted::New(entry) = &accepted {
-                self.metrics.submitted("new");
+                self.metrics.submitted(&entry.key.tenant, "new");
                 // Without an end it may have been delivered before: its agent gets it when it is back.
                 if entry.end.is_some() {
-                    self.metrics.ended(reason.as_str());
+                    self.metrics.ended(&entry.key.tenant, reason.as_str());
                 }
             }
             return Ok(accepted);
         };
         Ok(match self.intake.take_in(command, place, now_ms).await? {
             TakenIn::New { entry, delivery } => {
-                self.metrics.submitted("new");
+                self.metrics.submitted(&entry.key.tenant, "new");
                 self.see_delivered(place, entry.clone(), delivery, patience).await?;
                 Accepted::New(entry)
             }
@@ -167,7 +180,7 @@ impl Dispatcher {
     /// If its id was used with another body, it may have been forgotten, or the store does not answer.
     pub async fn known(&self, command: &NewCommand) -> Result<Option<Entry>, DispatchError> {
         match self.ledger.get(&command.key).await? {
-            Some(known) if !known.is_same(command) => self.conflict(),
+            Some(known) if !known.is_same(command) => self.conflict(&command.key),
             Some(known) => Ok(Some(known)),
             None => {
                 let since = self.ledger.complete_since(&command.key.tenant, self.clock.now()).await?;
@@ -182,23 +195,24 @@ impl Dispatcher {
     /// # Errors
     /// If its id was used with another body, or the store does not answer: then it may still be taken.
     pub async fn refuse(&self, command: NewCommand, reason: Undelivered) -> Result<Option<Entry>, DispatchError> {
+        let key = command.key.clone();
         match self.ledger.accept(command, Intent::GiveUp(reason), self.clock.now_ms()).await? {
             Accepted::New(refused) if refused.end.is_some() => Ok(None),
             Accepted::New(known) | Accepted::Known(known) => Ok(Some(known)),
-            Accepted::Conflict => self.conflict(),
+            Accepted::Conflict => self.conflict(&key),
         }
     }
 
-    fn conflict<T>(&self) -> Result<T, DispatchError> {
-        self.metrics.submitted("conflict");
+    fn conflict<T>(&self, key: &CommandKey) -> Result<T, DispatchError> {
+        self.metrics.submitted(&key.tenant, "conflict");
         Err(DispatchError::Conflict)
     }
 
     async fn repeated(&self, known: Entry, command: &NewCommand, until: Instant) -> Result<Entry, DispatchError> {
         if !known.is_same(command) {
-            return self.conflict();
+            return self.conflict(&known.key);
         }
-        self.metrics.submitted("known");
+        self.metrics.submitted(&known.key.tenant, "known");
         let soon = until.min(Instant::now() + OVERDUE);
         let entry = self.end_of(&known.key, soon).await?.unwrap_or(known);
         if entry.end.is_some() {

@@ -83,7 +83,7 @@ impl Dispatcher {
             // If no session ever had it, this node may speak for it.
             let Some(reason) = undelivered else { return Ok(()) };
             if let Some(ended) = self.ledger.take_back(&key, place.session, reason, self.clock.now_ms()).await? {
-                self.metrics.ended(reason.as_str());
+                self.metrics.ended(&key.tenant, reason.as_str());
                 self.bus.tell(Notice::Ended(Box::new(ended))).await?;
             }
             return Ok(());

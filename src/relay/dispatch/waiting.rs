@@ -9,18 +9,19 @@ use super::Dispatcher;
 use crate::relay::StoreError;
 use crate::relay::bus::Notice;
 use crate::relay::ledger::{CommandKey, Entry};
+use crate::relay::limits::Counted;
 use crate::relay::sessions::Ending;
 
 /// How often a caller that waits looks into the ledger, in case that word of the end was lost on the way.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// One command that has no end yet, as far as this node looks.
-pub(super) struct InFlight(watch::Sender<usize>);
+pub(super) struct InFlight(watch::Sender<usize>, #[expect(dead_code, reason = "held, not used")] Counted);
 
 impl InFlight {
-    pub(super) fn begin(count: &watch::Sender<usize>) -> Self {
+    pub(super) fn begin(count: &watch::Sender<usize>, counted: Counted) -> Self {
         count.send_modify(|n| *n += 1);
-        Self(count.clone())
+        Self(count.clone(), counted)
     }
 }
 

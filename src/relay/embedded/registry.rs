@@ -1,8 +1,10 @@
 //! The registry in a redb file.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use super::super::StoreError;
 use super::super::keyring::{Acknowledged, Rotated};
@@ -17,6 +19,7 @@ use crate::protocol::jose::Thumbprint;
 use crate::protocol::rotation::{AgentRotation, PortalRotation};
 use crate::storage::redb::{self, ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use crate::storage::{Database, DatabaseError};
+use crate::telemetry::metrics::Metrics;
 
 type Rows = TableDefinition<'static, &'static str, &'static [u8]>;
 
@@ -36,6 +39,8 @@ const ASSERTIONS: TableDefinition<'static, (&'static [u8; 16], &'static [u8; 16]
 #[derive(Debug)]
 pub struct EmbeddedRegistry {
     database: Database,
+    /// Told how long writes take.
+    metrics: Option<Arc<Metrics>>,
 }
 
 fn row_key(tenant: &TenantId, id: impl std::fmt::Display) -> String {
@@ -71,6 +76,12 @@ fn all<T: serde::de::DeserializeOwned>(
 }
 
 impl EmbeddedRegistry {
+    /// The same, whose writes are timed.
+    #[must_use]
+    pub fn timed(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics: Some(metrics), ..self }
+    }
+
     /// The file it stands on.
     #[must_use]
     pub fn database(&self) -> &Database {
@@ -92,7 +103,7 @@ impl EmbeddedRegistry {
                 Ok(())
             })
             .await?;
-        Ok(Self { database })
+        Ok(Self { database, metrics: None })
     }
 
     fn read<T>(&self, f: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T, StoreError> {
@@ -103,7 +114,12 @@ impl EmbeddedRegistry {
         &self,
         f: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
-        Ok(self.database.write(f).await?)
+        let begun = Instant::now();
+        let written = self.database.write(f).await;
+        if let Some(metrics) = &self.metrics {
+            metrics.stored("embedded", "registry", begun.elapsed(), written.is_ok());
+        }
+        Ok(written?)
     }
 
     async fn change_agent(

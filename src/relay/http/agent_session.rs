@@ -22,7 +22,7 @@ use super::caller::bearer;
 use super::listener::Place;
 use super::problem::Refusal;
 use crate::audit;
-use crate::protocol::frame::{FrameError, FromAgent, FromRelay, SUBPROTOCOL};
+use crate::protocol::frame::{CloseReason, FrameError, FromAgent, FromRelay, SUBPROTOCOL};
 use crate::protocol::limits::MAX_FRAME_BYTES;
 use crate::protocol::problem::{Problem, ProblemCode};
 use crate::relay::session::{self, Ended, SocketError};
@@ -50,6 +50,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
         (status = 403, body = Problem, content_type = "application/problem+json", description = "agent_revoked: stop"),
         (status = 404, body = Problem, content_type = "application/problem+json", description = "unknown_agent: try again, slowly"),
         (status = 426, body = Problem, content_type = "application/problem+json", description = "upgrade_required; agent_too_old: try again, slowly"),
+        (status = 429, body = Problem, content_type = "application/problem+json", description = "rate_limited: the tenant has too many sessions here; come back after Retry-After"),
         (status = 503, body = Problem, content_type = "application/problem+json", description = "draining, overloaded: come back, to another node, after Retry-After")
     ),
     security(("agent" = []))
@@ -82,6 +83,7 @@ async fn upgrade(public: Arc<Public>, request: Request) -> Result<Response, Refu
     let (tenant, agent) = public.keys.agent(bearer(&parts)?).await.inspect_err(|refused| {
         audit!("session_refused", reason = %refused);
     })?;
+    let counted = public.limits.session(&tenant)?;
     // `Hello` may take the agent some time; the session asks for a place again.
     drop(place);
     let upgrade = upgrade
@@ -96,10 +98,14 @@ async fn upgrade(public: Arc<Public>, request: Request) -> Result<Response, Refu
         let mut socket = Frames(socket);
         // A task of its own: axum's keeps room for the whole upgrade. What it captures it uses in place, uncopied.
         sockets.spawn(async move {
-            services.metrics.sessions(1);
-            let ended = session::run(&services, tenant, (agent, journal), &mut socket).await;
-            services.metrics.sessions(-1);
-            services.metrics.session_ended(ended.as_str());
+            services.metrics.sessions(&tenant, 1);
+            let ended = session::run(&services, tenant.clone(), (agent, journal), &mut socket).await;
+            services.metrics.sessions(&tenant, -1);
+            drop(counted);
+            if ended == Ended::Closed(CloseReason::FrameTooLarge) {
+                services.metrics.limit_hit("frame_size");
+            }
+            services.metrics.session_ended(&tenant, ended.as_str());
             audit!("session_closed", agent = %agent, reason = ended.as_str());
             Box::pin(socket.close(ended)).await;
             drop(place);

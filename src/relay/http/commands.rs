@@ -22,6 +22,7 @@ use crate::protocol::jose::sha256;
 use crate::protocol::limits::MAX_CLOCK_AHEAD;
 use crate::protocol::problem::{Problem, ProblemCode};
 use crate::relay::ledger::{CommandKey, Entry, NewCommand, Undelivered};
+use crate::relay::limits::Counted;
 use crate::telemetry::trace_context::TraceContext;
 
 /// The media type of a compact JWS (RFC 7515 §9.2.1).
@@ -40,6 +41,7 @@ const JOSE: &str = "application/jose";
         (status = 200, body = CommandView, description = "Ended"),
         (status = 202, body = CommandView, description = "Still going; Location says where to ask"),
         (status = "4XX", body = Problem, content_type = "application/problem+json", description = "Refused; nothing was delivered"),
+        (status = 429, body = Problem, content_type = "application/problem+json", description = "rate_limited: too many commands of this tenant; send the same again after Retry-After"),
         (status = 503, body = Problem, content_type = "application/problem+json", description = "no_agent, agent_busy, draining: nothing was written to any socket. store_unavailable: send the same again"),
         (status = 504, body = Problem, content_type = "application/problem+json", description = "outcome_unknown: exp has passed without an answer; Location says where to ask")
     ),
@@ -60,7 +62,8 @@ pub(super) async fn submit(
     let jws = std::str::from_utf8(&body)
         .map_err(|_| Refusal::new(ProblemCode::Malformed, "the body is not a compact JWS"))?;
     let command = public.keys.command(jws, &call.portal, &call.tenant).await.inspect_err(|refused| {
-        audit!("command_refused", tenant = %call.tenant, portal = %call.portal, reason = %refused);
+        audit!("command_refused", tenant = %call.tenant, portal = %call.portal, reason = %refused,
+            trace_id = trace.trace_id());
     })?;
     let agent = public.keys.standing(&command.tenant, command.aud).await?;
     let signed = UnixTime(command.validity.iat.0.saturating_sub_unsigned(MAX_CLOCK_AHEAD.as_secs()));
@@ -76,11 +79,11 @@ pub(super) async fn submit(
         origin: public.services.bus.node(),
     };
     let entry = match admit(&public, &command, agent.map(|agent| agent.status)) {
-        Ok(()) => {
+        Ok(counted) => {
             audit!("command_submitted", tenant = %new.key.tenant, portal = %new.key.portal, agent = %new.agent,
                 command = %new.key.command, operation = ?command.operation, trace_id = trace.trace_id());
             let wait = wait.min(public.services.clock.now().until(new.exp));
-            public.dispatcher.submit(new, wait).await?
+            public.dispatcher.submit(new, wait, counted).await?
         }
         Err(refusal) => {
             let (tenant, portal) = (new.key.tenant.clone(), new.key.portal.clone());
@@ -91,7 +94,7 @@ pub(super) async fn submit(
             match known {
                 Some(known) => known,
                 None => {
-                    audit!("command_refused", %tenant, %portal, reason = refusal.detail);
+                    audit!("command_refused", %tenant, %portal, reason = refusal.detail, trace_id = trace.trace_id());
                     return Err(refusal);
                 }
             }
@@ -101,7 +104,7 @@ pub(super) async fn submit(
 }
 
 /// Whether a command that was never seen may be taken: in force now, for an agent in service, by a node that stays.
-fn admit(public: &Public, command: &Command, agent: Option<AgentStatus>) -> Result<(), Refusal> {
+fn admit(public: &Public, command: &Command, agent: Option<AgentStatus>) -> Result<Counted, Refusal> {
     let now = public.services.clock.now();
     command.validity.check_now(now).map_err(|e| Refusal::new(of_command(&e), e.to_string()))?;
     match agent {
@@ -116,7 +119,7 @@ fn admit(public: &Public, command: &Command, agent: Option<AgentStatus>) -> Resu
             ProblemCode::Draining,
             "this node is stopping and has not taken the command: make a new one",
         )),
-        Some(AgentStatus::Approved) => Ok(()),
+        Some(AgentStatus::Approved) => Ok(public.limits.command(&command.tenant)?),
     }
 }
 

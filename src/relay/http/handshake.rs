@@ -64,6 +64,9 @@ impl Handshakes {
 
     pub(super) async fn shake(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, HandshakeError> {
         let shaken = timeout(TIMEOUT, self.begin(stream)).await.unwrap_or(Err(HandshakeError::TooSlow));
+        if matches!(shaken, Err(HandshakeError::Overloaded)) {
+            self.metrics.limit_hit("tls_handshakes");
+        }
         self.metrics.tls_handshake(shaken.as_ref().map_or_else(HandshakeError::as_str, |_| "done"));
         shaken
     }

@@ -22,11 +22,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::super::limits::Limits;
+use super::client_address::{ClientAddress, Origin};
 use super::handshake::Handshakes;
 use crate::host;
 
 /// How long a client may take to send its request's headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A request's head, in bytes: an assertion is 1 KiB at most. HTTP/2 has a limit of its own, 16 KiB.
+const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// Files that are no connections: the store, listeners, logs, and the other listener's connections.
 const RESERVED_FILES: usize = 256;
 /// After a failed accept (no file left, say): long enough not to spin, short enough not to be missed.
@@ -36,7 +40,7 @@ const MAX_STREAMS: u32 = 128;
 
 fn http() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEAD_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -55,7 +59,7 @@ pub struct Until {
 }
 
 /// Accepts until it is stopped, then finishes the requests in flight. Sessions are not its business.
-pub async fn serve(listener: TcpListener, tls: Option<Arc<Handshakes>>, router: Router, until: Until) {
+pub async fn serve(listener: TcpListener, outside: Option<Outside>, router: Router, until: Until) {
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(host::max_open_files().saturating_sub(RESERVED_FILES)));
     loop {
@@ -63,8 +67,8 @@ pub async fn serve(listener: TcpListener, tls: Option<Arc<Handshakes>>, router: 
             accepted = listener.accept() => accepted,
             () = until.stopped.cancelled() => break,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (mut stream, peer) = match accepted {
+            Ok((stream, peer)) => (stream, peer.ip()),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 sleep(ACCEPT_PAUSE).await;
@@ -72,22 +76,41 @@ pub async fn serve(listener: TcpListener, tls: Option<Arc<Handshakes>>, router: 
             }
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            if let Some(outside) = &outside {
+                outside.limits.hit("connections");
+            }
             tracing::warn!("a connection was dropped: there are as many as this process may hold files");
             continue;
         };
         // Frames are small and each is waited for.
         let _ = stream.set_nodelay(true);
         let draining = until.draining.clone();
-        let connection = Connection { router: router.clone(), place: Arc::new(place), draining };
-        let tls = tls.clone();
+        let mut connection = Connection { router: router.clone(), place: Arc::new(place), draining, client: None };
+        let outside = outside.clone();
         connections.spawn(async move {
-            let Some(tls) = tls else { return connection.serve(http().http1_only(), stream).await };
-            match tls.shake(stream).await {
+            let Some(Outside { handshakes, origin, limits }) = outside else {
+                connection.serve(http().http1_only(), stream).await;
+                return;
+            };
+            let client = match origin.of(peer, &mut stream).await {
+                Ok(client) => client,
+                Err(error) => {
+                    return tracing::debug!(%peer, %error, "a connection was dropped: nobody knows whose it is");
+                }
+            };
+            // Behind a proxy that ends TLS the handshakes are the proxy's.
+            if client.is_some_and(|address| !origin.is_shared() && !limits.handshake(address)) {
+                return;
+            }
+            connection.client = client.map(ClientAddress);
+            match handshakes.shake(stream).await {
                 Ok(stream) => {
                     // Told by TLS, so that nothing has to be read to find it out.
                     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                     let http = if http2 { http().http2_only() } else { http().http1_only() };
-                    connection.serve(http, stream).await;
+                    if connection.serve(http, stream).await == Left::Silent {
+                        limits.hit("header_timeout");
+                    }
                 }
                 Err(error) => tracing::debug!("{error}"),
             }
@@ -102,24 +125,48 @@ pub async fn serve(listener: TcpListener, tls: Option<Arc<Handshakes>>, router: 
 /// One of as many connections as this process may hold files. Sessions keep it for as long as they live.
 pub type Place = Arc<OwnedSemaphorePermit>;
 
+/// What the public listener has, and the operator's has not.
+#[derive(Clone)]
+pub struct Outside {
+    /// TLS.
+    pub handshakes: Arc<Handshakes>,
+    /// Who the clients are.
+    pub origin: Origin,
+    /// How much each may have.
+    pub limits: Arc<Limits>,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    /// One side has closed it.
+    Closed,
+    /// Nothing was asked on it.
+    Silent,
+}
+
 struct Connection {
     router: Router,
     place: Place,
     draining: CancellationToken,
+    client: Option<ClientAddress>,
 }
 
 impl Connection {
-    async fn serve<S>(self, http: Builder<TokioExecutor>, stream: S)
+    async fn serve<S>(self, http: Builder<TokioExecutor>, stream: S) -> Left
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Self { router, place, draining } = self;
+        let Self { router, place, draining, client } = self;
         let begun = CancellationToken::new();
         let begins = begun.clone();
         let leaves = draining.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
             begins.cancel();
             request.extensions_mut().insert(Arc::clone(&place));
+            if let Some(client) = client {
+                request.extensions_mut().insert(client);
+            }
             let (http1, leaves) = (request.version() < Version::HTTP_2, leaves.clone());
             let answer = router.clone().oneshot(request);
             async move {
@@ -149,9 +196,12 @@ impl Connection {
                     if let Err(error) = ended {
                         tracing::debug!(%error, "a connection ended with an error");
                     }
-                    return;
+                    return Left::Closed;
                 }
-                () = &mut silent => return tracing::debug!("a connection was dropped: nothing was asked on it"),
+                () = &mut silent => {
+                    tracing::debug!("a connection was dropped: nothing was asked on it");
+                    return Left::Silent;
+                }
                 () = &mut goes, if !told => {
                     told = true;
                     connection.as_mut().graceful_shutdown();

@@ -4,6 +4,7 @@ mod agent_session;
 pub(super) mod agents;
 pub(super) mod body;
 pub(super) mod caller;
+pub(super) mod client_address;
 mod commands;
 mod enrollments;
 pub mod handshake;
@@ -13,7 +14,7 @@ mod prefer;
 pub(super) mod problem;
 mod rotations;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::{Router, middleware};
 use semver::Version;
@@ -25,8 +26,10 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
+use self::client_address::Origin;
 use super::dispatch::Dispatcher;
 use super::keys::Keys;
+use super::limits::Limits;
 use super::session::Services;
 use crate::protocol::limits::{MAX_COMMAND_BYTES, MAX_FRAME_BYTES};
 
@@ -36,6 +39,10 @@ pub struct Public {
     pub services: Arc<Services>,
     /// Who may do what.
     pub keys: Keys,
+    /// How much a tenant and an address may have.
+    pub limits: Arc<Limits>,
+    /// How it is found out who a client is.
+    pub origin: Origin,
     /// Commands.
     pub dispatcher: Arc<Dispatcher>,
     /// The oldest `writeback-agent` that may open a session.
@@ -44,11 +51,28 @@ pub struct Public {
     pub sockets: TaskTracker,
     /// Cancelled when the node is to stop.
     pub stopping: CancellationToken,
+    /// How many sessions and commands it had then.
+    pub stopping_with: OnceLock<usize>,
 }
 
 impl Public {
     fn is_draining(&self) -> bool {
         self.stopping.is_cancelled()
+    }
+
+    /// Sessions and commands.
+    pub(super) fn burden(&self) -> usize {
+        self.dispatcher.in_flight() + self.services.sessions.list().len()
+    }
+
+    /// How much of what it had is gone, from 0 to 1, if it is stopping.
+    #[expect(clippy::cast_precision_loss, reason = "no node has as many sessions")]
+    pub(super) fn drained(&self) -> Option<f64> {
+        match (self.is_draining(), self.stopping_with.get().copied().unwrap_or(0)) {
+            (false, _) => None,
+            (true, 0) => Some(1.0),
+            (true, had) => Some((1.0 - self.burden() as f64 / had as f64).max(0.0)),
+        }
     }
 }
 
@@ -107,9 +131,10 @@ pub fn openapi() -> Result<String, serde_json::Error> {
 pub fn router(public: Arc<Public>) -> Router {
     let metrics = Arc::clone(&public.services.metrics);
     let random = Arc::clone(&public.services.random);
+    let outside = Some(problem::Outside { limits: Arc::clone(&public.limits), origin: public.origin.clone() });
     let (router, _) = routes().split_for_parts();
     router
         .with_state(public)
         .layer(CatchPanicLayer::new())
-        .layer(middleware::from_fn_with_state(problem::Render { metrics, random }, problem::render))
+        .layer(middleware::from_fn_with_state(problem::Render { metrics, random, outside }, problem::render))
 }

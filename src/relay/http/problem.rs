@@ -1,11 +1,12 @@
 //! Errors as problem+json, rendered in one place.
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::to_bytes;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
@@ -14,10 +15,13 @@ use axum::response::{IntoResponse, Response};
 use super::super::StoreError;
 use super::super::dispatch::DispatchError;
 use super::super::keys::Refused;
+use super::super::limits::{Exceeded, Limits};
+use super::client_address::{ClientAddress, Origin};
 use crate::clock::Random;
 use crate::protocol::jose::JoseError;
 use crate::protocol::problem::{PROBLEM_JSON, Problem, ProblemCode};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::trace::{Kind, Span};
 use crate::telemetry::trace_context::TraceContext;
 
 /// How long a caller should wait before it asks again, in seconds: not all of them the same.
@@ -66,6 +70,12 @@ impl From<DispatchError> for Refusal {
     }
 }
 
+impl From<Exceeded> for Refusal {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::new(ProblemCode::RateLimited, exceeded.to_string())
+    }
+}
+
 impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
         let code = match &refused {
@@ -103,14 +113,42 @@ pub(super) fn of_command(error: &JoseError) -> ProblemCode {
 pub(in crate::relay) struct Render {
     pub(in crate::relay) metrics: Arc<Metrics>,
     pub(in crate::relay) random: Arc<dyn Random>,
+    /// For the public listener: its requests are spans, and who guesses is not heard.
+    pub(in crate::relay) outside: Option<Outside>,
+}
+
+/// What [`render`] needs on the public listener.
+#[derive(Clone)]
+pub(in crate::relay) struct Outside {
+    pub(in crate::relay) limits: Arc<Limits>,
+    pub(in crate::relay) origin: Origin,
+}
+
+impl Outside {
+    fn client(&self, request: &Request) -> Option<IpAddr> {
+        let ClientAddress(peer) = request.extensions().get()?;
+        Some(self.origin.of_request(*peer, request.headers()))
+    }
 }
 
 /// Gives each request its trace, and each error its problem.
 pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Request, next: Next) -> Response {
     let header = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
     let trace = TraceContext::from_header(header, &*to.random);
+    let mut span = if to.outside.is_some() { begin(&request, trace) } else { Span::default() };
+    let trace = span.context().unwrap_or(trace);
+    let shown_by = shown_by(&request, to.outside.is_some());
     request.extensions_mut().insert(trace);
-    let response = next.run(request).await;
+    let client = to.outside.as_ref().and_then(|outside| Some((outside.client(&request)?, &outside.limits)));
+    let response = match client {
+        Some((address, limits)) if limits.bars(address) => Refusal::new(
+            ProblemCode::RateLimited,
+            "too many credentials from this address were refused; come back later",
+        )
+        .into_response(),
+        _ => next.run(request).await,
+    };
+    span.number("http.response.status_code", response.status().as_u16());
     if !response.status().is_client_error() && !response.status().is_server_error() {
         return response;
     }
@@ -119,6 +157,28 @@ pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Requ
         None => of_framework(response).await,
     };
     to.metrics.problem(refusal.code.as_str());
+    if matches!(refusal.code.status(), 401 | 403) {
+        to.metrics.credential_rejected(shown_by, refusal.code.as_str());
+    }
+    if let Some((address, limits)) = client
+        && refusal.code.status() == 401
+    {
+        limits.rejected(address);
+    }
+    match refusal.code {
+        ProblemCode::TooLarge => to.metrics.limit_hit("body_size"),
+        ProblemCode::RequestTimeout => to.metrics.limit_hit("body_timeout"),
+        ProblemCode::Overloaded => to.metrics.limit_hit("session_openings"),
+        _ => {}
+    }
+    span.set("writeback.problem.code", refusal.code.as_str());
+    if refusal.code.status() >= 500 {
+        span.fail(refusal.code.as_str());
+    }
+    if to.outside.is_some() {
+        // What a user reads out as the support code is found here. Not the detail: it may repeat what was sent.
+        tracing::info!(code = refusal.code.as_str(), trace_id = trace.trace_id(), "a request was refused");
+    }
     let problem = Problem::new(refusal.code, refusal.detail, trace.trace_id());
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, Json(problem)).into_response();
@@ -136,6 +196,32 @@ pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Requ
         headers.insert(LOCATION, location);
     }
     response
+}
+
+/// Whose credential a request shows.
+fn shown_by(request: &Request, public: bool) -> &'static str {
+    match request.extensions().get::<MatchedPath>().map(MatchedPath::as_str) {
+        _ if !public => "admin",
+        Some("/v1/agent/session") => "agent",
+        Some("/v1/enrollments") => "enrollment",
+        _ => "portal",
+    }
+}
+
+/// The request as a span (semantic conventions for HTTP servers). The path itself is left out: the route says enough.
+fn begin(request: &Request, trace: TraceContext) -> Span {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let method = match request.method().as_str() {
+        known @ ("GET" | "POST" | "PUT" | "DELETE" | "HEAD" | "OPTIONS" | "PATCH") => known,
+        _ => "_OTHER",
+    };
+    let mut span = Span::start(|| format!("{method} {}", route.unwrap_or_default()), Kind::Server, &trace);
+    span.set("http.request.method", method);
+    span.set("url.scheme", "https");
+    if let Some(route) = route {
+        span.set("http.route", route);
+    }
+    span
 }
 
 fn retry_after(random: &dyn Random) -> u16 {

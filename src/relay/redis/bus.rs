@@ -92,6 +92,12 @@ impl RedisBus {
         self.exchange.hears_itself()
     }
 
+    /// Since this node last heard itself.
+    #[must_use]
+    pub fn probe_age(&self) -> Option<Duration> {
+        self.exchange.probe_age()
+    }
+
     /// Living nodes that have another cluster key: nothing goes to or comes from them.
     #[must_use]
     pub fn strangers(&self) -> Vec<String> {

@@ -24,6 +24,7 @@ use crate::relay::bus::{Delivery, Guard, Inbox, Notice, Place};
 use crate::relay::ids::{NodeId, SessionId};
 use crate::relay::ledger::Entry;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::trace::{Kind, Span};
 
 /// How often the node says something to itself.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
@@ -90,6 +91,11 @@ impl Exchange {
         self.hearing.lock().works(Instant::now())
     }
 
+    /// Since they last did.
+    pub(super) fn probe_age(&self) -> Option<Duration> {
+        self.hearing.lock().age(Instant::now())
+    }
+
     /// Whether that node is known to have another cluster key: neither hears the other.
     pub(super) fn is_stranger(&self, node: NodeId) -> bool {
         self.presence.lease(node).is_some_and(|lease| !self.envelopes.is_mark(&lease.mark, node))
@@ -140,6 +146,7 @@ impl Exchange {
 
     async fn probe(&self) {
         let probe = Body::Probe(ObjectId::new(&*self.clock, &*self.random));
+        self.hearing.lock().speaks(Instant::now());
         let taken = match self.letter(self.node, probe) {
             Ok(letter) => send(&self.probes, &letter).await,
             Err(error) => Err(error),
@@ -180,7 +187,11 @@ impl Exchange {
             Err(refused) => return self.refuse(refused),
         };
         match message.body {
-            Body::Probe(_) if message.from == self.node => self.hearing.lock().heard(),
+            Body::Probe(_) if message.from == self.node => {
+                if let Some(took) = self.hearing.lock().heard(Instant::now()) {
+                    self.metrics.bus_round_trip(took);
+                }
+            }
             Body::Probe(_) => {}
             Body::Notice(notice) => {
                 if let Notice::Ended(entry) = &notice {
@@ -230,8 +241,14 @@ impl Exchange {
     }
 
     /// Hands another node's command to a session of this one. Nothing is said of one that could not be judged.
-    async fn deliver_for(&self, from: NodeId, session: SessionId, entry: Entry) -> Option<Delivery> {
+    async fn deliver_for(&self, from: NodeId, session: SessionId, mut entry: Entry) -> Option<Delivery> {
         let inbox = self.inbox.get()?;
+        let mut span = Span::start("process node", Kind::Consumer, &*entry.traceparent);
+        span.set("messaging.system", "redis");
+        span.set("messaging.operation.type", "process");
+        span.set("messaging.operation.name", "deliver");
+        span.set("messaging.destination.name", self.node.0);
+        entry.traceparent = span.traceparent(entry.traceparent);
         let genuine = match self.guard.is_genuine(&entry).await {
             Ok(genuine) => genuine,
             Err(error) => {
@@ -263,9 +280,15 @@ impl Exchange {
     }
 
     /// A question to another node, and the letter that asks it.
-    pub(super) fn question(&self, place: Place, entry: Entry) -> Result<(Question, Letter), StoreError> {
+    pub(super) fn question(&self, place: Place, mut entry: Entry) -> Result<(Question, Letter), StoreError> {
         let id = ObjectId::new(&*self.clock, &*self.random);
-        let question = self.questions.ask(id, place.node, &entry.key);
+        let mut span = Span::start("send node", Kind::Producer, &*entry.traceparent);
+        span.set("messaging.system", "redis");
+        span.set("messaging.operation.type", "send");
+        span.set("messaging.operation.name", "SPUBLISH");
+        span.set("messaging.destination.name", place.node.0);
+        entry.traceparent = span.traceparent(entry.traceparent);
+        let question = self.questions.ask(id, place.node, &entry.key, span);
         let body = Body::Deliver { question: id, session: place.session, entry: Box::new(entry) };
         Ok((question, self.letter(place.node, body)?))
     }

@@ -14,17 +14,33 @@ pub(super) struct Hearing {
     proved: bool,
     /// Since when Redis has taken probes that have not come back.
     missing_since: Option<Instant>,
+    /// When it last spoke.
+    spoke: Option<Instant>,
+    /// When it last heard itself.
+    heard: Option<Instant>,
 }
 
 impl Hearing {
+    /// It speaks to itself.
+    pub(super) fn speaks(&mut self, now: Instant) {
+        self.spoke = Some(now);
+    }
+
     /// Redis has taken a probe, or has not answered.
     pub(super) fn said(&mut self, taken: bool, now: Instant) {
         self.missing_since = if taken { self.missing_since.or(Some(now)) } else { None };
     }
 
-    /// A probe has come back.
-    pub(super) fn heard(&mut self) {
-        *self = Self { proved: true, missing_since: None };
+    /// A probe has come back. How long it took, if it is the last one.
+    pub(super) fn heard(&mut self, now: Instant) -> Option<Duration> {
+        let spoke = self.spoke.take();
+        *self = Self { proved: true, missing_since: None, spoke: None, heard: Some(now) };
+        spoke.map(|spoke| now.duration_since(spoke))
+    }
+
+    /// Since it last heard itself.
+    pub(super) fn age(&self, now: Instant) -> Option<Duration> {
+        self.heard.map(|heard| now.duration_since(heard))
     }
 
     /// Whether the channel works, as far as Redis answers at all.
@@ -42,7 +58,7 @@ mod tests {
         let (mut hearing, mut now) = (Hearing::default(), Instant::now());
         hearing.said(true, now);
         assert!(!hearing.works(now), "nothing is proved yet");
-        hearing.heard();
+        hearing.heard(now);
         for _ in 0..10 {
             assert!(hearing.works(now), "Redis is away, for all nodes perhaps");
             hearing.said(false, now);
@@ -54,7 +70,11 @@ mod tests {
         assert!(hearing.works(now));
         now += SILENCE / 2;
         assert!(!hearing.works(now));
-        hearing.heard();
+        hearing.heard(now);
         assert!(hearing.works(now));
+        hearing.speaks(now);
+        now += SILENCE;
+        assert_eq!((hearing.age(now), hearing.heard(now)), (Some(SILENCE), Some(SILENCE)));
+        assert_eq!((hearing.age(now), hearing.heard(now)), (Some(Duration::ZERO), None));
     }
 }

@@ -16,7 +16,7 @@ use redis::{
     ServerErrorKind, TlsMode, Value, from_redis_value,
 };
 use tokio::sync::Mutex;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::config::{Config, ConfigError, Topology};
 use super::scripts::Call;
@@ -261,14 +261,19 @@ impl Link {
                 sleep(REDIRECTION_PAUSE).await;
             }
         };
+        let begun = Instant::now();
         let answered = timeout(self.inner.config.command_timeout(), asking).await;
-        answered.unwrap_or_else(|_| {
+        let answered = answered.unwrap_or_else(|_| {
             // The master may be frozen, and another one may have taken its place.
             if let Some(wire) = used {
                 wire.give_up();
             }
             Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time").into())
-        })
+        });
+        if let Some(metrics) = &self.metrics {
+            metrics.stored("redis", self.purpose, begun.elapsed(), answered.is_ok());
+        }
+        answered
     }
 
     async fn wire(&self) -> Result<Wire, RedisError> {

@@ -15,6 +15,7 @@ use crate::protocol::ids::ObjectId;
 use crate::relay::bus::Delivery;
 use crate::relay::ids::NodeId;
 use crate::relay::ledger::CommandKey;
+use crate::telemetry::trace::Span;
 
 /// Another node answers at once, or not at all.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_millis(1500);
@@ -47,6 +48,8 @@ pub(super) struct Question {
     pub(super) node: NodeId,
     command: CommandKey,
     answer: oneshot::Receiver<Delivery>,
+    /// From the question to its answer.
+    _span: Span,
 }
 
 impl Drop for Question {
@@ -67,10 +70,10 @@ impl Question {
 }
 
 impl Questions {
-    pub(super) fn ask(&self, id: ObjectId, node: NodeId, command: &CommandKey) -> Question {
+    pub(super) fn ask(&self, id: ObjectId, node: NodeId, command: &CommandKey, span: Span) -> Question {
         let (reply, answer) = oneshot::channel();
         self.asked.lock().insert(command.clone(), Open { question: id, node, reply });
-        Question { questions: self.clone(), id, node, command: command.clone(), answer }
+        Question { questions: self.clone(), id, node, command: command.clone(), answer, _span: span }
     }
 
     /// An answer has come. Only the node that was asked may give it.

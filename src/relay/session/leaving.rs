@@ -23,7 +23,7 @@ impl<S: Socket> Session<'_, S> {
         let (ledger, now_ms) = (&self.services.ledger, self.services.clock.now_ms());
         match ledger.take_back(&entry.key, self.presence.session, reason, now_ms).await {
             Ok(Some(ended)) => {
-                self.services.metrics.ended(reason.as_str());
+                self.services.metrics.ended(&entry.key.tenant, reason.as_str());
                 let _ = self.services.bus.tell(Notice::Ended(Box::new(ended))).await;
             }
             Ok(None) => {}

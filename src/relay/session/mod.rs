@@ -28,9 +28,11 @@ use super::mailbox::{Mailbox, Order};
 use super::registry::Registry;
 use super::sessions::{Registered, Sessions};
 use crate::clock::{Clock, Random, UnixTime};
+use crate::protocol::api::{PreflightReport, PreflightState};
 use crate::protocol::frame::{CloseReason, FrameError, FromAgent, FromRelay, v1};
 use crate::protocol::ids::{AgentId, CommandId, JournalId, TenantId};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::trace::{Kind, Span};
 
 /// Outcomes of one agent that may be on their way to the ledger; more are left in the socket.
 const MAX_STORING: usize = 64;
@@ -139,6 +141,8 @@ struct Delivered {
     exp: UnixTime,
     /// Its outcome has come, and is on its way to the ledger.
     answered: bool,
+    /// From the frame that takes it to the agent to the one that brings the outcome.
+    span: Span,
 }
 
 /// An open session.
@@ -163,6 +167,8 @@ struct Session<'a, S> {
     follows: bool,
     /// When the agent's last preflight was noted.
     preflight_at: Option<Instant>,
+    /// How that was.
+    preflight: Option<PreflightState>,
 }
 
 /// Runs the session of an agent that has proved who it is, until it ends.
@@ -196,6 +202,7 @@ pub async fn run<S: Socket>(
         reconcile_at: None,
         follows: !hello.portals.is_empty(),
         preflight_at: None,
+        preflight: None,
     };
     let lived = AssertUnwindSafe(async {
         let opening = Box::pin(async {
@@ -213,6 +220,9 @@ pub async fn run<S: Socket>(
     let ended = lived.catch_unwind().await.unwrap_or(Ended::Closed(CloseReason::Internal));
     let ended = if open.left && ended == Ended::Lost { Ended::Left } else { ended };
     open.release(Departure::Lost).await;
+    if let Some(state) = open.preflight.take() {
+        services.metrics.preflight(&open.presence.tenant, state.as_str(), -1);
+    }
     if ended == Ended::Closed(CloseReason::Drain) {
         // An agent that is told that its outcome is stored need not send it again.
         Box::pin(open.wire.finish()).await;
@@ -315,8 +325,15 @@ impl<S: Socket> Session<'_, S> {
         if let Err(error) = ledger.note(&entry.key, Milestone::Delivering, now_ms).await {
             tracing::warn!(%error, "a milestone was not noted");
         }
-        let (traceparent, attempt) = (entry.traceparent.clone(), entry.attempt);
-        self.remember(entry.key, entry.exp);
+        let mut span = Span::start("send session", Kind::Producer, &*entry.traceparent);
+        span.set("messaging.system", "websocket");
+        span.set("messaging.operation.type", "send");
+        span.set("messaging.operation.name", "Deliver");
+        span.set("messaging.destination.name", self.presence.session);
+        span.set("writeback.agent.id", self.presence.agent);
+        span.number("writeback.attempt", entry.attempt);
+        let (traceparent, attempt) = (span.traceparent(entry.traceparent), entry.attempt);
+        self.remember(entry.key, entry.exp, span);
         self.wire.send(FromRelay::Deliver(v1::Deliver { command_jws, traceparent, attempt }));
         Ok(())
     }
@@ -345,19 +362,26 @@ impl<S: Socket> Session<'_, S> {
         }
         self.preflight_at = Some(Instant::now());
         let (registry, Presence { tenant, agent, .. }) = (&self.services.registry, &self.presence);
-        if let Err(error) = registry.note_preflight(tenant, *agent, preflight.into()).await {
+        let report = PreflightReport::from(preflight);
+        let before = self.preflight.replace(report.worst());
+        if before != self.preflight {
+            for (state, change) in [(before, -1), (self.preflight, 1)] {
+                state.inspect(|state| self.services.metrics.preflight(tenant, state.as_str(), change));
+            }
+        }
+        if let Err(error) = registry.note_preflight(tenant, *agent, report).await {
             tracing::warn!(%error, "a preflight was not noted");
         }
         Ok(())
     }
 
     /// Keeps the keys of what was written here, as long as an answer may come by the command's id alone.
-    fn remember(&mut self, key: CommandKey, exp: UnixTime) {
+    fn remember(&mut self, key: CommandKey, exp: UnixTime, span: Span) {
         if self.delivered.len() >= REMEMBERED {
             let now = self.services.clock.now();
             self.delivered.retain(|_, delivered| delivered.exp > now);
         }
-        self.delivered.insert(key.command, Delivered { key, exp, answered: false });
+        self.delivered.insert(key.command, Delivered { key, exp, answered: false, span });
     }
 }
 

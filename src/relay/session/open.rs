@@ -15,6 +15,7 @@ use crate::protocol::api::AgentStatus;
 use crate::protocol::frame::{CloseReason, FromAgent, FromRelay, v1};
 use crate::protocol::ids::{AgentId, InstanceId, JournalId};
 use crate::protocol::limits::MAX_FRAME_BYTES;
+use crate::telemetry::trace::Span;
 
 /// A store that does not answer is asked again after this.
 const RECONCILE_PAUSE: Duration = Duration::from_secs(1);
@@ -116,7 +117,7 @@ impl<S: Socket> Session<'_, S> {
             // What is in its journal needs no second delivery: its outcome comes by itself.
             let command = entry.key.command.to_string();
             if hello.unfinished.contains(&command) {
-                self.remember(entry.key, entry.exp);
+                self.remember(entry.key, entry.exp, Span::default());
                 self.received(&v1::Received { command }).await?;
             } else {
                 self.backlog.push_back(entry);

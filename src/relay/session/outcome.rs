@@ -7,12 +7,14 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
 use super::super::bus::Notice;
-use super::super::ledger::{CommandKey, Concluded, Milestone};
+use super::super::ledger::{CommandKey, Concluded, Entry, Milestone};
 use super::{Ended, Services, Session, Socket};
 use crate::audit;
 use crate::protocol::frame::{CloseReason, FromRelay, v1};
 use crate::protocol::ids::{AgentId, CommandId, PortalId, TenantId};
-use crate::protocol::outcome::Outcome;
+use crate::protocol::outcome::{Code, Outcome, Status};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::trace::{Kind, Span};
 
 /// A store that is away for a moment (it fails over) costs no session. One that is away for longer may be there for
 /// another node.
@@ -27,6 +29,46 @@ struct Address {
     aud: PortalId,
     tenant: TenantId,
     command: CommandId,
+    status: Status,
+    code: String,
+}
+
+/// What an outcome says, in words that are known beforehand: a newer agent may have others.
+#[derive(Clone, Copy)]
+struct Said {
+    status: &'static str,
+    code: &'static str,
+}
+
+impl Address {
+    fn said(&self) -> Said {
+        let status = match self.status {
+            Status::Succeeded => "succeeded",
+            Status::Rejected => "rejected",
+            Status::Failed => "failed",
+            Status::Expired => "expired",
+            Status::Unknown => "unknown",
+        };
+        let known = Code::ALL.iter().map(|code| code.as_str()).find(|code| *code == self.code);
+        Said { status, code: known.unwrap_or("other") }
+    }
+}
+
+fn count(metrics: &Metrics, entry: &Entry, said: Said, now_ms: u64) {
+    let tenant = &entry.key.tenant;
+    metrics.ended(tenant, "concluded");
+    metrics.outcome(tenant, said.status, said.code);
+    metrics.concluded_after(tenant, now_ms.saturating_sub(entry.accepted_ms));
+    // An agent that answers at once says nothing of its receipt.
+    let (written, received) = (entry.delivering_ms, entry.received_ms);
+    let left = written.or(received).unwrap_or(now_ms);
+    metrics.stood("accepted", left.saturating_sub(entry.accepted_ms));
+    if let Some(written) = written {
+        metrics.stood("delivering", received.unwrap_or(now_ms).saturating_sub(written));
+    }
+    if let Some(received) = received {
+        metrics.stood("received", now_ms.saturating_sub(received));
+    }
 }
 
 impl<S: Socket> Session<'_, S> {
@@ -51,12 +93,23 @@ impl<S: Socket> Session<'_, S> {
         if !named || address.iss != self.presence.agent || address.tenant != self.presence.tenant {
             return Err(foreign());
         }
+        let said = address.said();
         let key = CommandKey { tenant: address.tenant, portal: address.aud, command: address.command };
+        let mut sent = Span::default();
         if let Some(delivered) = self.delivered.get_mut(&key.command).filter(|delivered| delivered.key == key) {
             delivered.answered = true;
+            sent = std::mem::take(&mut delivered.span);
         }
         let (services, agent) = (Arc::clone(self.services), self.presence.agent);
-        self.storing.push(Box::pin(async move { store(&services, key, agent, frame.jws).await }));
+        self.storing.push(Box::pin(async move {
+            // It ends when the outcome is stored.
+            let mut span = sent.context().map(|sent| Span::start("store outcome", Kind::Internal, &sent));
+            if let Some(span) = &mut span {
+                span.set("writeback.outcome.status", said.status);
+                span.set("writeback.outcome.code", said.code);
+            }
+            store(&services, key, agent, frame.jws, said).await
+        }));
         Ok(())
     }
 
@@ -79,7 +132,13 @@ impl<S: Socket> Session<'_, S> {
     }
 }
 
-async fn store(services: &Services, key: CommandKey, agent: AgentId, jws: String) -> Result<CommandId, CloseReason> {
+async fn store(
+    services: &Services,
+    key: CommandKey,
+    agent: AgentId,
+    jws: String,
+    said: Said,
+) -> Result<CommandId, CloseReason> {
     let patience = Instant::now() + STORE_PATIENCE;
     let (now_ms, stored) = loop {
         let now_ms = services.clock.now_ms();
@@ -93,10 +152,9 @@ async fn store(services: &Services, key: CommandKey, agent: AgentId, jws: String
     };
     match stored {
         Ok(Concluded::Stored(entry)) => {
-            audit!("command_concluded", tenant = %key.tenant, portal = %key.portal, %agent, command = %key.command);
-            services.metrics.ended("concluded");
-            #[expect(clippy::cast_precision_loss, reason = "milliseconds of some minutes")]
-            services.metrics.concluded_after(now_ms.saturating_sub(entry.accepted_ms) as f64 / 1000.0);
+            audit!("command_concluded", tenant = %key.tenant, portal = %key.portal, %agent, command = %key.command,
+                trace_id = entry.trace_id());
+            count(&services.metrics, &entry, said, now_ms);
             let _ = services.bus.tell(Notice::Ended(entry)).await;
             Ok(key.command)
         }

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use super::config::Endpoint;
 use crate::net::names::Names;
 use crate::net::tcp;
+use crate::telemetry::trace::{Here, Kind, Parent as _, Span};
 
 /// An open connection, with TLS, bound or not. It is closed when dropped.
 pub(super) struct Connection {
@@ -89,7 +90,7 @@ impl Connection {
     /// A simple bind (RFC 4513 §5.1). Never with an empty password, which would bind nobody and succeed.
     pub(super) async fn bind(&self, name: &str, password: &str) -> Result<LdapResult, RequestError> {
         let mut ldap = self.ldap.clone();
-        self.ask(async { ldap.simple_bind(name, password).await }).await
+        self.ask("LDAP bind", async { ldap.simple_bind(name, password).await }).await
     }
 
     /// At most two entries, which is enough to see that there is more than one.
@@ -118,7 +119,7 @@ impl Connection {
         if !controls.is_empty() {
             ldap.with_controls(controls);
         }
-        self.ask(async {
+        self.ask("LDAP search", async {
             let found = ldap.search(&search.base, search.scope, &search.filter, search.attributes).await?;
             Ok((found.0.into_iter().map(SearchEntry::construct).collect(), found.1))
         })
@@ -130,13 +131,13 @@ impl Connection {
         let mut ldap = self.ldap.clone();
         ldap.with_controls(vec![dacl_only()]);
         let change = Mod::Replace(b"nTSecurityDescriptor".as_slice(), HashSet::from([descriptor]));
-        self.ask(async { ldap.modify(dn, vec![change]).await }).await
+        self.ask("LDAP modify", async { ldap.modify(dn, vec![change]).await }).await
     }
 
     /// The certificate that the other side showed, in DER; none if it can't be had any more.
     pub(super) async fn certificate(&self) -> Option<Vec<u8>> {
         let mut ldap = self.ldap.clone();
-        self.ask(async { ldap.get_peer_certificate().await }).await.ok().flatten()
+        self.answer(async { ldap.get_peer_certificate().await }).await.ok().flatten()
     }
 
     /// All of these changes in this order, or none (RFC 4511 §4.6).
@@ -150,7 +151,7 @@ impl Connection {
         if let Some(control) = control {
             ldap.with_controls(vec![control]);
         }
-        self.ask(async { ldap.modify(dn, changes).await }).await
+        self.ask("LDAP modify", async { ldap.modify(dn, changes).await }).await
     }
 
     /// Whether the other side has not closed it, as far as this side knows.
@@ -159,7 +160,21 @@ impl Connection {
     }
 
     /// The library panics on answers that are not LDAP; that must not take the agent's task with it.
-    async fn ask<T>(&self, request: impl Future<Output = ldap3::result::Result<T>>) -> Result<T, RequestError> {
+    async fn ask<T>(
+        &self,
+        operation: &'static str,
+        request: impl Future<Output = ldap3::result::Result<T>>,
+    ) -> Result<T, RequestError> {
+        // What is asked for no command (a preflight) is no trace of its own.
+        let mut span = Here.context().map(|command| Span::start(operation, Kind::Client, &command)).unwrap_or_default();
+        let answered = self.answer(request).await;
+        if answered.is_err() {
+            span.fail("no_answer");
+        }
+        answered
+    }
+
+    async fn answer<T>(&self, request: impl Future<Output = ldap3::result::Result<T>>) -> Result<T, RequestError> {
         match timeout(self.limit, AssertUnwindSafe(request).catch_unwind()).await {
             Err(_) => Err(RequestError::TimedOut(self.limit)),
             Ok(Err(_)) => Err(RequestError::Garbled),

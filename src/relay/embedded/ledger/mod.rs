@@ -10,6 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use self::open::Open;
 use self::rows::Picture;
@@ -23,6 +24,7 @@ use crate::clock::UnixTime;
 use crate::protocol::ids::{AgentId, TenantId};
 use crate::storage::redb;
 use crate::storage::{DatabaseError, DatabaseFile, Groups, Log};
+use crate::telemetry::metrics::Metrics;
 
 /// [`Ledger`] for one node.
 pub struct EmbeddedLedger {
@@ -32,6 +34,8 @@ pub struct EmbeddedLedger {
     open: Arc<Open>,
     writes: Groups<Stored>,
     complete_since: UnixTime,
+    /// Told how long writes take.
+    metrics: Option<Arc<Metrics>>,
 }
 
 impl EmbeddedLedger {
@@ -54,7 +58,13 @@ impl EmbeddedLedger {
         let stored = Stored::new(Arc::clone(&file), log, Arc::clone(&recent), Arc::clone(&open))
             .map_err(|error| DatabaseError::Failed { path: path.to_owned(), detail: error.to_string() })?;
         let writes = Groups::start(path, stored)?;
-        Ok(Self { file, recent, open, writes, complete_since })
+        Ok(Self { file, recent, open, writes, complete_since, metrics: None })
+    }
+
+    /// The same, whose writes are timed.
+    #[must_use]
+    pub fn timed(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics: Some(metrics), ..self }
     }
 
     /// Resolves when nothing can be written any more.
@@ -66,7 +76,12 @@ impl EmbeddedLedger {
         &self,
         f: impl FnOnce(&mut Changes) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
-        Ok(self.writes.write(f).await?)
+        let begun = Instant::now();
+        let written = self.writes.write(f).await;
+        if let Some(metrics) = &self.metrics {
+            metrics.stored("embedded", "ledger", begun.elapsed(), written.is_ok());
+        }
+        Ok(written?)
     }
 
     /// It is on disk, and the index needs it no more.

@@ -1,0 +1,283 @@
+//! How much one tenant, and one address, may have. Each is counted by this node alone.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::clock::MonotonicClock;
+use governor::state::keyed::HashMapStateStore;
+use governor::{Quota, RateLimiter};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::config::LimitsConfig;
+use crate::protocol::ids::TenantId;
+use crate::telemetry::metrics::Metrics;
+
+/// Whoever shows too many wrong credentials is heard again after this.
+const BARRED: Duration = Duration::from_secs(60);
+/// For a moment, so many times a tenant's commands of a second are taken.
+const COMMANDS_BURST: u32 = 2;
+/// For a moment, so many times an address's handshakes of a second: agents of one site come back together.
+const HANDSHAKES_BURST: u32 = 10;
+
+type Rate<K> = RateLimiter<K, HashMapStateStore<K>, MonotonicClock>;
+
+fn rate<K: Hash + Eq + Clone>(quota: fn(NonZeroU32) -> Quota, number: u32, burst: u32) -> Rate<K> {
+    let number = NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+    let burst = NonZeroU32::new(number.get().saturating_mul(burst)).unwrap_or(number);
+    RateLimiter::hashmap_with_clock(quota(number).allow_burst(burst), MonotonicClock)
+}
+
+/// Why a tenant gets nothing more now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Exceeded {
+    /// Its commands come too fast.
+    #[error("this tenant's commands come faster than this node takes them; send the same command again later")]
+    Rate,
+    /// It has too many that are not answered.
+    #[error("too many of this tenant's commands are not answered yet; send the same command again later")]
+    InFlight,
+    /// It has too many sessions.
+    #[error("this tenant has as many sessions on this node as it may have; come back")]
+    Sessions,
+}
+
+impl Exceeded {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Rate => "tenant_rate",
+            Self::InFlight => "tenant_in_flight",
+            Self::Sessions => "tenant_sessions",
+        }
+    }
+}
+
+/// How many of something each tenant has.
+#[derive(Clone, Default)]
+struct Counts(Arc<Mutex<HashMap<TenantId, u32>>>);
+
+/// One of as many as a tenant may have, until this is dropped.
+#[must_use]
+pub struct Counted {
+    counts: Counts,
+    tenant: TenantId,
+}
+
+impl Counts {
+    fn one_more(&self, tenant: &TenantId, most: u32) -> Option<Counted> {
+        let mut counts = self.0.lock();
+        let count = counts.entry(tenant.clone()).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Counted { counts: self.clone(), tenant: tenant.clone() })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut counts = self.counts.0.lock();
+        if let Some(count) = counts.get_mut(&self.tenant) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.tenant);
+            }
+        }
+    }
+}
+
+/// Whom an address belongs to: a host that has IPv6 has a whole network of it.
+fn holder(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+/// What each address has done.
+struct Addresses {
+    handshakes: Rate<IpAddr>,
+    rejections: Rate<IpAddr>,
+    /// Who is not heard, and until when.
+    barred: Mutex<HashMap<IpAddr, Instant>>,
+}
+
+/// The limits of one node.
+pub struct Limits {
+    config: LimitsConfig,
+    commands: Rate<TenantId>,
+    in_flight: Counts,
+    sessions: Counts,
+    /// None: who the clients are is not known.
+    addresses: Option<Addresses>,
+    metrics: Arc<Metrics>,
+}
+
+impl Limits {
+    /// With nothing counted. `addresses` if the clients' addresses are known.
+    #[must_use]
+    pub fn new(config: &LimitsConfig, addresses: bool, metrics: Arc<Metrics>) -> Self {
+        let addresses = addresses.then(|| Addresses {
+            handshakes: rate(Quota::per_second, config.address_handshakes_per_second, HANDSHAKES_BURST),
+            rejections: rate(Quota::per_minute, config.address_rejections_per_minute, 1),
+            barred: Mutex::default(),
+        });
+        Self {
+            commands: rate(Quota::per_second, config.tenant_commands_per_second, COMMANDS_BURST),
+            in_flight: Counts::default(),
+            sessions: Counts::default(),
+            addresses,
+            config: config.clone(),
+            metrics,
+        }
+    }
+
+    fn count(&self, tenant: &TenantId, exceeded: Exceeded) -> Exceeded {
+        self.metrics.tenant_limit_hit(tenant, exceeded.as_str());
+        exceeded
+    }
+
+    /// One more command of this tenant.
+    ///
+    /// # Errors
+    /// If they come too fast, or too many have no end.
+    pub fn command(&self, tenant: &TenantId) -> Result<Counted, Exceeded> {
+        // First what costs nothing if it is refused.
+        let counted = self.in_flight.one_more(tenant, self.config.tenant_in_flight);
+        let counted = counted.ok_or_else(|| self.count(tenant, Exceeded::InFlight))?;
+        self.commands.check_key(tenant).map_err(|_| self.count(tenant, Exceeded::Rate))?;
+        Ok(counted)
+    }
+
+    /// One more session of this tenant.
+    ///
+    /// # Errors
+    /// If it has as many as it may.
+    pub fn session(&self, tenant: &TenantId) -> Result<Counted, Exceeded> {
+        let counted = self.sessions.one_more(tenant, self.config.tenant_sessions);
+        counted.ok_or_else(|| self.count(tenant, Exceeded::Sessions))
+    }
+
+    /// Whether one more TLS handshake of this address is begun.
+    #[must_use]
+    pub fn handshake(&self, address: IpAddr) -> bool {
+        let Some(addresses) = &self.addresses else { return true };
+        let taken = addresses.handshakes.check_key(&holder(address)).is_ok();
+        if !taken {
+            self.metrics.limit_hit("address_handshakes");
+        }
+        taken
+    }
+
+    /// A credential from this address was refused.
+    pub fn rejected(&self, address: IpAddr) {
+        let Some(addresses) = &self.addresses else { return };
+        let holder = holder(address);
+        if addresses.rejections.check_key(&holder).is_err() {
+            addresses.barred.lock().insert(holder, Instant::now() + BARRED);
+        }
+    }
+
+    /// Whether this address has shown so many wrong ones that it is not heard now.
+    #[must_use]
+    pub fn bars(&self, address: IpAddr) -> bool {
+        self.bars_at(address, Instant::now())
+    }
+
+    fn bars_at(&self, address: IpAddr, now: Instant) -> bool {
+        let Some(addresses) = &self.addresses else { return false };
+        let barred = addresses.barred.lock().get(&holder(address)).is_some_and(|until| now < *until);
+        if barred {
+            self.metrics.limit_hit("address_rejections");
+        }
+        barred
+    }
+
+    /// Something else was refused because there was too much of it.
+    pub fn hit(&self, limit: &'static str) {
+        self.metrics.limit_hit(limit);
+    }
+
+    /// Forgets tenants and addresses that have been quiet for a while.
+    pub fn forget(&self) {
+        self.commands.retain_recent();
+        if let Some(addresses) = &self.addresses {
+            addresses.handshakes.retain_recent();
+            addresses.rejections.retain_recent();
+            addresses.barred.lock().retain(|_, until| Instant::now() < *until);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(config: LimitsConfig, addresses: bool) -> (Limits, Arc<Metrics>) {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        (Limits::new(&config, addresses, Arc::clone(&metrics)), metrics)
+    }
+
+    fn hits(metrics: &Metrics, limit: &str) -> Option<String> {
+        let series = format!("writeback_limits_hits_total{{limit=\"{limit}\"}} ");
+        metrics.render().unwrap().lines().find_map(|line| line.strip_prefix(&series).map(str::to_owned))
+    }
+
+    #[test]
+    fn one_tenant_that_has_too_much_takes_nothing_from_another() {
+        let config = LimitsConfig {
+            tenant_commands_per_second: 1,
+            tenant_in_flight: 2,
+            tenant_sessions: 1,
+            ..LimitsConfig::default()
+        };
+        let (limits, metrics) = limits(config, false);
+        let (one, other): (TenantId, TenantId) = ("one".parse().unwrap(), "other".parse().unwrap());
+        let held = (limits.command(&one).unwrap(), limits.command(&one).unwrap());
+        assert_eq!(limits.command(&one).err(), Some(Exceeded::InFlight));
+        drop(held);
+        assert_eq!(limits.command(&one).err(), Some(Exceeded::Rate));
+        let _of_the_other = limits.command(&other).unwrap();
+        let session = limits.session(&one).unwrap();
+        assert_eq!(limits.session(&one).err(), Some(Exceeded::Sessions));
+        assert!(limits.session(&other).is_ok());
+        drop(session);
+        assert!(limits.session(&one).is_ok());
+        for limit in ["tenant_in_flight", "tenant_rate", "tenant_sessions"] {
+            assert_eq!(hits(&metrics, limit).as_deref(), Some("1"), "{limit}");
+        }
+        assert!(limits.sessions.0.lock().is_empty(), "what is gone is forgotten");
+    }
+
+    #[test]
+    fn an_address_that_shakes_hands_too_often_or_guesses_is_left_for_a_while_and_its_neighbour_is_not() {
+        let config = LimitsConfig {
+            address_handshakes_per_second: 1,
+            address_rejections_per_minute: 3,
+            ..LimitsConfig::default()
+        };
+        let (limits, metrics) = limits(config.clone(), true);
+        let [host, same, neighbour] =
+            ["2001:db8::1", "2001:db8::ffff:2", "2001:db8:0:1::1"].map(|text| text.parse::<IpAddr>().unwrap());
+        assert!((0..10).all(|_| limits.handshake(host)));
+        assert!(!limits.handshake(same) && limits.handshake(neighbour));
+        assert_eq!(hits(&metrics, "address_handshakes").as_deref(), Some("1"));
+        for _ in 0..4 {
+            assert!(!limits.bars(host));
+            limits.rejected(host);
+        }
+        assert!(limits.bars(same) && !limits.bars(neighbour));
+        assert!(!limits.bars_at(host, Instant::now() + BARRED));
+        limits.forget();
+
+        let (unknown, _) = self::limits(config, false);
+        assert!((0..100).all(|_| unknown.handshake(host)), "all clients may have the load balancer's address");
+        (0..100).for_each(|_| unknown.rejected(host));
+        assert!(!unknown.bars(host));
+    }
+}

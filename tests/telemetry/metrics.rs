@@ -1,0 +1,77 @@
+//! What is checked in about metrics is what a node exports.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use writeback_relay::net::https_client;
+use writeback_relay::telemetry::metrics::instruments;
+
+use crate::support::agent::{Agent, demo};
+use crate::support::cluster::Cluster;
+use crate::support::redis::Redis;
+use crate::support::relay::{Relay, tenant};
+use crate::support::{eventually, own_address};
+
+#[test]
+fn the_list_of_metrics_is_what_the_program_says() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
+    let checked_in = std::fs::read_to_string(file).unwrap();
+    assert!(
+        checked_in == instruments::document(),
+        "docs/metrics.md has drifted; run: cargo run -- metrics > docs/metrics.md"
+    );
+}
+
+#[tokio::test]
+async fn a_node_exports_nothing_that_is_not_in_the_list_and_says_how_it_is() {
+    let cluster = Cluster::start(2, Redis::single().await).await;
+    cluster.nodes[0].portal("portal-1").await;
+    let known: BTreeSet<String> = instruments::ALL.iter().map(|metric| metric.exported()).collect();
+    eventually("the node has heard itself", || async {
+        cluster.nodes[0].metrics().await.contains("writeback_bus_round_trip_duration_seconds_count")
+    })
+    .await;
+    let metrics = cluster.nodes[0].metrics().await;
+    for name in metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+        assert!(known.contains(name), "{name} is not in docs/metrics.md");
+    }
+    let value = |series: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {series} in {metrics}")).parse::<f64>().unwrap()
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    assert!((value(&format!("writeback_build_info{{version=\"{version}\"}}")) - 1.0).abs() < f64::EPSILON);
+    assert!(value("writeback_ready") > 0.5 && value("writeback_draining") < 0.5);
+    assert!(value("writeback_bus_probe_age_seconds") < 60.0);
+    assert!(value("writeback_tls_certificate_remaining_seconds") > 24.0 * 3600.0);
+    assert!(value("writeback_store_duration_seconds_count{purpose=\"registry\",store=\"redis\"}") > 0.5);
+    cluster.redis.kill(6379).await;
+    eventually("a store that is away is counted", || async {
+        cluster.nodes[1].metrics().await.contains("writeback_store_errors_total{purpose=\"probe\",store=\"redis\"}")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_agent_tells_this_host_alone_what_it_counts() {
+    let (relay, address) = (Relay::start().await, own_address());
+    let portal = relay.portal("portal-1").await;
+    let mut agent = Agent::new(&relay);
+    agent.configure(&format!("[telemetry]\nmetrics_listen = \"{address}:9444\"\n{}", demo(&agent.home(), &[], 0)));
+    let code = portal.portal.invite(&tenant(), true).await.unwrap();
+    assert_eq!(agent.enroll(&code.to_text().unwrap()).await.status, 0);
+    agent.start();
+    let http = https_client(None).unwrap();
+    let get = async |path: &str| {
+        let answer = http.get(format!("http://{address}:9444{path}")).send().await.ok()?;
+        Some((answer.status().as_u16(), answer.text().await.unwrap()))
+    };
+    eventually("the agent has a session, and says so", async || {
+        get("/metrics").await.is_some_and(|(_, text)| text.contains("writeback_agent_sessions 1"))
+    })
+    .await;
+    let (status, text) = get("/metrics").await.unwrap();
+    assert_eq!(status, 200);
+    assert!(text.contains("writeback_agent_build_info{version=") && text.contains("event_id=\"31015\""), "{text}");
+    assert_eq!(get("/").await.unwrap().0, 404);
+}
