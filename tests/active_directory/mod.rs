@@ -11,6 +11,7 @@ mod preflight;
 mod protected;
 mod reset;
 mod rights;
+mod speed;
 mod transport;
 mod trouble;
 mod unlock;

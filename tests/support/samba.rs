@@ -301,6 +301,6 @@ impl Dc {
     }
 }
 
-fn unicode_pwd(password: &str) -> Vec<u8> {
+pub(crate) fn unicode_pwd(password: &str) -> Vec<u8> {
     format!("\"{password}\"").encode_utf16().flat_map(u16::to_le_bytes).collect()
 }
