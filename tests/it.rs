@@ -26,6 +26,7 @@ mod outbound;
 mod portal;
 mod protocol_doc;
 mod readme;
+mod security_doc;
 mod support;
 mod telemetry;
 mod tls;

@@ -81,6 +81,7 @@ impl Reader {
         let text = std::fs::read_to_string(Path::new(ROOT).join("deploy/agent.toml")).unwrap();
         let (relay, directory) = text.split_once("\n[directory]\n").unwrap();
         let (_, demo) = directory.split_once("# To try it without a directory, instead of the above:\n").unwrap();
+        let demo = demo.split("\n\n").next().unwrap();
         let relay = relay.replacen("# ca_file = \"relay-ca.pem\"", &format!("ca_file = {ca_file:?}"), 1);
         std::fs::write(folder.join("agent.toml"), format!("{relay}\n{}", demo.replace("# ", ""))).unwrap();
     }

@@ -30,7 +30,8 @@ async fn plain(user: &User) -> Duration {
     let mut changes = String::new();
     for n in 0..RESETS {
         let value = STANDARD.encode(unicode_pwd(&new_password(n)));
-        let _ = write!(changes, "dn: {}\nchangetype: modify\nreplace: unicodePwd\nunicodePwd:: {value}\n-\n\n", user.dn);
+        let _ =
+            write!(changes, "dn: {}\nchangetype: modify\nreplace: unicodePwd\nunicodePwd:: {value}\n-\n\n", user.dn);
     }
     let (account, file) = dc().service_account();
     let mut command = Command::new("ldapmodify");

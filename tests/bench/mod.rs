@@ -50,6 +50,11 @@ async fn run(before: &str, arguments: &[&str]) -> Said {
 }
 
 impl Bench {
+    /// What it has said of trouble.
+    fn err(&self) -> String {
+        fs::read_to_string(self.folder.path().join("err")).unwrap()
+    }
+
     /// Waits for its end. It leaves nothing behind, however that came.
     async fn ended(mut self) -> Said {
         let status = self.process.ended_within(PATIENCE).await;

@@ -24,9 +24,10 @@ async fn refusal(before: &str, arguments: &[&str]) -> String {
 /// A run of which commands are under way; its server's process. That has used more CPU time by then, in hundredths of a
 /// second, than its start and ten connections take.
 async fn under_way(subject: &str, server: &str, used: u64) -> (Bench, Pid) {
-    let bench = start("", &[LONG, &[subject]].concat());
+    let mut bench = start("", &[LONG, &[subject]].concat());
     let mut found = None;
     eventually("commands are under way", || {
+        assert!(bench.process.is_running(), "{}", bench.err());
         let pid = bench.processes().into_iter().find(|(_, line)| line.contains(server)).map(|(pid, _)| pid);
         found = pid.filter(|pid| ticks(*pid) >= used);
         std::future::ready(found.is_some())

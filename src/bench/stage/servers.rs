@@ -119,9 +119,11 @@ async fn nats(subject: Subject, certificate: &str, folder: &Path) -> Fallible<(V
     Ok((vec![server], vec![listen]))
 }
 
-/// An address on loopback that nobody listens at.
+/// An address on loopback that nobody listens at. The host is this process's own, so that no connection of others takes the
+/// port before the server does.
 fn free() -> Fallible<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    Ok(TcpListener::bind((Ipv4Addr::new(127, 9, high, low), 0))?.local_addr()?)
 }
 
 async fn until_it_listens(server: &Process, address: SocketAddr) -> Fallible<()> {

@@ -1,0 +1,31 @@
+//! docs/security.md names a test behind each line: there is such a test.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Every word of the sources that could be a test's name.
+fn words(folder: &Path, found: &mut HashSet<String>) {
+    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            words(&entry, found);
+        } else if entry.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&entry).unwrap();
+            found.extend(text.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_owned));
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_document_names_is_there() {
+    let text = fs::read_to_string(Path::new(ROOT).join("docs/security.md")).unwrap();
+    let named: Vec<_> = text.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() > 2).collect();
+    assert!(named.len() > 30, "{named:?}");
+    let mut known = HashSet::new();
+    ["src", "tests"].iter().for_each(|folder| words(&Path::new(ROOT).join(folder), &mut known));
+    for name in named {
+        assert!(known.contains(name), "docs/security.md names {name}, and there is no such test");
+    }
+}
