@@ -1,7 +1,7 @@
 //! `agent.toml`, as setup writes it.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
@@ -39,8 +39,7 @@ pub(super) fn write(home: &Home, given: &Answers, found: &Found) -> Result<(), S
     let mut text =
         "# Written by writeback-agent setup. All settings, with their defaults: deploy/agent.toml.\n\n[relay]\n"
             .to_owned();
-    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
-    field(&mut text, "ca_file", given.relay_ca_file.as_ref().map(|path| quoted(&absolute(path).display().to_string())));
+    field(&mut text, "ca_file", given.relay_ca_file.as_deref().map(absolute));
     field(&mut text, "proxy", given.proxy.as_deref().map(quoted));
     text.push_str("\n[directory]\nkind = \"active_directory\"\n");
     text.push_str(&directory_section(home, found));
@@ -55,8 +54,7 @@ fn directory_section(home: &Home, found: &Found) -> String {
     } else {
         field(&mut text, "domain", Some(quoted(found.directory.trim())));
     }
-    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
-    field(&mut text, "ca_file", found.ca_file.as_ref().map(|path| quoted(&absolute(path).display().to_string())));
+    field(&mut text, "ca_file", found.ca_file.as_deref().map(absolute));
     field(&mut text, "bind_user", Some(quoted(&found.service_account)));
     field(&mut text, "bind_password_file", Some(quoted(&password_file(home).path().display().to_string())));
     if !found.units.is_empty() {
@@ -71,6 +69,11 @@ fn field(text: &mut String, name: &str, value: Option<String>) {
         // Writing to a text does not fail.
         let _ = writeln!(text, "{name} = {value}");
     }
+}
+
+/// Answered relative to where setup runs, read relative to `agent.toml`.
+fn absolute(path: &Path) -> String {
+    quoted(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string())
 }
 
 /// What JSON escapes TOML reads the same.

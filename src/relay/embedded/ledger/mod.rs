@@ -113,7 +113,7 @@ impl Ledger for EmbeddedLedger {
     async fn get(&self, key: &CommandKey) -> Result<Option<Entry>, StoreError> {
         let recent = self.recent.lock().get(key).cloned();
         let entry = match recent {
-            Some(entry) => Some(entry),
+            Some(entry) => Some(Arc::unwrap_or_clone(entry)),
             None => self.file.read(|t| Picture::take(t)?.get(key))?,
         };
         Ok(entry.map(|entry| self.open.with_milestones(entry)))
@@ -230,6 +230,6 @@ impl Ledger for EmbeddedLedger {
             Ok(())
         })
         .await?;
-        Ok(more.await.unwrap_or(false))
+        more.await.map_err(|_| StoreError("old commands could not be forgotten".to_owned()))
     }
 }

@@ -20,7 +20,7 @@ const LOG_BYTES: u64 = 1024 * 1024;
 const FORGOTTEN_AT_ONCE: usize = 500;
 
 /// Entries, by their keys.
-pub(super) type Entries = HashMap<CommandKey, Entry>;
+pub(super) type Entries = HashMap<CommandKey, Arc<Entry>>;
 
 /// File and log, in the hands of the one thread that writes them.
 pub(super) struct Stored {
@@ -45,7 +45,7 @@ impl Stored {
                 None => open.add(&entry),
                 Some(_) => open.remove(&entry.key, entry.agent),
             }
-            recent.lock().insert(entry.key.clone(), entry);
+            recent.lock().insert(entry.key.clone(), Arc::new(entry));
         }
         let mut stored = Self { file, log, recent, open };
         stored.tell_file()?;
@@ -55,8 +55,8 @@ impl Stored {
     /// Nobody else changes what is recent: whoever reads finds an entry there until the file has it.
     fn tell_file(&mut self) -> Result<(), redb::Error> {
         let transaction = self.file.begin_write()?;
-        let recent = self.recent.lock().clone();
-        rows::put(&transaction, recent.values())?;
+        let recent: Vec<_> = self.recent.lock().values().cloned().collect();
+        rows::put(&transaction, recent.iter().map(Arc::as_ref))?;
         transaction.commit()?;
         self.recent.lock().clear();
         Ok(self.log.clear()?)
@@ -91,12 +91,15 @@ impl Store for Stored {
 
     fn commit(&mut self, changes: Changes) -> Result<(), redb::Error> {
         if !changes.changed.is_empty() {
-            self.log.append(&records(changes.changed.values())?)?;
+            self.log.append(&records(changes.changed.values().map(Arc::as_ref))?)?;
             self.recent.lock().extend(changes.changed);
         }
         if let Some((now, reply)) = changes.forget {
-            // Whoever asked may have gone.
-            let _ = reply.send(self.forget(now)?);
+            // The group is stored, whatever becomes of this: whoever asked for it sees his reply dropped, or may have gone.
+            match self.forget(now) {
+                Ok(more) => drop(reply.send(more)),
+                Err(error) => tracing::error!(%error, "old commands could not be forgotten"),
+            }
         }
         Ok(())
     }
@@ -121,7 +124,7 @@ impl Changes {
     pub(super) fn get(&self, key: &CommandKey) -> Result<Option<Entry>, redb::Error> {
         let recent = || self.recent.lock().get(key).cloned();
         let entry = match self.changed.get(key).cloned().or_else(recent) {
-            Some(entry) => Some(entry),
+            Some(entry) => Some(Arc::unwrap_or_clone(entry)),
             None => self.known.get(key)?,
         };
         Ok(entry.map(|entry| self.open.with_milestones(entry)))
@@ -135,7 +138,7 @@ impl Changes {
     /// Stores an entry.
     pub(super) fn put(&mut self, entry: &Entry) {
         self.open.add(entry);
-        self.changed.insert(entry.key.clone(), entry.clone());
+        self.changed.insert(entry.key.clone(), Arc::new(entry.clone()));
     }
 
     /// Forgets some of what has been kept long enough; says whether there may be more.

@@ -100,7 +100,7 @@ fn policy_hints(domain: &str, offered: Option<PolicyHints>) -> Finding {
         }
         None => {
             let detail = "the domain controller does not offer the policy hints control, so a reset can't be held to the \
-                          password history: enforce_history is answered as unsupported";
+                          password history: enforce_history is answered history_unavailable";
             Finding::warning(Check::PolicyHints, domain, detail)
         }
     }
