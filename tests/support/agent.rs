@@ -162,7 +162,7 @@ impl Agent {
 
     /// SIGSTOP: it does nothing until [`Self::thaw`], and its sockets stay open.
     pub(crate) fn freeze(&mut self) {
-        self.process().signal(Signal::STOP);
+        self.process().freeze();
     }
 
     pub(crate) fn thaw(&mut self) {

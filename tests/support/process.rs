@@ -8,6 +8,22 @@ use rustix::process::{Pid, kill_process};
 
 use super::{PATIENCE, eventually_within};
 
+/// SIGSTOP, and the moment when no thread of it runs any more: the signal alone is only on its way.
+pub(crate) fn freeze(pid: Pid) {
+    kill_process(pid, Signal::STOP).unwrap();
+    let tasks = format!("/proc/{}/task", pid.as_raw_nonzero());
+    let stopped = |task: std::io::Result<std::fs::DirEntry>| {
+        let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap_or_default();
+        // Behind the name, which may hold anything: proc_pid_stat(5), field 3.
+        stat.rsplit_once(") ").is_none_or(|(_, behind)| behind.starts_with(['T', 't', 'Z']))
+    };
+    let begun = std::time::Instant::now();
+    while !std::fs::read_dir(&tasks).unwrap().all(stopped) {
+        assert!(begun.elapsed() < PATIENCE, "{pid:?} does not stop");
+        std::thread::yield_now();
+    }
+}
+
 /// A running process. Dropped, it is killed.
 pub(crate) struct Process(Child);
 
@@ -28,6 +44,11 @@ impl Process {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.0), signal).unwrap();
+    }
+
+    /// [`freeze`].
+    pub(crate) fn freeze(&self) {
+        freeze(Pid::from_child(&self.0));
     }
 
     /// SIGKILL: nothing is finished.

@@ -22,6 +22,7 @@ use writeback_relay::protocol::sealed::{Secrets, seal_for};
 use writeback_relay::relay::admin::client::AdminClient;
 use writeback_relay::relay::registry::PortalRecord;
 
+use super::process::freeze;
 use super::{eventually, own_address};
 
 const RELAY: &str = env!("CARGO_BIN_EXE_writeback-relay");
@@ -153,7 +154,7 @@ impl Relay {
 
     /// SIGSTOP: it does nothing more, and its sockets stay open. [`Self::kill`] ends that.
     pub(crate) fn freeze(&self) {
-        kill_process(Pid::from_child(&self.process), Signal::STOP).unwrap();
+        freeze(Pid::from_child(&self.process));
     }
 
     /// Ends [`Self::freeze`].

@@ -115,7 +115,7 @@ impl Squid {
 
     /// From now on nothing passes, and no connection ends: a black hole.
     pub(crate) fn freeze(&self) {
-        self.process.signal(Signal::STOP);
+        self.process.freeze();
     }
 
     pub(crate) fn thaw(&self) {
