@@ -47,7 +47,7 @@ impl Plan {
             few_agents: 1_000,
             many_agents: 19_000,
             warm_commands: 15_000,
-            settle: Duration::from_secs(31),
+            settle: Duration::from_secs(18),
             storm_agents: 2_000,
             rounds: 3,
             agents: 200,

@@ -45,7 +45,7 @@ pub(crate) enum Measure {
         #[arg(long, default_value_t = 15_000)]
         warm_commands: usize,
         /// How long to wait for heartbeats after the command.
-        #[arg(long, default_value_t = 31, value_parser = value_parser!(u64).range(..=600))]
+        #[arg(long, default_value_t = 18, value_parser = value_parser!(u64).range(..=600))]
         settle_seconds: u64,
     },
     /// All agents connect at once.
