@@ -2,8 +2,10 @@
 //!
 //! A group is `WBL1`, its length in bytes (u32, big-endian), the first eight bytes of the SHA-256 of length and records, and the
 //! records. A group is whole or it is not there: nobody was told that what stands in a torn one is stored.
+//!
+//! A log may be set aside while the database is told what is in it: it has `.old` behind its name until the database knows.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +23,7 @@ const STEP: usize = 256 * 1024;
 
 /// An open log.
 pub struct Log {
+    path: PathBuf,
     file: File,
     /// How much of it is written, in bytes.
     len: u64,
@@ -29,30 +32,35 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens it, or makes it. Its records, in the order in which they were written.
+    /// Whether there is one.
+    #[must_use]
+    pub fn exists(path: &Path) -> bool {
+        path.exists() || set_aside(path).exists()
+    }
+
+    /// Opens it, or makes it. Its records, in the order in which they were written, those first that were set aside.
     ///
     /// # Errors
     /// If it can't be read or made, or a group before the last is damaged.
     pub fn open(path: &Path) -> Result<(Self, Vec<u8>), DatabaseError> {
         let failed = |e: io::Error| DatabaseError::Open { path: PathBuf::from(path), detail: e.to_string() };
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
-        make_private(path).and_then(|()| sync_folder_of(path)).map_err(failed)?;
+        let mut records = Vec::new();
+        let aside = set_aside(path);
+        if aside.exists() {
+            let bytes = fs::read(&aside).map_err(failed)?;
+            let behind = read_groups(&bytes, &aside, &mut records)?;
+            // Its last group was whole when it was set aside.
+            if behind.iter().any(|byte| *byte != 0) {
+                return Err(damaged(&aside, bytes.len() - behind.len()));
+            }
+        }
+        let mut file = open_or_make(path).map_err(failed)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(failed)?;
-        let (mut records, mut rest) = (Vec::new(), bytes.as_slice());
-        while let Some((group, behind)) = split(rest) {
-            records.extend_from_slice(group);
-            rest = behind;
-        }
-        // Only the last group can be torn.
-        if (1..rest.len()).any(|at| rest.get(at..).and_then(split).is_some()) {
-            let detail = format!("byte {} and what follows", bytes.len() - rest.len());
-            return Err(DatabaseError::Corrupt { path: path.to_owned(), detail });
-        }
-        let len = u64::try_from(bytes.len() - rest.len()).unwrap_or(u64::MAX);
+        let behind = read_groups(&bytes, path, &mut records)?.len();
+        let len = u64::try_from(bytes.len() - behind).unwrap_or(u64::MAX);
         file.set_len(len).map_err(failed)?;
-        Ok((Self { file, len, room: len }, records))
+        Ok((Self { path: path.to_owned(), file, len, room: len }, records))
     }
 
     /// How long it is, in bytes.
@@ -88,17 +96,78 @@ impl Log {
         Ok(())
     }
 
-    /// All of it is stored elsewhere, durably.
+    /// All of it is stored elsewhere, durably, what was set aside too.
     ///
     /// # Errors
     /// If it can't be emptied.
     pub fn clear(&mut self) -> io::Result<()> {
+        let aside = Aside(set_aside(&self.path));
+        if aside.0.exists() {
+            aside.remove()?;
+        }
         if self.len > 0 {
             self.file.set_len(0)?;
             (self.len, self.room) = (0, 0);
         }
         Ok(())
     }
+
+    /// Sets aside what there is, and goes on with a new log. What was set aside before must be stored elsewhere.
+    ///
+    /// # Errors
+    /// If it can't be; then nothing can be appended any more.
+    pub fn set_aside(&mut self) -> io::Result<Aside> {
+        let aside = set_aside(&self.path);
+        fs::rename(&self.path, &aside)?;
+        self.file = open_or_make(&self.path)?;
+        (self.len, self.room) = (0, 0);
+        Ok(Aside(aside))
+    }
+}
+
+/// A log that was set aside.
+#[must_use]
+pub struct Aside(PathBuf);
+
+impl Aside {
+    /// All of it is stored elsewhere, durably.
+    ///
+    /// # Errors
+    /// If it can't be removed.
+    pub fn remove(self) -> io::Result<()> {
+        fs::remove_file(self.0)
+    }
+}
+
+fn set_aside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".old");
+    name.into()
+}
+
+/// Its name is on disk, too.
+fn open_or_make(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    make_private(path).and_then(|()| sync_folder_of(path))?;
+    Ok(file)
+}
+
+/// Adds the records of all whole groups; what is behind them.
+fn read_groups<'a>(bytes: &'a [u8], path: &Path, records: &mut Vec<u8>) -> Result<&'a [u8], DatabaseError> {
+    let mut rest = bytes;
+    while let Some((group, behind)) = split(rest) {
+        records.extend_from_slice(group);
+        rest = behind;
+    }
+    // Only the last group can be torn.
+    if (1..rest.len()).any(|at| rest.get(at..).and_then(split).is_some()) {
+        return Err(damaged(path, bytes.len() - rest.len()));
+    }
+    Ok(rest)
+}
+
+fn damaged(path: &Path, at: usize) -> DatabaseError {
+    DatabaseError::Corrupt { path: path.to_owned(), detail: format!("byte {at} and what follows") }
 }
 
 fn checksum(len: &[u8; 4], records: &[u8]) -> [u8; 8] {
@@ -121,8 +190,6 @@ fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     fn written(groups: &[&[u8]]) -> (tempfile::TempDir, PathBuf) {
@@ -177,5 +244,29 @@ mod tests {
         log.clear().unwrap();
         log.append(b"two").unwrap();
         assert_eq!(Log::open(&path).unwrap().1, b"two");
+    }
+
+    #[test]
+    fn what_was_set_aside_is_read_before_what_came_after_it_until_it_is_removed() {
+        let (_dir, path) = written(&[b"one"]);
+        let (mut log, _) = Log::open(&path).unwrap();
+        let aside = log.set_aside().unwrap();
+        assert_eq!(Log::open(&path).unwrap().1, b"one");
+        log.append(b"two").unwrap();
+        assert_eq!(Log::open(&path).unwrap().1, b"onetwo");
+        fs::rename(&path, path.with_extension("gone")).unwrap();
+        assert!(Log::exists(&path));
+        assert_eq!(Log::open(&path).unwrap().1, b"one");
+        let good = fs::read(&aside.0).unwrap();
+        fs::write(&aside.0, &good[..HEADER + 2]).unwrap();
+        assert!(matches!(Log::open(&path), Err(DatabaseError::Corrupt { .. })), "none of it can be torn");
+        fs::write(&aside.0, good).unwrap();
+        fs::rename(path.with_extension("gone"), &path).unwrap();
+        aside.remove().unwrap();
+        assert_eq!(Log::open(&path).unwrap().1, b"two");
+        let _aside = log.set_aside().unwrap();
+        log.append(b"three").unwrap();
+        log.clear().unwrap();
+        assert_eq!(Log::open(&path).unwrap().1, b"");
     }
 }

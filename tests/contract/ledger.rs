@@ -334,8 +334,12 @@ async fn whatever_was_answered_is_in_the_file_or_in_its_log_while_one_follows_th
         (longest, logs) = if len < longest { (len, logs + 1) } else { (len, logs) };
         // What a process that is killed now leaves behind.
         let copy = tempfile::tempdir().unwrap();
-        for name in ["ledger.redb", "ledger.wal"] {
-            std::fs::copy(folder.path().join(name), copy.path().join(name)).unwrap();
+        // A log is there until the file has it: in this order nothing is missed.
+        for name in ["ledger.wal.old", "ledger.wal", "ledger.redb"] {
+            match std::fs::copy(folder.path().join(name), copy.path().join(name)) {
+                Err(error) if name == "ledger.wal.old" && error.kind() == std::io::ErrorKind::NotFound => {}
+                copied => drop(copied.unwrap()),
+            }
         }
         let left = EmbeddedLedger::open(&copy.path().join("ledger.redb"), System.now()).unwrap();
         for entry in &told {

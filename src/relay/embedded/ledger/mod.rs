@@ -1,6 +1,7 @@
 //! The ledger in a redb file.
 
 mod open;
+mod recent;
 mod rows;
 mod stored;
 
@@ -13,8 +14,9 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use self::open::Open;
+use self::recent::Recent;
 use self::rows::Picture;
-use self::stored::{Changes, Entries, Stored};
+use self::stored::{Changes, Stored};
 use super::super::StoreError;
 use super::super::ids::SessionId;
 use super::super::ledger::{
@@ -29,8 +31,7 @@ use crate::telemetry::metrics::Metrics;
 /// [`Ledger`] for one node.
 pub struct EmbeddedLedger {
     file: Arc<DatabaseFile>,
-    /// What the file does not know yet.
-    recent: Arc<Mutex<Entries>>,
+    recent: Arc<Mutex<Recent>>,
     open: Arc<Open>,
     writes: Groups<Stored>,
     complete_since: UnixTime,
@@ -45,7 +46,7 @@ impl EmbeddedLedger {
     /// If one is damaged, in use, or can't be made, or the log is there without its file.
     pub fn open(path: &Path, now: UnixTime) -> Result<Self, DatabaseError> {
         let beside = path.with_extension("wal");
-        if !path.exists() && beside.exists() {
+        if !path.exists() && Log::exists(&beside) {
             let detail = format!("it belongs to {}, which is missing; restore both, or move both away", path.display());
             return Err(DatabaseError::Corrupt { path: beside, detail });
         }
@@ -53,7 +54,7 @@ impl EmbeddedLedger {
         // No other process has the file, nor its log.
         let log = Log::open(&beside)?;
         let (complete_since, unfinished) = file.write(|t| rows::prepare(t, now))?;
-        let (recent, open) = (Arc::<Mutex<Entries>>::default(), Arc::<Open>::default());
+        let (recent, open) = (Arc::<Mutex<Recent>>::default(), Arc::<Open>::default());
         unfinished.iter().for_each(|entry| open.add(entry));
         let stored = Stored::new(Arc::clone(&file), log, Arc::clone(&recent), Arc::clone(&open))
             .map_err(|error| DatabaseError::Failed { path: path.to_owned(), detail: error.to_string() })?;
@@ -111,7 +112,7 @@ impl Ledger for EmbeddedLedger {
     }
 
     async fn get(&self, key: &CommandKey) -> Result<Option<Entry>, StoreError> {
-        let recent = self.recent.lock().get(key).cloned();
+        let recent = self.recent.lock().get(key);
         let entry = match recent {
             Some(entry) => Some(Arc::unwrap_or_clone(entry)),
             None => self.file.read(|t| Picture::take(t)?.get(key))?,

@@ -1,8 +1,8 @@
 //! How entries come to disk. What has changed is in the log, and in memory; from time to time the file is told all of it, and
-//! the log begins anew. Most commands have ended by then, so that the file is told of them once.
+//! a new log begins. Most commands have ended by then, so that the file is told of them once.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -10,25 +10,27 @@ use tokio::sync::oneshot;
 use super::super::super::ledger::{CommandKey, Entry};
 use super::super::{read_row, write_row};
 use super::open::Open;
+use super::recent::{Entries, Recent};
 use super::rows::{self, Picture};
 use crate::clock::UnixTime;
 use crate::storage::{DatabaseFile, Log, Store, redb};
 
-/// A log that is this long, in bytes, is told to the file. Everybody waits for that: the longer the log, the longer.
+/// A log that is this long, in bytes, is told to the file; what changes meanwhile goes into the next one.
 const LOG_BYTES: u64 = 1024 * 1024;
+/// A file that is so far behind is waited for.
+const MAX_LOG_BYTES: u64 = 4 * LOG_BYTES;
 /// Others wait while entries are forgotten.
 const FORGOTTEN_AT_ONCE: usize = 500;
 
-/// Entries, by their keys.
-pub(super) type Entries = HashMap<CommandKey, Arc<Entry>>;
-
-/// File and log, in the hands of the one thread that writes them.
+/// File and log, in the hands of the one thread that writes the log.
 pub(super) struct Stored {
     file: Arc<DatabaseFile>,
     log: Log,
-    /// What the log tells, and the file does not know yet.
-    recent: Arc<Mutex<Entries>>,
+    /// What the logs tell, and the file does not know yet.
+    recent: Arc<Mutex<Recent>>,
     open: Arc<Open>,
+    /// The thread that tells the file: nobody waits for what it does.
+    telling: Option<JoinHandle<Result<(), redb::Error>>>,
 }
 
 impl Stored {
@@ -36,7 +38,7 @@ impl Stored {
     pub(super) fn new(
         file: Arc<DatabaseFile>,
         (log, records): (Log, Vec<u8>),
-        recent: Arc<Mutex<Entries>>,
+        recent: Arc<Mutex<Recent>>,
         open: Arc<Open>,
     ) -> Result<Self, redb::Error> {
         for entry in read_records(&records)? {
@@ -45,21 +47,45 @@ impl Stored {
                 None => open.add(&entry),
                 Some(_) => open.remove(&entry.key, entry.agent),
             }
-            recent.lock().insert(entry.key.clone(), Arc::new(entry));
+            recent.lock().extend([(entry.key.clone(), Arc::new(entry))]);
         }
-        let mut stored = Self { file, log, recent, open };
+        let mut stored = Self { file, log, recent, open, telling: None };
         stored.tell_file()?;
         Ok(stored)
     }
 
-    /// Nobody else changes what is recent: whoever reads finds an entry there until the file has it.
+    /// Tells the file everything, and waits until it knows.
     fn tell_file(&mut self) -> Result<(), redb::Error> {
-        let transaction = self.file.begin_write()?;
-        let recent: Vec<_> = self.recent.lock().values().cloned().collect();
-        rows::put(&transaction, recent.iter().map(Arc::as_ref))?;
-        transaction.commit()?;
-        self.recent.lock().clear();
+        self.settle()?;
+        let entries = self.recent.lock().tell();
+        put(&self.file, &entries)?;
+        self.recent.lock().told();
         Ok(self.log.clear()?)
+    }
+
+    /// Tells it everything, and does not wait.
+    fn begin_telling(&mut self) -> Result<(), redb::Error> {
+        let log = self.log.set_aside()?;
+        let entries = self.recent.lock().tell();
+        let (file, recent) = (Arc::clone(&self.file), Arc::clone(&self.recent));
+        let telling = thread::Builder::new().name("ledger".to_owned()).spawn(move || {
+            put(&file, &entries)?;
+            // Whoever reads finds an entry here until the file has it.
+            recent.lock().told();
+            Ok(log.remove()?)
+        });
+        self.telling = Some(telling?);
+        Ok(())
+    }
+
+    /// Waits until the file knows what it was told.
+    fn settle(&mut self) -> Result<(), redb::Error> {
+        let Some(telling) = self.telling.take() else { return Ok(()) };
+        telling.join().unwrap_or(Err(redb::Error::PreviousIo)).map_err(|error| {
+            // What it should have heard is in the log that was set aside: it hears that at the next start.
+            tracing::error!(%error, "the ledger's file could not be written");
+            redb::Error::PreviousIo
+        })
     }
 
     fn forget(&mut self, now: UnixTime) -> Result<bool, redb::Error> {
@@ -73,17 +99,30 @@ impl Stored {
     }
 }
 
+fn put(file: &DatabaseFile, entries: &Entries) -> Result<(), redb::Error> {
+    let transaction = file.begin_write()?;
+    rows::put(&transaction, entries.values().map(Arc::as_ref))?;
+    Ok(transaction.commit()?)
+}
+
 impl Store for Stored {
     type Changes = Changes;
 
     fn begin(&mut self) -> Result<Changes, redb::Error> {
-        if self.log.bytes() >= LOG_BYTES {
-            self.tell_file()?;
+        if self.telling.as_ref().is_some_and(JoinHandle::is_finished) || self.log.bytes() >= MAX_LOG_BYTES {
+            self.settle()?;
         }
+        if self.telling.is_none() && self.log.bytes() >= LOG_BYTES {
+            self.begin_telling()?;
+        }
+        // In this order: what the file hears between the two is in both.
+        let telling = self.recent.lock().telling();
+        let known = Picture::take(&self.file.begin_read()?)?;
         Ok(Changes {
             changed: Entries::default(),
             recent: Arc::clone(&self.recent),
-            known: Picture::take(&self.file.begin_read()?)?,
+            telling,
+            known,
             open: Arc::clone(&self.open),
             forget: None,
         })
@@ -113,7 +152,9 @@ impl Store for Stored {
 /// What one group changes.
 pub(super) struct Changes {
     changed: Entries,
-    recent: Arc<Mutex<Entries>>,
+    recent: Arc<Mutex<Recent>>,
+    /// What the file may have heard since, and did not know when its picture was taken.
+    telling: Arc<Entries>,
     known: Picture,
     open: Arc<Open>,
     forget: Option<(UnixTime, oneshot::Sender<bool>)>,
@@ -122,7 +163,7 @@ pub(super) struct Changes {
 impl Changes {
     /// An entry as it stands now.
     pub(super) fn get(&self, key: &CommandKey) -> Result<Option<Entry>, redb::Error> {
-        let recent = || self.recent.lock().get(key).cloned();
+        let recent = || self.recent.lock().get(key).or_else(|| self.telling.get(key).cloned());
         let entry = match self.changed.get(key).cloned().or_else(recent) {
             Some(entry) => Some(Arc::unwrap_or_clone(entry)),
             None => self.known.get(key)?,
