@@ -124,6 +124,52 @@ pub enum Notice {
     Check(Place),
     /// Another session of the same agent is gone: this one goes on with the commands that it has left.
     Left(Place),
+    /// The operator wants this node to stop.
+    Drain(NodeId),
+}
+
+impl Notice {
+    /// The only node that is to hear it, if it is for one.
+    #[must_use]
+    pub fn to(&self) -> Option<NodeId> {
+        match self {
+            Self::Displaced(place)
+            | Self::Surplus(place)
+            | Self::Overdue(place)
+            | Self::Left(place)
+            | Self::Check(place) => Some(place.node),
+            Self::Drain(node) => Some(*node),
+            Self::Ended(_)
+            | Self::Revoked(..)
+            | Self::PortalChanged(_)
+            | Self::PortalRotated { .. }
+            | Self::Arrived(..) => None,
+        }
+    }
+}
+
+/// What a node has to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Its sessions: of two nodes that hold an agent, the less busy one is asked.
+    pub sessions: u32,
+    /// It takes nothing new.
+    pub draining: bool,
+}
+
+/// A node, as it shows itself to the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// One start of its process.
+    pub node: NodeId,
+    /// Its name, for people.
+    pub name: String,
+    /// Its program's version; empty if it is too old to say.
+    pub version: String,
+    /// What it has to do.
+    pub load: Load,
+    /// Whether it has this node's cluster key. They do not hear each other otherwise.
+    pub is_kin: bool,
 }
 
 /// What the bus asks of the node it runs on. It never waits.
@@ -134,8 +180,8 @@ pub trait Inbox: Send + Sync + 'static {
     fn notice(&self, notice: Notice);
     /// Messages may have been lost: every session of this node looks into the ledger and the registry.
     fn reconcile(&self);
-    /// How many sessions this node has: of two nodes that hold an agent, the less busy one is asked.
-    fn sessions(&self) -> u32;
+    /// What this node has to do.
+    fn load(&self) -> Load;
 }
 
 /// Judges again, by this node's own look at the registry, what another node hands over.
@@ -155,6 +201,9 @@ pub trait Bus: Send + Sync + 'static {
     /// How many nodes there are, this one too, as far as this one knows.
     fn nodes(&self) -> u32;
 
+    /// The nodes that are alive, this one too, as they have said within the last seconds.
+    fn members(&self) -> Vec<Member>;
+
     /// Makes a session known, unless a newer process holds the agent.
     async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError>;
     /// Forgets a session. Only this very session: a newer one stays.
@@ -171,6 +220,6 @@ pub trait Bus: Send + Sync + 'static {
 
     /// Hands a command to the session at `place`, wherever it is. Has a deadline of its own.
     async fn deliver(&self, place: Place, entry: Entry) -> Result<Delivery, StoreError>;
-    /// Tells every node, this one too.
+    /// Tells every node that is to hear it, this one too.
     async fn tell(&self, notice: Notice) -> Result<(), StoreError>;
 }

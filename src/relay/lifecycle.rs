@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -74,7 +74,6 @@ pub struct Node {
     public_addr: SocketAddr,
     ops_addr: SocketAddr,
     public: Arc<Public>,
-    drain: Arc<Notify>,
     drain_timeout: Duration,
     health: Health,
     background: CancellationToken,
@@ -153,14 +152,12 @@ impl Node {
             stopping,
             stopping_with: OnceLock::new(),
         });
-        let drain = Arc::new(Notify::new());
         let (background, listening) = (CancellationToken::new(), CancellationToken::new());
         let drain_timeout = Duration::from_secs(config.drain.timeout_seconds);
         let (public_addr, ops_addr) = (listener.local_addr()?, ops_listener.local_addr()?);
         let router = http::router(Arc::clone(&public));
         let ops = admin::router(Ops {
             public: Arc::clone(&public),
-            drain: Arc::clone(&drain),
             token,
             health: health.clone(),
             certificate: certificate.clone(),
@@ -182,7 +179,7 @@ impl Node {
             )),
         ];
         tracing::info!(listen = %public_addr, ops_listen = %ops_addr, public_url = config.public_url, "the node is up");
-        Ok(Self { public_addr, ops_addr, public, drain, drain_timeout, health, background, listening, listeners })
+        Ok(Self { public_addr, ops_addr, public, drain_timeout, health, background, listening, listeners })
     }
 
     /// Where agents and portals connect.
@@ -199,7 +196,7 @@ impl Node {
 
     /// Resolves when the operator has asked, by the admin API, that the node stops.
     pub async fn drain_requested(&self) {
-        self.drain.notified().await;
+        self.public.services.sessions.drain_requested().await;
     }
 
     /// Resolves if the node can't go on: its store has failed for good.
@@ -255,9 +252,9 @@ impl Node {
     fn tell_agents(&self) {
         let (random, sessions) = (&self.public.services.random, &self.public.services.sessions);
         let close_after_ms = u32::try_from(self.drain_timeout.as_millis()).unwrap_or(u32::MAX);
-        let told = sessions.list();
+        let told = sessions.begin_drain();
         let spread = reconnect_spread(told.len(), self.drain_timeout);
-        for (session, ..) in told {
+        for session in told {
             let reconnect_after_ms = u32::try_from(random.within(spread).as_millis()).unwrap_or(u32::MAX);
             sessions.order(session, Order::GoAway { reconnect_after_ms, close_after_ms });
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::StoreError;
-use super::bus::{Delivery, Inbox, Notice};
+use super::bus::{Delivery, Inbox, Load, Notice};
 use super::cache::Cache;
 use super::ids::SessionId;
 use super::ledger::Entry;
@@ -119,6 +119,7 @@ impl Inbox for Attentive {
             | Notice::Left(_)
             | Notice::Check(_)
             | Notice::PortalRotated { .. }
+            | Notice::Drain(_)
             | Notice::Overdue(_) => {}
         }
         self.inbox.notice(notice);
@@ -129,7 +130,7 @@ impl Inbox for Attentive {
         self.inbox.reconcile();
     }
 
-    fn sessions(&self) -> u32 {
-        self.inbox.sessions()
+    fn load(&self) -> Load {
+        self.inbox.load()
     }
 }

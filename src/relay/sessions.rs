@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use super::bus::{Delivery, Inbox, Notice};
+use super::bus::{Delivery, Inbox, Load, Notice};
 use super::ids::SessionId;
 use super::ledger::{CommandKey, Entry, Whose};
 use super::mailbox::{Deliveries, Mailbox, Order, Orders};
@@ -24,6 +24,8 @@ struct Handle {
 #[derive(Default)]
 struct Open {
     handles: HashMap<SessionId, Handle>,
+    /// The node is about to stop: sessions are asked to go.
+    draining: bool,
     /// No session opens any more.
     closing: bool,
 }
@@ -35,6 +37,7 @@ pub struct Sessions {
     ending: Mutex<HashMap<CommandKey, watch::Sender<Option<Entry>>>>,
     arrived: Notify,
     emptied: Notify,
+    drain: Notify,
 }
 
 /// Keeps a session registered; when dropped, it is gone.
@@ -137,6 +140,19 @@ impl Sessions {
         }
     }
 
+    /// Resolves when the operator has asked that this node stops.
+    pub async fn drain_requested(&self) {
+        self.drain.notified().await;
+    }
+
+    /// The node is about to stop. Every session that is to be asked to go.
+    #[must_use]
+    pub fn begin_drain(&self) -> Vec<SessionId> {
+        let mut open = self.open.lock();
+        open.draining = true;
+        open.handles.keys().copied().collect()
+    }
+
     /// Takes no more commands for this session; orders still reach it.
     pub fn leave(&self, session: SessionId) {
         if let Some(handle) = self.open.lock().handles.get_mut(&session) {
@@ -204,6 +220,7 @@ impl Inbox for Sessions {
                 self.order(place.session, Order::Check);
             }
             Notice::Arrived(..) => self.arrived.notify_waiters(),
+            Notice::Drain(_) => self.drain.notify_one(),
             Notice::Left(place) => {
                 self.order(place.session, Order::Reconcile(Whose::Others));
             }
@@ -217,7 +234,8 @@ impl Inbox for Sessions {
         self.arrived.notify_waiters();
     }
 
-    fn sessions(&self) -> u32 {
-        u32::try_from(self.open.lock().handles.len()).unwrap_or(u32::MAX)
+    fn load(&self) -> Load {
+        let open = self.open.lock();
+        Load { sessions: u32::try_from(open.handles.len()).unwrap_or(u32::MAX), draining: open.draining }
     }
 }

@@ -130,6 +130,7 @@ impl Stores {
         metrics: &Arc<Metrics>,
     ) -> Result<Self, OpenError> {
         let node = NodeId(ObjectId::new(&*clock, &*random));
+        let name = config.node_name.clone().unwrap_or_else(host::name);
         let keys =
             |registry: &Arc<dyn Registry>| Keys::new(Arc::clone(registry), Arc::clone(&clock), &config.public_url);
         if config.store == Store::Embedded {
@@ -142,7 +143,7 @@ impl Stores {
                 tokio::select! { error = one => error, error = other => error }
             };
             let registry: Arc<dyn Registry> = Arc::new(registry);
-            let (ledger, bus) = (Arc::new(ledger), Arc::new(EmbeddedBus::new(node, Arc::clone(&clock))));
+            let (ledger, bus) = (Arc::new(ledger), Arc::new(EmbeddedBus::new(node, name, Arc::clone(&clock))));
             return Ok(Self {
                 keys: keys(&registry),
                 registry,
@@ -159,7 +160,6 @@ impl Stores {
         let link = checked(redis).await?.counted(Arc::clone(metrics));
         let registry: Arc<dyn Registry> = Arc::new(RedisRegistry::new(link.clone()));
         let keys = keys(&registry);
-        let name = config.node_name.clone().unwrap_or_else(host::name);
         let guard: Arc<dyn Guard> = Arc::new(keys.clone());
         let bus = RedisBus::open(link.clone(), node, name, guard, clock, random, Arc::clone(metrics)).await?;
         let bus = Arc::new(bus);

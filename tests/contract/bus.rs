@@ -329,7 +329,7 @@ async fn what_is_remembered_of_an_agent_is_repaired_by_asking(ground: Ground) {
 #[tokio::test]
 async fn an_agent_that_has_not_come_back_in_half_a_minute_is_gone_for_good() {
     let clock = StandingClock::new();
-    let bus = EmbeddedBus::new(new_node(), Arc::clone(&clock) as Arc<dyn Clock>);
+    let bus = EmbeddedBus::new(new_node(), "node".to_owned(), Arc::clone(&clock) as Arc<dyn Clock>);
     let one = first();
     bus.claim(&one).await.unwrap();
     bus.release(&one, Departure::Lost).await.unwrap();

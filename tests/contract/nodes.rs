@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use writeback_relay::clock::System;
 use writeback_relay::protocol::ids::ObjectId;
 use writeback_relay::relay::StoreError;
-use writeback_relay::relay::bus::{Bus, Delivery, Guard, Inbox, Notice};
+use writeback_relay::relay::bus::{Bus, Delivery, Guard, Inbox, Load, Notice};
 use writeback_relay::relay::embedded::EmbeddedBus;
 use writeback_relay::relay::ids::{NodeId, SessionId};
 use writeback_relay::relay::ledger::Entry;
@@ -57,8 +57,8 @@ impl Inbox for Told {
         self.reconciled.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn sessions(&self) -> u32 {
-        self.sessions.load(Ordering::SeqCst)
+    fn load(&self) -> Load {
+        Load { sessions: self.sessions.load(Ordering::SeqCst), draining: false }
     }
 }
 
@@ -96,7 +96,7 @@ impl Node {
     pub(super) async fn on(ground: &Ground) -> Self {
         match ground.redis() {
             Some(redis) => Self::open(redis.config(), new_node()).await.unwrap(),
-            None => Self::with(Arc::new(EmbeddedBus::new(new_node(), System::clock())), None),
+            None => Self::with(Arc::new(EmbeddedBus::new(new_node(), "node-0".to_owned(), System::clock())), None),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The relay's command line: runs a node, and manages a running one.
 
 mod operator;
+mod status;
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -47,10 +48,17 @@ enum Command {
     /// Manage agents.
     #[command(subcommand)]
     Agent(operator::Agent),
-    /// List this node's agent sessions.
-    Sessions(operator::Admin),
-    /// Ask a node to finish what is in flight and stop.
-    Drain(operator::Admin),
+    /// Show nodes, agents, versions, key rotations, and what is wrong. The exit status is 1 if something fails resets.
+    Status(status::Status),
+    /// List the agents' sessions on all nodes.
+    Sessions(status::Sessions),
+    /// Ask a node to let its agents move, finish what is in flight, and stop.
+    Drain {
+        /// Its name or id, as `status` shows them; the node that is asked, if there is none.
+        node: Option<String>,
+        #[command(flatten)]
+        admin: operator::Admin,
+    },
     /// Ask a node whether it serves: exit status 0 if so. A health check for images without a shell.
     Ready(operator::Ops),
     /// Say what a node logs, or change it until the node stops: error, warn, info, debug, or directives like
@@ -117,8 +125,9 @@ async fn execute(command: Command) -> Outcome {
         Command::Tenant(command) => operator::tenant(command).await,
         Command::Portal(command) => operator::portal(command).await,
         Command::Agent(command) => operator::agent(command).await,
-        Command::Sessions(admin) => operator::sessions(&admin).await,
-        Command::Drain(admin) => operator::drain(&admin).await,
+        Command::Status(status) => status::status(status).await,
+        Command::Sessions(sessions) => status::sessions(sessions).await,
+        Command::Drain { node, admin } => operator::drain(node, &admin).await,
         Command::Ready(ops) => operator::ready(&ops).await,
         Command::LogLevel { level, admin } => operator::log_level(level, &admin).await,
         Command::Registry(command) => operator::registry(command).await,

@@ -113,15 +113,17 @@ pub(super) enum Registry {
     },
 }
 
-fn connect(admin: &Admin) -> Result<AdminClient, Box<dyn Error>> {
-    Ok(AdminClient::new(&admin.ops.ops_url, &admin.admin_token_file)?)
+impl Admin {
+    pub(super) fn connect(&self) -> Result<AdminClient, Box<dyn Error>> {
+        Ok(AdminClient::new(&self.ops.ops_url, &self.admin_token_file)?)
+    }
 }
 
 pub(super) async fn tenant(command: Tenant) -> Outcome {
     match command {
-        Tenant::Add { tenant, admin } => connect(&admin)?.add_tenant(tenant).await?,
+        Tenant::Add { tenant, admin } => admin.connect()?.add_tenant(tenant).await?,
         Tenant::List(admin) => {
-            for tenant in connect(&admin)?.tenants().await? {
+            for tenant in admin.connect()?.tenants().await? {
                 host::print(&format!("{}\n", tenant.tenant))?;
             }
         }
@@ -133,12 +135,13 @@ pub(super) async fn portal(command: Portal) -> Outcome {
     match command {
         Portal::Add { portal, key, tenant, admin } => {
             let keys = key.iter().map(read_key).collect::<Result<_, _>>()?;
-            connect(&admin)?
+            admin
+                .connect()?
                 .put_portal(&PortalRecord { portal, keys, tenants: tenant, later: Default::default() })
                 .await?;
         }
         Portal::Grant { portal, tenant, admin } => {
-            let client = connect(&admin)?;
+            let client = admin.connect()?;
             let mut record = registered(&client, &portal).await?;
             if !record.tenants.contains(&tenant) {
                 record.tenants.push(tenant);
@@ -146,14 +149,14 @@ pub(super) async fn portal(command: Portal) -> Outcome {
             client.put_portal(&record).await?;
         }
         Portal::Withdraw { portal, tenant, admin } => {
-            let client = connect(&admin)?;
+            let client = admin.connect()?;
             let mut record = registered(&client, &portal).await?;
             record.tenants.retain(|granted| *granted != tenant);
             client.put_portal(&record).await?;
         }
-        Portal::Remove { portal, admin } => connect(&admin)?.remove_portal(&portal).await?,
+        Portal::Remove { portal, admin } => admin.connect()?.remove_portal(&portal).await?,
         Portal::List(admin) => {
-            for portal in connect(&admin)?.portals().await? {
+            for portal in admin.connect()?.portals().await? {
                 let keys: Vec<_> = portal.keys.iter().map(|key| key.thumbprint().to_string()).collect();
                 let tenants: Vec<_> = portal.tenants.iter().map(TenantId::as_str).collect();
                 host::print(&format!("{}  keys {}  tenants {}\n", portal.portal, keys.join(" "), tenants.join(" ")))?;
@@ -180,7 +183,7 @@ fn read_key(file: &PathBuf) -> Result<PublicKey, Box<dyn Error>> {
 pub(super) async fn agent(command: Agent) -> Outcome {
     match command {
         Agent::List { tenant, admin } => {
-            for agent in connect(&admin)?.agents(&tenant).await? {
+            for agent in admin.connect()?.agents(&tenant).await? {
                 let status = serde_json::to_value(agent.status)?;
                 let fingerprint = agent.keys.fingerprint(agent.agent);
                 host::print(&format!(
@@ -191,7 +194,7 @@ pub(super) async fn agent(command: Agent) -> Outcome {
                 ))?;
             }
         }
-        Agent::Revoke { tenant, agent, admin } => connect(&admin)?.revoke_agent(&tenant, agent).await?,
+        Agent::Revoke { tenant, agent, admin } => admin.connect()?.revoke_agent(&tenant, agent).await?,
     }
     Ok(())
 }
@@ -199,7 +202,7 @@ pub(super) async fn agent(command: Agent) -> Outcome {
 pub(super) async fn registry(command: Registry) -> Outcome {
     match command {
         Registry::Export { file, admin } => {
-            let snapshot = connect(&admin)?.export().await?;
+            let snapshot = admin.connect()?.export().await?;
             std::fs::write(&file, serde_json::to_vec_pretty(&snapshot)?)
                 .map_err(|e| format!("{}: {e}", file.display()))?;
         }
@@ -207,21 +210,18 @@ pub(super) async fn registry(command: Registry) -> Outcome {
             let text = std::fs::read(&file).map_err(|e| format!("{}: {e}", file.display()))?;
             let snapshot =
                 serde_json::from_slice(&text).map_err(|e| format!("{}: no exported registry: {e}", file.display()))?;
-            connect(&admin)?.import(&snapshot).await?;
+            admin.connect()?.import(&snapshot).await?;
         }
     }
     Ok(())
 }
 
-pub(super) async fn sessions(admin: &Admin) -> Outcome {
-    for session in connect(admin)?.sessions().await? {
-        host::print(&format!("{}  {}  {}\n", session.session, session.tenant, session.agent))?;
-    }
-    Ok(())
-}
-
-pub(super) async fn drain(admin: &Admin) -> Outcome {
-    Ok(connect(admin)?.drain().await?)
+pub(super) async fn drain(node: Option<String>, admin: &Admin) -> Outcome {
+    let node = admin.connect()?.drain(node.as_deref()).await?;
+    Ok(host::print(&format!(
+        "{} ({}) lets its {} sessions move and stops; writeback-relay status shows how far it is\n",
+        node.name, node.node, node.sessions
+    ))?)
 }
 
 pub(super) async fn ready(ops: &Ops) -> Outcome {
@@ -229,7 +229,7 @@ pub(super) async fn ready(ops: &Ops) -> Outcome {
 }
 
 pub(super) async fn log_level(level: Option<String>, admin: &Admin) -> Outcome {
-    let client = connect(admin)?;
+    let client = admin.connect()?;
     match level {
         Some(level) => Ok(client.set_log_level(level).await?),
         None => Ok(host::print(&format!("{}\n", client.log_level().await?.level))?),

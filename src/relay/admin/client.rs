@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-pub use super::api::{LogLevel, NewTenant, SessionView};
+pub use super::api::{LogLevel, NewTenant, SeenSession, SessionView};
+pub use super::overview::{AgentCounts, NodeView, Overview, RotationView, Trouble};
 use crate::net::{NetError, causes, operator_client};
 use crate::protocol::ids::{AgentId, PortalId, TenantId};
 use crate::protocol::problem::Problem;
@@ -97,7 +99,11 @@ impl AdminClient {
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AdminError> {
-        let bytes = self.send(Method::GET, path, None::<&()>).await?;
+        self.call(Method::GET, path).await
+    }
+
+    async fn call<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, AdminError> {
+        let bytes = self.send(method, path, None::<&()>).await?;
         serde_json::from_slice(&bytes)
             .map_err(|_| AdminError::Unexpected { url: format!("{}{path}", self.base), status: 200 })
     }
@@ -167,12 +173,31 @@ impl AdminClient {
         self.get("/sessions").await
     }
 
-    /// Asks the node to finish what is in flight and stop.
+    /// The sessions of all nodes, or of one tenant on them.
     ///
     /// # Errors
     /// If the node refuses or does not answer.
-    pub async fn drain(&self) -> Result<(), AdminError> {
-        self.send(Method::POST, "/drain", None::<&()>).await.map(drop)
+    pub async fn presence(&self, tenant: Option<&TenantId>) -> Result<Vec<SeenSession>, AdminError> {
+        let only = tenant.map(|tenant| format!("?tenant={tenant}")).unwrap_or_default();
+        self.get(&format!("/presence{only}")).await
+    }
+
+    /// Nodes, agents, rotations, and what is wrong.
+    ///
+    /// # Errors
+    /// If the node refuses or does not answer.
+    pub async fn overview(&self) -> Result<Overview, AdminError> {
+        self.get("/overview").await
+    }
+
+    /// Asks a node, by its name or id, to finish what is in flight and stop; this one if there is no name. Which it is.
+    ///
+    /// # Errors
+    /// If there is no such node, or the one that is asked refuses or does not answer.
+    pub async fn drain(&self, node: Option<&str>) -> Result<NodeView, AdminError> {
+        let which =
+            node.map(|node| format!("?node={}", utf8_percent_encode(node, NON_ALPHANUMERIC))).unwrap_or_default();
+        self.call(Method::POST, &format!("/drain{which}")).await
     }
 
     /// What this node logs.

@@ -2,6 +2,7 @@
 
 mod api;
 pub mod client;
+mod overview;
 mod token;
 
 use std::sync::Arc;
@@ -12,7 +13,6 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Router, middleware};
-use tokio::sync::Notify;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use token::AdminToken;
@@ -33,8 +33,6 @@ const MAX_IMPORT_BYTES: usize = 256 * 1024 * 1024;
 pub struct Ops {
     /// What the public side works with.
     pub public: Arc<Public>,
-    /// Told when the operator asks the node to stop.
-    pub drain: Arc<Notify>,
     /// How the stores are.
     pub health: Health,
     /// Of the public listener.
@@ -50,6 +48,8 @@ pub fn router(ops: Ops) -> Router {
         .route("/tenants/{tenant}/agents", get(api::agents))
         .route("/tenants/{tenant}/agents/{id}", delete(api::revoke_agent))
         .route("/portals", get(api::portals).put(api::put_portal).delete(api::remove_portal))
+        .route("/overview", get(overview::overview))
+        .route("/presence", get(api::presence))
         .route("/sessions", get(api::sessions))
         .route("/drain", post(api::drain))
         .route("/log-level", get(api::log_level).put(api::set_log_level))

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::super::StoreError;
-use super::super::bus::{Bus, Claim, Delivery, Departure, Inbox, Notice, Place, Presence, RETURN_WINDOW};
+use super::super::bus::{Bus, Claim, Delivery, Departure, Inbox, Load, Member, Notice, Place, Presence, RETURN_WINDOW};
 use super::super::ids::{NodeId, SessionId};
 use super::super::ledger::Entry;
 use crate::clock::Clock;
@@ -17,6 +17,7 @@ use crate::protocol::ids::{AgentId, InstanceId, TenantId};
 /// [`Bus`] for one node.
 pub struct EmbeddedBus {
     node: NodeId,
+    name: String,
     clock: Arc<dyn Clock>,
     inbox: OnceLock<Arc<dyn Inbox>>,
     agents: Mutex<HashMap<(TenantId, AgentId), Agent>>,
@@ -32,10 +33,10 @@ struct Agent {
 }
 
 impl EmbeddedBus {
-    /// For this node.
+    /// For this node; its name is for people.
     #[must_use]
-    pub fn new(node: NodeId, clock: Arc<dyn Clock>) -> Self {
-        Self { node, clock, inbox: OnceLock::new(), agents: Mutex::default() }
+    pub fn new(node: NodeId, name: String, clock: Arc<dyn Clock>) -> Self {
+        Self { node, name, clock, inbox: OnceLock::new(), agents: Mutex::default() }
     }
 }
 
@@ -52,6 +53,16 @@ impl Bus for EmbeddedBus {
 
     fn nodes(&self) -> u32 {
         1
+    }
+
+    fn members(&self) -> Vec<Member> {
+        vec![Member {
+            node: self.node,
+            name: self.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            load: self.inbox.get().map_or_else(Load::default, |inbox| inbox.load()),
+            is_kin: true,
+        }]
     }
 
     async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError> {
@@ -98,7 +109,9 @@ impl Bus for EmbeddedBus {
     }
 
     async fn tell(&self, notice: Notice) -> Result<(), StoreError> {
-        if let Some(inbox) = self.inbox.get() {
+        if let Some(inbox) = self.inbox.get()
+            && notice.to().is_none_or(|node| node == self.node)
+        {
             inbox.notice(notice);
         }
         Ok(())

@@ -23,7 +23,7 @@ use super::subscriber::{Subscriber, WAITING};
 use crate::clock::{Clock, Random};
 use crate::protocol::ids::{AgentId, TenantId};
 use crate::relay::StoreError;
-use crate::relay::bus::{Bus, Claim, Delivery, Departure, Guard, Inbox, Notice, Place, Presence};
+use crate::relay::bus::{Bus, Claim, Delivery, Departure, Guard, Inbox, Load, Member, Notice, Place, Presence};
 use crate::relay::cache::Cache;
 use crate::relay::ids::{NodeId, SessionId};
 use crate::relay::ledger::Entry;
@@ -60,7 +60,7 @@ impl RedisBus {
     ) -> Result<Self, CheckError> {
         let config = link.config().clone();
         let envelopes = Envelopes::new(&config.cluster_key()?, node, Arc::clone(&clock), Arc::clone(&random));
-        let presence = PresenceTable::new(&link, node, Lease { name, mark: envelopes.mark(), sessions: 0 });
+        let presence = PresenceTable::new(&link, node, Lease::new(name, envelopes.mark()));
         let exchange = Exchange::new(&link, presence, envelopes, guard, clock, random, Arc::clone(&metrics));
         let exchange = Arc::new(exchange);
         enter(&exchange, config.urls.join(" ")).await?;
@@ -129,7 +129,7 @@ impl RedisBus {
 /// of the others has its own. Of two that come at the same moment, each has shown its key before it looks.
 async fn enter(exchange: &Exchange, servers: String) -> Result<(), CheckError> {
     let away = |error: StoreError| CheckError::Unreachable { server: servers, detail: error.to_string() };
-    exchange.presence.renew(0).await.map_err(away)?;
+    exchange.presence.renew(Load::default()).await.map_err(away)?;
     let others = exchange.presence.others_alive();
     let (strangers, kin): (Vec<_>, Vec<_>) = others.into_iter().partition(|(node, _)| exchange.is_stranger(*node));
     let older = strangers.into_iter().find(|(node, _)| node.0 < exchange.node.0);
@@ -152,6 +152,10 @@ impl Bus for RedisBus {
 
     fn nodes(&self) -> u32 {
         self.exchange.presence.alive()
+    }
+
+    fn members(&self) -> Vec<Member> {
+        self.exchange.members()
     }
 
     async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError> {
@@ -218,24 +222,19 @@ impl Bus for RedisBus {
 
     async fn tell(&self, notice: Notice) -> Result<(), StoreError> {
         let exchange = &self.exchange;
-        if let Some(inbox) = exchange.inbox.get() {
+        let only = notice.to();
+        if let Some(inbox) = exchange.inbox.get()
+            && only.is_none_or(|node| node == exchange.node)
+        {
             inbox.notice(notice.clone());
         }
-        let to: Vec<_> = match &notice {
+        let to: Vec<_> = match (&notice, only) {
+            (_, Some(node)) => vec![node],
             // Elsewhere, whoever waits looks into the ledger now and then.
-            Notice::Ended(entry) => entry.origin.into_iter().collect(),
-            Notice::Displaced(place)
-            | Notice::Surplus(place)
-            | Notice::Overdue(place)
-            | Notice::Left(place)
-            | Notice::Check(place) => {
-                vec![place.node]
-            }
-            Notice::Revoked(..) | Notice::PortalChanged(_) | Notice::PortalRotated { .. } => {
-                exchange.presence.others().await?
-            }
+            (Notice::Ended(entry), None) => entry.origin.into_iter().collect(),
             // Whoever waits at another node looks twice a second.
-            Notice::Arrived(..) => Vec::new(),
+            (Notice::Arrived(..), None) => Vec::new(),
+            (_, None) => exchange.presence.others().await?,
         };
         // One that can't be told keeps nobody else from hearing it.
         let to = to.into_iter().filter(|node| *node != exchange.node);

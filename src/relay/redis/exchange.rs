@@ -20,7 +20,7 @@ use super::subscriber::Heard;
 use crate::clock::{Clock, Random};
 use crate::protocol::ids::ObjectId;
 use crate::relay::StoreError;
-use crate::relay::bus::{Delivery, Guard, Inbox, Notice, Place};
+use crate::relay::bus::{Delivery, Guard, Inbox, Load, Member, Notice, Place};
 use crate::relay::ids::{NodeId, SessionId};
 use crate::relay::ledger::Entry;
 use crate::telemetry::metrics::Metrics;
@@ -101,6 +101,23 @@ impl Exchange {
         self.presence.lease(node).is_some_and(|lease| !self.envelopes.is_mark(&lease.mark, node))
     }
 
+    /// What this node has to do.
+    fn load(&self) -> Load {
+        self.inbox.get().map_or_else(Load::default, |inbox| inbox.load())
+    }
+
+    /// All living nodes, as they have said when their leases were renewed; this one as it is now.
+    pub(super) fn members(&self) -> Vec<Member> {
+        let others = self.presence.others_alive().into_iter().map(|(node, lease)| {
+            let is_kin = self.envelopes.is_mark(&lease.mark, node);
+            let load = lease.load();
+            Member { node, name: lease.name, version: lease.version, load, is_kin }
+        });
+        let own = self.presence.own();
+        let (name, version) = (own.name.clone(), own.version.clone());
+        others.chain([Member { node: self.node, name, version, load: self.load(), is_kin: true }]).collect()
+    }
+
     /// Living nodes that have another cluster key: their names, and who they are.
     pub(super) fn strangers(&self) -> Vec<String> {
         let others = self.presence.others_alive().into_iter();
@@ -117,7 +134,7 @@ impl Exchange {
         loop {
             tokio::select! {
                 _ = renew.tick() => {
-                    match self.presence.renew(self.inbox.get().map_or(0, |inbox| inbox.sessions())).await {
+                    match self.presence.renew(self.load()).await {
                         Ok(Renewal::Kept) => {}
                         // It has run out, or Redis has lost it, and perhaps more: who was here may be forgotten.
                         Ok(Renewal::New) => self.reconcile(),

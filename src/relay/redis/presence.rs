@@ -11,7 +11,7 @@ use super::link::Link;
 use super::{keys, millis};
 use crate::protocol::ids::{AgentId, InstanceId, TenantId};
 use crate::relay::StoreError;
-use crate::relay::bus::{Claim, Departure, Place, Presence, RETURN_WINDOW};
+use crate::relay::bus::{Claim, Departure, Load, Place, Presence, RETURN_WINDOW};
 use crate::relay::ids::{NodeId, SessionId};
 
 /// A session, as other nodes see it.
@@ -31,6 +31,24 @@ pub(super) struct Lease {
     /// How many sessions it has.
     #[serde(default)]
     pub(super) sessions: u32,
+    /// Its program's version.
+    #[serde(default)]
+    pub(super) version: String,
+    /// It takes nothing new.
+    #[serde(default)]
+    pub(super) draining: bool,
+}
+
+impl Lease {
+    /// Of a node that has just come up.
+    pub(super) fn new(name: String, mark: String) -> Self {
+        Self { name, mark, sessions: 0, version: env!("CARGO_PKG_VERSION").to_owned(), draining: false }
+    }
+
+    /// What the node has to do.
+    pub(super) fn load(&self) -> Load {
+        Load { sessions: self.sessions, draining: self.draining }
+    }
 }
 
 /// What a renewal has found.
@@ -68,8 +86,8 @@ impl PresenceTable {
     }
 
     /// Renews this node's lease, and looks who else is alive.
-    pub(super) async fn renew(&self, sessions: u32) -> Result<Renewal, StoreError> {
-        let own = Lease { sessions, ..self.lease.clone() };
+    pub(super) async fn renew(&self, load: Load) -> Result<Renewal, StoreError> {
+        let own = Lease { sessions: load.sessions, draining: load.draining, ..self.lease.clone() };
         let text = serde_json::to_string(&own).map_err(|e| StoreError(e.to_string()))?;
         let mut lease = Cmd::set(keys::node(self.node), text);
         lease.arg("PX").arg(millis(keys::NODE_LEASE)).arg("GET");
@@ -98,8 +116,13 @@ impl PresenceTable {
     async fn lease_of(&self, link: &Link, node: NodeId) -> Result<Option<Lease>, StoreError> {
         let text: Option<String> = link.command(&Cmd::get(keys::node(node))).await?;
         // Whatever stands there: somebody holds it.
-        let unreadable = || Lease { name: "unknown".to_owned(), mark: String::new(), sessions: 0 };
+        let unreadable = || Lease { version: String::new(), ..Lease::new("unknown".to_owned(), String::new()) };
         Ok(text.map(|text| serde_json::from_str(&text).unwrap_or_else(|_| unreadable())))
+    }
+
+    /// What this node says about itself.
+    pub(super) fn own(&self) -> &Lease {
+        &self.lease
     }
 
     /// All other nodes, those that came up a moment ago too.

@@ -85,7 +85,8 @@ impl Stage {
         let dir = tempfile::tempdir().unwrap();
         let registry = Arc::new(EmbeddedRegistry::open(&dir.path().join("r.redb")).await.unwrap());
         let ledger = Arc::new(EmbeddedLedger::open(&dir.path().join("l.redb"), System.now()).unwrap());
-        let bus = Arc::new(EmbeddedBus::new(NodeId(ObjectId::new(&System, &System)), System::clock()));
+        let bus =
+            Arc::new(EmbeddedBus::new(NodeId(ObjectId::new(&System, &System)), "node".to_owned(), System::clock()));
         let sessions = Arc::new(Sessions::default());
         bus.attach(Arc::clone(&sessions) as Arc<dyn Inbox>);
         let mut services = Services {

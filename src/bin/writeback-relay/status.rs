@@ -1,0 +1,133 @@
+//! What the nodes and agents look like, for people and for programs.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use writeback_relay::host;
+use writeback_relay::protocol::api::PreflightState;
+use writeback_relay::protocol::ids::TenantId;
+use writeback_relay::relay::admin::client::{NodeView, Overview, SeenSession, Trouble};
+
+use super::Outcome;
+use super::operator::Admin;
+
+/// More lines than this are for programs.
+const MAX_TROUBLES: usize = 50;
+
+#[derive(Args)]
+pub(super) struct Status {
+    /// Print JSON, for programs.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    admin: Admin,
+}
+
+#[derive(Args)]
+pub(super) struct Sessions {
+    /// Only this tenant's.
+    #[arg(long)]
+    tenant: Option<TenantId>,
+    /// Only those on this node, by its name.
+    #[arg(long)]
+    node: Option<String>,
+    /// Print JSON, for programs.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    admin: Admin,
+}
+
+pub(super) async fn status(Status { json, admin }: Status) -> Outcome {
+    let overview = admin.connect()?.overview().await?;
+    let failed = overview.troubles.iter().filter(|trouble| trouble.state == PreflightState::Failed).count();
+    host::print(&if json { format!("{}\n", serde_json::to_string_pretty(&overview)?) } else { text(&overview) })?;
+    if failed == 0 { Ok(()) } else { Err(format!("{failed} of these fail resets").into()) }
+}
+
+pub(super) async fn sessions(Sessions { tenant, node, json, admin }: Sessions) -> Outcome {
+    let mut sessions = admin.connect()?.presence(tenant.as_ref()).await?;
+    sessions.retain(|session| node.as_ref().is_none_or(|node| session.node == *node));
+    if json {
+        return Ok(host::print(&format!("{}\n", serde_json::to_string_pretty(&sessions)?))?);
+    }
+    let rows = sessions.iter().map(|SeenSession { node, tenant, agent, name, version, session }| {
+        let version = version.clone().unwrap_or_default();
+        [node.clone(), tenant.to_string(), agent.to_string(), name.clone(), version, session.to_string()]
+    });
+    Ok(host::print(&table(["NODE", "TENANT", "AGENT", "HOST", "VERSION", "SESSION"], rows))?)
+}
+
+fn text(overview: &Overview) -> String {
+    let state = |node: &NodeView| match node {
+        NodeView { same_cluster_key: false, .. } => "another cluster key",
+        NodeView { draining: true, .. } => "draining",
+        _ => "serving",
+    };
+    let rows = overview.nodes.iter().map(|node| {
+        let name = if node.answers { format!("{} *", node.name) } else { node.name.clone() };
+        [name, node.node.to_string(), node.version.clone(), node.sessions.to_string(), state(node).to_owned()]
+    });
+    let mut text = table(["NODE", "ID", "VERSION", "SESSIONS", "STATE"], rows);
+    let (agents, versions) = (&overview.agents, &overview.agents.versions);
+    let versions: Vec<_> = versions.iter().map(|(version, count)| format!("{count} of {}", shown(version))).collect();
+    // Writing to a text does not fail.
+    let _ = writeln!(text, "\n{} tenants, {} portals", overview.tenants, overview.portals);
+    let _ = writeln!(
+        text,
+        "agents: {} in service, {} of them connected; {} wait for approval, {} revoked",
+        agents.approved, agents.online, agents.pending, agents.revoked
+    );
+    if !versions.is_empty() {
+        let _ = writeln!(text, "versions: {}", versions.join(", "));
+    }
+    for rotation in &overview.rotations {
+        let (portal, agents) = (&rotation.portal, rotation.agents);
+        let _ =
+            writeln!(text, "key {} of {portal}: {} of {agents} agents take it", rotation.seq, rotation.acknowledged);
+    }
+    troubles(&mut text, &overview.troubles);
+    text
+}
+
+fn troubles(text: &mut String, troubles: &[Trouble]) {
+    if troubles.is_empty() {
+        text.push_str("\nnothing is wrong\n");
+        return;
+    }
+    text.push('\n');
+    for Trouble { state, tenant, agent, detail, remedy } in troubles.iter().take(MAX_TROUBLES) {
+        let state = if *state == PreflightState::Failed { "FAILED " } else { "warning" };
+        let whose: String = tenant.iter().map(|tenant| format!("{tenant}  ")).collect();
+        let whose = agent.iter().fold(whose, |whose, agent| format!("{whose}{agent}  "));
+        let _ = writeln!(text, "{state}  {whose}{}", shown(detail));
+        if !remedy.is_empty() {
+            let _ = writeln!(text, "         mend it: {}", shown(remedy));
+        }
+    }
+    if let Some(more) = troubles.len().checked_sub(MAX_TROUBLES).filter(|more| *more > 0) {
+        let _ = writeln!(text, "and {more} more; --json has all");
+    }
+}
+
+fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let rows: Vec<_> =
+        [head.map(str::to_owned)].into_iter().chain(rows.map(|row| row.map(|cell| shown(&cell)))).collect();
+    let mut widths = [0; N];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let mut text = String::new();
+    for row in &rows {
+        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
+    }
+    text
+}
+
+/// Text from elsewhere, without what would move a terminal's cursor.
+fn shown(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
