@@ -32,16 +32,19 @@ impl Nats {
             b"CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true}\r\nPING\r\n",
         )
         .await?;
-        match nats.line().await?.as_str() {
-            "PONG" => Ok(nats),
-            refused => Err(format!("nats-server refuses: {refused}").into()),
-        }
+        nats.pong().await?;
+        Ok(nats)
     }
 
     /// What is published under `subject` comes here from now on.
     pub(super) async fn subscribe(&mut self, subject: &str) -> Fallible<()> {
         self.send(format!("SUB {subject} 1\r\nPING\r\n").as_bytes()).await?;
-        match self.line().await?.as_str() {
+        self.pong().await
+    }
+
+    /// The server has taken all that was sent before a `PING`.
+    async fn pong(&mut self) -> Fallible<()> {
+        match self.control().await?.as_str() {
             "PONG" => Ok(()),
             refused => Err(format!("nats-server refuses: {refused}").into()),
         }
@@ -56,21 +59,26 @@ impl Nats {
 
     /// The next message.
     pub(super) async fn next(&mut self) -> Fallible<Published> {
+        let line = self.control().await?;
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let (reply, size) = match fields[..] {
+            ["MSG", _, _, size] => (None, size),
+            ["MSG", _, _, reply, size] => (Some(reply.to_owned()), size),
+            _ => return Err(format!("a message was expected: {line}").into()),
+        };
+        let payload = self.bytes(size.parse()?).await?;
+        self.bytes(2).await?;
+        Ok(Published { reply, payload })
+    }
+
+    /// The next line that is no `PING`: the server sends one whenever it likes, and is answered.
+    async fn control(&mut self) -> Fallible<String> {
         loop {
             let line = self.line().await?;
-            let fields: Vec<_> = line.split_whitespace().collect();
-            let (reply, size) = match fields[..] {
-                ["PING"] => {
-                    self.send(b"PONG\r\n").await?;
-                    continue;
-                }
-                ["MSG", _, _, size] => (None, size),
-                ["MSG", _, _, reply, size] => (Some(reply.to_owned()), size),
-                _ => return Err(format!("a message was expected: {line}").into()),
-            };
-            let payload = self.bytes(size.parse()?).await?;
-            self.bytes(2).await?;
-            return Ok(Published { reply, payload });
+            if line != "PING" {
+                return Ok(line);
+            }
+            self.send(b"PONG\r\n").await?;
         }
     }
 

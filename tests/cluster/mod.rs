@@ -15,6 +15,7 @@ mod rolling_restart;
 mod routes;
 mod slow;
 mod stale;
+mod status;
 mod storm;
 mod subscription;
 mod tenants;

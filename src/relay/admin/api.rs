@@ -1,4 +1,4 @@
-//! Tenants, portals, agents, sessions, drain, and the registry as a whole.
+//! Tenants, portals, agents, this node's sessions and log level, and the registry as a whole.
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
@@ -7,14 +7,12 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::Ops;
-use super::overview::{self, NodeView};
 use crate::audit;
 use crate::protocol::ids::{AgentId, ObjectId, PortalId, TenantId};
 use crate::protocol::problem::ProblemCode;
-use crate::relay::bus::{Notice, Place};
+use crate::relay::bus::Notice;
 use crate::relay::http::agents::revoke_at;
 use crate::relay::http::problem::Refusal;
-use crate::relay::ids::NodeId;
 use crate::relay::registry::{Added, AgentRecord, PortalRecord, Snapshot, TenantRecord};
 use crate::telemetry::log;
 
@@ -41,36 +39,6 @@ pub struct SessionView {
     pub tenant: TenantId,
     /// The agent.
     pub agent: AgentId,
-}
-
-/// A session on any node.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct SeenSession {
-    /// The node's name; its id, if it has just gone.
-    pub node: String,
-    /// The organisation.
-    pub tenant: TenantId,
-    /// The agent.
-    pub agent: AgentId,
-    /// The name of its host, for people.
-    pub name: String,
-    /// The version it said last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
-    /// The session.
-    pub session: ObjectId,
-}
-
-/// Whose sessions.
-#[derive(Debug, Deserialize)]
-pub(super) struct WhichTenant {
-    tenant: Option<TenantId>,
-}
-
-/// Which node: its name or its id.
-#[derive(Debug, Deserialize)]
-pub(super) struct WhichNode {
-    node: Option<String>,
 }
 
 /// What a node logs.
@@ -162,61 +130,6 @@ pub(super) async fn revoke_agent(
 pub(super) async fn sessions(State(ops): State<Ops>) -> Json<Vec<SessionView>> {
     let sessions = ops.public.services.sessions.list().into_iter();
     Json(sessions.map(|(session, tenant, agent)| SessionView { session: session.0, tenant, agent }).collect())
-}
-
-pub(super) async fn presence(
-    State(ops): State<Ops>,
-    Query(WhichTenant { tenant }): Query<WhichTenant>,
-) -> Result<Json<Vec<SeenSession>>, Refusal> {
-    let (nodes, (seen, _)) = (overview::nodes(&ops), overview::look(&ops, tenant.as_ref()).await?);
-    let name = |place: &Place| {
-        let node = nodes.iter().find(|node| node.node == place.node.0);
-        node.map_or_else(|| place.node.0.to_string(), |node| node.name.clone())
-    };
-    let sessions = seen.iter().flat_map(|seen| {
-        seen.places.iter().map(|place| SeenSession {
-            node: name(place),
-            tenant: seen.tenant.clone(),
-            agent: seen.agent.agent,
-            name: seen.agent.name.clone(),
-            version: seen.agent.version.clone(),
-            session: place.session.0,
-        })
-    });
-    Ok(Json(sessions.collect()))
-}
-
-pub(super) async fn drain(
-    State(ops): State<Ops>,
-    Query(WhichNode { node }): Query<WhichNode>,
-) -> Result<(StatusCode, Json<NodeView>), Refusal> {
-    let nodes = overview::nodes(&ops);
-    let meant = |view: &&NodeView| match &node {
-        Some(node) => view.name == *node || view.node.to_string() == *node,
-        None => view.answers,
-    };
-    let unprocessable = |detail| Err(Refusal::new(ProblemCode::Unprocessable, detail));
-    let found = match &nodes.iter().filter(meant).collect::<Vec<_>>()[..] {
-        [one] => NodeView::clone(one),
-        [] => {
-            let names: Vec<_> = nodes.iter().map(|node| node.name.as_str()).collect();
-            let detail = format!("no node of this name or id is alive; there are: {}", names.join(", "));
-            return Err(Refusal::new(ProblemCode::NotFound, detail));
-        }
-        several => {
-            let ids: Vec<_> = several.iter().map(|node| node.node.to_string()).collect();
-            return unprocessable(format!("several nodes have this name; give an id: {}", ids.join(", ")));
-        }
-    };
-    if !found.same_cluster_key {
-        return unprocessable(format!(
-            "{} has another cluster key and does not hear this node; ask it itself",
-            found.name
-        ));
-    }
-    audit!("drain_requested", node = %found.node, name = found.name);
-    ops.public.services.bus.tell(Notice::Drain(NodeId(found.node))).await?;
-    Ok((StatusCode::ACCEPTED, Json(found)))
 }
 
 pub(super) async fn log_level() -> Result<Json<LogLevel>, Refusal> {

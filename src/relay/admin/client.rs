@@ -8,8 +8,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-pub use super::api::{LogLevel, NewTenant, SeenSession, SessionView};
-pub use super::overview::{AgentCounts, NodeView, Overview, RotationView, Trouble};
+pub use super::api::{LogLevel, NewTenant, SessionView};
+pub use super::nodes::NodeView;
+pub use super::overview::{AgentCounts, Overview, RotationView};
+pub use super::presence::SeenSession;
+pub use super::troubles::Trouble;
 use crate::net::{NetError, causes, operator_client};
 use crate::protocol::ids::{AgentId, PortalId, TenantId};
 use crate::protocol::problem::Problem;

@@ -2,8 +2,11 @@
 
 mod api;
 pub mod client;
+mod nodes;
 mod overview;
+mod presence;
 mod token;
+mod troubles;
 
 use std::sync::Arc;
 
@@ -49,9 +52,9 @@ pub fn router(ops: Ops) -> Router {
         .route("/tenants/{tenant}/agents/{id}", delete(api::revoke_agent))
         .route("/portals", get(api::portals).put(api::put_portal).delete(api::remove_portal))
         .route("/overview", get(overview::overview))
-        .route("/presence", get(api::presence))
+        .route("/presence", get(presence::presence))
         .route("/sessions", get(api::sessions))
-        .route("/drain", post(api::drain))
+        .route("/drain", post(nodes::drain))
         .route("/log-level", get(api::log_level).put(api::set_log_level))
         .route("/registry", get(api::export).put(api::import))
         .layer(DefaultBodyLimit::disable())

@@ -1,0 +1,93 @@
+//! The nodes that are alive, and the one that is to stop.
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::Ops;
+use crate::audit;
+use crate::protocol::ids::ObjectId;
+use crate::protocol::problem::ProblemCode;
+use crate::relay::bus::{Member, Notice};
+use crate::relay::http::problem::Refusal;
+use crate::relay::ids::NodeId;
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeView {
+    /// One start of its process.
+    pub node: ObjectId,
+    /// Its name.
+    pub name: String,
+    /// Its program's version; empty if it is too old to say.
+    pub version: String,
+    /// How many sessions it has.
+    pub sessions: u32,
+    /// It lets its agents move and stops.
+    pub draining: bool,
+    /// Whether it has the cluster key of the node that tells this.
+    pub same_cluster_key: bool,
+    /// Whether it is the node that tells this.
+    pub answers: bool,
+}
+
+/// Which node: its name or its id.
+#[derive(Debug, Deserialize)]
+pub(super) struct WhichNode {
+    node: Option<String>,
+}
+
+/// The nodes that are alive, by name.
+pub(super) fn nodes(ops: &Ops) -> Vec<NodeView> {
+    let (bus, own) = (&ops.public.services.bus, ops.public.services.bus.node());
+    let view = |Member { node, name, version, load, is_kin }| NodeView {
+        node: node.0,
+        name,
+        version,
+        sessions: load.sessions,
+        draining: load.draining,
+        same_cluster_key: is_kin,
+        answers: node == own,
+    };
+    let mut nodes: Vec<_> = bus.members().into_iter().map(view).collect();
+    nodes.sort_by(|one, other| (&one.name, one.node).cmp(&(&other.name, other.node)));
+    nodes
+}
+
+/// The one node that is meant: the one that answers, if none is named.
+fn meant(nodes: &[NodeView], which: Option<&str>) -> Result<NodeView, Refusal> {
+    let is_meant = |view: &&NodeView| match which {
+        Some(which) => view.name == which || view.node.to_string() == which,
+        None => view.answers,
+    };
+    let found: Vec<_> = nodes.iter().filter(is_meant).collect();
+    let (code, detail) = match found[..] {
+        [one] if one.same_cluster_key => return Ok(one.clone()),
+        [one] => {
+            let detail = format!("{} has another cluster key and does not hear this node; ask it itself", one.name);
+            (ProblemCode::Unprocessable, detail)
+        }
+        [] => {
+            let names: Vec<_> = nodes.iter().map(|node| node.name.as_str()).collect();
+            let detail = format!("no node of this name or id is alive; there are: {}", names.join(", "));
+            (ProblemCode::NotFound, detail)
+        }
+        _ => {
+            let ids: Vec<_> = found.iter().map(|node| node.node.to_string()).collect();
+            let detail = format!("several nodes have this name; give an id: {}", ids.join(", "));
+            (ProblemCode::Unprocessable, detail)
+        }
+    };
+    Err(Refusal::new(code, detail))
+}
+
+pub(super) async fn drain(
+    State(ops): State<Ops>,
+    Query(WhichNode { node }): Query<WhichNode>,
+) -> Result<(StatusCode, Json<NodeView>), Refusal> {
+    let found = meant(&nodes(&ops), node.as_deref())?;
+    audit!("drain_requested", node = %found.node, name = found.name);
+    ops.public.services.bus.tell(Notice::Drain(NodeId(found.node))).await?;
+    Ok((StatusCode::ACCEPTED, Json(found)))
+}
