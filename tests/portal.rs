@@ -248,9 +248,16 @@ async fn nothing_is_sealed_to_a_revoked_agent_whatever_the_relay_says() {
 #[tokio::test]
 async fn a_forged_outcome_is_never_success() {
     let world = World::new().await;
-    let (_agent, intruder) = (world.trusted_agent().await, FakeAgent::new());
+    let agents = [world.trusted_agent().await, world.trusted_agent().await];
+    let intruder = FakeAgent::new();
     world.relay.then(move |command| {
         view(command, CommandState::Concluded, Some(intruder.outcome(command, Code::PasswordReset)))
+    });
+    assert!(matches!(doubt(world.reset(LONG).await.unwrap()), Doubt::Forged { .. }));
+    // Nor is the word of an agent that is trusted, and that the command does not name.
+    world.relay.then(move |command| {
+        let other = agents.iter().find(|agent| agent.id != command.aud).unwrap();
+        view(command, CommandState::Concluded, Some(other.outcome(command, Code::PasswordReset)))
     });
     assert!(matches!(doubt(world.reset(LONG).await.unwrap()), Doubt::Forged { .. }));
 }

@@ -42,6 +42,27 @@
 {{- if and .Values.tls.certManager.enabled (not .Values.tls.certManager.issuerRef.name) }}
 {{- fail "tls.certManager.issuerRef.name is empty: name the issuer" }}
 {{- end }}
+{{- with .Values.tls.certManager }}
+{{- if le (include "relay.seconds" .duration | int64) (include "relay.seconds" .renewBefore | int64) }}
+{{- fail (printf "tls.certManager.renewBefore = %q: it is not less than tls.certManager.duration = %q" .renewBefore .duration) }}
+{{- end }}
+{{- end }}
+{{- with .Values.clientAddress }}
+{{- if not .from }}
+{{- fail "clientAddress.from is missing: \"connection\", \"proxy_protocol\" or \"forwarded\" is expected" }}
+{{- end }}
+{{- if ne (eq .from "connection") (empty .trusted_proxies) }}
+{{- fail (printf "clientAddress.trusted_proxies: the proxies' networks, like [\"10.0.0.0/8\"], are needed with from = \"proxy_protocol\" and \"forwarded\", and with nothing else; from = %q" .from) }}
+{{- end }}
+{{- end }}
+{{- if and .Values.telemetry.otlp_endpoint .Values.networkPolicy.enabled (not .Values.networkPolicy.otlpTo) }}
+{{- fail "networkPolicy.otlpTo is empty: with telemetry.otlp_endpoint, say where the collector is, or nothing gets there" }}
+{{- end }}
+{{- range $label, $_ := .Values.podLabels }}
+{{- if or (hasPrefix "app.kubernetes.io/" $label) (hasPrefix "helm.sh/" $label) }}
+{{- fail (printf "podLabels: %q is the chart's own" $label) }}
+{{- end }}
+{{- end }}
 {{- if and .Values.gateway.enabled (not .Values.gateway.parentRefs) }}
 {{- fail "gateway.parentRefs is empty: name the Gateway to attach to" }}
 {{- end }}

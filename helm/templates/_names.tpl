@@ -36,6 +36,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ .Values.tls.existingSecret | default (printf "%s-tls" (include "relay.fullname" .)) }}
 {{- end }}
 
+{{- /* A duration like 2160h, in seconds. */ -}}
+{{- define "relay.seconds" -}}
+{{- $unit := index (dict "h" 3600 "m" 60 "s" 1) (regexFind "[hms]$" .) -}}
+{{ mul $unit (regexFind "^[0-9]+" . | int64) }}
+{{- end }}
+
 {{- define "relay.gracePeriod" -}}
 {{ add .Values.drain.preStopSeconds .Values.drain.timeoutSeconds 5 }}
 {{- end }}

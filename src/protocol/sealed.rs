@@ -139,6 +139,7 @@ mod tests {
         assert_eq!(moved(|c| c.sub_id = Subject::upn("joe@corp.example").unwrap()), mismatch);
         assert_eq!(moved(|c| c.operation = Operation::ChangePassword), mismatch);
         assert_eq!(moved(|c| c.sealed = None), mismatch);
+        assert!(open_for(&command, &SealingKey::generate().unwrap()).is_err(), "with another's key");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::config::LimitsConfig;
 use crate::protocol::ids::TenantId;
+use crate::telemetry::limit::Limit;
 use crate::telemetry::metrics::Metrics;
 
 /// Whoever shows too many wrong credentials is heard again after this.
@@ -47,11 +48,11 @@ pub enum Exceeded {
 }
 
 impl Exceeded {
-    fn as_str(self) -> &'static str {
+    fn limit(self) -> Limit {
         match self {
-            Self::Rate => "tenant_rate",
-            Self::InFlight => "tenant_in_flight",
-            Self::Sessions => "tenant_sessions",
+            Self::Rate => Limit::TenantRate,
+            Self::InFlight => Limit::TenantInFlight,
+            Self::Sessions => Limit::TenantSessions,
         }
     }
 }
@@ -138,7 +139,7 @@ impl Limits {
     }
 
     fn count(&self, tenant: &TenantId, exceeded: Exceeded) -> Exceeded {
-        self.metrics.tenant_limit_hit(tenant, exceeded.as_str());
+        self.metrics.tenant_limit_hit(tenant, exceeded.limit());
         exceeded
     }
 
@@ -169,7 +170,7 @@ impl Limits {
         let Some(addresses) = &self.addresses else { return true };
         let taken = addresses.handshakes.check_key(&holder(address)).is_ok();
         if !taken {
-            self.metrics.limit_hit("address_handshakes");
+            self.metrics.limit_hit(Limit::AddressHandshakes);
         }
         taken
     }
@@ -193,13 +194,13 @@ impl Limits {
         let Some(addresses) = &self.addresses else { return false };
         let barred = addresses.barred.lock().get(&holder(address)).is_some_and(|until| now < *until);
         if barred {
-            self.metrics.limit_hit("address_rejections");
+            self.metrics.limit_hit(Limit::AddressRejections);
         }
         barred
     }
 
     /// Something else was refused because there was too much of it.
-    pub fn hit(&self, limit: &'static str) {
+    pub fn hit(&self, limit: Limit) {
         self.metrics.limit_hit(limit);
     }
 

@@ -10,6 +10,7 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Encoder, TextEncoder};
 
 use self::instruments::Instruments;
+use super::limit::Limit;
 use crate::protocol::ids::TenantId;
 
 /// Counters and histograms of one node, and their text form for Prometheus.
@@ -69,6 +70,9 @@ impl Metrics {
         // Where there is nothing yet, it is seen to be nothing.
         if !tenant_label {
             with.sessions.add(0, &[]);
+            for limit in Limit::ALL {
+                with.limits.add(0, &[KeyValue::new("limit", limit.as_str())]);
+            }
         }
         // They count what must never happen: an alert sees the first one only if there was a zero before it.
         with.messages_dropped.add(0, &[]);
@@ -152,13 +156,13 @@ impl Metrics {
     }
 
     /// There was too much of something.
-    pub fn limit_hit(&self, limit: &'static str) {
-        self.with.limits.add(1, &[KeyValue::new("limit", limit)]);
+    pub fn limit_hit(&self, limit: Limit) {
+        self.with.limits.add(1, &[KeyValue::new("limit", limit.as_str())]);
     }
 
     /// A tenant had too much of something.
-    pub fn tenant_limit_hit(&self, tenant: &TenantId, limit: &'static str) {
-        self.of(tenant, [KeyValue::new("limit", limit)], |labels| self.with.limits.add(1, labels));
+    pub fn tenant_limit_hit(&self, tenant: &TenantId, limit: Limit) {
+        self.of(tenant, [KeyValue::new("limit", limit.as_str())], |labels| self.with.limits.add(1, labels));
     }
 
     /// The store, `embedded` or `redis`, took so long to answer what it was asked for.
@@ -168,6 +172,11 @@ impl Metrics {
         if !answered {
             self.with.store_errors.add(1, &labels);
         }
+    }
+
+    /// The store will be asked for this: its failures are seen to be none before there is one.
+    pub fn store_used(&self, store: &'static str, purpose: &'static str) {
+        self.with.store_errors.add(0, &[KeyValue::new("store", store), KeyValue::new("purpose", purpose)]);
     }
 
     /// Something was sent to Redis. `purpose` is a contract's name, or what the node does for itself.
@@ -249,8 +258,8 @@ mod tests {
         metrics.stood("accepted", 1);
         metrics.problem("malformed");
         metrics.credential_rejected("portal", "bad_signature");
-        metrics.limit_hit("address_handshakes");
-        metrics.tenant_limit_hit(&tenant, "tenant_rate");
+        metrics.limit_hit(Limit::AddressHandshakes);
+        metrics.tenant_limit_hit(&tenant, Limit::TenantRate);
         metrics.stored("redis", "ledger", Duration::from_millis(2), false);
         metrics.redis_round_trip("ledger");
         metrics.bus_round_trip(Duration::from_millis(1));

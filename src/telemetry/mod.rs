@@ -1,6 +1,7 @@
 //! What the outside sees of a running process: logs, metrics, traces.
 
 pub mod agent_metrics;
+pub mod limit;
 pub mod log;
 pub mod metrics;
 pub mod otlp;

@@ -32,7 +32,7 @@ impl Clock for SetBack {
 /// An agent that runs.
 pub(crate) struct Running {
     pub(crate) dir: TempDir,
-    directory: Demo,
+    pub(crate) directory: Demo,
     pub(super) stop: CancellationToken,
     ended: JoinHandle<Result<(), AgentError>>,
 }

@@ -8,7 +8,7 @@ use writeback_relay::protocol::command::{COMMAND_TYP, Command, Operation};
 use writeback_relay::protocol::ids::{AgentId, CommandId};
 use writeback_relay::protocol::jose::{SigningKey, Validity, base64url, from_base64url};
 
-use super::{audited, counted};
+use super::{audited, counted, counting};
 use crate::support::eventually;
 use crate::support::raw_agent::RawAgent;
 use crate::support::relay::{Answered, RawPortal, Relay, TENANT, TestPortal, now};
@@ -199,7 +199,8 @@ async fn a_jti_is_never_used_again_with_another_body() {
 async fn bodies_that_are_too_large_or_of_another_kind_are_refused() {
     let stage = Stage::new().await;
     let raw = &stage.portal.raw;
-    stage.refused(&"a".repeat(8193), 413, "too_large").await;
+    let hits = "writeback_limits_hits_total{limit=\"body_size\"}";
+    counting(&stage.relay, hits, stage.refused(&"a".repeat(8193), 413, "too_large")).await;
     stage.refused(&"a".repeat(8192), 400, "malformed").await;
     let post = |content_type: &'static str, path: &'static str, body: &'static str| async move {
         let bearer = raw.assertion().sign(&raw.key).unwrap();

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite;
@@ -11,6 +11,8 @@ use writeback_relay::net::tls_client;
 use writeback_relay::protocol::api::CommandView;
 use writeback_relay::protocol::frame::SUBPROTOCOL;
 use writeback_relay::protocol::outcome::Code;
+use writeback_relay::relay::config::LimitsConfig;
+use writeback_relay::telemetry::limit::Limit;
 
 use super::{counted, counter, counting};
 use crate::support::deadline;
@@ -124,6 +126,24 @@ async fn who_guesses_credentials_is_not_heard_for_a_while_whatever_he_shows() {
     assert!(stage.relay.admin().tenants().await.is_ok());
 }
 
+#[tokio::test]
+async fn connections_beyond_the_files_of_the_process_are_dropped_and_counted_and_the_others_live_on() {
+    // 256 of them are kept for all else.
+    let relay = Relay::start_with_files(264).await;
+    let hits = "writeback_limits_hits_total{limit=\"connections\"}";
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        held.push(TcpStream::connect(relay.public_addr()).await.unwrap());
+    }
+    let mut beyond = TcpStream::connect(relay.public_addr()).await.unwrap();
+    // It is closed, or reset: either way at once, and nothing was said.
+    let said = deadline("it is dropped", beyond.read(&mut [0; 1])).await;
+    assert!(matches!(said, Ok(0) | Err(_)), "{said:?}");
+    assert_eq!(counter(&relay, hits).await, 1);
+    drop(held);
+    crate::support::eventually("there is room again", || gets_through(&relay, b"")).await;
+}
+
 /// What a load balancer says of a client.
 fn proxy_header(client: Ipv4Addr) -> Vec<u8> {
     let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
@@ -156,4 +176,38 @@ async fn behind_a_load_balancer_the_client_that_shakes_hands_too_often_is_cut_of
     assert!(counter(&relay, "writeback_limits_hits_total{limit=\"address_handshakes\"}").await > 0);
     assert!(gets_through(&relay, &calm).await);
     assert!(!gets_through(&relay, b"").await, "nobody knows who that is");
+}
+
+#[test]
+fn the_runbook_has_a_line_for_each_limit_with_its_default() {
+    let runbook = include_str!("../../docs/operations.md");
+    let (_, section) = runbook.split_once("\n## Limits\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| `")).collect();
+    let row = |limit: &str| {
+        let row = rows.iter().find(|row| row.starts_with(&format!("| `{limit}` |")));
+        *row.unwrap_or_else(|| panic!("docs/operations.md has no row for {limit}"))
+    };
+    for limit in Limit::ALL {
+        assert_eq!(
+            row(limit.as_str()).split(" | ").count(),
+            4,
+            "{}: its default, meaning, and what to do",
+            limit.as_str()
+        );
+    }
+    assert_eq!(rows.len(), Limit::ALL.len(), "one row for each");
+    let config = LimitsConfig::default();
+    for (limit, field, default) in [
+        (Limit::TenantRate, "tenant_commands_per_second", config.tenant_commands_per_second),
+        (Limit::TenantInFlight, "tenant_in_flight", config.tenant_in_flight),
+        (Limit::TenantSessions, "tenant_sessions", config.tenant_sessions),
+        (Limit::TlsHandshakes, "tls_handshakes", config.tls_handshakes),
+        (Limit::SessionOpenings, "session_openings", config.session_openings),
+        (Limit::AddressHandshakes, "address_handshakes_per_second", config.address_handshakes_per_second),
+        (Limit::AddressRejections, "address_rejections_per_minute", config.address_rejections_per_minute),
+    ] {
+        let said = format!("`{field} = {default}`");
+        assert!(row(limit.as_str()).contains(&said), "docs/operations.md, {}: {said}", limit.as_str());
+    }
 }

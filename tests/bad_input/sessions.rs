@@ -119,6 +119,7 @@ async fn what_is_no_frame_closes_the_session() {
     let padding = FromAgent::Leaving(v1::Leaving { reason: "x".repeat(16 * 1024) });
     large.send(padding).await;
     closed_with(large, &relay, 1009, "frame_too_large", 1).await;
+    assert_eq!(counter(&relay, "writeback_limits_hits_total{limit=\"frame_size\"}").await, 1);
 
     let mut twice = agent.open().await;
     twice.send(agent.hello(InstanceId::new(&System, &System))).await;

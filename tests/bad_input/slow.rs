@@ -8,7 +8,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use writeback_relay::net::tls_client;
 
-use super::{counted, counter};
+use super::{counted, counter, counting};
 use crate::support::raw_agent::RawAgent;
 use crate::support::relay::Relay;
 use crate::support::{deadline, eventually};
@@ -48,8 +48,13 @@ async fn whoever_says_nothing_or_stops_in_the_middle_is_left() {
             everything(half_a_body)
         )
     };
+    let hits = |limit: &str| format!("writeback_limits_hits_total{{limit=\"{limit}\"}}");
+    let (body_timeout, header_timeout) = (hits("body_timeout"), hits("header_timeout"));
+    let all_left = counting(&relay, &body_timeout, all_left);
     let (_, _, _, _, body) = counted(&relay, "request_timeout", all_left).await;
     assert!(body.starts_with("HTTP/1.1 408") && body.contains("request_timeout"), "{body}");
+    // Two that have said nothing since the handshake, and one that stopped within its headers.
+    eventually("they are counted", || async { counter(&relay, &header_timeout).await == 3 }).await;
 }
 
 #[tokio::test]
@@ -77,6 +82,7 @@ async fn clients_that_stop_in_the_middle_of_a_handshake_keep_out_no_portal_and_a
     assert_eq!(asked.problem(), "invalid_assertion", "it was answered");
     assert_eq!(counter(&relay, overloaded).await, 0, "and had not to wait");
     eventually("the last of them get no place", || async { counter(&relay, overloaded).await == 2 }).await;
+    assert_eq!(counter(&relay, "writeback_limits_hits_total{limit=\"tls_handshakes\"}").await, 2);
     // Whoever comes then gets in.
     RawAgent::enrolled(&relay, &portal).await.open().await;
 }

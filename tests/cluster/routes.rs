@@ -147,6 +147,11 @@ async fn a_process_with_too_many_sessions_loses_the_oldest_and_may_come_back() {
         sessions.push(agent.open_as(instance).await);
     }
     assert_eq!(sessions[0].closed().await, (1013, "overload".to_owned()), "the other four may be dead");
+    let mut hits = 0;
+    for node in &cluster.nodes {
+        hits += usize::from(node.metrics().await.contains("writeback_limits_hits_total{limit=\"agent_sessions\"} 1"));
+    }
+    assert_eq!(hits, 1, "it is counted, where the session was");
     agent.open_as(instance).await;
 }
 

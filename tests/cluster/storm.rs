@@ -36,6 +36,7 @@ async fn agents_that_find_no_place_are_refused_and_told_when_to_come_back_and_po
     assert_eq!(asked.problem(), "store_unavailable");
     let metrics = cluster.nodes[0].metrics().await;
     assert!(metrics.contains("writeback_handshakes_total{result=\"overloaded\"} 1"), "{metrics}");
+    assert!(metrics.contains("writeback_limits_hits_total{limit=\"session_openings\"} 1"), "{metrics}");
     // The place is free again.
     agent.open().await;
 }

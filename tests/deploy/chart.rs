@@ -11,12 +11,13 @@ use super::promql::assert_exported;
 use super::{list, objects, project, template, text};
 
 /// What others make, and values may name.
-const OUTSIDE: [&str; 6] = [
+const OUTSIDE: [&str; 7] = [
     "Secret relay-tls",
     "Secret relay-redis",
     "Secret relay-admin",
     "Secret registry",
     "ConfigMap redis-ca",
+    "ConfigMap otlp-ca",
     "PriorityClass identity",
 ];
 
@@ -296,7 +297,7 @@ fn the_relay_takes_the_configuration_and_a_drain_fits_into_the_grace_period() {
         // Every file that it names is under a folder or file that is mounted.
         let mounts: Vec<&str> =
             list(&spec["containers"][0]["volumeMounts"]).iter().map(|m| text(&m["mountPath"])).collect();
-        let tls = config.tls.unwrap();
+        let (tls, otlp_ca) = (config.tls.unwrap(), config.telemetry.otlp_ca_file);
         let redis = config.redis.iter().flat_map(|redis| {
             [
                 Some(&redis.cluster_key_file),
@@ -305,7 +306,7 @@ fn the_relay_takes_the_configuration_and_a_drain_fits_into_the_grace_period() {
                 redis.ca_file.as_ref(),
             ]
         });
-        for file in redis.flatten().chain([&tls.cert_file, &tls.key_file, &config.data_dir]) {
+        for file in redis.flatten().chain(&otlp_ca).chain([&tls.cert_file, &tls.key_file, &config.data_dir]) {
             assert!(mounts.iter().any(|mount| file.starts_with(mount)), "{set}: {}", file.display());
         }
     }
@@ -344,7 +345,7 @@ fn the_network_lets_in_and_out_only_what_is_meant() {
     assert_eq!(from[0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], "monitoring");
     assert_eq!(from[1]["podSelector"]["matchLabels"]["app.kubernetes.io/component"], "test");
     assert_eq!(from.len(), 2);
-    let egress: Vec<Vec<String>> = vec![vec!["53".into(), "53".into()], vec!["6380".into()], vec!["4317".into()]];
+    let egress: Vec<Vec<String>> = vec![vec!["53".into(), "53".into()], vec!["6380".into()], vec!["4318".into()]];
     assert_eq!(ports(&spec["egress"]), egress);
     assert!(list(&spec["egress"]).iter().all(|rule| !list(&rule["to"]).is_empty()));
     let sentinel = set("sentinel");

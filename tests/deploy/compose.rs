@@ -1,12 +1,15 @@
-//! deploy/compose.yaml, as far as it goes without its images: what it names exists, nothing is open or unbounded, and each
-//! program takes its configuration.
+//! deploy/compose.yaml, as far as it goes without its images: what it names exists, nothing is open or unbounded, and its
+//! nodes, its load balancer, its agent and its portal, as processes with these files, go the way to a reset.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use serde_json::Value;
 use writeback_relay::relay::config::Config;
 
 use super::{list, project, read, run, text, yaml};
+use crate::support::cli::Cli;
+use crate::support::{deadline, own_address};
 
 const FILE: &str = "deploy/compose.yaml";
 
@@ -98,4 +101,35 @@ async fn its_secrets_are_made_and_are_a_certificate_for_the_name_that_agents_use
     assert_eq!(verified.status, 0, "{verified:?}");
     assert!(std::fs::read_to_string(into.join("cluster.key")).unwrap().trim().len() >= 32);
     assert!(!into.join("ca.key").exists());
+}
+
+#[tokio::test]
+async fn the_commands_in_its_head_lead_to_a_reset_through_the_load_balancer() {
+    let file = read(FILE);
+    let commands: Vec<&str> = file.lines().map_while(|line| line.strip_prefix('#')).collect();
+    let commands: Vec<&str> = commands.into_iter().filter_map(|line| line.strip_prefix("   ")).collect();
+    assert!(commands.len() == 10 && commands[9].contains("portal reset"), "{commands:?}");
+    let (_, valkey) = services().into_iter().find(|(name, _)| name == "valkey").unwrap();
+    let flags: Vec<&str> = list(&valkey["command"]).iter().skip(1).map(text).collect();
+    let programs = Path::new(env!("CARGO_BIN_EXE_writeback-relay")).parent().unwrap();
+    // Nobody else takes it before haproxy does: it is this test's own until then.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let folder = tempfile::tempdir().unwrap();
+    let mut shell = Cli::new("bash", &["-c"]);
+    for (variable, value) in [
+        ("ROOT", project("").display().to_string()),
+        ("PATH", format!("{}:{}:/usr/sbin", programs.display(), std::env::var("PATH").unwrap())),
+        ("ADDRESS_1", own_address().to_string()),
+        ("ADDRESS_2", own_address().to_string()),
+        ("ADDRESS_3", own_address().to_string()),
+        ("VALKEY", own_address().to_string()),
+        ("VALKEY_FLAGS", flags.join(" ")),
+        ("PORT", port.to_string()),
+    ] {
+        shell.set(variable, &value);
+    }
+    let script = commands.join("\n").replace("deploy/compose/secrets  ", "\"$ROOT\"/deploy/compose/secrets secret  #");
+    let script = format!("cd {}\n{}\n{script}", folder.path().display(), read("tests/deploy/compose.sh"));
+    let said = deadline("a reset", shell.run(&[&script])).await;
+    assert!(said.status == 0 && said.out.contains("done: password_reset"), "{said:?}");
 }

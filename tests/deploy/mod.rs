@@ -9,6 +9,7 @@ mod image;
 mod newcomer;
 mod pod;
 mod promql;
+mod runbook;
 mod values;
 
 use std::path::{Path, PathBuf};

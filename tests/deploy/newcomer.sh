@@ -38,8 +38,9 @@ helm() {
 }
 
 writeback-agent() {
-  command writeback-agent "$@" >agent.out
+  command writeback-agent "$@" >agent.out || return
   case "$1" in
+    trust) FINGERPRINT=$(sed -n 's/^fingerprint *//p' agent.out) ;;
     enroll)
       AGENT_ID=$(sed -n 's/^enrolled as agent //p' agent.out)
       FINGERPRINT=$(sed -n 's/^fingerprint *//p' agent.out)

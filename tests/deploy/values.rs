@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::{project, template};
+use super::{project, read, template};
 
 /// What helm says to the values of `redis.yaml` with these changes, in one line.
 fn said(set: &[&str]) -> String {
@@ -12,62 +12,181 @@ fn said(set: &[&str]) -> String {
     line.collect::<Vec<_>>().join(" ")
 }
 
+/// A wrong value, set as `helm --set` has it, and what the sentence about it names. Each starts from `redis.yaml`.
+const WRONG: &[(&[&str], &str)] = &[
+    (&["publicUrl="], "publicUrl = \"\": https://HOST"),
+    (&["publicUrl=http://relay.example.com"], "publicUrl = \"http://relay.example.com\""),
+    (&["publicUrl=https://relay.example.com/"], "publicUrl = \"https://relay.example.com/\""),
+    (&["publicUrl=https://relay.example.com:99999999"], "publicUrl = "),
+    (&["replicaCount=0"], "'/replicaCount'"),
+    (&["replicaCount=three"], "'/replicaCount'"),
+    (&["store=paper"], "'/store'"),
+    (&["store=embedded,redis.urls=null"], "replicaCount = 3: the embedded store is one file that one node has open"),
+    (
+        &["store=embedded,redis.urls=null,replicaCount=1,autoscaling.enabled=true"],
+        "autoscaling.enabled = true: the embedded store",
+    ),
+    (&["store=embedded,replicaCount=1"], "redis.urls: it belongs to store"),
+    (&["redis.urls=null"], "redis.urls is empty"),
+    (&["redis.urls={redis://a:1,redis://b:1}"], "redis.urls: several servers"),
+    (&["redis.urls={redis://user:password@a:1}"], "'/redis/urls/0'"),
+    (&["redis.urls={redis://a:65536}"], "'/redis/urls/0'"),
+    (&["redis.urls={a:6379}"], "'/redis/urls/0'"),
+    (&["redis.topology=ring"], "'/redis/topology'"),
+    (&["redis.masterName=relay"], "redis.masterName = \"relay\""),
+    (&["redis.topology=sentinel"], "redis.masterName = \"\""),
+    (&["redis.username=5"], "'/redis/username'"),
+    (&["redis.sentinelUsername=relay"], "redis.sentinelUsername: it belongs"),
+    (&["redis.existingSecret="], "redis.existingSecret is empty"),
+    (&["redis.existingSecret=Relay_Redis"], "'/redis/existingSecret'"),
+    (&["redis.clusterKeyKey="], "'/redis/clusterKeyKey'"),
+    (&["redis.passwordKey=pass/word"], "'/redis/passwordKey'"),
+    (&["redis.sentinelPasswordKey=password"], "redis.sentinelPasswordKey: it belongs"),
+    (&["redis.caConfigMap=Redis CA"], "'/redis/caConfigMap'"),
+    (&["redis.passwrdKey=a"], "passwrdKey"),
+    (&["embedded.size=large"], "'/embedded/size'"),
+    (&["embedded.storageClassName=5"], "'/embedded/storageClassName'"),
+    (&["tls.existingSecret="], "tls.existingSecret is empty"),
+    (
+        &["tls.certManager.enabled=true,tls.certManager.issuerRef.name=a"],
+        "tls.existingSecret: tls.certManager.enabled is true",
+    ),
+    (&["tls.certManager.enabled=perhaps"], "'/tls/certManager/enabled'"),
+    (&["tls.existingSecret=,tls.certManager.enabled=true"], "tls.certManager.issuerRef.name is empty"),
+    (&["tls.certManager.issuerRef.kind="], "'/tls/certManager/issuerRef/kind'"),
+    (&["tls.certManager.issuerRef.group="], "'/tls/certManager/issuerRef/group'"),
+    (&["tls.certManager.duration=forever"], "'/tls/certManager/duration'"),
+    (&["tls.certManager.renewBefore=90d"], "'/tls/certManager/renewBefore'"),
+    (
+        &["tls.certManager.duration=48h,tls.certManager.renewBefore=2880m"],
+        "tls.certManager.renewBefore = \"2880m\": it is not less than tls.certManager.duration = \"48h\"",
+    ),
+    (&["admin.existingSecret=Admin"], "'/admin/existingSecret'"),
+    (&["session.heartbeat_seconds=61"], "'/session/heartbeat_seconds'"),
+    (&["session.hello_timeout_seconds=0"], "'/session/hello_timeout_seconds'"),
+    (&["session.max_age_seconds=604801"], "'/session/max_age_seconds'"),
+    (&["session.minimum_agent_version=two"], "'/session/minimum_agent_version'"),
+    (&["session.heartbeat=17"], "'heartbeat'"),
+    (&["limits.tls_handshakes=0"], "'/limits/tls_handshakes'"),
+    (&["limits.session_openings=65537"], "'/limits/session_openings'"),
+    (&["limits.tenant_commands_per_second=0"], "'/limits/tenant_commands_per_second'"),
+    (&["limits.tenant_in_flight=many"], "'/limits/tenant_in_flight'"),
+    (&["limits.tenant_sessions=0"], "'/limits/tenant_sessions'"),
+    (&["limits.address_handshakes_per_second=0.5"], "'/limits/address_handshakes_per_second'"),
+    (&["limits.address_rejections_per_minute=-1"], "'/limits/address_rejections_per_minute'"),
+    (&["limits.tenant_session=1"], "'tenant_session'"),
+    (&["clientAddress.from=header"], "'/clientAddress/from'"),
+    (&["clientAddress.trusted_proxies={10.0.0.0/8}"], "clientAddress.from is missing"),
+    (&["clientAddress.from=proxy_protocol"], "clientAddress.trusted_proxies: the proxies' networks"),
+    (
+        &["clientAddress.from=connection,clientAddress.trusted_proxies={10.0.0.0/8}"],
+        "clientAddress.trusted_proxies: the proxies' networks",
+    ),
+    (&["clientAddress.from=forwarded,clientAddress.trusted_proxies={10.0.0.1}"], "'/clientAddress/trusted_proxies/0'"),
+    (&["telemetry.log_format=xml"], "'/telemetry/log_format'"),
+    (&["telemetry.tenant_label=some"], "'/telemetry/tenant_label'"),
+    (&["telemetry.otlp_endpoint=collector:4318"], "'/telemetry/otlp_endpoint'"),
+    (&["telemetry.otlp_endpoint=http://collector:4318"], "networkPolicy.otlpTo is empty"),
+    (&["telemetry.otlp_ca_file=/ca.pem"], "'otlp_ca_file'"),
+    (&["otlpCaConfigMap=CA"], "'/otlpCaConfigMap'"),
+    (&["drain.timeoutSeconds=-1"], "'/drain/timeoutSeconds'"),
+    (&["drain.preStopSeconds=301"], "'/drain/preStopSeconds'"),
+    (&["extraConfig=5"], "'/extraConfig'"),
+    (&["logFilter=5"], "'/logFilter'"),
+    (&["extraEnv=RUST_LOG"], "'/extraEnv'"),
+    (&["listenAddress=everywhere"], "'/listenAddress'"),
+    (&["image.repository="], "'/image/repository'"),
+    (&["image.tag=a tag"], "'/image/tag'"),
+    (&["image.digest=latest"], "'/image/digest'"),
+    (&["image.pullPolicy=Sometimes"], "'/image/pullPolicy'"),
+    (&["imagePullSecrets={Registry}"], "'/imagePullSecrets/0'"),
+    (&["nameOverride=Relay"], "'/nameOverride'"),
+    (&["fullnameOverride=the relay"], "'/fullnameOverride'"),
+    (&["service.type=Headless"], "'/service/type'"),
+    (&["service.port=70000"], "'/service/port'"),
+    (&["service.externalTrafficPolicy=Global"], "'/service/externalTrafficPolicy'"),
+    (&["service.annotations.a=5"], "'/service/annotations/a'"),
+    (&["service.loadBalancerSourceRanges={everybody}"], "'/service/loadBalancerSourceRanges/0'"),
+    (&["gateway.enabled=true"], "gateway.parentRefs is empty"),
+    (&["gateway.kind=HTTPRoute"], "'/gateway/kind'"),
+    (&["gateway.parentRefs={public}"], "'/gateway/parentRefs/0'"),
+    (&["ingress.enabled=5"], "'/ingress/enabled'"),
+    (&["ingress.className=Nginx!"], "'/ingress/className'"),
+    (&["ingress.annotations.a=5"], "'/ingress/annotations/a'"),
+    (&["ingress.tlsSecret=Ingress_TLS"], "'/ingress/tlsSecret'"),
+    (&["autoscaling.enabled=5"], "'/autoscaling/enabled'"),
+    (&["autoscaling.enabled=true,autoscaling.minReplicas=11"], "autoscaling.minReplicas = 11"),
+    (&["autoscaling.maxReplicas=0"], "'/autoscaling/maxReplicas'"),
+    (
+        &["autoscaling.enabled=true,autoscaling.sessionsPerNode=0,autoscaling.cpuPercent=0"],
+        "autoscaling.sessionsPerNode and autoscaling.cpuPercent are both 0",
+    ),
+    (&["autoscaling.cpuPercent=101"], "'/autoscaling/cpuPercent'"),
+    (&["podDisruptionBudget.enabled=5"], "'/podDisruptionBudget/enabled'"),
+    (&["podDisruptionBudget.maxUnavailable=0"], "'/podDisruptionBudget/maxUnavailable'"),
+    (&["networkPolicy.enabled=5"], "'/networkPolicy/enabled'"),
+    (&["networkPolicy.publicFrom={10.0.0.0/8}"], "'/networkPolicy/publicFrom/0'"),
+    (&["networkPolicy.monitoringNamespace=monitoring"], "'/networkPolicy/monitoringNamespace'"),
+    (&["networkPolicy.redisTo={redis}"], "'/networkPolicy/redisTo/0'"),
+    (&["networkPolicy.redisPorts={0}"], "'/networkPolicy/redisPorts/0'"),
+    (&["networkPolicy.dnsNamespace=kube-system"], "'/networkPolicy/dnsNamespace'"),
+    // Every namespace would be meant.
+    (&["networkPolicy.dnsNamespace.kubernetes\\.io/metadata\\.name=null"], "'/networkPolicy/dnsNamespace'"),
+    (&["networkPolicy.otlpTo={collector}"], "'/networkPolicy/otlpTo/0'"),
+    (&["networkPolicy.otlpPort=70000"], "'/networkPolicy/otlpPort'"),
+    (&["serviceMonitor.enabled=5"], "'/serviceMonitor/enabled'"),
+    (&["serviceMonitor.labels.a=5"], "'/serviceMonitor/labels/a'"),
+    (&["serviceMonitor.interval=often"], "'/serviceMonitor/interval'"),
+    (&["prometheusRule.enabled=5"], "'/prometheusRule/enabled'"),
+    (&["prometheusRule.labels.a=5"], "'/prometheusRule/labels/a'"),
+    (&["prometheusRule.runbookUrl="], "'/prometheusRule/runbookUrl'"),
+    (&["dashboards.enabled=5"], "'/dashboards/enabled'"),
+    (&["dashboards.labels.a=5"], "'/dashboards/labels/a'"),
+    (&["serviceAccount.annotations.a=5"], "'/serviceAccount/annotations/a'"),
+    (&["resources.requests.memory=null"], "'/resources/requests'"),
+    (&["resources.limits=null"], "'limits'"),
+    (&["topologySpread=Perhaps"], "'/topologySpread'"),
+    (&["nodeSelector.a=5"], "'/nodeSelector/a'"),
+    (&["tolerations={all}"], "'/tolerations/0'"),
+    (&["affinity=none"], "'/affinity'"),
+    (&["priorityClassName=High!"], "'/priorityClassName'"),
+    (&["podAnnotations.a=5"], "'/podAnnotations/a'"),
+    (&["podLabels.a=5"], "'/podLabels/a'"),
+    (&["podLabels.app\\.kubernetes\\.io/name=a"], "podLabels: \"app.kubernetes.io/name\" is the chart's own"),
+    (&["colour=blue"], "'colour'"),
+];
+
 #[test]
 fn each_wrong_value_gets_a_sentence_that_names_it() {
-    for (set, named) in [
-        (&["publicUrl="][..], "publicUrl = \"\": https://HOST"),
-        (&["publicUrl=http://relay.example.com"], "publicUrl = \"http://relay.example.com\""),
-        (&["publicUrl=https://relay.example.com/"], "publicUrl"),
-        (&["publicUrl=https://relay.example.com:99999999"], "publicUrl"),
-        (&["replicaCount=0"], "/replicaCount"),
-        (&["replicaCount=three"], "/replicaCount"),
-        (&["store=paper"], "/store"),
-        (
-            &["store=embedded,redis.urls=null"],
-            "replicaCount = 3: the embedded store is one file that one node has open",
-        ),
-        (
-            &["store=embedded,redis.urls=null,replicaCount=1,autoscaling.enabled=true"],
-            "autoscaling.enabled = true: the embedded store",
-        ),
-        (&["store=embedded,replicaCount=1"], "redis.urls: it belongs to store"),
-        (&["redis.urls=null"], "redis.urls is empty"),
-        (&["redis.urls={redis://a:1,redis://b:1}"], "redis.urls: several servers"),
-        (&["redis.urls={redis://user:password@a:1}"], "/redis/urls/0"),
-        (&["redis.existingSecret="], "redis.existingSecret is empty"),
-        (&["redis.topology=ring"], "/redis/topology"),
-        (&["redis.masterName=relay"], "redis.masterName = \"relay\""),
-        (&["redis.topology=sentinel"], "redis.masterName = \"\""),
-        (&["redis.sentinelPasswordKey=password"], "redis.sentinelPasswordKey: it belongs"),
-        (&["tls.existingSecret="], "tls.existingSecret is empty"),
-        (
-            &["tls.certManager.enabled=true,tls.certManager.issuerRef.name=a"],
-            "tls.existingSecret: tls.certManager.enabled is true",
-        ),
-        (&["tls.existingSecret=,tls.certManager.enabled=true"], "tls.certManager.issuerRef.name is empty"),
-        (&["tls.certManager.duration=forever"], "/tls/certManager/duration"),
-        (&["session.heartbeat_seconds=61"], "/session/heartbeat_seconds"),
-        (&["limits.tls_handshakes=0"], "/limits/tls_handshakes"),
-        (&["drain.timeoutSeconds=-1"], "/drain/timeoutSeconds"),
-        (&["gateway.enabled=true"], "gateway.parentRefs is empty"),
-        (&["gateway.kind=HTTPRoute"], "/gateway/kind"),
-        (&["autoscaling.enabled=true,autoscaling.minReplicas=11"], "autoscaling.minReplicas = 11"),
-        (
-            &["autoscaling.enabled=true,autoscaling.sessionsPerNode=0,autoscaling.cpuPercent=0"],
-            "autoscaling.sessionsPerNode",
-        ),
-        (&["image.digest=latest"], "/image/digest"),
-        (&["service.type=Headless"], "/service/type"),
-        (&["service.port=70000"], "/service/port"),
-        (&["resources.limits=null"], "limits"),
-        (&["topologySpread=Perhaps"], "/topologySpread"),
-        (&["colour=blue"], "colour"),
-        (&["redis.passwrdKey=a"], "passwrdKey"),
-    ] {
+    for (set, named) in WRONG {
         let said = said(set);
         assert!(said.contains(named), "{set:?}: {said}");
         assert!(said.matches("- at '").count() <= 1, "more than one sentence: {said}");
-        assert!(!said.contains("panic"), "{said}");
+        assert!(!said.contains("panic") && !said.contains("error calling include"), "{said}");
+    }
+}
+
+/// Every value has a wrong one above, and so has every setting of `[limits]` and `[session]`.
+#[test]
+fn no_value_is_taken_as_it_comes() {
+    let readme = read("helm/README.md");
+    let values = readme.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let tried: Vec<&str> = WRONG.iter().flat_map(|(set, _)| set.iter().flat_map(|set| set.split(','))).collect();
+    let is_tried =
+        |value: &str| tried.iter().any(|set| set.split(['=', '.']).zip(value.split('.')).all(|(a, b)| a == b));
+    let values: Vec<&str> = values.collect();
+    assert!(values.len() > 70, "{values:?}");
+    for value in values {
+        assert!(is_tried(value), "no wrong {value} is tried");
+    }
+    let config = read("deploy/relay.toml");
+    for (section, value) in [("limits", "limits"), ("session", "session")] {
+        let (_, settings) = config.split_once(&format!("# [{section}]\n")).unwrap();
+        for line in settings.lines().take_while(|line| line.starts_with('#')) {
+            if let Some((setting, _)) = line.trim_start_matches("# ").split_once(" = ") {
+                assert!(is_tried(&format!("{value}.{setting}")), "no wrong {value}.{setting} is tried");
+            }
+        }
     }
 }
 

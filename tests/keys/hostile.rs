@@ -1,11 +1,14 @@
-//! A relay that is not honest, beside an honest agent: it can hide a portal's new key, and nothing else.
+//! A relay that is not honest, beside honest agents: it can hide a portal's new key, and nothing else.
 
 use writeback_relay::clock::{Clock, System};
+use writeback_relay::protocol::command::{Command, Subject};
 use writeback_relay::protocol::frame::{FromAgent, FromRelay, v1};
 use writeback_relay::protocol::ids::{ObjectId, PortalId};
-use writeback_relay::protocol::jose::SigningKey;
+use writeback_relay::protocol::jose::{SigningKey, base64url, from_base64url};
 use writeback_relay::protocol::outcome::Status;
+use writeback_relay::protocol::password::Password;
 use writeback_relay::protocol::rotation::{About, Acknowledgement, PortalKey, PortalRotation};
+use writeback_relay::protocol::sealed::{Secrets, seal_for};
 
 use crate::agent::sessions::{JANE, Running};
 use crate::support::scripted_relay::{ScriptedRelay, Socket, event_ids};
@@ -98,4 +101,82 @@ async fn a_portals_rotation_that_is_hidden_changes_nothing() {
     let outcome = socket.outcome().await;
     assert_eq!(relay.read(&outcome.jws, &command).status, Status::Succeeded, "the key that is pinned is still good");
     assert!(event_ids(running.dir.path()).contains(&32003));
+}
+
+async fn hand(socket: &mut Socket, command_jws: &str) {
+    let (command_jws, traceparent) = (command_jws.to_owned(), String::new());
+    socket.say(FromRelay::Deliver(v1::Deliver { command_jws, traceparent, attempt: 1 })).await;
+}
+
+/// The same signature over other claims, or another header.
+fn altered(jws: &str, part: usize, change: impl FnOnce(&mut serde_json::Value)) -> String {
+    let mut parts: Vec<String> = jws.split('.').map(str::to_owned).collect();
+    let mut json = serde_json::from_slice(&from_base64url(&parts[part]).unwrap()).unwrap();
+    change(&mut json);
+    parts[part] = base64url(&serde_json::to_vec(&json).unwrap());
+    parts.join(".")
+}
+
+/// What an agent did: how many resets it made, and how many commands it refused as not its portal's.
+fn did(agent: &Running) -> (usize, usize) {
+    let events = event_ids(agent.dir.path());
+    let count = |id| events.iter().filter(|event| **event == id).count();
+    (count(31002), count(32003))
+}
+
+#[tokio::test]
+async fn a_relay_that_alters_redirects_and_replays_a_command_and_hands_it_to_two_agents_has_it_executed_once_as_it_was()
+{
+    let relay = ScriptedRelay::start().await;
+    let named = Running::start(&relay).await;
+    let mut to_named = relay.welcome().await;
+    let command = relay.command(JANE, "New-Passw0rd-1");
+    let (genuine, reader) = (command.sign(&relay.portal).unwrap(), relay.agent());
+    let other = Running::start(&relay).await;
+    let mut to_other = relay.welcome().await;
+
+    // Its own password, sealed to the agent as anybody can.
+    let mut resealed = Command { sealed: None, ..command.clone() };
+    let own = Secrets { new_password: Password::new("The-Relays-0wn".into()).unwrap(), current_password: None };
+    resealed.sealed = Some(seal_for(&resealed, &own, &reader.sealing_key, &System).unwrap());
+    let mallory = SigningKey::generate(&System).unwrap();
+    let forged = [
+        resealed.sign(&mallory).unwrap(),
+        altered(&genuine, 1, |claims| claims["sealed"] = resealed.sealed.clone().unwrap().into()),
+        altered(&genuine, 1, |claims| {
+            claims["sub_id"] = serde_json::to_value(Subject::upn("joe@corp.example").unwrap()).unwrap();
+        }),
+        altered(&genuine, 1, |claims| claims["exp"] = (claims["exp"].as_u64().unwrap() + 60).into()),
+        altered(&genuine, 1, |claims| claims["options"]["unlock"] = true.into()),
+        altered(&genuine, 0, |header| header["alg"] = "none".into()),
+        altered(&genuine, 0, |header| header["kid"] = mallory.kid().to_string().into()),
+        genuine.rsplit_once('.').unwrap().0.to_owned() + ".",
+    ];
+    for jws in &forged {
+        hand(&mut to_named, jws).await;
+    }
+    // To the agent that it does not name, as it is, and with its name.
+    hand(&mut to_other, &genuine).await;
+    let aud = relay.agent().agent.to_string();
+    hand(&mut to_other, &altered(&genuine, 1, |claims| claims["aud"] = aud.clone().into())).await;
+    // And to the one that it names, again and again.
+    for _ in 0..5 {
+        hand(&mut to_named, &genuine).await;
+    }
+    let first = to_named.outcome().await;
+    for _ in 0..3 {
+        hand(&mut to_named, &genuine).await;
+        assert_eq!(to_named.outcome().await, first, "the first outcome, byte for byte");
+    }
+    let read = writeback_relay::protocol::outcome::Outcome::verify(&first.jws, &reader.signing_key, &command).unwrap();
+    assert_eq!(read.status, Status::Succeeded);
+    assert_eq!(did(&named), (1, forged.len()));
+    assert!(named.directory.password_is(JANE, "New-Passw0rd-1"));
+
+    // The other one has heard all of it by the time that it answers to a command of its own.
+    let own = relay.command(JANE, "New-Passw0rd-2");
+    hand(&mut to_other, &own.sign(&relay.portal).unwrap()).await;
+    let outcome = to_other.outcome().await;
+    assert_eq!((&*outcome.command, did(&other)), (&*own.jti.to_string(), (1, 2)));
+    assert!(other.directory.password_is(JANE, "New-Passw0rd-2"));
 }

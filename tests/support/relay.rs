@@ -46,6 +46,8 @@ struct Place {
     public: Ipv4Addr,
     data: PathBuf,
     settings: String,
+    /// How many files its process may have open; the machine's limit if absent.
+    files: Option<u32>,
 }
 
 impl Relay {
@@ -56,10 +58,19 @@ impl Relay {
 
     /// The same, with more lines in its configuration.
     pub(crate) async fn start_with(settings: &str) -> Self {
+        Self::alone(settings, None).await
+    }
+
+    /// The same, as a process that may have so many files open.
+    pub(crate) async fn start_with_files(files: u32) -> Self {
+        Self::alone("", Some(files)).await
+    }
+
+    async fn alone(settings: &str, files: Option<u32>) -> Self {
         let (folder, address) = (tempfile::tempdir().unwrap(), own_address());
         let data = folder.path().join("data");
-        let relay =
-            Self::start_at(folder, Place { address, public: address, data, settings: settings.to_owned() }).await;
+        let place = Place { address, public: address, data, settings: settings.to_owned(), files };
+        let relay = Self::start_at(folder, place).await;
         relay.admin().add_tenant(TENANT.parse().unwrap()).await.unwrap();
         relay
     }
@@ -67,13 +78,13 @@ impl Relay {
     /// A node of a cluster behind a load balancer; nodes share the certificate and the admin token in `data`.
     pub(crate) async fn node(public: Ipv4Addr, data: PathBuf, settings: &str) -> Self {
         let (folder, address) = (tempfile::tempdir().unwrap(), own_address());
-        Self::start_at(folder, Place { address, public, data, settings: settings.to_owned() }).await
+        Self::start_at(folder, Place { address, public, data, settings: settings.to_owned(), files: None }).await
     }
 
     /// A node that refuses to start; all that it logged.
     pub(crate) async fn refusing_node(public: Ipv4Addr, data: PathBuf, settings: &str) -> String {
         let (folder, address) = (tempfile::tempdir().unwrap(), own_address());
-        let place = Place { address, public, data, settings: settings.to_owned() };
+        let place = Place { address, public, data, settings: settings.to_owned(), files: None };
         let process = spawn(folder.path(), &place);
         let mut relay = Self { folder, place, process };
         assert!(!relay.ended().await.success());
@@ -144,6 +155,11 @@ impl Relay {
         command.args(arguments).arg("--ops-url").arg(self.ops_url());
         command.arg("--admin-token-file").arg(self.data_dir().join("admin.token"));
         command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     /// SIGKILL: nothing is finished.
@@ -231,7 +247,7 @@ impl Drop for Relay {
     }
 }
 
-fn spawn(folder: &Path, Place { address, public, data, settings }: &Place) -> Child {
+fn spawn(folder: &Path, Place { address, public, data, settings, files }: &Place) -> Child {
     let config = folder.join("relay.toml");
     let text = format!(
         "public_url = \"https://{public}:8443\"\nlisten = \"{address}:8443\"\nops_listen = \"{address}:9443\"\n\
@@ -241,7 +257,11 @@ fn spawn(folder: &Path, Place { address, public, data, settings }: &Place) -> Ch
     std::fs::write(&config, text).unwrap();
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
     let certificate = if settings.contains("[tls]") { None } else { Some("--dev-tls") };
-    Command::new(RELAY)
+    let mut program = Command::new("sh");
+    // A shell, for the one thing that a process can only set for itself.
+    let limit = files.map_or_else(String::new, |files| format!("ulimit -n {files}; "));
+    program.args(["-c", &format!("{limit}exec \"$0\" \"$@\""), RELAY]);
+    program
         .arg("run")
         .args(certificate)
         .arg("--config")

@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use writeback_relay::net::https_client;
+use writeback_relay::protocol::frame::{FromAgent, v1};
+use writeback_relay::protocol::outcome::Code;
 use writeback_relay::telemetry::metrics::instruments;
 
 use crate::support::agent::{Agent, demo};
 use crate::support::cluster::Cluster;
+use crate::support::raw_agent::RawAgent;
 use crate::support::redis::Redis;
 use crate::support::relay::{Relay, tenant};
 use crate::support::{eventually, own_address};
@@ -74,4 +77,52 @@ async fn an_agent_tells_this_host_alone_what_it_counts() {
     assert_eq!(status, 200);
     assert!(text.contains("writeback_agent_build_info{version=") && text.contains("event_id=\"31015\""), "{text}");
     assert_eq!(get("/").await.unwrap().0, 404);
+}
+
+/// How far this series is; nothing if there is none.
+async fn value(relay: &Relay, series: &str) -> Option<f64> {
+    let metrics = relay.metrics().await;
+    metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+}
+
+#[tokio::test]
+async fn a_commands_life_is_counted_and_so_is_how_far_a_drain_is() {
+    let mut relay = Relay::start().await;
+    let portal = relay.portal("portal-1").await;
+    let agent = RawAgent::enrolled(&relay, &portal).await;
+    let reset = || portal.raw.reset(agent.agent, agent.sealing.public(), "jane@corp.example", "Pass-Word-2026");
+    let seen = async |series: &str, wanted: f64| {
+        eventually(&format!("{series} {wanted}"), async || value(&relay, series).await == Some(wanted)).await;
+    };
+    assert_eq!(portal.raw.submit(&reset().1, 0).await.problem(), "no_agent");
+    seen("writeback_command_ends_total{state=\"no_agent\"}", 1.0).await;
+
+    let mut session = agent.open().await;
+    let (command, jws) = reset();
+    assert_eq!(portal.raw.submit(&jws, 0).await.status, 202);
+    session.delivery().await;
+    seen("writeback_sessions", 1.0).await;
+    seen("writeback_commands_in_flight", 1.0).await;
+    session.send(FromAgent::Received(v1::Received { command: command.jti.to_string() })).await;
+    session.send(agent.outcome_frame(&command, Code::PasswordReset)).await;
+    portal.raw.concluded(command.jti).await;
+    seen("writeback_commands_in_flight", 0.0).await;
+    seen("writeback_commands_total{result=\"new\"}", 2.0).await;
+    seen("writeback_command_ends_total{state=\"concluded\"}", 1.0).await;
+    seen("writeback_outcomes_total{code=\"password_reset\",status=\"succeeded\"}", 1.0).await;
+    seen("writeback_command_duration_seconds_count", 1.0).await;
+    for state in ["accepted", "delivering", "received"] {
+        seen(&format!("writeback_command_state_duration_seconds_count{{state=\"{state}\"}}"), 1.0).await;
+    }
+
+    let (last, jws) = reset();
+    assert_eq!(portal.raw.submit(&jws, 0).await.status, 202);
+    session.delivery().await;
+    relay.signal_to_stop();
+    seen("writeback_draining", 1.0).await;
+    seen("writeback_ready", 0.0).await;
+    // A session and a command, and none of them is gone.
+    seen("writeback_drain_progress_ratio", 0.0).await;
+    session.send(agent.outcome_frame(&last, Code::PasswordReset)).await;
+    assert!(relay.ended().await.success());
 }

@@ -45,6 +45,8 @@ enum Command {
         #[arg(long)]
         ca_file: Option<PathBuf>,
     },
+    /// Print this portal's public key as a JWK: for the operator of a relay that does not know it (any more)
+    PublicKey,
     /// Print an enrolment code for one agent; it is a secret, valid for 24 hours, once
     Invite {
         tenant: TenantId,
@@ -195,6 +197,7 @@ async fn run(cli: Cli) -> Outcome<u8> {
     let portal = Portal::open(&home, System::clock(), System::random())?;
     match cli.command {
         Command::Init { .. } => {}
+        Command::PublicKey => print(&format!("{}\n", serde_json::to_string(&portal.public_key()?)?))?,
         Command::Invite { tenant, auto_approve } => {
             let code = portal.invite(&tenant, auto_approve).await?.to_text()?;
             print(&format!("{}\n", &*code))?;

@@ -26,6 +26,7 @@ use crate::protocol::frame::{CloseReason, FrameError, FromAgent, FromRelay, SUBP
 use crate::protocol::limits::MAX_FRAME_BYTES;
 use crate::protocol::problem::{Problem, ProblemCode};
 use crate::relay::session::{self, Ended, SocketError};
+use crate::telemetry::limit::Limit;
 
 /// tungstenite keeps a read buffer of this size for each socket, resident and zeroed before each read, and doubles it
 /// for a frame that does not fit. A command's outcome takes some three reads, out of what TLS has already received.
@@ -103,7 +104,7 @@ async fn upgrade(public: Arc<Public>, request: Request) -> Result<Response, Refu
             services.metrics.sessions(&tenant, -1);
             drop(counted);
             if ended == Ended::Closed(CloseReason::FrameTooLarge) {
-                services.metrics.limit_hit("frame_size");
+                services.metrics.limit_hit(Limit::FrameSize);
             }
             services.metrics.session_ended(&tenant, ended.as_str());
             audit!("session_closed", agent = %agent, reason = ended.as_str());

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::problem::Refusal;
 use crate::protocol::problem::ProblemCode;
 
-/// How long a body may take, however it trickles in.
+/// How long a body may take, however it trickles in: it is 16 KiB at most.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads the body of a request, at most so many bytes.

@@ -13,6 +13,7 @@ use tokio_rustls::rustls::server::{Acceptor, ClientHello};
 use tokio_rustls::server::TlsStream;
 
 use super::super::tls::Certificate;
+use crate::telemetry::limit::Limit;
 use crate::telemetry::metrics::Metrics;
 
 /// How long a TLS handshake may take.
@@ -65,7 +66,7 @@ impl Handshakes {
     pub(super) async fn shake(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, HandshakeError> {
         let shaken = timeout(TIMEOUT, self.begin(stream)).await.unwrap_or(Err(HandshakeError::TooSlow));
         if matches!(shaken, Err(HandshakeError::Overloaded)) {
-            self.metrics.limit_hit("tls_handshakes");
+            self.metrics.limit_hit(Limit::TlsHandshakes);
         }
         self.metrics.tls_handshake(shaken.as_ref().map_or_else(HandshakeError::as_str, |_| "done"));
         shaken

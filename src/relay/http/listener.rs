@@ -26,8 +26,10 @@ use super::super::limits::Limits;
 use super::client_address::{ClientAddress, Origin};
 use super::handshake::Handshakes;
 use crate::host;
+use crate::telemetry::limit::Limit;
 
-/// How long a client may take to send its request's headers.
+/// How long a client may take to send its request's headers: a slow mobile network needs a second, and who sends nothing
+/// keeps a connection for no longer.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A request's head, in bytes: an assertion is 1 KiB at most. HTTP/2 has a limit of its own, 16 KiB.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -77,7 +79,7 @@ pub async fn serve(listener: TcpListener, outside: Option<Outside>, router: Rout
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             if let Some(outside) = &outside {
-                outside.limits.hit("connections");
+                outside.limits.hit(Limit::Connections);
             }
             tracing::warn!("a connection was dropped: there are as many as this process may hold files");
             continue;
@@ -109,7 +111,7 @@ pub async fn serve(listener: TcpListener, outside: Option<Outside>, router: Rout
                     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                     let http = if http2 { http().http2_only() } else { http().http1_only() };
                     if connection.serve(http, stream).await == Left::Silent {
-                        limits.hit("header_timeout");
+                        limits.hit(Limit::HeaderTimeout);
                     }
                 }
                 Err(error) => tracing::debug!("{error}"),
@@ -193,10 +195,11 @@ impl Connection {
         loop {
             tokio::select! {
                 ended = &mut connection => {
-                    if let Err(error) = ended {
-                        tracing::debug!(%error, "a connection ended with an error");
-                    }
-                    return Left::Closed;
+                    let Err(error) = ended else { return Left::Closed };
+                    tracing::debug!(%error, "a connection ended with an error");
+                    // hyper's own clock for headers may be the first to find it.
+                    let late = error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout);
+                    return if late && !begun.is_cancelled() { Left::Silent } else { Left::Closed };
                 }
                 () = &mut silent => {
                     tracing::debug!("a connection was dropped: nothing was asked on it");

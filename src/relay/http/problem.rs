@@ -20,6 +20,7 @@ use super::client_address::{ClientAddress, Origin};
 use crate::clock::Random;
 use crate::protocol::jose::JoseError;
 use crate::protocol::problem::{PROBLEM_JSON, Problem, ProblemCode};
+use crate::telemetry::limit::Limit;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace::{Kind, Span};
 use crate::telemetry::trace_context::TraceContext;
@@ -166,9 +167,9 @@ pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Requ
         limits.rejected(address);
     }
     match refusal.code {
-        ProblemCode::TooLarge => to.metrics.limit_hit("body_size"),
-        ProblemCode::RequestTimeout => to.metrics.limit_hit("body_timeout"),
-        ProblemCode::Overloaded => to.metrics.limit_hit("session_openings"),
+        ProblemCode::TooLarge => to.metrics.limit_hit(Limit::BodySize),
+        ProblemCode::RequestTimeout => to.metrics.limit_hit(Limit::BodyTimeout),
+        ProblemCode::Overloaded => to.metrics.limit_hit(Limit::SessionOpenings),
         _ => {}
     }
     span.set("writeback.problem.code", refusal.code.as_str());

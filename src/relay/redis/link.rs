@@ -159,6 +159,9 @@ impl Link {
     /// The same link, whose round trips are counted under this word.
     #[must_use]
     pub(super) fn used_for(&self, purpose: &'static str) -> Self {
+        if let Some(metrics) = &self.metrics {
+            metrics.store_used("redis", purpose);
+        }
         Self { purpose, ..self.clone() }
     }
 

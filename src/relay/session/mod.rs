@@ -31,6 +31,7 @@ use crate::clock::{Clock, Random, UnixTime};
 use crate::protocol::api::{PreflightReport, PreflightState};
 use crate::protocol::frame::{CloseReason, FrameError, FromAgent, FromRelay, v1};
 use crate::protocol::ids::{AgentId, CommandId, JournalId, TenantId};
+use crate::telemetry::limit::Limit;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace::{Kind, Span};
 
@@ -213,7 +214,11 @@ pub async fn run<S: Socket>(
         match timeout(services.opening_timeout, opening).await {
             Ok(Ok(())) => open.serve().await,
             Ok(Err(ended)) => ended,
-            Err(_) => Ended::Closed(CloseReason::Overload),
+            Err(_) => {
+                // Too many are opened for what the store can do now.
+                services.metrics.limit_hit(Limit::SessionOpenings);
+                Ended::Closed(CloseReason::Overload)
+            }
         }
     });
     // Whatever happens, nobody may believe for longer that the agent is here.
@@ -284,7 +289,12 @@ impl<S: Socket> Session<'_, S> {
                 self.carry(&jws);
                 Ok(())
             }
-            Order::Close(reason) => Err(Ended::Closed(reason)),
+            Order::Close(reason) => {
+                if reason == CloseReason::Overload {
+                    self.services.metrics.limit_hit(Limit::AgentSessions);
+                }
+                Err(Ended::Closed(reason))
+            }
             Order::Check => {
                 // What comes now was asked for.
                 self.preflight_at = None;

@@ -457,6 +457,8 @@ async fn an_agent_that_finds_no_place_in_time_is_told_to_come_later() {
     let _taken = stage.services.openings.acquire().await.unwrap();
     let agent = stage.connect(InstanceId::new(&System, &System)).await;
     assert_eq!(agent.ended().await, Ended::Closed(CloseReason::Overload));
+    let metrics = stage.services.metrics.render().unwrap();
+    assert!(metrics.contains("writeback_limits_hits_total{limit=\"session_openings\"} 1"), "{metrics}");
 }
 
 #[tokio::test]

@@ -249,6 +249,7 @@ async fn another_command_with_the_same_id_is_refused_and_the_first_goes_on() {
     assert_eq!(unclaimed_outcome(&agent, &executor, &first).await.status, Status::Succeeded);
     assert!(agent.event_ids().contains(&32003));
     assert!(!directory.calls().iter().any(|call| call.contains("Other")));
+    assert_eq!(directory.calls().iter().filter(|call| call.starts_with("reset")).count(), 1);
 }
 
 #[tokio::test]
