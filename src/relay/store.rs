@@ -157,6 +157,8 @@ impl Stores {
             field: "redis",
             message: "store = \"redis\" needs a [redis] section with urls and cluster_key_file".to_owned(),
         })?;
+        // A file of this host is not to be found wrong by way of a server.
+        redis.cluster_key().map_err(CheckError::Config)?;
         let link = checked(redis).await?.counted(Arc::clone(metrics));
         let registry: Arc<dyn Registry> = Arc::new(RedisRegistry::new(link.clone()));
         let keys = keys(&registry);

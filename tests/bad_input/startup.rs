@@ -106,3 +106,98 @@ fn an_admin_token_that_others_can_read_is_refused() {
     let said = dev(dir.path(), &["127.0.0.1:0"]);
     assert!(said.contains("chmod 600") && said.contains("admin.token"), "{said}");
 }
+
+/// A setting, a value that is wrong, and what it needs beside it: sections are begun by the setting's own.
+const WRONG: &[(&str, &str, &str)] = &[
+    ("public_url", "\"https://r.example/\"", ""),
+    ("listen", "\"everywhere\"", ""),
+    ("ops_listen", "9443", ""),
+    ("data_dir", "[]", ""),
+    ("store", "\"paper\"", ""),
+    ("node_name", "5", ""),
+    ("tls.cert_file", "\"/nowhere/tls.crt\"", "key_file = \"/nowhere/tls.key\""),
+    ("tls.key_file", "5", "cert_file = \"/nowhere/tls.crt\""),
+    ("session.heartbeat_seconds", "61", ""),
+    ("session.hello_timeout_seconds", "0", ""),
+    ("session.max_age_seconds", "604801", ""),
+    ("session.minimum_agent_version", "\"two\"", ""),
+    ("limits.tls_handshakes", "0", ""),
+    ("limits.session_openings", "65537", ""),
+    ("limits.tenant_commands_per_second", "0", ""),
+    ("limits.tenant_in_flight", "\"many\"", ""),
+    ("limits.tenant_sessions", "0", ""),
+    ("limits.address_handshakes_per_second", "0", ""),
+    ("limits.address_rejections_per_minute", "-1", ""),
+    ("client_address.from", "\"header\"", ""),
+    ("client_address.trusted_proxies", "[\"10.0.0.1\"]", "from = \"forwarded\""),
+    ("client_address.trusted_proxies", "[]", "from = \"proxy_protocol\""),
+    ("drain.timeout_seconds", "3601", ""),
+    ("drain.termination_grace_period_seconds", "\"30s\"", ""),
+    ("telemetry.otlp_endpoint", "\"collector:4318\"", ""),
+    ("telemetry.otlp_ca_file", "\"/nowhere/otlp-ca.pem\"", "otlp_endpoint = \"https://127.0.0.1:1\""),
+    ("telemetry.log_format", "\"xml\"", ""),
+    ("telemetry.tenant_label", "\"some\"", ""),
+    ("redis.urls", "[\"127.0.0.1:1\"]", KEY),
+    ("redis.urls", "[]", KEY),
+    ("redis.topology", "\"ring\"", REDIS),
+    ("redis.master_name", "\"relay\"", REDIS),
+    ("redis.username", "5", REDIS),
+    ("redis.password_file", "\"/nowhere/redis-password\"", REDIS),
+    ("redis.sentinel_username", "\"relay\"", REDIS),
+    ("redis.sentinel_password_file", "\"/nowhere/sentinel\"", REDIS),
+    ("redis.ca_file", "\"/nowhere/redis-ca.pem\"", REDISS),
+    ("redis.connect_timeout_ms", "0", REDIS),
+    ("redis.command_timeout_ms", "60001", REDIS),
+    ("redis.cluster_key_file", "\"/nowhere/cluster.key\"", "urls = [\"redis://127.0.0.1:1\"]"),
+];
+const KEY: &str = "cluster_key_file = \"cluster.key\"";
+const REDISS: &str = "urls = [\"rediss://127.0.0.1:1\"]\ncluster_key_file = \"cluster.key\"";
+const REDIS: &str = "urls = [\"redis://127.0.0.1:1\"]\ncluster_key_file = \"cluster.key\"";
+
+#[test]
+fn each_setting_of_the_configuration_that_is_wrong_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("cluster.key"), "k".repeat(40)).unwrap();
+    fs::set_permissions(dir.path().join("cluster.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    let data = format!("{:?}", dir.path().join("data").display().to_string());
+    for (setting, value, beside) in WRONG {
+        let (section, key) = setting.split_once('.').unwrap_or(("", setting));
+        let mut text = String::new();
+        for (right, as_it_is) in [
+            ("public_url", "\"https://r.example\""),
+            ("listen", "\"127.0.0.1:0\""),
+            ("ops_listen", "\"127.0.0.1:0\""),
+            ("data_dir", &data),
+            ("store", if section == "redis" { "\"redis\"" } else { "\"embedded\"" }),
+            ("node_name", "\"test\""),
+        ] {
+            text += &format!("{right} = {}\n", if right == *setting { value } else { as_it_is });
+        }
+        if !section.is_empty() {
+            text += &format!("[{section}]\n{key} = {value}\n{beside}\n");
+        }
+        fs::write(dir.path().join("relay.toml"), text).unwrap();
+        let mut relay = Command::new(env!("CARGO_BIN_EXE_writeback-relay"));
+        relay.current_dir(dir.path()).args(["run", "--config", "relay.toml"]);
+        // With a certificate of its own, whatever else is wrong.
+        let output = if section == "tls" { relay.output() } else { relay.arg("--dev-tls").output() }.unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{setting} = {value}: it started");
+        let file = value.trim_matches('"');
+        assert!(said.contains(key) || file.starts_with('/') && said.contains(file), "{setting} = {value}: {said}");
+        assert!(!said.contains("panicked") && !said.contains("Connection refused"), "{setting}: {said}");
+    }
+    // Nothing can be set that is not tried here.
+    let described = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/relay.toml")).unwrap();
+    let mut section = String::new();
+    for line in described.lines().map(|line| line.trim_start_matches("# ")) {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            section = format!("{name}.");
+        } else if let Some((key, _)) = line.split_once(" = ")
+            && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        {
+            let setting = format!("{section}{key}");
+            assert!(WRONG.iter().any(|(tried, ..)| *tried == setting), "no wrong {setting} is tried");
+        }
+    }
+}

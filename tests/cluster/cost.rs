@@ -186,3 +186,30 @@ async fn what_another_node_adds_is_measured() {
     let (here, there) = (here.p99().await, there.p99().await);
     println!("p99 of 100, one after another: the same node {here:?}, another node {there:?}");
 }
+
+/// For the runbook's sizing: what Redis keeps for a week of each command, as Redis itself counts it.
+#[tokio::test]
+async fn a_stored_command_costs_redis_as_much_as_the_runbook_says() {
+    let mut stage = Stage::new(Redis::single().await, 0).await;
+    stage.reset().await;
+    let keys =
+        |redis: &Redis| -> Vec<String> { redis.cli(6379, &["KEYS", "*command*"]).lines().map(str::to_owned).collect() };
+    let before = keys(&stage.cluster.redis);
+    for _ in 0..COMMANDS {
+        stage.reset().await;
+    }
+    let new: Vec<String> = keys(&stage.cluster.redis).into_iter().filter(|key| !before.contains(key)).collect();
+    assert!(new.len() as u64 >= COMMANDS, "{new:?}");
+    let bytes: u64 = new
+        .iter()
+        .map(|key| stage.cluster.redis.cli(6379, &["MEMORY", "USAGE", key]).trim().parse::<u64>().unwrap())
+        .sum();
+    let each = bytes / COMMANDS;
+    let runbook = include_str!("../../docs/operations.md");
+    let (_, said) = runbook.split_once("| Redis, memory | ").unwrap();
+    let said: u64 = said.split_once(" KiB for each command").unwrap().0.parse().unwrap();
+    assert!(
+        each <= said * 1024 && each * 3 > said * 1024,
+        "{each} bytes for each command, and the runbook says {said} KiB"
+    );
+}

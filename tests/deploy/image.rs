@@ -181,6 +181,18 @@ async fn the_charts_pod_runs_read_only_as_nobody_answers_its_probes_and_drains_w
         let exec = ["exec", "relay", "/usr/local/bin/writeback-relay"];
         containers.done(containers.podman().args(exec).args(arguments).args(["--ops-url", &ops]));
     }
+    // Nor does the runbook need a shell, or a folder to write to.
+    let registry = |verb: &str, file: &str| {
+        let exec = ["exec", "--interactive", "relay", "/usr/local/bin/writeback-relay", "registry", verb, file];
+        let mut command = containers.podman();
+        command.args(exec).args(["--ops-url", &ops]);
+        command
+    };
+    let exported = containers.done(&mut registry("export", "/dev/stdout"));
+    assert!(exported.contains("contoso"), "{exported}");
+    let saved = folder.path().join("registry.json");
+    std::fs::write(&saved, exported).unwrap();
+    containers.done(registry("import", "/dev/stdin").stdin(std::fs::File::open(saved).unwrap()));
 
     assert_eq!(containers.inspect("relay", "{{.HostConfig.ReadonlyRootfs}}"), "true");
     let pid = containers.inspect("relay", "{{.State.Pid}}");
