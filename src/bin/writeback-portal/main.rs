@@ -202,7 +202,7 @@ async fn run(cli: Cli) -> Outcome<u8> {
             let code = portal.invite(&tenant, auto_approve).await?.to_text()?;
             print(&format!("{}\n", &*code))?;
             eprintln!(
-                "This is a secret. On the agent's host, within 24 hours, run `writeback-agent enroll -` and paste it."
+                "This is a secret. On the agent's host, within 24 hours, run `writeback-agent setup`, and paste it when it asks."
             );
         }
         Command::Agents { tenant, json } => {
