@@ -19,7 +19,7 @@ const FLOORS: &[&[&str]] = &[
 /// The same inside the relay.
 const RELAY_FLOORS: &[&[&str]] = &[
     &["ids", "cache"],
-    &["registry", "keyring", "ledger", "bus"],
+    &["registry", "ledger", "bus"],
     &["recent", "intake", "mailbox"],
     &["embedded", "redis", "keys", "sessions"],
     &["config"],

@@ -5,11 +5,10 @@
 //! | module | what |
 //! |---|---|
 //! | [`ids`] | nodes and sessions |
-//! | [`registry`], [`ledger`], [`bus`] | what is stored and who is where: three contracts |
+//! | [`registry`], [`ledger`], [`bus`] | what is stored and who is where: three contracts, and how keys may change |
 //! | [`intake`] | what is stored is handed over |
 //! | [`recent`] | what was found in the registry a moment ago |
 //! | [`embedded`] | the three, for one node: two tables of files and a map |
-//! | [`keyring`] | how keys in the registry change |
 //! | [`keys`] | who signed this, and may he |
 //! | [`sessions`], [`mailbox`], [`session`] | this node's agents; what waits for one; its socket |
 //! | [`dispatch`] | from a verified command to its end |
@@ -27,7 +26,6 @@ pub mod embedded;
 pub mod http;
 pub mod ids;
 pub mod intake;
-pub mod keyring;
 pub mod keys;
 pub mod ledger;
 pub mod lifecycle;

@@ -7,9 +7,8 @@ use writeback_relay::protocol::ids::{AgentId, InvitationId, JournalId, ObjectId,
 use writeback_relay::protocol::jose::{SealingKey, SigningKey};
 use writeback_relay::protocol::limits;
 use writeback_relay::protocol::rotation::{About, AgentRotation, PortalKey, PortalRotation};
-use writeback_relay::relay::keyring::Rotated;
 use writeback_relay::relay::registry::{
-    Added, AgentRecord, InvitationRecord, PortalRecord, Redeemed, Registry, TenantRecord,
+    Added, AgentRecord, InvitationRecord, PortalRecord, Redeemed, Registry, Rotated, TenantRecord,
 };
 
 use super::stores::{Ground, on_every_backend};

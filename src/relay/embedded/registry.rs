@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::super::StoreError;
-use super::super::keyring::{Acknowledged, Rotated};
 use super::super::registry::{
-    Added, AgentRecord, InvitationRecord, PortalRecord, Redeemed, Registry, Snapshot, TenantRecord, TenantSnapshot,
+    Acknowledged, Added, AgentRecord, InvitationRecord, PortalRecord, Redeemed, Registry, Rotated, Snapshot,
+    TenantRecord, TenantSnapshot,
 };
 use super::{read_row, write_row};
 use crate::clock::UnixTime;

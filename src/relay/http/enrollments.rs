@@ -15,8 +15,7 @@ use crate::protocol::enrollment::{ATTESTATION_TYP, AgentKeys, Proof};
 use crate::protocol::jose::{JoseError, Jws, PublicKey};
 use crate::protocol::limits::MAX_NAME_CHARS;
 use crate::protocol::problem::{Problem, ProblemCode};
-use crate::relay::keyring::AgentLater;
-use crate::relay::registry::{AgentRecord, Redeemed};
+use crate::relay::registry::{AgentLater, AgentRecord, Redeemed};
 
 /// An attestation is some 400 bytes.
 const MAX_ATTESTATION_BYTES: usize = 2048;

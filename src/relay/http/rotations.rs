@@ -17,7 +17,7 @@ use crate::protocol::limits::MAX_CLOCK_AHEAD;
 use crate::protocol::problem::{Problem, ProblemCode};
 use crate::protocol::rotation::{AgentRotation, PortalRotation};
 use crate::relay::bus::Notice;
-use crate::relay::keyring::Rotated;
+use crate::relay::registry::Rotated;
 
 fn text(body: &Bytes) -> Result<&str, Refusal> {
     std::str::from_utf8(body).map_err(|_| Refusal::new(ProblemCode::Malformed, "the body is not a compact JWS"))

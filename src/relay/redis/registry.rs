@@ -17,9 +17,9 @@ use crate::protocol::ids::{AgentId, ObjectId, PortalId, TenantId};
 use crate::protocol::jose::Thumbprint;
 use crate::protocol::rotation::{AgentRotation, PortalRotation};
 use crate::relay::StoreError;
-use crate::relay::keyring::{Acknowledged, Rotated};
 use crate::relay::registry::{
-    Added, AgentRecord, InvitationRecord, PortalRecord, Redeemed, Registry, Snapshot, TenantRecord, TenantSnapshot,
+    Acknowledged, Added, AgentRecord, InvitationRecord, PortalRecord, Redeemed, Registry, Rotated, Snapshot,
+    TenantRecord, TenantSnapshot,
 };
 
 /// How often a change is tried again that another one has overtaken.

@@ -2,8 +2,7 @@
 //! both: the agent verifies the one, and the portal the other.
 
 use super::super::StoreError;
-use super::super::keyring::Acknowledged;
-use super::super::registry::AgentRecord;
+use super::super::registry::{Acknowledged, AgentRecord};
 use super::{Ended, Session, Socket};
 use crate::audit;
 use crate::protocol::frame::{CloseReason, FromRelay, v1};

@@ -1,11 +1,7 @@
 //! How keys in the registry change: only along a chain of rotations, each signed by the key before it. The relay judges
 //! what it is sent, and makes no key known of its own.
 
-use std::collections::BTreeMap;
-
-use serde::{Deserialize, Serialize};
-
-use super::registry::{AgentRecord, PortalRecord};
+use super::records::{Acknowledged, AgentRecord, PortalRecord, Retiring};
 use crate::clock::UnixTime;
 use crate::protocol::api::AgentStatus;
 use crate::protocol::ids::{InvitationId, PortalId, TenantId};
@@ -26,96 +22,10 @@ pub enum Rotated {
     Revoked,
 }
 
-/// What came to an agent after its enrolment.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct AgentLater {
-    /// The `seq` of its last rotation.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub seq: u64,
-    /// Its last rotations, oldest first, for portals that have pinned an older key.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub rotations: Vec<String>,
-    /// Further portals whose codes it has redeemed.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub further: Vec<Vouched>,
-    /// Its word that it has followed a portal's last rotation.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub acknowledged: BTreeMap<PortalId, Acknowledged>,
-}
-
-/// An attestation for a further portal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Vouched {
-    /// The portal that made the invitation.
-    pub portal: PortalId,
-    /// The invitation.
-    pub invitation: InvitationId,
-    /// What that portal verifies the agent's keys with.
-    pub attestation: String,
-}
-
-/// An agent's acknowledgement.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Acknowledged {
-    /// Of the rotation with this `seq`.
-    pub seq: u64,
-    /// JWS by the agent.
-    pub jws: String,
-}
-
-/// What came to a portal after it was registered.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PortalLater {
-    /// The `seq` of its last rotation.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub seq: u64,
-    /// Its last rotations, oldest first, for agents that have pinned an older key.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub rotations: Vec<String>,
-    /// Keys that are on their way out.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub retiring: Vec<Retiring>,
-}
-
-/// A portal's key that is still taken for a while: what it has signed may be on its way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Retiring {
-    /// The key.
-    pub key: PublicKey,
-    /// Not taken at or after this time.
-    pub until: UnixTime,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
-fn is_zero(seq: &u64) -> bool {
-    *seq == 0
-}
-
 fn keep(rotations: &mut Vec<String>, jws: &str) {
     rotations.push(jws.to_owned());
     let old = rotations.len().saturating_sub(KEPT_ROTATIONS);
     rotations.drain(..old);
-}
-
-impl AgentLater {
-    /// Whether nothing has come.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-impl PortalLater {
-    /// Whether nothing has come.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 impl AgentRecord {

@@ -1,0 +1,118 @@
+//! Who may do what: tenants, portals, invitations, agents. Durable, and free of secrets: public keys and hashes only.
+
+mod keyring;
+mod records;
+mod redemption;
+
+use async_trait::async_trait;
+
+pub use self::keyring::Rotated;
+pub use self::records::{
+    Acknowledged, AgentLater, AgentRecord, InvitationRecord, PortalLater, PortalRecord, Retiring, Snapshot,
+    TenantRecord, TenantSnapshot, Vouched,
+};
+pub use self::redemption::Redeemed;
+use super::StoreError;
+use crate::clock::UnixTime;
+use crate::protocol::api::PreflightReport;
+use crate::protocol::ids::{AgentId, ObjectId, PortalId, TenantId};
+use crate::protocol::jose::Thumbprint;
+use crate::protocol::rotation::{AgentRotation, PortalRotation};
+
+/// Whether something was put where nothing was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// It is there now.
+    New,
+    /// The very same was there before.
+    Same,
+    /// Another one is there; it was left.
+    Other,
+}
+
+/// Tenants, portals, invitations, agents.
+#[async_trait]
+pub trait Registry: Send + Sync + 'static {
+    /// Adds a tenant. An existing one stays as it is.
+    async fn add_tenant(&self, tenant: TenantRecord) -> Result<Added, StoreError>;
+    /// One tenant.
+    async fn tenant(&self, tenant: &TenantId) -> Result<Option<TenantRecord>, StoreError>;
+    /// All tenants, by name.
+    async fn tenants(&self) -> Result<Vec<TenantRecord>, StoreError>;
+
+    /// Stores a portal, in place of what was there.
+    async fn put_portal(&self, portal: PortalRecord) -> Result<(), StoreError>;
+    /// One portal.
+    async fn portal(&self, portal: &PortalId) -> Result<Option<PortalRecord>, StoreError>;
+    /// All portals, by name.
+    async fn portals(&self) -> Result<Vec<PortalRecord>, StoreError>;
+    /// Removes a portal; whether there was one.
+    async fn remove_portal(&self, portal: &PortalId) -> Result<bool, StoreError>;
+
+    /// Adds an invitation.
+    async fn add_invitation(&self, tenant: &TenantId, invitation: InvitationRecord) -> Result<Added, StoreError>;
+    /// Redeems an invitation for `agent`, in one step: two requests never both succeed, and an identical request
+    /// succeeds again.
+    async fn redeem(
+        &self,
+        tenant: &TenantId,
+        token_sha256: &str,
+        agent: AgentRecord,
+        now: UnixTime,
+    ) -> Result<Redeemed, StoreError>;
+
+    /// One agent.
+    async fn agent(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError>;
+    /// A tenant's agents, oldest first.
+    async fn agents(&self, tenant: &TenantId) -> Result<Vec<AgentRecord>, StoreError>;
+    /// `pending` becomes `approved`; a tombstone stays. The record after that.
+    async fn approve(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError>;
+    /// Whatever it was becomes `revoked`. The record after that.
+    async fn revoke(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError>;
+    /// Notes the version an agent said.
+    async fn note_version(&self, tenant: &TenantId, agent: AgentId, version: &str) -> Result<(), StoreError>;
+    /// Notes what an agent found.
+    async fn note_preflight(
+        &self,
+        tenant: &TenantId,
+        agent: AgentId,
+        report: PreflightReport,
+    ) -> Result<(), StoreError>;
+
+    /// Follows an agent's rotation, in one step: of two that lead on from the same keys one is refused.
+    async fn rotate_agent(
+        &self,
+        tenant: &TenantId,
+        relay: &str,
+        rotation: &AgentRotation,
+        jws: &str,
+    ) -> Result<Rotated, StoreError>;
+    /// The same for a portal.
+    async fn rotate_portal(&self, relay: &str, rotation: &PortalRotation, jws: &str) -> Result<Rotated, StoreError>;
+    /// Lets a portal's key go; whether it is gone, or going: the last one stays.
+    async fn retire_portal_key(&self, portal: &PortalId, kid: &Thumbprint, now: UnixTime) -> Result<bool, StoreError>;
+    /// Notes that an agent takes a portal's new key.
+    async fn note_acknowledgement(
+        &self,
+        tenant: &TenantId,
+        agent: AgentId,
+        portal: &PortalId,
+        acknowledged: Acknowledged,
+    ) -> Result<(), StoreError>;
+
+    /// Uses up an assertion's `jti`, kept until `exp`: true the first time, false ever after.
+    async fn use_assertion(
+        &self,
+        tenant: &TenantId,
+        agent: AgentId,
+        jti: ObjectId,
+        exp: UnixTime,
+        now: UnixTime,
+    ) -> Result<bool, StoreError>;
+
+    /// Everything.
+    async fn export(&self) -> Result<Snapshot, StoreError>;
+    /// Adds everything that is not there yet, and lets tombstones win over what is there. The agents that are revoked
+    /// by that, and were not before.
+    async fn import(&self, snapshot: Snapshot) -> Result<Vec<(TenantId, AgentId)>, StoreError>;
+}
