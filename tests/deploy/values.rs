@@ -46,6 +46,15 @@ fn each_wrong_value_gets_a_sentence_that_names_it() {
         ),
         (&["tls.existingSecret=,tls.certManager.enabled=true"], "tls.certManager.issuerRef.name is empty"),
         (&["tls.certManager.duration=forever"], "/tls/certManager/duration"),
+        (&["admin.staticToken=false"], "admin.staticToken = false: nobody could operate"),
+        (&["admin.oidc.issuer=https://id.example.com"], "admin.oidc.audience is empty"),
+        (&["admin.oidc.value=relay-operators"], "admin.oidc.value: it needs admin.oidc.issuer"),
+        (&["admin.oidc.issuer=http://id.example.com"], "/admin/oidc/issuer"),
+        (
+            &["admin.oidc.issuer=https://i,admin.oidc.audience=a,admin.oidc.claim=c,admin.oidc.value=v,\
+               admin.staticToken=false,admin.existingSecret=relay-admin"],
+            "admin.existingSecret: its token is not taken",
+        ),
         (&["session.heartbeat_seconds=61"], "/session/heartbeat_seconds"),
         (&["limits.tls_handshakes=0"], "/limits/tls_handshakes"),
         (&["drain.timeoutSeconds=-1"], "/drain/timeoutSeconds"),

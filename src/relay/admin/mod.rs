@@ -2,6 +2,9 @@
 
 mod api;
 pub mod client;
+mod credentials;
+mod oidc;
+mod operator;
 mod overview;
 mod token;
 
@@ -15,7 +18,7 @@ use axum::routing::{delete, get, post};
 use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 
-pub use token::AdminToken;
+pub use credentials::{CredentialError, Credentials};
 
 use super::http::Public;
 use super::http::body;
@@ -38,7 +41,7 @@ pub struct Ops {
     /// Of the public listener.
     pub certificate: Certificate,
     /// Who may use the admin API.
-    pub token: Arc<AdminToken>,
+    pub credentials: Arc<Credentials>,
 }
 
 /// The operator's API.
@@ -56,7 +59,7 @@ pub fn router(ops: Ops) -> Router {
         .route("/registry", get(api::export).put(api::import))
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(MAX_IMPORT_BYTES, body::whole))
-        .layer(middleware::from_fn_with_state(ops.clone(), token::require));
+        .layer(middleware::from_fn_with_state(ops.clone(), credentials::require));
     let render = problem::Render {
         metrics: Arc::clone(&ops.public.services.metrics),
         random: Arc::clone(&ops.public.services.random),
