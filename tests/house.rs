@@ -43,7 +43,10 @@ const FENCES: &[(&str, &[&str])] = &[
     // The bench starts a server of that name, and says which one.
     ("redis", &["src/relay/redis/", "src/relay/config.rs", "src/relay/store.rs", "src/relay/mod.rs", "src/bench/"]),
     ("redb", &["src/storage/", "src/relay/embedded/", "src/agent/journal"]),
-    ("reqwest", &["src/net/mod.rs", "src/portal/", "src/relay/admin/client.rs", "src/telemetry/otlp.rs"]),
+    (
+        "reqwest",
+        &["src/net/mod.rs", "src/net/fetch.rs", "src/portal/", "src/relay/admin/client.rs", "src/telemetry/otlp.rs"],
+    ),
     ("jsonwebtoken", &["src/protocol/jose/"]),
     ("sd_notify", &["src/host/"]),
     ("prost", &["src/protocol/frame.rs"]),

@@ -1,5 +1,8 @@
 //! The operator's commands, as an operator types them.
 
+mod oidc;
+mod provider;
+
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 

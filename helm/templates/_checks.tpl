@@ -63,6 +63,25 @@
 {{- fail (printf "podLabels: %q is the chart's own" $label) }}
 {{- end }}
 {{- end }}
+{{- with .Values.admin }}
+{{- $oidc := .oidc }}
+{{- range $name := list "audience" "claim" "value" }}
+{{- if and $oidc.issuer (not (index $oidc $name)) }}
+{{- fail (printf "admin.oidc.%s is empty: admin.oidc.issuer needs it, to know operators among those that the issuer knows" $name) }}
+{{- end }}
+{{- end }}
+{{- range $name := list "audience" "claim" "value" "caConfigMap" }}
+{{- if and (not $oidc.issuer) (index $oidc $name) }}
+{{- fail (printf "admin.oidc.%s: it needs admin.oidc.issuer, which is empty" $name) }}
+{{- end }}
+{{- end }}
+{{- if and (not .staticToken) (not $oidc.issuer) }}
+{{- fail "admin.staticToken = false: nobody could operate the nodes without admin.oidc.issuer" }}
+{{- end }}
+{{- if and (not .staticToken) .existingSecret }}
+{{- fail "admin.existingSecret: its token is not taken, because admin.staticToken = false" }}
+{{- end }}
+{{- end }}
 {{- if and .Values.gateway.enabled (not .Values.gateway.parentRefs) }}
 {{- fail "gateway.parentRefs is empty: name the Gateway to attach to" }}
 {{- end }}

@@ -5,8 +5,10 @@
 //! | [`names`] | what the domain name system says |
 //! | [`tcp`] | a connection to a host with several addresses |
 //! | [`no_proxy`], [`proxy`] | which proxy for which host |
+//! | [`fetch`] | a small document, bounded in size and time |
 //! | [`outbound`] | HTTPS through a proxy, with a sentence for everything in the way |
 
+pub mod fetch;
 pub mod names;
 pub mod no_proxy;
 pub mod outbound;

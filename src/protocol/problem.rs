@@ -58,6 +58,12 @@ problems! {
     BadSignature, "bad_signature", 401, true, "The signature does not fit";
     /// An enrolment token or proof that does not hold.
     InvalidEnrollment, "invalid_enrollment", 401, true, "The enrolment is not valid";
+    /// An operator's call without a token.
+    TokenMissing, "token_missing", 401, true, "A token is expected";
+    /// An operator's token that does not hold.
+    InvalidToken, "invalid_token", 401, true, "The token is not valid";
+    /// A token that holds, and not an operator's.
+    InsufficientScope, "insufficient_scope", 403, true, "The token is not an operator's";
     /// The portal does not serve this tenant.
     TenantNotGranted, "tenant_not_granted", 403, true, "The portal was not granted this tenant";
     /// The agent was revoked and has to stop.
@@ -106,6 +112,8 @@ problems! {
     Draining, "draining", 503, true, "The node is stopping";
     /// The store is away. Whether the request took effect is not known: send the same again.
     StoreUnavailable, "store_unavailable", 503, false, "The store is not available";
+    /// The keys of the operators' issuer can't be had.
+    IssuerUnavailable, "issuer_unavailable", 503, true, "The token's issuer is not available";
     /// Too many connections at once.
     Overloaded, "overloaded", 503, true, "The relay is overloaded";
     /// `exp` has passed and the agent has not answered.

@@ -1,5 +1,6 @@
 //! A node's configuration: a TOML file, every field with its default and the reason for it.
 
+mod admin;
 mod limits;
 mod telemetry;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 use http::uri::Authority;
 use serde::Deserialize;
 
+pub use admin::{AdminConfig, OidcConfig};
 pub use limits::{AddressSource, ClientAddressConfig, LimitsConfig};
 pub use telemetry::TelemetryConfig;
 
@@ -65,6 +67,9 @@ pub struct Config {
     pub node_name: Option<String>,
     /// The certificate of the public listener; absent with `--dev-tls`.
     pub tls: Option<TlsFiles>,
+    /// Who may operate the node.
+    #[serde(default)]
+    pub admin: AdminConfig,
     /// Agent sessions.
     #[serde(default)]
     pub session: SessionConfig,
@@ -206,6 +211,7 @@ impl Config {
             redis: None,
             node_name: None,
             tls: None,
+            admin: AdminConfig::default(),
             session: SessionConfig::default(),
             limits: LimitsConfig::default(),
             client_address: None,
@@ -246,6 +252,7 @@ impl Config {
         if !(1..=MAX_AGE_SECONDS).contains(&self.session.max_age_seconds) {
             return value("session.max_age_seconds", "1 to 604800 (a week) is expected");
         }
+        self.admin.check()?;
         self.limits.check()?;
         self.client_address.as_ref().map_or(Ok(()), ClientAddressConfig::check)?;
         self.telemetry.check()
@@ -278,6 +285,11 @@ mod tests {
     #[test]
     fn a_wrong_field_is_named() {
         const GOOD: &str = "public_url = \"https://r.example\"\ndata_dir = \"/tmp/x\"\n";
+        let oidc = |issuer: &str, audience: &str, claim: &str, value: &str| {
+            format!(
+                "{GOOD}[admin.oidc]\nissuer = {issuer:?}\naudience = {audience:?}\nclaim = {claim:?}\nvalue = {value:?}"
+            )
+        };
         for (text, named) in [
             ("data_dir = \"/tmp/x\"", "public_url"),
             ("public_url = \"https://r.example/\"\ndata_dir = \"/tmp/x\"", "public_url"),
@@ -290,6 +302,16 @@ mod tests {
             (&format!("{GOOD}listen = \"nowhere\""), "listen"),
             (&format!("{GOOD}store = \"paper\""), "store"),
             (&format!("{GOOD}[tls]\ncert_file = \"a\""), "key_file"),
+            (&format!("{GOOD}[admin]\nstatic_token = false"), "admin.static_token"),
+            (&format!("{GOOD}[admin]\ntoken = \"x\""), "token"),
+            (&format!("{GOOD}[admin.oidc]\nissuer = \"https://i\"\naudience = \"a\"\nvalue = \"v\""), "claim"),
+            (&oidc("http://id.example.com", "a", "c", "v"), "admin.oidc.issuer"),
+            (&oidc("https://id.example.com/?a=b", "a", "c", "v"), "admin.oidc.issuer"),
+            (&oidc("https://id.example.com/#a", "a", "c", "v"), "admin.oidc.issuer"),
+            (&oidc("id.example.com", "a", "c", "v"), "admin.oidc.issuer"),
+            (&oidc("https://id.example.com", "", "c", "v"), "admin.oidc.audience"),
+            (&oidc("https://id.example.com", "a", " ", "v"), "admin.oidc.claim"),
+            (&oidc("https://id.example.com", "a", "c", ""), "admin.oidc.value"),
             (&format!("{GOOD}[session]\nheartbeat_seconds = 0"), "session.heartbeat_seconds"),
             (&format!("{GOOD}[session]\nhello_timeout_seconds = 0"), "session.hello_timeout_seconds"),
             (&format!("{GOOD}[session]\nmax_age_seconds = 0"), "session.max_age_seconds"),

@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::admin::{self, AdminToken, Ops};
+use super::admin::{self, CredentialError, Credentials, Ops};
 use super::config::{Config, ConfigError};
 use super::dispatch::Dispatcher;
 use super::http::client_address::Origin;
@@ -31,7 +31,7 @@ use super::tls::{self, Certificate, TlsError};
 use crate::clock::{Clock, Random};
 use crate::host;
 use crate::protocol::frame::CloseReason;
-use crate::storage::{DatabaseError, FileError};
+use crate::storage::DatabaseError;
 use crate::telemetry::metrics::{Metrics, MetricsError};
 
 /// From `Hello` to `Welcome`. An agent waits 10 s; to answer later is work for nothing.
@@ -58,9 +58,9 @@ pub enum StartError {
     /// The store.
     #[error("the store can't be opened: {0}")]
     Store(#[from] OpenError),
-    /// The admin token.
+    /// What operators are known by.
     #[error(transparent)]
-    Token(#[from] FileError),
+    Credentials(#[from] CredentialError),
     /// A listener.
     #[error(transparent)]
     Listen(#[from] io::Error),
@@ -105,7 +105,7 @@ impl Node {
         std::fs::create_dir_all(&config.data_dir)
             .map_err(|e| io::Error::new(e.kind(), format!("data_dir {}: {e}", config.data_dir.display())))?;
         let certificate = certificate(&config, dev_tls)?;
-        let token = Arc::new(AdminToken::open(&admin_token_file(&config), &*random)?);
+        let credentials = Arc::new(Credentials::open(&config.admin, &admin_token_file(&config), &*random)?);
         let listener = listener::bind("listen", config.listen).await?;
         let ops_listener = listener::bind("ops_listen", config.ops_listen).await?;
         let metrics = Arc::new(Metrics::labelled(config.telemetry.tenant_label)?);
@@ -158,7 +158,7 @@ impl Node {
         let router = http::router(Arc::clone(&public));
         let ops = admin::router(Ops {
             public: Arc::clone(&public),
-            token,
+            credentials,
             health: health.clone(),
             certificate: certificate.clone(),
         });

@@ -150,7 +150,8 @@ impl Metrics {
         self.with.problems.add(1, &[KeyValue::new("code", code)]);
     }
 
-    /// A credential was refused. `kind` is `portal`, `agent`, `enrollment` or `admin`; `reason` is a problem code.
+    /// A credential was refused. `kind` is `portal`, `agent`, `enrollment` or `admin`; `reason` is a problem code, or for
+    /// `admin` what is wrong with a token.
     pub fn credential_rejected(&self, kind: &'static str, reason: &'static str) {
         self.with.rejected.add(1, &[KeyValue::new("kind", kind), KeyValue::new("reason", reason)]);
     }

@@ -11,13 +11,14 @@ use super::promql::assert_exported;
 use super::{list, objects, project, template, text};
 
 /// What others make, and values may name.
-const OUTSIDE: [&str; 7] = [
+const OUTSIDE: [&str; 8] = [
     "Secret relay-tls",
     "Secret relay-redis",
     "Secret relay-admin",
     "Secret registry",
     "ConfigMap redis-ca",
     "ConfigMap otlp-ca",
+    "ConfigMap id-ca",
     "PriorityClass identity",
 ];
 
@@ -306,13 +307,23 @@ fn the_relay_takes_the_configuration_and_a_drain_fits_into_the_grace_period() {
                 redis.ca_file.as_ref(),
             ]
         });
-        for file in redis.flatten().chain(&otlp_ca).chain([&tls.cert_file, &tls.key_file, &config.data_dir]) {
+        let oidc_ca = config.admin.oidc.as_ref().and_then(|oidc| oidc.ca_file.as_ref());
+        let given = redis.flatten().chain(&otlp_ca).chain(oidc_ca);
+        for file in given.chain([&tls.cert_file, &tls.key_file, &config.data_dir]) {
             assert!(mounts.iter().any(|mount| file.starts_with(mount)), "{set}: {}", file.display());
         }
     }
     let everything = configuration(set("everything"));
     assert_eq!((everything.session.heartbeat_seconds, everything.limits.tls_handshakes), (15, 128));
     assert_eq!(everything.redis.unwrap().urls.len(), 2);
+    assert!(everything.admin.static_token && configuration(set("redis")).admin.oidc.is_none());
+    let admin = configuration(set("sentinel")).admin;
+    let oidc = admin.oidc.unwrap();
+    assert_eq!((admin.static_token, &*oidc.issuer), (false, "https://id.example.com:8443/"));
+    assert_eq!(
+        (&*oidc.audience, &*oidc.claim, &*oidc.value),
+        ("writeback-relay", "/realm_access/roles", "relay-operators")
+    );
 }
 
 #[test]
@@ -345,13 +356,16 @@ fn the_network_lets_in_and_out_only_what_is_meant() {
     assert_eq!(from[0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"], "monitoring");
     assert_eq!(from[1]["podSelector"]["matchLabels"]["app.kubernetes.io/component"], "test");
     assert_eq!(from.len(), 2);
-    let egress: Vec<Vec<String>> = vec![vec!["53".into(), "53".into()], vec!["6380".into()], vec!["4318".into()]];
+    let egress = [&["53", "53"][..], &["6380"], &["4318"], &["8443", "443"]];
     assert_eq!(ports(&spec["egress"]), egress);
     assert!(list(&spec["egress"]).iter().all(|rule| !list(&rule["to"]).is_empty()));
     let sentinel = set("sentinel");
     let spec = &one(sentinel, "NetworkPolicy")["spec"];
     assert_eq!(ports(&spec["egress"])[1], ["26379", "6379"]);
-    assert_eq!(list(&spec["egress"]).len(), 2, "no collector, no way to it");
+    assert_eq!(ports(&spec["egress"])[2], ["8443"], "the issuer's");
+    assert_eq!(list(&spec["egress"]).len(), 3, "no collector, no way to it");
+    let redis = &one(set("redis"), "NetworkPolicy")["spec"];
+    assert_eq!(list(&redis["egress"]).len(), 2, "no issuer, no way to it");
 }
 
 #[test]

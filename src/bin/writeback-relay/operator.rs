@@ -1,7 +1,7 @@
 //! The operator's commands: calls to a running node.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use writeback_relay::host;
@@ -9,6 +9,7 @@ use writeback_relay::protocol::ids::{AgentId, PortalId, TenantId};
 use writeback_relay::protocol::jose::PublicKey;
 use writeback_relay::relay::admin::client::{AdminClient, readiness};
 use writeback_relay::relay::registry::PortalRecord;
+use zeroize::Zeroizing;
 
 use super::Outcome;
 
@@ -25,10 +26,17 @@ pub(super) struct Ops {
 pub(super) struct Admin {
     #[command(flatten)]
     ops: Ops,
-    /// The file with the admin token; a node makes it in its data directory.
-    #[arg(long, env = "WRITEBACK_ADMIN_TOKEN_FILE", default_value = "/var/lib/writeback-relay/admin.token")]
-    admin_token_file: PathBuf,
+    /// The file with the operator's token: the one that a node makes in its data directory, or an access token of
+    /// admin.oidc. If no file is named, the token is in WRITEBACK_ADMIN_TOKEN, or in
+    /// /var/lib/writeback-relay/admin.token.
+    #[arg(long, env = "WRITEBACK_ADMIN_TOKEN_FILE")]
+    admin_token_file: Option<PathBuf>,
 }
+
+/// Where a node makes the static token, unless it is configured otherwise.
+const TOKEN_FILE: &str = "/var/lib/writeback-relay/admin.token";
+/// The token itself: no argument, since anybody on the host reads those.
+const TOKEN_VARIABLE: &str = "WRITEBACK_ADMIN_TOKEN";
 
 #[derive(Subcommand)]
 pub(super) enum Tenant {
@@ -115,7 +123,13 @@ pub(super) enum Registry {
 
 impl Admin {
     pub(super) fn connect(&self) -> Result<AdminClient, Box<dyn Error>> {
-        Ok(AdminClient::new(&self.ops.ops_url, &self.admin_token_file)?)
+        let url = &self.ops.ops_url;
+        let token = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty()).map(Zeroizing::new);
+        Ok(match (&self.admin_token_file, token) {
+            (Some(file), _) => AdminClient::new(url, file)?,
+            (None, Some(token)) => AdminClient::with_token(url, &token)?,
+            (None, None) => AdminClient::new(url, Path::new(TOKEN_FILE))?,
+        })
     }
 }
 

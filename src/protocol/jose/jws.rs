@@ -32,6 +32,28 @@ impl<'a> Jws<'a> {
     /// # Errors
     /// If it is not a compact JWS, has another `typ`, or a `crit` header.
     pub fn parse(token: &'a str, typ: &'static str) -> Result<Self, JoseError> {
+        let jws = Self::read(token)?;
+        if jws.header.typ.as_deref() != Some(typ) {
+            return Err(JoseError::WrongType { expected: typ });
+        }
+        Ok(jws)
+    }
+
+    /// The same for an access token of an OpenID provider: `at+jwt` (RFC 9068 §2.1), or `JWT` as those that are older
+    /// than it have it. A media type is the same in small letters and with `application/` (RFC 7515 §4.1.9).
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn access_token(token: &'a str) -> Result<Self, JoseError> {
+        let jws = Self::read(token)?;
+        let typ = jws.header.typ.as_deref().unwrap_or_default().to_ascii_lowercase();
+        match typ.strip_prefix("application/").unwrap_or(&typ) {
+            "at+jwt" | "jwt" => Ok(jws),
+            _ => Err(JoseError::WrongType { expected: "at+jwt (or JWT)" }),
+        }
+    }
+
+    fn read(token: &'a str) -> Result<Self, JoseError> {
         let (signing_input, signature) = token.rsplit_once('.').ok_or(JoseError::Malformed("not three parts"))?;
         let (header, payload) = signing_input.split_once('.').ok_or(JoseError::Malformed("not three parts"))?;
         // Judged as form, before anything is looked up. A dot that is left in the payload is no base64url either.
@@ -41,9 +63,6 @@ impl<'a> Jws<'a> {
         if header.crit.is_some() {
             return Err(JoseError::Critical);
         }
-        if header.typ.as_deref() != Some(typ) {
-            return Err(JoseError::WrongType { expected: typ });
-        }
         Ok(Self { signing_input, signature, payload: from_base64url(payload)?, header })
     }
 
@@ -51,6 +70,16 @@ impl<'a> Jws<'a> {
     #[must_use]
     pub fn kid(&self) -> Option<&str> {
         self.header.kid.as_deref()
+    }
+
+    /// The `alg` header.
+    pub(super) fn alg(&self) -> &str {
+        &self.header.alg
+    }
+
+    /// Whether the signature is one by this key.
+    pub(super) fn is_signed(&self, key: &DecodingKey, algorithm: Algorithm) -> bool {
+        matches!(crypto::verify(self.signature, self.signing_input.as_bytes(), key, algorithm), Ok(true))
     }
 
     /// The claims as they stand, *not verified*: to find out whose key to verify with.
@@ -88,10 +117,7 @@ impl<'a> Jws<'a> {
         if self.header.alg != name(algorithm) {
             return Err(JoseError::Algorithm);
         }
-        match crypto::verify(self.signature, self.signing_input.as_bytes(), &decoding, algorithm) {
-            Ok(true) => Ok((self.unverified()?, key)),
-            _ => Err(JoseError::Signature),
-        }
+        if self.is_signed(&decoding, algorithm) { Ok((self.unverified()?, key)) } else { Err(JoseError::Signature) }
     }
 }
 
@@ -102,7 +128,7 @@ fn name(algorithm: Algorithm) -> &'static str {
     }
 }
 
-fn decoding_key(key: &PublicKey) -> Result<(Algorithm, DecodingKey), JoseError> {
+pub(super) fn decoding_key(key: &PublicKey) -> Result<(Algorithm, DecodingKey), JoseError> {
     match key {
         PublicKey::Ed25519 { x } => Ok((Algorithm::EdDSA, DecodingKey::from_ed_der(x))),
         PublicKey::P256 { point } => Ok((Algorithm::ES256, DecodingKey::from_ec_der(point))),

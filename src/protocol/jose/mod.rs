@@ -1,9 +1,11 @@
 //! JOSE, pinned: which key, which algorithm and which `typ` go together is fixed here and never chosen by a message.
 //!
 //! Signatures: `EdDSA` (Ed25519) is emitted, `EdDSA` and `ES256` are accepted; `HS256` only for attestations, with a
-//! key type of its own. Encryption: `ECDH-ES` on P-256 with `A256GCM`. See RFC 8725 for why.
+//! key type of its own. Encryption: `ECDH-ES` on P-256 with `A256GCM`. See RFC 8725 for why. Only operators' access tokens,
+//! which others make, may be signed with RSA, too: [`IssuerKeys`].
 
 mod error;
+mod issuer_keys;
 mod jwe;
 mod jwk;
 mod jws;
@@ -11,6 +13,7 @@ mod signing;
 mod validity;
 
 pub use error::JoseError;
+pub use issuer_keys::IssuerKeys;
 pub use jwe::{SealingKey, seal};
 pub use jwk::{PublicKey, RawJwk, Thumbprint};
 pub use jws::{Jws, sign_hs256, verify_hs256};

@@ -88,7 +88,15 @@ impl AdminClient {
     /// # Errors
     /// If the token can't be read.
     pub fn new(ops_url: &str, token_file: &Path) -> Result<Self, AdminError> {
-        let token = Zeroizing::new(PrivateFile::new(PathBuf::from(token_file)).read()?.trim().to_owned());
+        Self::with_token(ops_url, &PrivateFile::new(PathBuf::from(token_file)).read()?)
+    }
+
+    /// The same, with the token itself.
+    ///
+    /// # Errors
+    /// If no client can be set up.
+    pub fn with_token(ops_url: &str, token: &str) -> Result<Self, AdminError> {
+        let token = Zeroizing::new(token.trim().to_owned());
         Ok(Self { http: operator_client()?, base: format!("{}/admin/v1", ops_url.trim_end_matches('/')), token })
     }
 

@@ -2,7 +2,10 @@
 
 mod api;
 pub mod client;
+mod credentials;
 mod nodes;
+mod oidc;
+mod operator;
 mod overview;
 mod presence;
 mod token;
@@ -18,7 +21,7 @@ use axum::routing::{delete, get, post};
 use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 
-pub use token::AdminToken;
+pub use credentials::{CredentialError, Credentials};
 
 use super::http::Public;
 use super::http::body;
@@ -41,7 +44,7 @@ pub struct Ops {
     /// Of the public listener.
     pub certificate: Certificate,
     /// Who may use the admin API.
-    pub token: Arc<AdminToken>,
+    pub credentials: Arc<Credentials>,
 }
 
 /// The operator's API.
@@ -59,7 +62,7 @@ pub fn router(ops: Ops) -> Router {
         .route("/registry", get(api::export).put(api::import))
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(MAX_IMPORT_BYTES, body::whole))
-        .layer(middleware::from_fn_with_state(ops.clone(), token::require));
+        .layer(middleware::from_fn_with_state(ops.clone(), credentials::require));
     let render = problem::Render {
         metrics: Arc::clone(&ops.public.services.metrics),
         random: Arc::clone(&ops.public.services.random),

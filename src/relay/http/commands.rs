@@ -150,12 +150,12 @@ fn answer(public: &Public, entry: &Entry) -> Result<Response, Refusal> {
             Err(Refusal::new(code, "nothing was written to any socket, and nothing will be: make a new command"))
         }
         CommandState::Unknown => Err(Refusal {
-            code: ProblemCode::OutcomeUnknown,
-            detail:
-                "exp has passed without an answer, and the command may have been delivered; ask again where Location \
-                     says, and send no new command before"
-                    .to_owned(),
             location: Some(location),
+            ..Refusal::new(
+                ProblemCode::OutcomeUnknown,
+                "exp has passed without an answer, and the command may have been delivered; ask again where Location \
+                 says, and send no new command before",
+            )
         }),
     }
 }

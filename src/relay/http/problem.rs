@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::to_bytes;
@@ -37,11 +38,15 @@ pub(in crate::relay) struct Refusal {
     pub(in crate::relay) detail: String,
     /// Where the answer can be asked for later.
     pub(in crate::relay) location: Option<String>,
+    /// Why a credential was refused, as a metric has it; the code if that says it.
+    pub(in crate::relay) reason: Option<&'static str>,
+    /// When to ask again, if that is known.
+    pub(in crate::relay) retry_after: Option<Duration>,
 }
 
 impl Refusal {
     pub(in crate::relay) fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), location: None }
+        Self { code, detail: detail.into(), location: None, reason: None, retry_after: None }
     }
 }
 
@@ -159,7 +164,7 @@ pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Requ
     };
     to.metrics.problem(refusal.code.as_str());
     if matches!(refusal.code.status(), 401 | 403) {
-        to.metrics.credential_rejected(shown_by, refusal.code.as_str());
+        to.metrics.credential_rejected(shown_by, refusal.reason.unwrap_or(refusal.code.as_str()));
     }
     if let Some((address, limits)) = client
         && refusal.code.status() == 401
@@ -186,17 +191,29 @@ pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Requ
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
     if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-        headers.insert(RETRY_AFTER, retry_after(&*to.random).into());
+        let known = refusal.retry_after.map(|span| HeaderValue::from(span.as_secs() + 1));
+        headers.insert(RETRY_AFTER, known.unwrap_or_else(|| retry_after(&*to.random).into()));
     }
-    match status {
-        StatusCode::UNAUTHORIZED => drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
-        StatusCode::UPGRADE_REQUIRED => drop(headers.insert(UPGRADE, HeaderValue::from_static("websocket"))),
-        _ => {}
+    if let Some(challenge) = challenge(refusal.code) {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    if status == StatusCode::UPGRADE_REQUIRED {
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     }
     if let Some(location) = refusal.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
         headers.insert(LOCATION, location);
     }
     response
+}
+
+/// What credential is asked for (RFC 6750 §3).
+fn challenge(code: ProblemCode) -> Option<&'static str> {
+    match code {
+        ProblemCode::InvalidToken => Some("Bearer error=\"invalid_token\""),
+        ProblemCode::InsufficientScope => Some("Bearer error=\"insufficient_scope\""),
+        _ if code.status() == 401 => Some("Bearer"),
+        _ => None,
+    }
 }
 
 /// Whose credential a request shows.

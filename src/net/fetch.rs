@@ -1,0 +1,124 @@
+//! Small documents over HTTP, bounded in size and time.
+
+use std::path::Path;
+use std::time::Duration;
+
+use http::{StatusCode, Uri};
+use reqwest::Client;
+use tokio::time::timeout;
+
+use super::{NetError, causes, https_client};
+
+/// Why there is no document.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// Nobody there, or no TLS.
+    #[error("{url} can't be reached: {why}")]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// Why.
+        why: String,
+    },
+    /// It took too long.
+    #[error("{url} did not answer within {} s", .within.as_secs())]
+    Late {
+        /// Where.
+        url: String,
+        /// How long it was waited for.
+        within: Duration,
+    },
+    /// An answer, and not the document. Redirects are not followed.
+    #[error("{url} answered {status}, and 200 is expected")]
+    Status {
+        /// Where.
+        url: String,
+        /// What.
+        status: StatusCode,
+    },
+    /// More than is read.
+    #[error("{url} has more than {at_most} bytes")]
+    TooLarge {
+        /// Where.
+        url: String,
+        /// The bound.
+        at_most: usize,
+    },
+}
+
+/// Whether nobody on the way can alter what comes from this URL: HTTPS, or HTTP that does not leave this host.
+#[must_use]
+pub fn is_protected(url: &Uri) -> bool {
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+    let plain = url.authority().is_some_and(|authority| !authority.as_str().contains('@')) && !host.is_empty();
+    let here = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    plain && (url.scheme_str() == Some("https") || url.scheme_str() == Some("http") && here)
+}
+
+/// Gets documents: none larger, and none slower.
+pub struct Fetch {
+    http: Client,
+    at_most: usize,
+    within: Duration,
+}
+
+impl Fetch {
+    /// With a private CA beside the system's roots, and the proxy that the environment names.
+    ///
+    /// # Errors
+    /// If the CA file or the environment is no use.
+    pub fn new(ca_file: Option<&Path>, at_most: usize, within: Duration) -> Result<Self, NetError> {
+        Ok(Self { http: https_client(ca_file)?, at_most, within })
+    }
+
+    /// A document.
+    ///
+    /// # Errors
+    /// If it is not there, too large or too slow.
+    pub async fn get(&self, url: &str) -> Result<Vec<u8>, FetchError> {
+        let late = |_| FetchError::Late { url: url.to_owned(), within: self.within };
+        timeout(self.within, read(&self.http, url, self.at_most)).await.map_err(late)?
+    }
+}
+
+async fn read(http: &Client, url: &str, at_most: usize) -> Result<Vec<u8>, FetchError> {
+    let unreachable =
+        |e: reqwest::Error| FetchError::Unreachable { url: url.to_owned(), why: causes(&e.without_url()) };
+    let mut answer = http.get(url).send().await.map_err(unreachable)?;
+    if answer.status() != StatusCode::OK {
+        return Err(FetchError::Status { url: url.to_owned(), status: answer.status() });
+    }
+    let mut document = Vec::new();
+    while let Some(part) = answer.chunk().await.map_err(unreachable)? {
+        if document.len() + part.len() > at_most {
+            return Err(FetchError::TooLarge { url: url.to_owned(), at_most });
+        }
+        document.extend(part);
+    }
+    Ok(document)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_protected_url_is_https_or_stays_on_this_host() {
+        for (url, good) in [
+            ("https://id.example.com/realms/ops", true),
+            ("https://[2001:db8::1]:8443", true),
+            ("http://127.0.0.1:9000", true),
+            ("http://[::1]:9000", true),
+            ("http://localhost/", true),
+            ("http://id.example.com", false),
+            ("http://localhost.example.com", false),
+            ("http://127.0.0.1.example.com", false),
+            ("https://user@id.example.com", false),
+            ("ftp://127.0.0.1", false),
+            ("id.example.com", false),
+            ("/realms", false),
+        ] {
+            assert_eq!(is_protected(&url.parse().unwrap()), good, "{url}");
+        }
+    }
+}
