@@ -10,7 +10,7 @@ mod secret;
 pub use database::Database;
 pub use file::{DatabaseError, DatabaseFile};
 pub use groups::{Groups, Store};
-pub use log::Log;
+pub use log::{Log, Spare};
 pub use private_file::{FileError, PrivateFile, make_private_folder};
 pub use secret::Secret;
 

@@ -85,8 +85,8 @@ async fn a_ledgers_log_without_its_file_is_named_and_left_as_it_is() {
     fs::remove_file(relay.data_dir().join("ledger.redb")).unwrap();
     let config = relay.data_dir().with_file_name("relay.toml").display().to_string();
     let said = refusal(&["run", "--dev-tls", "--config", &config]);
-    assert!(said.contains("ledger.wal") && said.contains("ledger.redb, which is missing"), "{said}");
-    assert!(relay.data_dir().join("ledger.wal").exists());
+    assert!(said.contains("ledger.0.wal") && said.contains("ledger.redb, which is missing"), "{said}");
+    assert!(relay.data_dir().join("ledger.0.wal").exists());
 }
 
 #[tokio::test]
@@ -131,6 +131,12 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("client_address.from", "\"header\"", ""),
     ("client_address.trusted_proxies", "[\"10.0.0.1\"]", "from = \"forwarded\""),
     ("client_address.trusted_proxies", "[]", "from = \"proxy_protocol\""),
+    ("admin.static_token", "false", ""),
+    ("admin.oidc.issuer", "\"http://id.example.com\"", OPERATORS),
+    ("admin.oidc.audience", "\"\"", "issuer = \"https://id.example\"\nclaim = \"groups\"\nvalue = \"operators\""),
+    ("admin.oidc.claim", "\"\"", "issuer = \"https://id.example\"\naudience = \"relay\"\nvalue = \"operators\""),
+    ("admin.oidc.value", "5", "issuer = \"https://id.example\"\naudience = \"relay\"\nclaim = \"groups\""),
+    ("admin.oidc.ca_file", "\"/nowhere/id-ca.pem\"", ISSUER),
     ("drain.timeout_seconds", "3601", ""),
     ("drain.termination_grace_period_seconds", "\"30s\"", ""),
     ("telemetry.otlp_endpoint", "\"collector:4318\"", ""),
@@ -150,6 +156,8 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("redis.command_timeout_ms", "60001", REDIS),
     ("redis.cluster_key_file", "\"/nowhere/cluster.key\"", "urls = [\"redis://127.0.0.1:1\"]"),
 ];
+const OPERATORS: &str = "audience = \"relay\"\nclaim = \"groups\"\nvalue = \"operators\"";
+const ISSUER: &str = "issuer = \"https://id.example\"\naudience = \"relay\"\nclaim = \"groups\"\nvalue = \"operators\"";
 const KEY: &str = "cluster_key_file = \"cluster.key\"";
 const REDISS: &str = "urls = [\"rediss://127.0.0.1:1\"]\ncluster_key_file = \"cluster.key\"";
 const REDIS: &str = "urls = [\"redis://127.0.0.1:1\"]\ncluster_key_file = \"cluster.key\"";
@@ -161,7 +169,7 @@ fn each_setting_of_the_configuration_that_is_wrong_is_named() {
     fs::set_permissions(dir.path().join("cluster.key"), fs::Permissions::from_mode(0o600)).unwrap();
     let data = format!("{:?}", dir.path().join("data").display().to_string());
     for (setting, value, beside) in WRONG {
-        let (section, key) = setting.split_once('.').unwrap_or(("", setting));
+        let (section, key) = setting.rsplit_once('.').unwrap_or(("", setting));
         let mut text = String::new();
         for (right, as_it_is) in [
             ("public_url", "\"https://r.example\""),

@@ -185,7 +185,7 @@ async fn an_outcome_is_stored_even_by_a_relay_that_has_forgotten_the_command() {
     agent.event(31002, JANE).await;
     relay.kill();
     agent.kill();
-    for name in ["ledger.redb", "ledger.wal"] {
+    for name in ["ledger.redb", "ledger.0.wal", "ledger.1.wal"] {
         std::fs::remove_file(relay.data_dir().join(name)).unwrap();
     }
     relay.start_again().await;

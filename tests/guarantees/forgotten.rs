@@ -29,7 +29,7 @@ async fn of_a_command_that_may_have_come_before_the_ledger_nobody_says_that_it_w
     }
     relay.kill();
     drop(session);
-    for name in ["ledger.redb", "ledger.wal"] {
+    for name in ["ledger.redb", "ledger.0.wal", "ledger.1.wal"] {
         std::fs::remove_file(relay.data_dir().join(name)).unwrap();
     }
     relay.start_again().await;

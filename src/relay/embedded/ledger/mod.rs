@@ -46,9 +46,9 @@ impl EmbeddedLedger {
     /// If one is damaged, in use, or can't be made, or the log is there without its file.
     pub fn open(path: &Path, now: UnixTime) -> Result<Self, DatabaseError> {
         let beside = path.with_extension("wal");
-        if !path.exists() && Log::exists(&beside) {
+        if let Some(path_of_log) = Log::files(&beside).into_iter().find(|file| !path.exists() && file.exists()) {
             let detail = format!("it belongs to {}, which is missing; restore both, or move both away", path.display());
-            return Err(DatabaseError::Corrupt { path: beside, detail });
+            return Err(DatabaseError::Corrupt { path: path_of_log, detail });
         }
         let file = Arc::new(DatabaseFile::open_or_create(path)?);
         // No other process has the file, nor its log.

@@ -13,7 +13,7 @@ use super::open::Open;
 use super::recent::{Entries, Recent};
 use super::rows::{self, Picture};
 use crate::clock::UnixTime;
-use crate::storage::{DatabaseFile, Log, Store, redb};
+use crate::storage::{DatabaseFile, Log, Spare, Store, redb};
 
 /// A log that is this long, in bytes, is told to the file; what changes meanwhile goes into the next one.
 const LOG_BYTES: u64 = 1024 * 1024;
@@ -30,7 +30,7 @@ pub(super) struct Stored {
     recent: Arc<Mutex<Recent>>,
     open: Arc<Open>,
     /// The thread that tells the file: nobody waits for what it does.
-    telling: Option<JoinHandle<Result<(), redb::Error>>>,
+    telling: Option<JoinHandle<Result<Spare, redb::Error>>>,
 }
 
 impl Stored {
@@ -65,14 +65,14 @@ impl Stored {
 
     /// Tells it everything, and does not wait.
     fn begin_telling(&mut self) -> Result<(), redb::Error> {
-        let log = self.log.set_aside()?;
+        let Some(log) = self.log.set_aside() else { return Ok(()) };
         let entries = self.recent.lock().tell();
         let (file, recent) = (Arc::clone(&self.file), Arc::clone(&self.recent));
         let telling = thread::Builder::new().name("ledger".to_owned()).spawn(move || {
             put(&file, &entries)?;
             // Whoever reads finds an entry here until the file has it.
             recent.lock().told();
-            Ok(log.remove()?)
+            Ok(log.told()?)
         });
         self.telling = Some(telling?);
         Ok(())
@@ -81,11 +81,13 @@ impl Stored {
     /// Waits until the file knows what it was told.
     fn settle(&mut self) -> Result<(), redb::Error> {
         let Some(telling) = self.telling.take() else { return Ok(()) };
-        telling.join().unwrap_or(Err(redb::Error::PreviousIo)).map_err(|error| {
+        let spare = telling.join().unwrap_or(Err(redb::Error::PreviousIo)).map_err(|error| {
             // What it should have heard is in the log that was set aside: it hears that at the next start.
             tracing::error!(%error, "the ledger's file could not be written");
             redb::Error::PreviousIo
-        })
+        })?;
+        self.log.take_back(spare);
+        Ok(())
     }
 
     fn forget(&mut self, now: UnixTime) -> Result<bool, redb::Error> {
