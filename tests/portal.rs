@@ -11,7 +11,9 @@ use writeback_relay::clock::{System, UnixTime};
 use writeback_relay::portal::{
     Agent, Answer, ClientError, Config, Doubt, Home, Portal, PortalError, Standing, Told, Warning,
 };
-use writeback_relay::protocol::api::{AgentStatus, CommandState, PreflightReport, PreflightRow, PreflightState};
+use writeback_relay::protocol::api::{
+    AgentStatus, AgentView, CommandState, PreflightReport, PreflightRow, PreflightState,
+};
 use writeback_relay::protocol::command::{Command, Operation, Options, Subject};
 use writeback_relay::protocol::enrolment_code::Secret;
 use writeback_relay::protocol::ids::{CommandId, TenantId};
@@ -228,6 +230,31 @@ async fn a_relay_that_slips_in_keys_or_approvals_gets_no_password() {
 }
 
 #[tokio::test]
+async fn a_relay_that_swaps_an_agents_key_at_its_enrolment_is_found_by_the_attestation() {
+    let world = World::new().await;
+    let own = FakeAgent::new();
+    let swaps: [fn(&mut AgentView, &FakeAgent); 3] = [
+        |view, own| view.sealing_key = own.keys().sealing,
+        |view, own| view.signing_key = own.keys().signing,
+        |view, own| view.agent = own.id,
+    ];
+    for swap in swaps {
+        // Nobody compares fingerprints here: only the attestation is in the way, which is genuine and about other keys.
+        let code = world.portal.invite(&tenant(), true).await.unwrap();
+        let mut view = FakeAgent::new().enrolled(&code);
+        view.status = AgentStatus::Approved;
+        swap(&mut view, &own);
+        world.relay.list(view);
+        let seen = world.only_agent().await;
+        let found = seen.warnings.iter().any(|warning| matches!(warning, Warning::AttestationFails { .. }));
+        assert!(found && seen.standing.is_none(), "{seen:?}");
+        assert!(matches!(world.reset(SHORT).await.unwrap(), Answer::Undeliverable { .. }));
+        world.relay.forget_all_agents();
+    }
+    assert!(world.relay.submitted().is_empty());
+}
+
+#[tokio::test]
 async fn nothing_is_sealed_to_a_revoked_agent_whatever_the_relay_says() {
     let world = World::new().await;
     let agent = world.trusted_agent().await;
@@ -249,7 +276,7 @@ async fn nothing_is_sealed_to_a_revoked_agent_whatever_the_relay_says() {
 async fn a_forged_outcome_is_never_success() {
     let world = World::new().await;
     let agents = [world.trusted_agent().await, world.trusted_agent().await];
-    let intruder = FakeAgent::new();
+    let (signers, intruder) = (agents.clone(), FakeAgent::new());
     world.relay.then(move |command| {
         view(command, CommandState::Concluded, Some(intruder.outcome(command, Code::PasswordReset)))
     });
@@ -258,6 +285,15 @@ async fn a_forged_outcome_is_never_success() {
     world.relay.then(move |command| {
         let other = agents.iter().find(|agent| agent.id != command.aud).unwrap();
         view(command, CommandState::Concluded, Some(other.outcome(command, Code::PasswordReset)))
+    });
+    assert!(matches!(doubt(world.reset(LONG).await.unwrap()), Doubt::Forged { .. }));
+    // Nor what the agent signed, when it says something else now.
+    world.relay.then(move |command| {
+        let agent = signers.iter().find(|agent| agent.id == command.aud).unwrap();
+        let (refused, done) =
+            (agent.outcome(command, Code::PasswordPolicy), agent.outcome(command, Code::PasswordReset));
+        let (signed, claims): (Vec<&str>, Vec<&str>) = (refused.split('.').collect(), done.split('.').collect());
+        view(command, CommandState::Concluded, Some([signed[0], claims[1], signed[2]].join(".")))
     });
     assert!(matches!(doubt(world.reset(LONG).await.unwrap()), Doubt::Forged { .. }));
 }

@@ -465,6 +465,11 @@ mod tests {
         let foreign = rotation(another, &first, &second, 1, &first.signing);
         refused(&mut fresh, "another agent's", shown(id, &second, vec![foreign]));
         refused(&mut fresh, "altered", shown(id, &second, vec![genuine.replace('.', ".A")]));
+        // Its own keys under the genuine header and signature.
+        let to_own = rotation(id, &first, &own, 1, &own.signing);
+        let (signed, claims): (Vec<&str>, Vec<&str>) = (genuine.split('.').collect(), to_own.split('.').collect());
+        let spliced = [signed[0], claims[1], signed[2]].join(".");
+        refused(&mut fresh, "other keys under the same signature", shown(id, &own, vec![spliced]));
         // A step is hidden: the next one leads nowhere.
         let third = keys();
         let next = rotation(id, &second, &third, 2, &second.signing);

@@ -184,3 +184,53 @@ impl Outcome {
         Ok(outcome)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::command::{Command, Operation, Subject};
+    use super::super::jose::Validity;
+    use super::*;
+    use crate::clock::System;
+
+    #[test]
+    fn an_outcome_answers_one_command_of_one_portal_and_tenant_by_the_agent_that_it_names() {
+        let key = SigningKey::generate(&System).unwrap();
+        let command = Command {
+            iss: "portal-1".parse().unwrap(),
+            aud: AgentId::new(&System, &System),
+            tenant: "contoso".parse().unwrap(),
+            jti: CommandId::new(&System, &System),
+            validity: Validity { iat: UnixTime(1), exp: UnixTime(2) },
+            sub_id: Subject::upn("jane@corp.example").unwrap(),
+            operation: Operation::UnlockAccount,
+            options: Default::default(),
+            sealed: None,
+        };
+        let outcome = Outcome {
+            iss: command.aud,
+            aud: command.iss.clone(),
+            tenant: command.tenant.clone(),
+            jti: ObjectId::new(&System, &System),
+            command: command.jti,
+            iat: UnixTime(1),
+            status: Status::Succeeded,
+            code: "account_unlocked".to_owned(),
+            event_id: 31002,
+            detail: String::new(),
+            retry_safe: false,
+            retry_at: None,
+            directory_ms: 1,
+        };
+        let read = |change: fn(&mut Outcome)| {
+            let mut changed = outcome.clone();
+            change(&mut changed);
+            Outcome::verify(&changed.sign(&key).unwrap(), key.public(), &command)
+        };
+        assert_eq!(read(|_| ()).unwrap(), outcome);
+        assert_eq!(read(|o| o.iss = AgentId::new(&System, &System)), Err(JoseError::Mismatch("iss")));
+        let portal = "portal-1".to_owned();
+        assert_eq!(read(|o| o.aud = "portal-2".parse().unwrap()), Err(JoseError::Audience { expected: portal }));
+        assert_eq!(read(|o| o.tenant = "fabrikam".parse().unwrap()), Err(JoseError::Mismatch("tenant")));
+        assert_eq!(read(|o| o.command = CommandId::new(&System, &System)), Err(JoseError::Mismatch("command")));
+    }
+}

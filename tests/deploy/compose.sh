@@ -2,7 +2,7 @@
 # that the compose file gives it, on an address of its own in place of a name. In: ROOT (the project), ADDRESS_1, _2, _3 (the
 # nodes), VALKEY, PORT (haproxy, on localhost), VALKEY_FLAGS. In a folder of its own.
 set -euo pipefail
-trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT
+trap 'kill $(jobs -pr) 2>/dev/null; wait' EXIT
 
 own() {
   sed -e "s|https://haproxy:8443|https://localhost:$PORT|; s|bind :8443|bind 127.0.0.1:$PORT|" \
@@ -25,6 +25,8 @@ node() {
 compose_up() {
   case "$*" in
     *relay-1*)
+      # The nodes run as whoever made them, not as the containers' user.
+      chmod 600 secret/cluster.key secret/tls.key
       mkdir valkey
       redis-server --bind "$VALKEY" --dir "$PWD/valkey" $VALKEY_FLAGS >valkey.log 2>&1 &
       until redis-cli -h "$VALKEY" ping >/dev/null 2>&1; do kill -0 $!; done
@@ -34,7 +36,8 @@ compose_up() {
       ;;
     *)
       command writeback-agent --home agent run >agent.log 2>&1 &
-      until portal availability contoso >/dev/null 2>&1; do
+      # Its first look is what trusts an agent.
+      until portal agents contoso >/dev/null 2>&1 && portal availability contoso >/dev/null 2>&1; do
         kill -0 $! || { cat agent.log >&2; exit 1; }
       done
       ;;
@@ -53,7 +56,7 @@ portal() {
 docker() {
   local verb=$2
   shift 2
-  while [ "${1#-}" != "$1" ]; do shift; done
+  while [ $# -gt 0 ] && [ "${1#-}" != "$1" ]; do shift; done
   case "$verb" in
     up) compose_up "$@" ;;
     exec)

@@ -166,7 +166,7 @@ async fn a_copy_of_the_embedded_store_is_as_good_as_what_was_lost_whether_the_no
 #[tokio::test]
 async fn a_registry_that_was_lost_is_restored_from_its_copy_and_a_key_that_is_newer_is_registered_again() {
     let mut operator = Operator::new().await;
-    let agent = operator.agent().await;
+    let mut agent = operator.agent().await;
     let blocks = blocks("## Save and restore");
     let [export, import, register] = ["registry export", "registry import", "public-key"]
         .map(|wanted| operator.own(blocks.iter().find(|block| block.contains(wanted)).unwrap()));
@@ -190,6 +190,9 @@ async fn a_registry_that_was_lost_is_restored_from_its_copy_and_a_key_that_is_ne
     operator.done(&register).await;
     let listed = operator.done(&agents).await;
     assert!(listed.contains(&agent.id().to_string()), "{listed}");
+    // It may have been told that nobody knows it, and waits.
+    agent.kill();
+    agent.start();
     operator.available().await;
     operator.reset().await;
 }

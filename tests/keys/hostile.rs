@@ -47,8 +47,8 @@ async fn a_relay_can_neither_make_nor_alter_nor_replay_a_portals_rotation() {
     let (second, third, own) = (key(), key(), key());
     let (url, first) = (relay.url.as_str(), &relay.portal);
 
-    // Keys of its own, a chain of its own, a rotation of another relay's, one that the new key alone has signed, one with
-    // another number than was signed.
+    // Keys of its own, a chain of its own, a rotation of another relay's, one with another number than the new key has
+    // signed, and its own keys under the genuine signature.
     let genuine = rotation(url, first, &second, 1).sign(first).unwrap();
     let mut altered = rotation(url, first, &second, 1);
     altered.seq = 7;
@@ -59,6 +59,7 @@ async fn a_relay_can_neither_make_nor_alter_nor_replay_a_portals_rotation() {
         altered.sign(first).unwrap(),
         genuine.replace('.', ".A"),
         genuine[..genuine.len() - 4].to_owned(),
+        self::altered(&genuine, 1, |claims| *claims = claims_of(&rotation(url, first, &own, 1).sign(&own).unwrap())),
     ] {
         carry(&mut socket, forged).await;
     }
@@ -66,7 +67,7 @@ async fn a_relay_can_neither_make_nor_alter_nor_replay_a_portals_rotation() {
     let said = acknowledged(&mut socket, &relay).await;
     assert_eq!((said.seq, &said.key), (1, second.kid()));
     let refused = event_ids(running.dir.path()).iter().filter(|id| **id == 32003).count();
-    assert_eq!(refused, 6);
+    assert_eq!(refused, 7);
 
     // Once it has followed the next one, it does not go back, whatever it is shown again.
     carry(&mut socket, rotation(url, &second, &third, 2).sign(&second).unwrap()).await;
@@ -85,7 +86,7 @@ async fn a_relay_can_neither_make_nor_alter_nor_replay_a_portals_rotation() {
     let outcome = socket.outcome().await;
     assert_eq!(relay.read(&outcome.jws, &command).status, Status::Succeeded);
     let refused = event_ids(running.dir.path()).iter().filter(|id| **id == 32003).count();
-    assert_eq!(refused, 6 + 4);
+    assert_eq!(refused, 7 + 4);
 }
 
 #[tokio::test]
@@ -106,6 +107,11 @@ async fn a_portals_rotation_that_is_hidden_changes_nothing() {
 async fn hand(socket: &mut Socket, command_jws: &str) {
     let (command_jws, traceparent) = (command_jws.to_owned(), String::new());
     socket.say(FromRelay::Deliver(v1::Deliver { command_jws, traceparent, attempt: 1 })).await;
+}
+
+/// What a JWS says.
+fn claims_of(jws: &str) -> serde_json::Value {
+    serde_json::from_slice(&from_base64url(jws.split('.').nth(1).unwrap()).unwrap()).unwrap()
 }
 
 /// The same signature over other claims, or another header.

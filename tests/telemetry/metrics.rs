@@ -77,6 +77,10 @@ async fn an_agent_tells_this_host_alone_what_it_counts() {
     assert_eq!(status, 200);
     assert!(text.contains("writeback_agent_build_info{version=") && text.contains("event_id=\"31015\""), "{text}");
     assert_eq!(get("/").await.unwrap().0, 404);
+    let document = include_str!("../../docs/agent.md");
+    for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+        assert!(document.contains(&format!("`{name}`")), "docs/agent.md has no {name}");
+    }
 }
 
 /// How far this series is; nothing if there is none.
