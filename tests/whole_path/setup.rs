@@ -23,7 +23,7 @@ fn as_documented(screen: &str) {
         let text = line.get(from..).unwrap_or_default();
         let ends = [text.find([':', '[', '/', '!', '…', '0', '1', '2', '7', '9']), text.find("  ")];
         let fixed = &line[..ends.into_iter().flatten().min().map_or(line.len(), |at| from + at)];
-        if fixed.len() < 8 || fixed.contains("svc-") {
+        if fixed.len() < 8 || fixed.contains("svc-") || fixed.starts_with("systemctl") {
             continue;
         }
         let at = rest.find(fixed).unwrap_or_else(|| panic!("the screen does not show {fixed:?} there:\n{screen}"));
