@@ -25,7 +25,7 @@ const STOPPED_FOR_GOOD: u8 = 3;
 
 /// Takes password resets from the relay to the directory.
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "writeback-agent", version)]
 struct Arguments {
     /// The agent's folder.
     #[arg(long, default_value = DEFAULT_HOME, env = "WRITEBACK_AGENT_HOME", global = true)]
