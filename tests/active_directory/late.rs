@@ -48,7 +48,7 @@ async fn a_slow_controllers_late_answer_is_the_outcome_and_the_next_command_for_
     eventually("the controller works on the write", || std::future::ready(dc.modifies().len() == 1)).await;
     session.say(relay.deliver(&next)).await;
     // Found, read before the write, found for the next command; and then the agent asks whether it has been done.
-    eventually("the agent asks what became of it", || std::future::ready(dc.searches() >= 3 + 6)).await;
+    eventually("the agent asks what became of it", || std::future::ready(dc.searches() >= 3 + 20)).await;
     assert_eq!(dc.modifies().len(), 1, "the next command has not overtaken it");
     dc.finish();
     for command in [&first, &next] {

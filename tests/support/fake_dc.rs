@@ -48,7 +48,7 @@ struct Seen {
     modifies: Vec<Vec<u8>>,
     /// How many of them it has done.
     done: i64,
-    /// How often the account was looked for.
+    /// How often the account was read.
     searches: usize,
 }
 
@@ -114,7 +114,7 @@ impl FakeDc {
         self.working.send_replace(false);
     }
 
-    /// How often the account was looked for.
+    /// How often the account was read.
     pub(crate) fn searches(&self) -> usize {
         self.seen.lock().unwrap().searches
     }
@@ -179,7 +179,8 @@ fn answers(message: StructureTag, bytes: Vec<u8>, seen: &Mutex<Seen>) -> Vec<Vec
             let found = if base.is_empty() {
                 root_dse(&seen)
             } else {
-                seen.searches += 1;
+                let attribute = b"pwdLastSet";
+                seen.searches += usize::from(bytes.windows(attribute.len()).any(|part| part == attribute));
                 account(seen.done)
             };
             vec![envelope(id, found), envelope(id, result(SEARCH + 2, 0, ""))]
