@@ -25,7 +25,11 @@ impl<'de> Deserialize<'de> for Config {
         let read = match kind.as_str() {
             Some("active_directory") => table.try_into().map(Self::ActiveDirectory),
             Some("demo") => table.try_into().map(Self::Demo),
-            _ => return Err(D::Error::custom("kind: \"active_directory\" or \"demo\" is expected")),
+            other => {
+                let kind = other.unwrap_or("(a value that is no text)");
+                let expected = "\"active_directory\" or \"demo\" is expected";
+                return Err(D::Error::custom(format_args!("kind: {kind:?} is no kind of directory; {expected}")));
+            }
         };
         // The message, and then "in `field`".
         read.map_err(|error| D::Error::custom(error.to_string().trim().replace('\n', " ")))
