@@ -126,7 +126,7 @@ impl Relay {
             (Some(ProxySetting::None), None, None) => Via::Direct,
             (Some(ProxySetting::Proxy(proxy)), None, None) => Via::Proxy(proxy.clone()),
             (Some(ProxySetting::Proxy(proxy)), Some(user), Some(file)) => {
-                let password = PrivateFile::new(file).read()?;
+                let password = PrivateFile::new(file).read().map_err(ConfigError::ProxyPassword)?;
                 let known = proxy.clone().with_credentials(user, password.trim_end_matches(['\r', '\n']));
                 Via::Proxy(known.map_err(ConfigError::ProxyUser)?)
             }
@@ -194,9 +194,12 @@ pub enum ConfigError {
         /// Where, and what.
         detail: String,
     },
-    /// A file with a secret is no use, or open to others.
+    /// It holds a secret, and is no use, or open to others.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The file with the proxy's password is no use, or open to others.
+    #[error("[relay] proxy_password_file: {0}")]
+    ProxyPassword(FileError),
     /// What belongs together is not there together.
     #[error("[relay] proxy_user and proxy_password_file belong together, and to a proxy = \"http://HOST:PORT\"")]
     ProxyFields,
@@ -233,7 +236,7 @@ impl Config {
             let before = text.get(..span.start).unwrap_or_default();
             let line = text.lines().nth(before.matches('\n').count()).unwrap_or_default();
             let field = line.split('=').next().unwrap_or_default().trim();
-            format!("line {}, {field}: {}", before.matches('\n').count() + 1, error.message())
+            format!("line {}, {field}: {}", before.matches('\n').count() + 1, plain(error.message()))
         })?;
         if !(1..=2).contains(&config.relay.sessions) {
             return Err("[relay] sessions: 1 or 2 is expected".to_owned());
@@ -267,6 +270,17 @@ impl Config {
         let missing = || ConfigError::Invalid { path: path.to_owned(), detail: detail.to_owned() };
         self.directory.as_ref().ok_or_else(missing)
     }
+}
+
+/// What the library says of types, as people say it.
+fn plain(message: &str) -> String {
+    let numbers =
+        message.replace("expected usize", "a number is expected").replace("expected u64", "a number is expected");
+    let lists = numbers.replace("expected a sequence", "a list is expected: [\"...\", \"...\"]");
+    lists
+        .replace("expected path string", "a text is expected")
+        .replace("expected a boolean", "true or false is expected")
+        .replace("expected a string", "a text is expected")
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::events::{About, EventLog};
+use super::format::Format;
 use super::home::{Home, Identity, Keys, read_json, write_json};
 use super::journal::{Journal, JournalError};
 use super::portals::Pin;
@@ -22,7 +23,7 @@ use crate::protocol::event::Event;
 use crate::protocol::ids::{AgentId, InvitationId, JournalId, ObjectId, PortalId};
 use crate::protocol::jose::{JoseError, SealingKey, SigningKey, Validity};
 use crate::protocol::limits::MAX_ASSERTION_LIFETIME;
-use crate::protocol::problem::Problem;
+use crate::protocol::problem::{Problem, ProblemCode};
 use crate::storage::{FileError, PrivateFile, make_private_folder};
 
 /// An enrolled agent.
@@ -96,10 +97,26 @@ pub enum EnrollError {
     Untrusted(&'static str),
 }
 
+impl EnrollError {
+    /// Whether the code was the trouble, so that another one may help.
+    #[must_use]
+    pub fn wants_another_code(&self) -> bool {
+        const NO_USE: [ProblemCode; 3] =
+            [ProblemCode::InvalidEnrollment, ProblemCode::InvitationExpired, ProblemCode::InvitationUsed];
+        match self {
+            Self::Refused { code, .. } => NO_USE.iter().any(|no_use| no_use.as_str() == code),
+            Self::Untrusted(_) => true,
+            _ => false,
+        }
+    }
+}
+
 /// What has begun. It is made once for each invitation, so that the relay sees one agent, however often it is asked.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Begun {
+    #[serde(default)]
+    pub(super) format: Format,
     pub(super) invitation: InvitationId,
     pub(super) agent: AgentId,
     pub(super) journal: JournalId,
@@ -155,6 +172,7 @@ async fn attempt(
         return Err(EnrollError::Untrusted("the portal's key, the portal, or the agent is another one"));
     };
     let identity = Identity {
+        format: Format,
         agent: begun.agent,
         tenant: code.tenant.clone(),
         relay: code.relay.clone(),
@@ -182,7 +200,7 @@ fn begin(home: &Home, code: &EnrolmentCode, clock: &dyn Clock, random: &dyn Rand
         return Err(EnrollError::Leftover { file: left.display().to_string() });
     }
     let (agent, journal) = (AgentId::new(clock, random), JournalId::new(clock, random));
-    let begun = Begun { invitation: code.invitation, agent, journal };
+    let begun = Begun { format: Format, invitation: code.invitation, agent, journal };
     write_json(&file, &begun)?;
     Ok(begun)
 }

@@ -11,14 +11,21 @@
 //! | `instance.json` | the last start of the process |
 //! | `journal.redb` | every command and its outcome |
 //! | `events.jsonl` | the event log |
+//!
+//! The JSON files and the journal say which form they are of ([`Format`]); a JWK and a line of the event log are what they
+//! are elsewhere, too.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::format::{self, Format};
 use super::portals::Pin;
+use crate::host;
 use crate::protocol::enrollment::AgentKeys;
 use crate::protocol::ids::{AgentId, JournalId, PortalId, TenantId};
 use crate::protocol::jose::{SealingKey, SigningKey};
@@ -37,6 +44,9 @@ pub struct Home {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
+    /// The form of the file.
+    #[serde(default)]
+    pub format: Format,
     /// The agent.
     pub agent: AgentId,
     /// The organisation it serves.
@@ -135,6 +145,18 @@ impl Home {
         ]
     }
 
+    /// Whether this process may write here: what root makes in the folder of the service's user, the service can't read.
+    ///
+    /// # Errors
+    /// If this is root, and the folder another user's.
+    pub fn may_be_written(&self) -> Result<(), FileError> {
+        let owner = fs::metadata(&self.folder).map_or(0, |folder| folder.uid());
+        if host::user_id() == 0 && owner != 0 {
+            return Err(FileError::ForeignFolder { path: self.folder.clone(), owner: host::user_name(owner) });
+        }
+        Ok(())
+    }
+
     /// Who the agent is; nothing if it is not enrolled.
     ///
     /// # Errors
@@ -157,7 +179,9 @@ pub(super) fn read_json<T: DeserializeOwned>(file: &PrivateFile) -> Result<Optio
     if !file.exists() {
         return Ok(None);
     }
-    serde_json::from_str(&file.read()?).map(Some).map_err(|e| file.contents(e))
+    let text = file.read()?;
+    format::check(file, &text)?;
+    serde_json::from_str(&text).map(Some).map_err(|e| file.contents(e))
 }
 
 pub(super) fn write_json(file: &PrivateFile, value: &impl Serialize) -> Result<(), FileError> {

@@ -1,10 +1,21 @@
 //! One start of the agent's process. The relay keeps the sessions of the greatest instance and displaces the others for
 //! good, so a later start must have a greater one, also when the host's clock was set back in between.
 
+use serde::{Deserialize, Serialize};
+
+use crate::agent::format::Format;
 use crate::agent::home::{Home, read_json, write_json};
 use crate::clock::{Clock, Random};
 use crate::protocol::ids::InstanceId;
 use crate::storage::FileError;
+
+/// `instance.json`; once it was the id alone.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged, expecting = "the id of an instance is expected")]
+enum Stored {
+    Bare(InstanceId),
+    Started { format: Format, instance: InstanceId },
+}
 
 /// A clock that stands still.
 struct Moment(u64);
@@ -21,10 +32,11 @@ impl Clock for Moment {
 /// If the file is unreadable, damaged, open to others, or can't be written.
 pub(super) fn next_instance(home: &Home, clock: &dyn Clock, random: &dyn Random) -> Result<InstanceId, FileError> {
     let file = home.instance_file();
-    let last: Option<InstanceId> = read_json(&file)?;
+    let last: Option<Stored> = read_json(&file)?;
+    let last = last.map(|(Stored::Bare(instance) | Stored::Started { instance, .. })| instance);
     let moment = Moment(clock.now_ms().max(last.map_or(0, |last| made_at_ms(last) + 1)));
     let instance = InstanceId::new(&moment, random);
-    write_json(&file, &instance)?;
+    write_json(&file, &Stored::Started { format: Format, instance })?;
     Ok(instance)
 }
 

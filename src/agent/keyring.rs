@@ -16,6 +16,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::format::{self, Format};
 use super::home::{Home, Identity, Keys};
 use super::rotation::RotationError;
 use super::watched::{Watched, hold};
@@ -57,6 +58,8 @@ struct StoredRetired {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stored {
+    #[serde(default)]
+    format: Format,
     seq: u64,
     since: UnixTime,
     keys: Pair,
@@ -154,12 +157,15 @@ impl Stored {
         if file.exists() {
             // serde's message may quote the text, so only the place is told.
             let place = |e: serde_json::Error| file.contents(format_args!("line {}, column {}", e.line(), e.column()));
-            return serde_json::from_str(&file.read()?).map_err(place);
+            let text = file.read()?;
+            format::check(&file, &text)?;
+            return serde_json::from_str(&text).map_err(place);
         }
         let (signing, sealing) = (home.signing_key_file(), home.sealing_key_file());
         let keys = Pair { signing: signing.read()?, sealing: sealing.read()? };
         let made = fs::metadata(signing.path()).map(|meta| meta.mtime()).unwrap_or_default();
-        Ok(Self { seq: 0, since: UnixTime(made), keys, next: None, retired: Vec::new(), rotations: Vec::new() })
+        let (since, next, retired, rotations) = (UnixTime(made), None, Vec::new(), Vec::new());
+        Ok(Self { format: Format, seq: 0, since, keys, next, retired, rotations })
     }
 
     fn write(&self, home: &Home) -> Result<(), FileError> {

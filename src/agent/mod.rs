@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`home`], [`config`], [`options`] | the agent's folder, and what people decide |
+//! | [`home`], [`format`](mod@format), [`config`], [`options`] | the agent's folder, and what people decide |
 //! | [`enroll()`], [`trust()`] | how the agent comes in, and whose commands it takes |
 //! | [`keyring`], [`rotate_keys`], `key_care` | its keys, and how they change |
 //! | [`portals`] | the portals' pinned keys, and how they change |
@@ -20,6 +20,7 @@ mod enroll;
 mod error;
 pub mod events;
 mod execution;
+pub mod format;
 pub mod home;
 mod instance;
 pub mod journal;

@@ -21,7 +21,10 @@ pub struct Options {
     pub parallel: usize,
     /// How often one account may be reset within an hour, and how often it may be unlocked.
     pub resets_per_hour: usize,
-    /// How long a command whose controller is silent keeps others from its account.
+    /// How long after a command's `exp` the answer to its write is still listened to, if the domain controller keeps the
+    /// connection and does not answer. Others wait for the account as long.
+    pub late_answer: Duration,
+    /// How long a command whose controller is silent keeps others from its account, after its `exp`.
     pub recovery_hold: Duration,
     /// Between the two questions to a domain controller after a crash: a write that was under way has arrived by then.
     pub recovery_interval: Duration,
@@ -65,6 +68,8 @@ impl Default for Options {
             sessions: DEFAULT_SESSIONS,
             parallel: DEFAULT_PARALLEL,
             resets_per_hour: DEFAULT_RESETS_PER_HOUR,
+            // Windows closes what is idle for so long (MaxConnIdleTime).
+            late_answer: Duration::from_secs(900),
             recovery_hold: Duration::from_secs(30),
             recovery_interval: Duration::from_secs(5),
             backoff_base: Duration::from_secs(1),

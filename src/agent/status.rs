@@ -28,7 +28,7 @@ pub fn status(home: &Home) -> Result<String, AgentError> {
     for (portal, pin) in &identity.portals {
         line(&mut text, "portal", &format!("{portal} (key {})", pin.key.thumbprint()));
     }
-    line(&mut text, "commands", &commands(Journal::open(&home.journal(), identity.journal)));
+    line(&mut text, "commands", &commands(home).unwrap_or_else(|error| error.to_string()));
     match history(&home.events()).map(|mut lines| lines.split_off(lines.len().saturating_sub(EVENTS))) {
         Ok(events) if events.is_empty() => line(&mut text, "events", "none yet"),
         Ok(events) => line(&mut text, "events", &events.join("\n             ")),
@@ -42,15 +42,21 @@ fn line(text: &mut String, name: &str, value: &str) {
     let _ = writeln!(text, "{name:<12} {value}");
 }
 
-fn commands(journal: Result<Journal, JournalError>) -> String {
-    let counted = journal.and_then(|journal| Ok((journal.unfinished()?.len(), journal.unstored()?.len())));
-    match counted {
+/// How many commands have no outcome, or one that the relay does not have.
+///
+/// # Errors
+/// If the identity or the journal can't be read.
+pub(super) fn commands(home: &Home) -> Result<String, AgentError> {
+    let folder = home.folder().display().to_string();
+    let identity = home.identity()?.ok_or(AgentError::NotEnrolled { folder })?;
+    let journal = Journal::open(&home.journal(), identity.journal);
+    match journal.and_then(|journal| Ok((journal.unfinished()?.len(), journal.unstored()?.len()))) {
         Ok((unfinished, unstored)) => {
-            format!("{unfinished} without an outcome, {unstored} outcomes that the relay has not stored")
+            Ok(format!("{unfinished} without an outcome, {unstored} outcomes that the relay has not stored"))
         }
         Err(JournalError::Database(DatabaseError::InUse { .. })) => {
-            "the agent is running and has its journal open, so they can't be counted now".to_owned()
+            Ok("the agent is running and has its journal open, so they can't be counted now".to_owned())
         }
-        Err(error) => error.to_string(),
+        Err(error) => Err(error.into()),
     }
 }

@@ -1,14 +1,15 @@
-//! What an administrator sends to whoever helps him: one text that he can read first, without any secret.
+//! What an administrator sends to whoever helps him: one text that he can read first, without any secret. It is asked for
+//! when something is broken, so each part stands by itself, and one that can't be had says why.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use super::error::AgentError;
+use super::config::Config;
 use super::events::history;
 use super::home::Home;
-use super::status::status;
+use super::status::commands;
 use crate::clock::Clock;
 use crate::host;
 
@@ -17,89 +18,164 @@ const EVENTS: usize = 2000;
 /// In place of what is left out.
 const LEFT_OUT: &str = "(left out)";
 
+/// The settings whose values are shown. What is not among them may be a secret under a name that was mistyped.
+const SHOWN: [&str; 30] = [
+    "accounts",
+    "base_dn",
+    "bind_password_file",
+    "bind_user",
+    "ca_file",
+    "connect_timeout_seconds",
+    "domain",
+    "kind",
+    "log_format",
+    "metrics_listen",
+    "minimum_age_seconds",
+    "delay_before_ms",
+    "delay_after_ms",
+    "name",
+    "name_servers",
+    "operation_timeout_seconds",
+    "otlp_ca_file",
+    "otlp_endpoint",
+    "parallel",
+    "proxy",
+    "proxy_password_file",
+    "proxy_user",
+    "resets_per_hour",
+    "rotate_every_days",
+    "sessions",
+    "sites",
+    "start_tls",
+    "state_file",
+    "upn_suffixes",
+    "url",
+];
+
+/// A part of the bundle, or why there is none.
+type Part = (&'static str, Result<String, String>);
+
 /// The bundle of the agent in a folder. No key, no password, no command, no code is in it; names of accounts are.
-///
-/// # Errors
-/// If the agent's identity or keys can't be read; [`status`] says more.
-pub fn support_bundle(home: &Home, clock: &dyn Clock) -> Result<String, AgentError> {
+#[must_use]
+pub fn support_bundle(home: &Home, clock: &dyn Clock) -> String {
     let mut text = format!(
-        "writeback-agent {}\nhost {}, {} {}\ntime {} (seconds since 1970)\n\nNo key and no password is in this text. \
-         Names of accounts, hosts and portals are: read it before you send it.\n",
+        "writeback-agent {}\nhost {}, {} {}, user {}\ntime {} (seconds since 1970)\nfolder {}\n\nNo key and no password is \
+         in this text. Names of accounts, hosts and portals are: read it before you send it.\n",
         env!("CARGO_PKG_VERSION"),
         host::name(),
         std::env::consts::OS,
         std::env::consts::ARCH,
-        clock.now().0
+        host::user_id(),
+        clock.now().0,
+        home.folder().display(),
     );
-    section(&mut text, "status", &status(home)?);
-    section(&mut text, "agent.toml", &configuration(&home.config()));
-    section(&mut text, "files", &files(home.folder()));
     let events =
         history(&home.events()).map(|mut lines| lines.split_off(lines.len().saturating_sub(EVENTS)).join("\n"));
-    section(&mut text, "events", &events.unwrap_or_else(|error| error.to_string()));
+    let parts: [Part; 7] = [
+        ("identity", identity(home)),
+        ("keys", keys(home)),
+        ("journal", commands(home).map_err(said)),
+        ("configuration", Config::load(&home.config()).map(|_| "it can be read".to_owned()).map_err(said)),
+        ("agent.toml", settings(&home.config())),
+        ("files", files(home.folder()).map_err(said)),
+        ("events", events.map_err(|error| format!("{}: {error}", home.events().display()))),
+    ];
+    for (name, part) in &parts {
+        // Writing to a text does not fail.
+        if let Err(why) = part {
+            let _ = write!(text, "\nNot to be had: {name}: {why}");
+        }
+    }
+    if parts.iter().any(|(_, part)| part.is_err()) {
+        text.push('\n');
+    }
+    for (name, part) in parts {
+        let inside = part.unwrap_or_else(|why| format!("not to be had: {why}"));
+        let _ = write!(text, "\n==== {name} ====\n{}\n", inside.trim_end());
+    }
+    text
+}
+
+fn said(error: impl Display) -> String {
+    error.to_string()
+}
+
+fn identity(home: &Home) -> Result<String, String> {
+    let identity = home.identity().map_err(said)?.ok_or("the agent is not enrolled")?;
+    let mut text = format!(
+        "agent {}\ntenant {}\nrelay {}\njournal {}\n",
+        identity.agent, identity.tenant, identity.relay, identity.journal
+    );
+    for (portal, pin) in &identity.portals {
+        let _ = writeln!(text, "portal {portal}: key {}, rotation {}", pin.key.thumbprint(), pin.seq);
+    }
     Ok(text)
 }
 
-fn section(text: &mut String, name: &str, inside: &str) {
-    // Writing to a text does not fail.
-    let _ = write!(text, "\n==== {name} ====\n{}\n", inside.trim_end());
+fn keys(home: &Home) -> Result<String, String> {
+    let ring = home.keyring().map_err(said)?;
+    let (signing, sealing) = (ring.keys.signing.kid(), ring.keys.sealing.kid());
+    let mut text = format!("rotation {} since {}\nsigning {signing}\nsealing {sealing}\n", ring.seq, ring.since);
+    if let Some(next) = &ring.next {
+        let _ = writeln!(text, "rotation {} has begun", next.seq);
+    }
+    for retired in &ring.retired {
+        let _ = writeln!(text, "retired sealing {} since {}", retired.sealing.kid(), retired.since);
+    }
+    Ok(text)
 }
 
-/// Names, modes and sizes.
-fn files(folder: &Path) -> String {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries.filter_map(Result::ok),
-        Err(error) => return error.to_string(),
-    };
-    let mut lines: Vec<String> = entries
-        .map(|entry| match entry.metadata() {
+/// Names, owners, modes and sizes.
+fn files(folder: &Path) -> std::io::Result<String> {
+    let mut lines = Vec::new();
+    for entry in fs::read_dir(folder)?.filter_map(Result::ok) {
+        let name = entry.file_name().display().to_string();
+        let told = match entry.metadata() {
             Ok(meta) => {
-                let (mode, len) = (meta.permissions().mode() & 0o7777, meta.len());
-                format!("{mode:04o} {len:>10} {}", entry.file_name().display())
+                let mode = meta.permissions().mode() & 0o7777;
+                format!("{mode:04o} {}:{} {:>10} {name}", meta.uid(), meta.gid(), meta.len())
             }
-            Err(error) => format!("{}: {error}", entry.file_name().display()),
-        })
-        .collect();
-    lines.sort_by(|one, other| one.get(16..).cmp(&other.get(16..)));
-    lines.join("\n")
+            Err(error) => format!("{name}: {error}"),
+        };
+        lines.push((name, told));
+    }
+    lines.sort();
+    Ok(lines.into_iter().map(|(_, told)| told + "\n").collect())
 }
 
-fn configuration(path: &Path) -> String {
-    let parsed = match fs::read_to_string(path) {
-        // The error would show a line, in which a secret may stand.
-        Ok(text) => text.parse::<toml::Table>().map_err(|_| "it is not TOML, and is left out".to_owned()),
-        Err(error) => Err(error.to_string()),
-    };
-    let shown = |table| serde_json::to_string_pretty(&without_secrets(toml::Value::Table(table)));
-    parsed.map_or_else(|error| error, |table| shown(table).unwrap_or_else(|error| error.to_string()))
+fn settings(path: &Path) -> Result<String, String> {
+    let text = fs::read_to_string(path).map_err(said)?;
+    // The error would show a line, in which a secret may stand.
+    let table = text.parse::<toml::Table>().map_err(|_| "it is not TOML, and is left out".to_owned())?;
+    serde_json::to_string_pretty(&without_secrets("", toml::Value::Table(table))).map_err(said)
 }
 
-fn without_secrets(value: toml::Value) -> toml::Value {
+fn without_secrets(name: &str, value: toml::Value) -> toml::Value {
     match value {
         toml::Value::Table(table) => {
-            let kept = |(key, value): (String, toml::Value)| {
-                let value = if is_secret(&key) { toml::Value::from(LEFT_OUT) } else { without_secrets(value) };
-                (key, value)
+            let kept = |(name, value): (String, toml::Value)| {
+                let value = without_secrets(&name, value);
+                (name, value)
             };
             toml::Value::Table(table.into_iter().map(kept).collect())
         }
-        toml::Value::Array(values) => toml::Value::Array(values.into_iter().map(without_secrets).collect()),
-        toml::Value::String(text) => toml::Value::from(without_user(&text)),
-        other => other,
+        toml::Value::Array(values) => {
+            toml::Value::Array(values.into_iter().map(|value| without_secrets(name, value)).collect())
+        }
+        toml::Value::String(text) if ["proxy", "url", "otlp_endpoint"].contains(&name) => {
+            toml::Value::from(without_user(&text))
+        }
+        value if SHOWN.contains(&name) => value,
+        _ => toml::Value::from(LEFT_OUT),
     }
 }
 
-/// What a file is called is no secret.
-fn is_secret(key: &str) -> bool {
-    let named = ["password", "secret", "token", "key", "credential"].iter().any(|word| key.contains(word));
-    named && !key.ends_with("_file")
-}
-
-/// A URL without the user and password that may stand in it.
+/// A URL, or a host, without the user and password that may stand before it.
 fn without_user(text: &str) -> String {
-    match text.split_once("://").map(|(scheme, rest)| (scheme, rest.rsplit_once('@'))) {
-        Some((scheme, Some((_, host)))) => format!("{scheme}://{LEFT_OUT}@{host}"),
-        _ => text.to_owned(),
+    let (scheme, rest) = text.find("://").map_or(("", text), |at| text.split_at(at + 3));
+    match rest.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}{LEFT_OUT}@{host}"),
+        None => text.to_owned(),
     }
 }
 
@@ -113,11 +189,12 @@ mod tests {
         let agent = Enrolled::new().await;
         let home = agent.home();
         let config = "[relay]\nproxy = \"http://svc:hunter1@proxy:3128\"\nca_file = \"ca.pem\"\n[directory]\n\
-                      kind = \"demo\"\naccounts = [\"jane@corp.example\"]\ninitial_password = \"hunter2\"\n";
+                      kind = \"demo\"\naccounts = [\"jane@corp.example\"]\ninitial_password = \"hunter2\"\n\
+                      bind_pasword = \"hunter3\"\n[[directory.domains]]\nname = \"corp.example\"\npasswd = [\"hunter4\"]\n";
         fs::write(home.config(), config).unwrap();
-        let text = support_bundle(&home, &*agent.clock).unwrap();
+        let text = support_bundle(&home, &*agent.clock);
         let keys = home.keys().unwrap();
-        for secret in ["hunter1", "hunter2", &keys.signing.to_jwk(), &keys.sealing.to_jwk().unwrap()] {
+        for secret in ["hunter", &*keys.signing.to_jwk(), &*keys.sealing.to_jwk().unwrap()] {
             assert!(!text.contains(secret), "{text}");
         }
         let (id, mode) = (agent.identity.agent.to_string(), "0600");
@@ -126,7 +203,56 @@ mod tests {
         {
             assert!(text.contains(told), "{told} is not in {text}");
         }
-        fs::write(home.config(), "password = hunter3").unwrap();
-        assert!(!support_bundle(&home, &*agent.clock).unwrap().contains("hunter3"));
+        for broken in ["password = hunter3", "[relay]\nproxy = \"svc:hunter1@proxy:3128\""] {
+            fs::write(home.config(), broken).unwrap();
+            assert!(!support_bundle(&home, &*agent.clock).contains("hunter"));
+        }
+    }
+
+    #[test]
+    fn every_setting_but_the_passwords_is_shown() {
+        let all = fs::read_to_string("deploy/agent.toml").unwrap();
+        let name = |line: &str| Some(line.trim_start_matches("# ").split_once(" = ")?.0.to_owned());
+        for name in all.lines().filter_map(name).filter(|name| !name.contains(' ')) {
+            assert_eq!(SHOWN.contains(&name.as_str()), name != "initial_password", "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn whatever_is_broken_the_rest_is_told_and_what_is_broken_too() {
+        let whole =
+            ["identity.json", "signing-key.jwk", "sealing-key.jwk", "journal.redb", "agent.toml", "events.jsonl"];
+        for broken in whole {
+            let agent = Enrolled::new().await;
+            let home = agent.home();
+            fs::write(home.config(), "[execution]\nparallel = 3\n").unwrap();
+            fs::write(home.events(), "{\"event_id\": 31015}\n").unwrap();
+            let path = home.folder().join(broken);
+            // Of another form, and gone; the configuration and the log may be.
+            fs::write(&path, [b'{', 0xff, 0xfe]).unwrap();
+            let damaged = support_bundle(&home, &*agent.clock);
+            fs::remove_file(&path).unwrap();
+            let gone = support_bundle(&home, &*agent.clock);
+            // The log's lines are shown as they are.
+            let (log, may_be_missing) = (broken == "events.jsonl", broken == "agent.toml");
+            for (text, said) in [(&damaged, !log), (&gone, !log && !may_be_missing)] {
+                assert!(!said || text.contains("Not to be had: "), "{broken}: {text}");
+                let id = agent.identity.agent.to_string();
+                for (told, of) in [
+                    (id.as_str(), "identity.json"),
+                    ("signing ", "-key.jwk"),
+                    ("without an outcome", ".redb"),
+                    ("parallel", "agent.toml"),
+                    ("31015", "events.jsonl"),
+                ] {
+                    let needed = of == "identity.json" && broken == "identity.json" || broken.ends_with(of);
+                    let needs_identity = of == ".redb" && broken == "identity.json";
+                    assert!(needed || needs_identity || text.contains(told), "{broken}: no {told} in {text}");
+                }
+            }
+        }
+        let nothing = tempfile::tempdir().unwrap();
+        let text = support_bundle(&Home::new(nothing.path().join("gone")), &crate::clock::System);
+        assert!(text.contains("not enrolled") && text.contains("Not to be had: files"), "{text}");
     }
 }

@@ -11,10 +11,11 @@ use tempfile::TempDir;
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
-use super::directory::{Account, Deadline, Directory, DirectoryError, Finding, PasswordCheck};
+use super::directory::{Account, Deadline, Directory, DirectoryError, Finding, PasswordCheck, Written};
 use super::error::AgentError;
 use super::events::EventLog;
 use super::execution::Executor;
+use super::format::Format;
 use super::home::{Home, Identity, Keys};
 use super::journal::Journal;
 use super::keyring::Keyrings;
@@ -87,6 +88,7 @@ impl Enrolled {
         let portal = SigningKey::generate(&System).unwrap();
         let journal = JournalId::new(&System, &System);
         let identity = Identity {
+            format: Format,
             agent: AgentId::new(&System, &System),
             tenant: "contoso".parse().unwrap(),
             relay: "https://127.0.0.1:1".into(),
@@ -207,6 +209,8 @@ pub(super) struct Scripted {
     on_reset: Option<Box<dyn Fn() + Send + Sync>>,
     /// While it is set, writes wait for it.
     gate: Option<Arc<tokio::sync::Semaphore>>,
+    /// While it is set, writes are under way until they may be answered.
+    late: Option<Arc<tokio::sync::Semaphore>>,
 }
 
 fn next<T>(script: &Script<T>, what: &str) -> Result<T, DirectoryError> {
@@ -256,6 +260,11 @@ impl Scripted {
         Self { gate: Some(gate), ..self }
     }
 
+    /// Each write is under way until `answers` has a permit for it.
+    pub(super) fn late(self, answers: Arc<tokio::sync::Semaphore>) -> Self {
+        Self { late: Some(answers), ..self }
+    }
+
     pub(super) fn calls(&self) -> Vec<String> {
         self.calls.lock().unwrap().clone()
     }
@@ -276,17 +285,24 @@ impl Scripted {
         .await;
     }
 
-    async fn write(&self, a: &Account, what: String, deadline: &Deadline) -> Result<(), DirectoryError> {
+    async fn write(&self, a: &Account, what: String, deadline: &Deadline) -> Result<Written, DirectoryError> {
         if let Some(f) = &self.on_reset {
             f();
         }
         deadline.allows()?;
         self.call(what);
+        if let Some(late) = self.late.clone() {
+            let answer = next(&self.resets, "a write");
+            return Ok(Written::UnderWay(Box::pin(async move {
+                late.acquire().await.unwrap().forget();
+                answer
+            })));
+        }
         if let Some(gate) = &self.gate {
             gate.acquire().await.unwrap().forget();
         }
         self.call(format!("done {}", a.dn));
-        next(&self.resets, "a write")
+        next(&self.resets, "a write").map(|()| Written::Done)
     }
 
     fn call(&self, what: impl Into<String>) {
@@ -324,7 +340,7 @@ impl Directory for Scripted {
         p: &Password,
         _: CommandOptions,
         deadline: &Deadline,
-    ) -> Result<(), DirectoryError> {
+    ) -> Result<Written, DirectoryError> {
         self.write(a, format!("reset {} {}", a.dn, p.expose()), deadline).await
     }
 
@@ -334,11 +350,11 @@ impl Directory for Scripted {
         current: &Password,
         new: &Password,
         deadline: &Deadline,
-    ) -> Result<(), DirectoryError> {
+    ) -> Result<Written, DirectoryError> {
         self.write(a, format!("change {} {} {}", a.dn, current.expose(), new.expose()), deadline).await
     }
 
-    async fn unlock_account(&self, a: &Account, deadline: &Deadline) -> Result<(), DirectoryError> {
+    async fn unlock_account(&self, a: &Account, deadline: &Deadline) -> Result<Written, DirectoryError> {
         self.write(a, format!("unlock {}", a.dn), deadline).await
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::enroll::{Begun, EnrollError, redeem, request};
 use super::events::{About, EventLog};
+use super::format::Format;
 use super::home::Home;
 use super::portals::{Pin, change};
 use crate::clock::{Clock, Random};
@@ -86,7 +87,7 @@ pub async fn trust(
         return Err(TrustError::Rotating);
     }
     let outbound = Outbound::new(&access.into()).map_err(EnrollError::from)?;
-    let begun = Begun { invitation: code.invitation, agent: identity.agent, journal: identity.journal };
+    let begun = Begun { format: Format, invitation: code.invitation, agent: identity.agent, journal: identity.journal };
     let enrolled = redeem(&outbound, code, &request(code, &begun, &ring.keys, &*clock, &*random)?).await?;
     let pin =
         Pin::found(&code.portal_key, (&code.portal, &code.relay), &enrolled.portal_keys, &enrolled.portal_rotations);

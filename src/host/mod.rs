@@ -90,6 +90,19 @@ pub fn user_id() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
+/// A user's name, or the number if `/etc/passwd` has none for it.
+#[must_use]
+pub fn user_name(user_id: u32) -> String {
+    let number = user_id.to_string();
+    let known = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = known.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == number).then(|| name.to_owned())
+    });
+    name.unwrap_or(number)
+}
+
 /// This host's name, for people.
 #[must_use]
 pub fn name() -> String {

@@ -28,6 +28,30 @@ pub enum FileError {
         /// Its mode.
         mode: u32,
     },
+    /// A newer version of the program has written it.
+    #[error(
+        "{path}: written by a newer version of this program (format {found}, and this one knows {known}); install that \
+         version or a later one, or restore the whole folder from a copy that is older"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The number of its form.
+        found: u32,
+        /// The greatest number that is known here.
+        known: u32,
+    },
+    /// Root is about to write into another user's folder.
+    #[error(
+        "{path}: this folder belongs to the user {owner}, who could not read what root writes into it; run this as that \
+         user: runuser -u {owner} -- writeback-agent ..."
+    )]
+    ForeignFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Whose it is.
+        owner: String,
+    },
     /// It does not hold what it should.
     #[error("{path}: the file is damaged and was left as it is ({detail}); restore it from a copy")]
     Contents {

@@ -1,6 +1,6 @@
 //! A change with the current password, and what the directory says to it.
 
-use writeback_relay::agent::directory::{Account, Directory, DirectoryError};
+use writeback_relay::agent::directory::{Account, Directory, DirectoryError, Written};
 use writeback_relay::protocol::outcome::Code;
 
 use super::{NEW, OLD, directory, in_time, password, refused, upn};
@@ -12,7 +12,7 @@ async fn account(user: &User) -> Account {
     directory().find(&upn(&user.upn)).await.unwrap()
 }
 
-async fn change(user: &User, current: &str, new: &str) -> Result<(), DirectoryError> {
+async fn change(user: &User, current: &str, new: &str) -> Result<Written, DirectoryError> {
     directory().change_password(&account(user).await, &password(current), &password(new), &in_time()).await
 }
 

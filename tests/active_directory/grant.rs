@@ -1,7 +1,7 @@
 //! The delegation, as commands and carried out.
 
-use writeback_relay::agent::directory::active_directory::Config;
 use writeback_relay::agent::directory::active_directory::grant::{Administrator, Grant};
+use writeback_relay::agent::directory::active_directory::{Config, DomainConfig};
 use writeback_relay::protocol::api::PreflightState::Failed;
 use zeroize::Zeroizing;
 
@@ -34,7 +34,7 @@ fn administrator(name: &str, password: &str) -> Administrator {
 async fn the_commands_give_the_rights_as_they_are_printed() {
     let config = without_rights("printed").await;
     assert_eq!(failures(&config).await, 6);
-    let text = Grant::prepare(&config, None).await.unwrap().commands();
+    let text = Grant::prepare(&config, None, None).await.unwrap().commands();
     let command = |line: &&str| line.starts_with("samba-tool dsacl set");
     let (needed, _) = text.split_once("Only if").unwrap();
     let commands: Vec<_> = needed.lines().map(str::trim).filter(command).collect();
@@ -51,7 +51,7 @@ async fn the_commands_give_the_rights_as_they_are_printed() {
 async fn an_administrators_credentials_give_the_rights_and_touch_nothing_else() {
     let config = without_rights("applied").await;
     let (name, password) = dc().administrator_account();
-    let grant = Grant::prepare(&config, Some(&administrator(name, password))).await.unwrap();
+    let grant = Grant::prepare(&config, None, Some(&administrator(name, password))).await.unwrap();
     let before = dc().sddl(&config.base_dn[0]).await;
     let said = grant.apply().await.unwrap();
     assert!(config.base_dn.iter().all(|unit| said.contains(&format!("below {unit}"))), "{said}");
@@ -71,13 +71,50 @@ async fn an_administrators_credentials_give_the_rights_and_touch_nothing_else() 
 async fn who_may_not_give_rights_is_told_and_a_wrong_password_is_too() {
     let config = without_rights("refused").await;
     let user = dc().create_service("svc-nobody").await.user;
-    let grant = Grant::prepare(&config, Some(&administrator(&user.upn, "Service-Passw0rd1"))).await.unwrap();
+    let grant = Grant::prepare(&config, None, Some(&administrator(&user.upn, "Service-Passw0rd1"))).await.unwrap();
     let error = grant.apply().await.unwrap_err().to_string();
     assert!(error.contains(&config.base_dn[0]) && error.contains("can't be changed"), "{error}");
     assert_eq!(failures(&config).await, 6);
     for wrong in ["", "Wrong-Passw0rd-9"] {
-        let error = Grant::prepare(&config, Some(&administrator(&user.upn, wrong))).await.err().unwrap().to_string();
+        let error =
+            Grant::prepare(&config, None, Some(&administrator(&user.upn, wrong))).await.err().unwrap().to_string();
         assert!(error.contains(&user.upn) && error.contains("can't log on"), "{error}");
         assert!(wrong.is_empty() || !error.contains(wrong), "{error}");
     }
+}
+
+#[tokio::test]
+async fn each_domain_of_a_forest_gets_its_own_commands_and_its_own_administrator() {
+    let one = without_rights("forest").await;
+    let domain = |name: &str, unit: &str| DomainConfig {
+        name: name.to_owned(),
+        upn_suffixes: Vec::new(),
+        url: one.url.clone(),
+        sites: Vec::new(),
+        base_dn: vec![unit.to_owned()],
+        ca_file: None,
+        bind_user: None,
+        bind_password_file: None,
+    };
+    // Two of the forest, both at the same controller, each with a unit of its own.
+    let domains = vec![domain("one.test", &one.base_dn[0]), domain("two.test", &one.base_dn[1])];
+    let forest = Config { url: Vec::new(), base_dn: Vec::new(), domains, ..one.clone() };
+    let text = Grant::prepare(&forest, None, None).await.unwrap().commands();
+    assert_eq!(text.matches("== DC=example,DC=test ==").count(), 2, "{text}");
+    assert_eq!(text.matches("dsacls \"").count(), 2 * 3, "{text}");
+
+    let (name, password) = dc().administrator_account();
+    let only = Grant::prepare(&forest, Some("TWO.test"), Some(&administrator(name, password))).await.unwrap();
+    let said = only.apply().await.unwrap();
+    assert!(said.contains(&one.base_dn[1]) && !said.contains(&one.base_dn[0]), "{said}");
+    assert_eq!(failures(&one).await, 3);
+    let all = Grant::prepare(&forest, None, Some(&administrator(name, password))).await.unwrap();
+    assert_eq!(all.apply().await.unwrap().lines().count(), 2);
+    assert_eq!(failures(&one).await, 0);
+
+    let error = Grant::prepare(&forest, Some("three.test"), None).await.err().unwrap().to_string();
+    assert!(error.contains("three.test") && error.contains("one.test, two.test"), "{error}");
+    let wrong = administrator(name, "Wrong-Passw0rd-9");
+    let error = Grant::prepare(&forest, None, Some(&wrong)).await.err().unwrap().to_string();
+    assert!(error.starts_with("one.test: ") && error.contains("--domain one.test"), "{error}");
 }

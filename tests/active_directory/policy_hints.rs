@@ -1,7 +1,7 @@
 //! A reset that looks at the history, by a control that Samba does not have: so against a domain controller that is none.
 
 use writeback_relay::agent::directory::active_directory::ActiveDirectory;
-use writeback_relay::agent::directory::{Directory, DirectoryError};
+use writeback_relay::agent::directory::{Directory, DirectoryError, Written};
 use writeback_relay::protocol::command::Options;
 use writeback_relay::protocol::outcome::Code;
 use writeback_relay::storage::PrivateFile;
@@ -15,7 +15,7 @@ const SD_FLAGS: &str = "1.2.840.113556.1.4.801";
 
 const HISTORY: Options = Options { unlock: false, force_change_at_next_logon: false, enforce_history: true };
 
-async fn reset(dc: &FakeDc, options: Options) -> Result<(), DirectoryError> {
+async fn reset(dc: &FakeDc, options: Options) -> Result<Written, DirectoryError> {
     let dir = tempfile::tempdir().unwrap();
     let file = PrivateFile::new(dir.path().join("password"));
     file.replace("anything").unwrap();

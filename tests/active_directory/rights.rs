@@ -2,7 +2,7 @@
 //! remedies are run as they are printed.
 
 use writeback_relay::agent::directory::active_directory::{ActiveDirectory, Config};
-use writeback_relay::agent::directory::{Check, Directory, DirectoryError, Finding};
+use writeback_relay::agent::directory::{Check, Directory, DirectoryError, Finding, Written};
 use writeback_relay::clock::System;
 use writeback_relay::protocol::api::PreflightState::{Failed, Ok as Green, Warning};
 use writeback_relay::protocol::command::Options;
@@ -68,12 +68,12 @@ impl Place {
         wrong
     }
 
-    async fn reset(&self, user: &User, options: Options) -> Result<(), DirectoryError> {
+    async fn reset(&self, user: &User, options: Options) -> Result<Written, DirectoryError> {
         let account = self.directory.find(&upn(&user.upn)).await?;
         self.directory.reset_password(&account, &password(NEW), options, &in_time()).await
     }
 
-    async fn change(&self, user: &User) -> Result<(), DirectoryError> {
+    async fn change(&self, user: &User) -> Result<Written, DirectoryError> {
         let account = self.directory.find(&upn(&user.upn)).await?;
         self.directory.change_password(&account, &password(OLD), &password(NEW), &in_time()).await
     }
@@ -133,7 +133,7 @@ async fn each_right_that_is_taken_away_alone_is_named_with_its_unit_and_given_ba
         match missing {
             Check::ChangePassword => place.change(&user).await.unwrap(),
             _ => place.reset(&user, options).await.unwrap(),
-        }
+        };
     }
 }
 

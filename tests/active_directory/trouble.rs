@@ -2,11 +2,12 @@
 
 use tokio::net::TcpListener;
 use writeback_relay::agent::directory::active_directory::{ActiveDirectory, Config};
-use writeback_relay::agent::directory::{Directory, PasswordCheck};
+use writeback_relay::agent::directory::{Directory, DirectoryError, PasswordCheck, Written};
 use writeback_relay::protocol::command::Options;
 use writeback_relay::storage::PrivateFile;
 
 use super::{NEW, OLD, config, directory, in_time, password, unavailable, uncertain, upn};
+use crate::support::deadline;
 use crate::support::proxy::{Mode, Proxy};
 use crate::support::samba::{Ou, dc};
 
@@ -25,20 +26,36 @@ pub(super) async fn behind_a_proxy() -> (Proxy, Config) {
 }
 
 #[tokio::test]
-async fn no_answer_to_the_write_is_uncertain_and_the_truth_can_be_found_out() {
-    for trouble in [Mode::HoldAfter(UP_TO_THE_WRITE), Mode::CutAfter(UP_TO_THE_WRITE)] {
-        let (proxy, config) = behind_a_proxy().await;
-        let directory = ActiveDirectory::new(&config).unwrap();
-        let user = dc().create_user("una", Ou::Staff, OLD).await;
-        let account = directory.find(&upn(&user.upn)).await.unwrap();
-        proxy.set(trouble);
-        let error = uncertain(directory.reset_password(&account, &password(NEW), PLAIN, &in_time()).await);
-        assert!(error.contains(&account.controller) && !error.contains(NEW), "{trouble:?}: {error}");
-        proxy.all_closed().await; // the doubtful connection is not used again
-        proxy.set(Mode::Pass);
-        assert!(directory.pwd_last_set(&account).await.unwrap() > account.pwd_last_set, "{trouble:?}");
-        assert_eq!(directory.try_password(&account, &password(NEW)).await.unwrap(), PasswordCheck::Right);
-    }
+async fn a_write_whose_connection_breaks_is_uncertain_and_the_truth_can_be_found_out() {
+    let (proxy, config) = behind_a_proxy().await;
+    let directory = ActiveDirectory::new(&config).unwrap();
+    let user = dc().create_user("una", Ou::Staff, OLD).await;
+    let account = directory.find(&upn(&user.upn)).await.unwrap();
+    proxy.set(Mode::CutAfter(UP_TO_THE_WRITE));
+    let error = uncertain(directory.reset_password(&account, &password(NEW), PLAIN, &in_time()).await);
+    assert!(error.contains(&account.controller) && !error.contains(NEW), "{error}");
+    proxy.all_closed().await; // the doubtful connection is not used again
+    proxy.set(Mode::Pass);
+    assert!(directory.pwd_last_set(&account).await.unwrap() > account.pwd_last_set);
+    assert_eq!(directory.try_password(&account, &password(NEW)).await.unwrap(), PasswordCheck::Right);
+}
+
+#[tokio::test]
+async fn a_write_without_an_answer_is_under_way_as_long_as_its_connection_stands_and_others_get_a_new_one() {
+    let (proxy, config) = behind_a_proxy().await;
+    let directory = ActiveDirectory::new(&config).unwrap();
+    let user = dc().create_user("ulla", Ou::Staff, OLD).await;
+    let account = directory.find(&upn(&user.upn)).await.unwrap();
+    proxy.set(Mode::HoldAfter(UP_TO_THE_WRITE));
+    let written = directory.reset_password(&account, &password(NEW), PLAIN, &in_time()).await;
+    let Ok(Written::UnderWay(answer)) = written else { panic!("{written:?}") };
+    // What it has done can be seen, although nobody says so.
+    proxy.set(Mode::HoldOpen);
+    assert!(directory.pwd_last_set(&account).await.unwrap() > account.pwd_last_set);
+    assert_eq!(directory.try_password(&account, &password(NEW)).await.unwrap(), PasswordCheck::Right);
+    proxy.set(Mode::Cut);
+    let answer = deadline("the end of the connection", answer).await;
+    assert!(matches!(&answer, Err(DirectoryError::Uncertain(why)) if !why.contains(NEW)), "{answer:?}");
 }
 
 #[tokio::test]

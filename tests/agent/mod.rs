@@ -1,8 +1,13 @@
 //! The agent, against a relay that a test holds in its hand.
 
+mod bad_config;
+mod bad_files;
 mod crash;
 mod enrolment;
 mod networks;
+mod root;
 mod service;
 pub(crate) mod sessions;
 mod two_sessions;
+mod upgrade;
+mod wizard;

@@ -11,31 +11,17 @@ use writeback_relay::net::https_client;
 
 use super::chart::one;
 use super::pod::{Files, Pod};
-use super::{installed, objects, project, template, text};
+use super::{installed, linked_statically, objects, project, template, text};
 use crate::support::redis::Redis;
 use crate::support::{deadline, eventually, own_address};
 
 /// Without these neither starts where files are limited or cgroups are of two kinds.
 const ULIMITS: [&str; 2] = ["--ulimit=nofile=20000:20000", "--ulimit=nproc=20000:20000"];
 
-/// The relay, linked as the image has it: static. The crates that it is made of are the tests' own, so only this is new.
+/// The relay, linked as the image has it.
 fn program() -> &'static Path {
     static ONCE: OnceLock<PathBuf> = OnceLock::new();
-    ONCE.get_or_init(|| {
-        let built = Path::new(env!("CARGO_BIN_EXE_writeback-relay")).ancestors().nth(2).unwrap();
-        let target = built.join("image");
-        let output = Command::new(env!("CARGO"))
-            .current_dir(project(""))
-            // Cargo before 1.91 does not know it, and builds all of it there.
-            .env("CARGO_BUILD_BUILD_DIR", built)
-            .args(["rustc", "--locked", "--quiet", "--bin", "writeback-relay", "--target-dir"])
-            .arg(&target)
-            .args(["--", "-C", "target-feature=+crt-static"])
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        target.join("debug/writeback-relay")
-    })
+    ONCE.get_or_init(|| linked_statically("writeback-relay"))
 }
 
 /// Images and containers in a folder of their own.

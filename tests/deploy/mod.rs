@@ -10,6 +10,7 @@ mod newcomer;
 mod pod;
 mod promql;
 mod runbook;
+mod static_agent;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -38,6 +39,24 @@ fn installed(program: &str) -> PathBuf {
         assert!(status.success(), "helm and the schemas are not installed: run tests/setup");
     });
     project("target/deploy").join(program)
+}
+
+/// One of the programs, linked statically, as for the image and for hosts with an old C library. The crates that it is made
+/// of are the tests' own, so only this is new.
+fn linked_statically(program: &str) -> PathBuf {
+    let built = Path::new(env!("CARGO_BIN_EXE_writeback-relay")).ancestors().nth(2).unwrap();
+    let target = built.join("image");
+    let output = Command::new(env!("CARGO"))
+        .current_dir(project(""))
+        // Cargo before 1.91 does not know it, and builds all of it there.
+        .env("CARGO_BUILD_BUILD_DIR", built)
+        .args(["rustc", "--locked", "--quiet", "--bin", program, "--target-dir"])
+        .arg(&target)
+        .args(["--", "-C", "target-feature=+crt-static"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    target.join("debug").join(program)
 }
 
 /// Runs a program of this machine to its end.

@@ -1,6 +1,8 @@
 //! Keys change while everything goes on, and nobody in between can make use of it.
 
 mod agent;
+mod cluster;
+mod erasure;
 mod hostile;
 mod portal;
 mod trust;
@@ -10,11 +12,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use writeback_relay::portal::{Answer, Portal};
+use writeback_relay::portal::{Answer, Portal, Standing};
 use writeback_relay::protocol::command::{Options, Subject};
+use writeback_relay::protocol::ids::AgentId;
 use writeback_relay::protocol::password::Password;
 
-use crate::support::relay::tenant;
+use crate::support::relay::{TestPortal, tenant};
 
 /// One reset, and its code.
 async fn reset(portal: &Portal, user: &str, password: &str) -> String {
@@ -23,6 +26,17 @@ async fn reset(portal: &Portal, user: &str, password: &str) -> String {
     match portal.reset(&tenant(), &Subject::upn(user).unwrap(), password, Options::default(), wait).await {
         Ok(Answer::Concluded { outcome, .. }) => outcome.code,
         other => panic!("not concluded: {other:?}"),
+    }
+}
+
+/// The number of the last rotation that the portal has followed.
+async fn followed(portal: &TestPortal, agent: AgentId) -> u64 {
+    let agents = portal.portal.agents(&tenant()).await.unwrap();
+    let known = agents.into_iter().find(|known| known.agent == agent).unwrap();
+    assert!(known.warnings.is_empty(), "{:?}", known.warnings);
+    match known.standing {
+        Some(Standing::Trusted { history, .. }) => history.seq,
+        other => panic!("not trusted: {other:?}"),
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) const INITIAL_PASSWORD: &str = "Initial-Passw0rd1";
 
 /// An agent, running or not. Dropped, it is killed and its folder removed.
 pub(crate) struct Agent {
+    program: &'static str,
     folder: TempDir,
     relay_ca: PathBuf,
     cli: Cli,
@@ -32,10 +33,15 @@ pub(crate) struct Agent {
 impl Agent {
     /// An empty folder.
     pub(crate) fn new(relay: &Relay) -> Self {
+        Self::of(AGENT, relay)
+    }
+
+    /// The same of another build of the program.
+    pub(crate) fn of(program: &'static str, relay: &Relay) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let cli = Cli::new(AGENT, &["--home", &folder.path().join("home").display().to_string()]);
+        let cli = Cli::new(program, &["--home", &folder.path().join("home").display().to_string()]);
         std::fs::create_dir(folder.path().join("home")).unwrap();
-        let agent = Self { folder, relay_ca: relay.ca_file(), cli, environment: Vec::new(), process: None };
+        let agent = Self { program, folder, relay_ca: relay.ca_file(), cli, environment: Vec::new(), process: None };
         agent.configure("");
         agent
     }
@@ -144,7 +150,7 @@ impl Agent {
     /// `writeback-agent run`, in the background.
     pub(crate) fn start(&mut self) {
         let log = File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
-        let mut command = Command::new(AGENT);
+        let mut command = Command::new(self.program);
         command.arg("--home").arg(self.home()).arg("run").env("RUST_LOG", "debug");
         command.envs(self.environment.iter().map(|(variable, value)| (variable, value)));
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);

@@ -11,6 +11,7 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use uuid::Uuid;
@@ -29,6 +30,7 @@ pub(crate) struct FakeDc {
     pub(crate) url: String,
     pub(crate) ca_file: PathBuf,
     seen: Arc<Mutex<Seen>>,
+    working: Arc<watch::Sender<bool>>,
     task: AbortHandle,
     _dir: TempDir,
 }
@@ -44,6 +46,10 @@ struct Seen {
     answer: (i64, String),
     /// Each modify, byte for byte.
     modifies: Vec<Vec<u8>>,
+    /// How many of them it has done.
+    done: i64,
+    /// How often the account was read.
+    searches: usize,
 }
 
 impl FakeDc {
@@ -70,14 +76,17 @@ impl FakeDc {
             binds: 0,
             answer: (0, String::new()),
             modifies: Vec::new(),
+            done: 0,
+            searches: 0,
         }));
-        let shared = Arc::clone(&seen);
+        let working = Arc::new(watch::Sender::new(false));
+        let (shared, at_work) = (Arc::clone(&seen), Arc::clone(&working));
         let task = tokio::spawn(async move {
             while let Ok((tcp, _)) = tcp.accept().await {
-                tokio::spawn(serve(tcp, acceptor.clone(), Arc::clone(&shared)));
+                tokio::spawn(serve(tcp, acceptor.clone(), Arc::clone(&shared), at_work.subscribe()));
             }
         });
-        Self { url, ca_file, seen, task: task.abort_handle(), _dir: dir }
+        Self { url, ca_file, seen, working, task: task.abort_handle(), _dir: dir }
     }
 
     /// From now on it has this capability.
@@ -95,6 +104,21 @@ impl FakeDc {
         self.seen.lock().unwrap().answer = (result, message.to_owned());
     }
 
+    /// From now on it works on each modify until it is told that it has been done. Other connections are served meanwhile.
+    pub(crate) fn work(&self) {
+        self.working.send_replace(true);
+    }
+
+    /// What it has been working on is done, and answered.
+    pub(crate) fn finish(&self) {
+        self.working.send_replace(false);
+    }
+
+    /// How often the account was read.
+    pub(crate) fn searches(&self) -> usize {
+        self.seen.lock().unwrap().searches
+    }
+
     /// Each modify that came, byte for byte.
     pub(crate) fn modifies(&self) -> Vec<Vec<u8>> {
         self.seen.lock().unwrap().modifies.clone()
@@ -108,7 +132,7 @@ impl Drop for FakeDc {
 }
 
 /// Until the client hangs up.
-async fn serve(tcp: TcpStream, acceptor: TlsAcceptor, seen: Arc<Mutex<Seen>>) {
+async fn serve(tcp: TcpStream, acceptor: TlsAcceptor, seen: Arc<Mutex<Seen>>, mut working: watch::Receiver<bool>) {
     let Ok(mut stream) = acceptor.accept(tcp).await else { return };
     let (mut received, mut chunk) = (Vec::new(), [0; 4096]);
     loop {
@@ -119,7 +143,14 @@ async fn serve(tcp: TcpStream, acceptor: TlsAcceptor, seen: Arc<Mutex<Seen>>) {
         };
         if let Some((length, message)) = whole {
             let bytes: Vec<u8> = received.drain(..length).collect();
-            for answer in answers(message, bytes, &seen) {
+            let modifies = seen.lock().unwrap().modifies.len();
+            let answers = answers(message, bytes, &seen);
+            if seen.lock().unwrap().modifies.len() > modifies {
+                let _ = working.wait_for(|working| !working).await;
+                let mut seen = seen.lock().unwrap();
+                seen.done += i64::from(seen.answer.0 == 0);
+            }
+            for answer in answers {
                 if stream.write_all(&answer).await.is_err() {
                     return;
                 }
@@ -145,7 +176,13 @@ fn answers(message: StructureTag, bytes: Vec<u8>, seen: &Mutex<Seen>) -> Vec<Vec
         }
         SEARCH => {
             let base = operation.expect_constructed().unwrap().remove(0).expect_primitive().unwrap();
-            let found = if base.is_empty() { root_dse(&seen) } else { account() };
+            let found = if base.is_empty() {
+                root_dse(&seen)
+            } else {
+                let attribute = b"pwdLastSet";
+                seen.searches += usize::from(bytes.windows(attribute.len()).any(|part| part == attribute));
+                account(seen.done)
+            };
             vec![envelope(id, found), envelope(id, result(SEARCH + 2, 0, ""))]
         }
         MODIFY => {
@@ -202,12 +239,12 @@ fn root_dse(seen: &Seen) -> Tag {
     )
 }
 
-fn account() -> Tag {
+fn account(written: i64) -> Tag {
     entry(
         "CN=jane,OU=Staff,DC=example,DC=test",
         vec![
             ("objectGUID", vec![Uuid::from_u128(1).to_bytes_le().to_vec()]),
-            ("pwdLastSet", vec![b"133000000000000000".to_vec()]),
+            ("pwdLastSet", vec![(133_000_000_000_000_000 + written).to_string().into_bytes()]),
             ("userAccountControl", vec![b"512".to_vec()]),
         ],
     )

@@ -1,6 +1,7 @@
 //! The agent as the library has it: many of them in one process, each with a folder and a directory of its own.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,19 @@ pub(crate) struct InProcessAgent {
 impl InProcessAgent {
     /// Enrolled, approved, running, and online, with these accounts, and so many sessions if there are as many nodes.
     pub(crate) async fn running(relay: &Relay, portal: &TestPortal, accounts: &[String], sessions: usize) -> Self {
+        // Few accounts, and many commands for each.
+        let options = Options { sessions, resets_per_hour: 1000, ..Options::default() };
+        Self::running_with(relay, portal, accounts, WRITE_TAKES / 2, options).await
+    }
+
+    /// The same, with these options, and writes that wait so long before they take effect, and after it.
+    pub(crate) async fn running_with(
+        relay: &Relay,
+        portal: &TestPortal,
+        accounts: &[String],
+        delay: Duration,
+        options: Options,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::new(folder.path());
         let code = portal.portal.invite(&tenant(), true).await.unwrap();
@@ -38,12 +52,11 @@ impl InProcessAgent {
         let ca_file = Some(relay.ca_file());
         let enrolled = enroll(&home, &code, ca_file.as_deref(), clock.clone(), random.clone()).await.unwrap();
         let mut directory = Demo::new(clock.clone(), random.clone());
-        directory = directory.with_delays(WRITE_TAKES / 2, WRITE_TAKES / 2);
+        directory = directory.with_delays(delay, delay);
         for account in accounts {
             directory = directory.with_account(account, INITIAL_PASSWORD);
         }
-        // Few accounts, and many commands for each.
-        let options = Options { ca_file, sessions, resets_per_hour: 1000, ..Options::default() };
+        let options = Options { ca_file, ..options };
         let agent = Agent::open(&home, Arc::new(directory), options, clock, random).unwrap();
         let running = tokio::spawn(agent.run(CancellationToken::new()));
         let agent = Self { agent: enrolled.agent, folder, running };
@@ -53,6 +66,11 @@ impl InProcessAgent {
         })
         .await;
         agent
+    }
+
+    /// Its folder.
+    pub(crate) fn home(&self) -> &Path {
+        self.folder.path()
     }
 
     /// How often each command was executed with success, by its id.

@@ -25,7 +25,7 @@ use writeback_relay::protocol::command::{Command, Operation, Options, Subject};
 use writeback_relay::protocol::enrollment::{AgentKeys, Attestation, Proof};
 use writeback_relay::protocol::enrolment_code::{EnrolmentCode, Secret};
 use writeback_relay::protocol::frame::{FromAgent, FromRelay, SUBPROTOCOL, v1};
-use writeback_relay::protocol::ids::{CommandId, InvitationId};
+use writeback_relay::protocol::ids::{AgentId, CommandId, InvitationId, JournalId, TenantId};
 use writeback_relay::protocol::jose::{PublicKey, SigningKey, Validity};
 use writeback_relay::protocol::outcome::Outcome;
 use writeback_relay::protocol::password::Password;
@@ -139,6 +139,24 @@ impl ScriptedRelay {
     /// From now on, enrolments are answered like this.
     pub(crate) fn redeem(&self, how: Redeem) {
         self.script.lock().unwrap().redeem = how;
+    }
+
+    /// It knows an agent that has enrolled somewhere else.
+    pub(crate) fn knows(&self, agent: AgentId, tenant: TenantId, journal: JournalId, keys: &AgentKeys) {
+        let nothing = String::new;
+        let enrollment = Enrollment {
+            tenant,
+            invitation: InvitationId::new(&System, &System),
+            token: Secret::new([0; 32]),
+            agent,
+            journal,
+            name: nothing(),
+            proof: nothing(),
+            attestation: nothing(),
+            signing_key: keys.signing.clone(),
+            sealing_key: keys.sealing.clone(),
+        };
+        self.script.lock().unwrap().enrollments.push(enrollment);
     }
 
     /// The next upgrade, not refused before, is refused like this.

@@ -10,6 +10,29 @@ use crate::support::samba::{SERVICE_PASSWORD, dc};
 
 const AGENT: &str = env!("CARGO_BIN_EXE_writeback-agent");
 
+/// docs/agent.md shows this screen, with other names and numbers: what it says stands there, in its order.
+fn as_documented(screen: &str) {
+    let document = std::fs::read_to_string("docs/agent.md").unwrap();
+    let (_, shown) = document.split_once("did not know):\n").unwrap();
+    let (shown, _) = shown.split_once("\nIt writes ").unwrap();
+    let (mut rest, mut compared) = (screen, 0);
+    for line in shown.lines().map(str::trim) {
+        // As far as it is the same for everybody.
+        let title = line.starts_with(|first: char| first.is_ascii_digit()) && line.get(1..3) == Some(". ");
+        let from = if title { 2 } else { 0 };
+        let text = line.get(from..).unwrap_or_default();
+        let ends = [text.find([':', '[', '/', '!', '…', '0', '1', '2', '7', '9']), text.find("  ")];
+        let fixed = &line[..ends.into_iter().flatten().min().map_or(line.len(), |at| from + at)];
+        if fixed.len() < 8 || fixed.contains("svc-") || fixed.starts_with("systemctl") {
+            continue;
+        }
+        let at = rest.find(fixed).unwrap_or_else(|| panic!("the screen does not show {fixed:?} there:\n{screen}"));
+        rest = &rest[at + fixed.len()..];
+        compared += 1;
+    }
+    assert!(compared > 20, "{compared} lines of {shown}");
+}
+
 #[tokio::test]
 async fn a_person_at_a_terminal_comes_from_nothing_to_a_first_reset_whatever_he_mistypes() {
     let unit = dc().create_unit("setup", dc().base_dn()).await;
@@ -31,14 +54,16 @@ async fn a_person_at_a_terminal_comes_from_nothing_to_a_first_reset_whatever_he_
     terminal.answer("CA that signed its certificate: ", relay.ca_file().to_str().unwrap()).await;
     terminal.shows("It is reached.").await;
 
+    // A wrong name is told at its own question, before the account is asked for.
     terminal.answer("The domain (", "http://dc1").await;
-    terminal.answer("Service account (", &service.user.upn).await;
-    terminal.answer("Its password", "Wrong-Passw0rd1").await;
     terminal.shows("the scheme is ldaps or ldap").await;
     terminal.answer("The domain (", "ldaps://no-such-host.invalid").await;
     terminal.shows("no-such-host.invalid").await;
     terminal.answer("The domain (", &dc().ldaps_url()).await;
     terminal.answer("CA that signed its certificate: ", dc().ca_file().to_str().unwrap()).await;
+    terminal.shows(" answers.").await;
+    terminal.answer("Service account (", &service.user.upn).await;
+    terminal.answer("Its password", "Wrong-Passw0rd1").await;
     terminal.shows("! ").await;
     terminal.answer("Service account (", "").await;
     terminal.answer("Its password", SERVICE_PASSWORD).await;
@@ -68,6 +93,7 @@ async fn a_person_at_a_terminal_comes_from_nothing_to_a_first_reset_whatever_he_
     for secret in [password, SERVICE_PASSWORD, "Wrong-Passw0rd1", code.as_str()] {
         assert!(!screen.contains(secret), "{screen}");
     }
+    as_documented(&screen);
     let written = std::fs::read_to_string(home.join("agent.toml")).unwrap();
     assert!(written.contains(&unit) && !written.contains(SERVICE_PASSWORD), "{written}");
 
@@ -136,4 +162,50 @@ async fn without_questions_the_answers_come_from_flags_and_a_file_and_what_is_wr
     assert!(!home.join("identity.json").exists());
     let said = agent.call(&[&arguments[..], &["--despite-failures"]].concat()).await;
     assert!(said.status == 0 && said.out.contains("Enrolled as agent"), "{said:?}");
+}
+
+#[tokio::test]
+async fn without_questions_an_administrators_credentials_give_the_rights_and_a_used_code_loses_no_answer() {
+    let unit = dc().create_unit("granting", dc().base_dn()).await;
+    let service = dc().create_service("svc-granting").await;
+    dc().create_user_in("granting", &unit, OLD).await;
+    let relay = Relay::start().await;
+    let portal = PortalCli::init(&relay).await;
+    let (agent, other) = (Agent::new(&relay), Agent::new(&relay));
+    let home = agent.home();
+    std::fs::remove_file(home.join("agent.toml")).unwrap();
+    let used = portal.invite().await;
+    assert_eq!(other.enroll(&used).await.status, 0);
+    let (administrator, password) = dc().administrator_account();
+    let file = home.join("answers.toml");
+    let answers = |password: &str| {
+        let text = format!(
+            "code = {used:?}\nrelay_ca_file = {:?}\ndirectory = {:?}\ndirectory_ca_file = {:?}\nservice_account = {:?}\n\
+             service_account_password = {SERVICE_PASSWORD:?}\nunits = [{unit:?}]\ngrant = {administrator:?}\n\
+             grant_password = {password:?}\n",
+            relay.ca_file(),
+            dc().ldaps_url(),
+            dc().ca_file(),
+            service.user.upn,
+        );
+        writeback_relay::storage::PrivateFile::new(&file).replace(&text).unwrap();
+    };
+    let setup = ["setup", "--no-questions", "--answers", file.to_str().unwrap()];
+    answers("Wrong-Passw0rd1");
+    let said = agent.call(&setup).await;
+    assert!(said.status == 1 && said.err.contains("can't log on") && !said.err.contains("Wrong-"), "{said:?}");
+    answers(password);
+    let said = agent.call(&setup).await;
+    assert!(said.out.contains("now has the four rights") && said.out.contains("0 failed"), "{said:?}");
+    assert!(said.status == 1 && said.err.contains("invitation_used"), "{said:?}");
+    assert!(!(said.out + &said.err).contains(password));
+
+    // Whoever sits at a terminal is asked for another one, and for nothing else.
+    let mut terminal = Pty::start(AGENT, &["--home", home.to_str().unwrap(), "setup"]);
+    terminal.answer("Enrolment code", &used).await;
+    terminal.shows("is kept").await;
+    terminal.shows("invitation_used").await;
+    terminal.answer("Enrolment code", &portal.invite().await).await;
+    terminal.shows("Enrolled as agent").await;
+    assert_eq!(terminal.ended().await, 0, "{}", terminal.screen());
 }

@@ -6,7 +6,10 @@ mod deadline;
 pub mod demo;
 mod finding;
 
+use std::fmt;
+
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -67,6 +70,27 @@ pub enum DirectoryError {
     Uncertain(String),
 }
 
+/// What came of a write in the time that a directory usually needs.
+pub enum Written {
+    /// The directory has it.
+    Done,
+    /// The request was sent, the connection stands, and there is no answer yet: it may be done at any moment, or never.
+    UnderWay(LateAnswer),
+}
+
+/// The answer to a write that takes long. It comes when the directory answers or the connection breaks, and it may be
+/// neither for ever.
+pub type LateAnswer = BoxFuture<'static, Result<(), DirectoryError>>;
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Done => "Done",
+            Self::UnderWay(_) => "UnderWay",
+        })
+    }
+}
+
 /// What an agent asks of a directory. Every method has a deadline of its own and never hangs.
 #[async_trait]
 pub trait Directory: Send + Sync + 'static {
@@ -89,7 +113,7 @@ pub trait Directory: Send + Sync + 'static {
         new_password: &Password,
         options: Options,
         deadline: &Deadline,
-    ) -> Result<(), DirectoryError>;
+    ) -> Result<Written, DirectoryError>;
 
     /// Sets a new password if `current` is the account's, at its controller, by the rules for users: the history and the
     /// minimum age count. A wrong one counts as a bad logon. The deadline is asked as for a reset.
@@ -102,13 +126,13 @@ pub trait Directory: Send + Sync + 'static {
         current: &Password,
         new_password: &Password,
         deadline: &Deadline,
-    ) -> Result<(), DirectoryError>;
+    ) -> Result<Written, DirectoryError>;
 
     /// Unlocks the account, at its controller; one that is not locked is left so. The deadline is asked as for a reset.
     ///
     /// # Errors
     /// Any [`DirectoryError`].
-    async fn unlock_account(&self, account: &Account, deadline: &Deadline) -> Result<(), DirectoryError>;
+    async fn unlock_account(&self, account: &Account, deadline: &Deadline) -> Result<Written, DirectoryError>;
 
     /// The account's `pwdLastSet` now, at the same controller.
     ///

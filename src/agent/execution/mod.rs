@@ -2,6 +2,7 @@
 
 mod answer;
 mod askers;
+mod inquiry;
 mod lanes;
 mod recovery;
 mod run;
@@ -127,6 +128,7 @@ impl Executor {
         let (failures, failed) = mpsc::channel(1);
         let patience = Patience {
             hold: options.recovery_hold,
+            late_answer: options.late_answer,
             interval: options.recovery_interval,
             backoff_base: options.backoff_base,
             backoff_max: options.backoff_max,

@@ -31,6 +31,8 @@ pub(super) enum Finding {
 pub(super) struct Patience {
     /// How long others wait for the account while its controller is silent.
     pub(super) hold: Duration,
+    /// How long after a command's `exp` the answer to its write may still come.
+    pub(super) late_answer: Duration,
     /// Between the two questions.
     pub(super) interval: Duration,
     /// The first pause after a question that was not answered.
@@ -86,6 +88,35 @@ pub(super) async fn find_out(
                 }
                 sleep(backoff.pause()).await;
             }
+        }
+    }
+}
+
+/// Returns when a write that is under way has certainly been done, and otherwise never. A password is tried once at most:
+/// a wrong one counts as a bad logon.
+pub(super) async fn seen_done(
+    directory: &dyn Directory,
+    before: &Account,
+    wanted: &Wanted<'_>,
+    patience: &Patience,
+    random: Arc<dyn Random>,
+) {
+    let mut backoff = Backoff::new(patience.interval, patience.backoff_max.max(patience.interval), random);
+    loop {
+        sleep(backoff.pause()).await;
+        match wanted {
+            Wanted::Unlocked if directory.lockout_time(before).await == Ok(0) => return,
+            Wanted::Password { new: Some(new), .. }
+                if directory.pwd_last_set(before).await.is_ok_and(|now| now != before.pwd_last_set) =>
+            {
+                match directory.try_password(before, new).await {
+                    Ok(PasswordCheck::Right) => return,
+                    // Somebody else's, or nobody can say.
+                    Ok(PasswordCheck::Wrong | PasswordCheck::Unclear) => std::future::pending().await,
+                    Err(_) => {}
+                }
+            }
+            Wanted::Unlocked | Wanted::Password { .. } => {}
         }
     }
 }
@@ -146,6 +177,7 @@ mod tests {
 
     const PATIENCE: Patience = Patience {
         hold: Duration::from_secs(30),
+        late_answer: Duration::from_secs(30),
         interval: Duration::from_millis(5),
         backoff_base: Duration::from_millis(1),
         backoff_max: Duration::from_millis(5),

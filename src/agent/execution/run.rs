@@ -3,30 +3,19 @@
 use tokio::sync::{OwnedMutexGuard, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
-use crate::agent::directory::{Account, Deadline, DirectoryError};
+use crate::agent::directory::{Account, Deadline, DirectoryError, Written};
 use crate::agent::error::AgentError;
 use crate::agent::events::About;
 use crate::agent::execution::answer::Answer;
-use crate::agent::execution::recovery::{Wanted, find_out};
+use crate::agent::execution::inquiry::Inquiry;
 use crate::agent::execution::task::Task;
 use crate::agent::execution::{Executor, Job, Traced, Work};
 use crate::agent::journal::{Quota, Start};
+use crate::clock::UnixTime;
 use crate::protocol::command::{Operation, Subject};
 use crate::protocol::event::Event;
 use crate::protocol::ids::ObjectId;
-use crate::protocol::limits::JOURNAL_RETENTION;
 use crate::protocol::outcome::{Code, Outcome};
-
-/// A write of which nobody knows whether it was done.
-struct Inquiry {
-    /// The account, before.
-    before: Account,
-    /// What was to be written, if it can still be opened.
-    task: Option<Task>,
-    /// What to say if it was not done.
-    not_done: Answer,
-    began: Instant,
-}
 
 impl Executor {
     /// Brings a command to its outcome. If the agent stops before, the journal knows where to go on.
@@ -39,13 +28,11 @@ impl Executor {
             Work::Execute => self.execute(&traced).await?,
             Work::Say(answer) => Some(answer),
             Work::FindOut(before, held) => {
-                let lock = match held {
-                    Some(lock) => lock,
-                    None => self.core.accounts.of(before.object_guid).lock_owned().await,
-                };
                 let task = Task::of(&traced.command, self.core.keys.now()?.as_ref()).ok();
                 let not_done = Answer::new(Code::Interrupted, "the agent stopped in the middle; nothing was changed");
-                self.find_out(&traced, Inquiry { before, task, not_done, began: Instant::now() }, lock).await
+                let inquiry = Inquiry { before, task, not_done, began: Instant::now() };
+                self.find_out(&traced, inquiry, None, held);
+                None
             }
         };
         match answer {
@@ -73,7 +60,7 @@ impl Executor {
         };
         let began = Instant::now();
         let timed = |answer: Answer| Answer { directory: began.elapsed(), ..answer };
-        let (mut account, lock, permit) = match self.locate(&command.sub_id, permit).await {
+        let (mut account, lock, permit) = match self.locate(&command.sub_id, permit, command.validity.exp).await {
             Ok(located) => located,
             Err(error) => return Ok(Some(timed(error.into()))),
         };
@@ -104,16 +91,20 @@ impl Executor {
             core.journal.start_elsewhere(command.jti, other.clone()).await?;
             account = other;
         };
-        // Finding out may take long; others need not wait for it.
-        drop(permit);
-        Ok(match written {
-            Ok(()) => Some(timed(Answer::done(command.operation))),
-            Err(DirectoryError::Uncertain(detail)) => {
-                let not_done = Answer::new(Code::DirectoryUnavailable, detail);
-                self.find_out(traced, Inquiry { before: account, task: Some(task), not_done, began }, lock).await
+        let (under_way, detail) = match written {
+            Ok(Written::Done) => return Ok(Some(timed(Answer::done(command.operation)))),
+            Ok(Written::UnderWay(answer)) => {
+                (Some(answer), format!("{}: no answer to the write, and it was not done", account.controller))
             }
-            Err(error) => Some(timed(error.into())),
-        })
+            Err(DirectoryError::Uncertain(detail)) => (None, detail),
+            Err(error) => return Ok(Some(timed(error.into()))),
+        };
+        // This may take long; others need not wait for it.
+        drop(permit);
+        let not_done = Answer::new(Code::DirectoryUnavailable, detail);
+        let inquiry = Inquiry { before: account, task: Some(task), not_done, began };
+        self.find_out(traced, inquiry, under_way, Some(lock));
+        Ok(None)
     }
 
     /// The same account at a controller that was not tried, if there is one. Only for what was certainly not sent.
@@ -131,60 +122,17 @@ impl Executor {
         (operation != Operation::ChangePassword).then_some(Quota { operation, most, now })
     }
 
-    /// Asks the account's controller. While it is silent, other commands for the account wait, but not for ever: a
-    /// controller may never come back. Nothing, if the agent stops before there is an answer, or somebody else will say it.
-    async fn find_out(&self, traced: &Traced, inquiry: Inquiry, lock: OwnedMutexGuard<()>) -> Option<Answer> {
-        let held = timeout(self.core.patience.hold, self.ask(traced, &inquiry)).await;
-        drop(lock);
-        if let Ok(answer) = held {
-            return answer;
-        }
-        let message = format!(
-            "{} does not answer, so it is not known what became of a command; it is asked on, and other commands for the \
-             account are executed meanwhile",
-            inquiry.before.controller
-        );
-        self.core.events.record(Event::ADUnKnownError, &message, &traced.about());
-        let (executor, traced) = (self.clone(), traced.clone());
-        self.core.running.spawn(async move {
-            let asking = async {
-                match executor.ask(&traced, &inquiry).await {
-                    Some(answer) => executor.finish(&traced, answer).await,
-                    None => Ok(()),
-                }
-            };
-            executor.guard(traced.command.jti, asking).await;
-        });
-        None
-    }
-
-    async fn ask(&self, traced: &Traced, inquiry: &Inquiry) -> Option<Answer> {
-        let core = &self.core;
-        let operation = traced.command.operation;
-        let wanted = Wanted::of(operation, inquiry.task.as_ref());
-        // Afterwards no relay would take the answer to anybody.
-        let until = Deadline::new(traced.command.validity.exp.plus(JOURNAL_RETENTION), core.clock.clone());
-        let random = core.random.clone();
-        let asking = find_out(&*core.directory, &inquiry.before, &wanted, &core.patience, &until, random);
-        let finding = tokio::select! {
-            biased;
-            () = core.stop.cancelled() => return None,
-            finding = asking => finding,
-        };
-        let answer = Answer::found(finding, operation, &inquiry.not_done);
-        Some(Answer { directory: inquiry.began.elapsed(), ..answer })
-    }
-
     async fn permit(&self) -> Option<SemaphorePermit<'_>> {
         // It is never closed.
         self.core.permits.acquire().await.ok()
     }
 
-    /// Finds the account and takes its lock. Nobody waits for a lock while others could use the permit.
+    /// Finds the account and takes its lock, until `exp`. Nobody waits for a lock while others could use the permit.
     async fn locate<'a>(
         &'a self,
         subject: &Subject,
         mut permit: Option<SemaphorePermit<'a>>,
+        exp: UnixTime,
     ) -> Result<(Account, OwnedMutexGuard<()>, Option<SemaphorePermit<'a>>), DirectoryError> {
         let mut account = self.core.directory.find(subject).await?;
         loop {
@@ -193,7 +141,9 @@ impl Executor {
                 return Ok((account, held, permit));
             }
             drop(permit.take());
-            let held = lock.lock_owned().await;
+            // What is waited for may be a write that is not answered, which can last.
+            let left = self.core.clock.now().until(exp);
+            let held = timeout(left, lock.lock_owned()).await.map_err(|_| DirectoryError::Expired)?;
             permit = self.permit().await;
             // What was found before the wait is old.
             let again = self.core.directory.find(subject).await?;

@@ -1,6 +1,6 @@
 //! What a command asks for, opened and checked.
 
-use crate::agent::directory::{Account, Deadline, Directory, DirectoryError};
+use crate::agent::directory::{Account, Deadline, Directory, DirectoryError, Written};
 use crate::agent::execution::answer::Answer;
 use crate::agent::keyring::Keyring;
 use crate::protocol::command::{Command, Operation, Options};
@@ -40,7 +40,7 @@ impl Task {
         directory: &dyn Directory,
         account: &Account,
         deadline: &Deadline,
-    ) -> Result<(), DirectoryError> {
+    ) -> Result<Written, DirectoryError> {
         match self {
             Self::Reset { new, options } => directory.reset_password(account, new, *options, deadline).await,
             Self::Change { current, new } => directory.change_password(account, current, new, deadline).await,

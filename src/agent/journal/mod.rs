@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::quota::{Quota, Start};
 use super::directory::Account;
+use super::format::FORMAT;
 use crate::clock::UnixTime;
 use crate::protocol::command::Command;
 use crate::protocol::ids::{CommandId, JournalId};
@@ -17,7 +18,7 @@ use crate::protocol::limits::JOURNAL_RETENTION;
 use crate::storage::redb::{self, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 use crate::storage::{Database, DatabaseError};
 
-/// `id` -> the journal's id.
+/// `id` -> the journal's id; `format` -> the form of everything else, the first if it is absent.
 const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
 /// Command id -> [`Entry`] as JSON.
 const ENTRIES: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("entries");
@@ -44,6 +45,18 @@ pub enum JournalError {
         found: String,
         /// The id in `identity.json`.
         expected: JournalId,
+    },
+    /// A newer version of the program has written it.
+    #[error(
+        "{path}: written by a newer version of this program (format {found}, and this one knows {known}); install that \
+         version or a later one: with a journal of another time commands could be executed twice",
+        known = FORMAT
+    )]
+    Newer {
+        /// The file.
+        path: String,
+        /// The number of its form.
+        found: String,
     },
     /// A command was to take a step it can't take from where it is.
     #[error("{path}: command {command} can't be {step} any more")]
@@ -153,6 +166,7 @@ impl Journal {
             t.open_table(CLOSED)?;
             if meta.is_empty()? {
                 meta.insert("id", id.to_string().as_str())?;
+                meta.insert("format", FORMAT.to_string().as_str())?;
             }
             Ok(())
         })
@@ -169,7 +183,14 @@ impl Journal {
     }
 
     fn belonging_to(self, expected: JournalId) -> Result<Self, JournalError> {
-        let found = self.db.read(|t| Ok(t.open_table(META)?.get("id")?.map(|id| id.value().to_owned())))?;
+        let (format, found) = self.db.read(|t| {
+            let meta = t.open_table(META)?;
+            let value = |name| Ok::<_, redb::Error>(meta.get(name)?.map(|value| value.value().to_owned()));
+            Ok((value("format")?, value("id")?))
+        })?;
+        if let Some(found) = format.filter(|format| !format.parse().is_ok_and(|known| (1..=FORMAT).contains(&known))) {
+            return Err(JournalError::Newer { path: self.path(), found });
+        }
         if found.as_deref() == Some(expected.to_string().as_str()) {
             return Ok(self);
         }

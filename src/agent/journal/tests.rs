@@ -182,3 +182,30 @@ async fn a_command_that_may_not_begin_stays_received() {
     assert!(matches!(begin(&agent, Some(quota)).await.1, Start::NotBefore(_)));
     assert_eq!(stages(&agent.journal()), ["received"]);
 }
+
+#[tokio::test]
+async fn a_journal_of_a_newer_program_is_refused_and_one_without_a_number_is_read() {
+    let agent = Enrolled::new().await;
+    let path = agent.home().journal();
+    let set = |format: Option<&str>| {
+        let file = crate::storage::DatabaseFile::open(&path).unwrap();
+        let change = |t: &WriteTransaction| {
+            let mut meta = t.open_table(META)?;
+            match format {
+                Some(format) => meta.insert("format", format)?.map(|_| ()),
+                None => meta.remove("format")?.map(|_| ()),
+            };
+            Ok(())
+        };
+        file.write(change).unwrap();
+    };
+    for newer in ["2", "10", "something else"] {
+        set(Some(newer));
+        let error = Journal::open(&path, agent.identity.journal).unwrap_err().to_string();
+        assert!(error.contains("written by a newer version") && error.contains("journal.redb"), "{error}");
+    }
+    set(None);
+    drop(agent.journal());
+    set(Some("1"));
+    drop(agent.journal());
+}

@@ -24,7 +24,10 @@ fn fault(error: FileError) -> Finding {
             Finding::failed(Check::PrivateFile, &path, format!("others may read or write this file (mode {mode:o})"))
                 .mended_by(format!("chmod 600 {path}"))
         }
-        FileError::Io { path, .. } | FileError::Contents { path, .. } => {
+        FileError::Io { path, .. }
+        | FileError::Contents { path, .. }
+        | FileError::Newer { path, .. }
+        | FileError::ForeignFolder { path, .. } => {
             Finding::failed(Check::PrivateFile, &path.display().to_string(), detail)
         }
     }

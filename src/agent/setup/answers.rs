@@ -39,6 +39,10 @@ pub struct Answers {
     pub service_account_password: Option<Secret>,
     /// Where accounts are looked for; the whole domain if it is empty.
     pub units: Option<Vec<String>>,
+    /// Give the service account the rights that it lacks, as this administrator.
+    pub grant: Option<String>,
+    /// The administrator's password, used once and written nowhere.
+    pub grant_password: Option<Secret>,
     /// Enrol even if the check is red.
     pub despite_failures: bool,
 }
@@ -85,6 +89,8 @@ impl Answers {
             service_account: self.service_account.or(other.service_account),
             service_account_password: self.service_account_password.or(other.service_account_password),
             units: self.units.or(other.units),
+            grant: self.grant.or(other.grant),
+            grant_password: self.grant_password.or(other.grant_password),
             despite_failures: self.despite_failures || other.despite_failures,
         }
     }

@@ -44,6 +44,19 @@ pub(super) async fn found(
     terminal.say("2. The directory")?;
     let mut known = given.clone();
     let mut directory = answer(&mut known.directory, terminal, WHERE)?;
+    // Before more is asked: whoever has mistyped a name still has it before him.
+    loop {
+        match unreachable(home, &directory, given, clock).await {
+            Ok(controller) => break terminal.say(&format!("   {controller} answers."))?,
+            Err((blamed, why)) => {
+                terminal.object(&why)?;
+                match blamed {
+                    Blamed::Certificate => certificate(given, terminal)?,
+                    _ => directory = answer(&mut None, terminal, WHERE)?,
+                }
+            }
+        }
+    }
     terminal.say("3. The service account")?;
     let mut account = answer(&mut known.service_account, terminal, WHO)?;
     let mut password = secret(&mut known.service_account_password, terminal)?;
@@ -69,11 +82,7 @@ pub(super) async fn found(
                 terminal.object(&why)?;
                 match blamed {
                     Blamed::Directory => directory = answer(&mut None, terminal, WHERE)?,
-                    Blamed::Certificate => {
-                        let (what, flag) =
-                            ("A PEM file with the CA that signed its certificate", "--directory-ca-file");
-                        given.directory_ca_file = Some(PathBuf::from(terminal.ask(what, flag, None)?));
-                    }
+                    Blamed::Certificate => certificate(given, terminal)?,
                     Blamed::Account => {
                         account = terminal.ask(WHO.0, WHO.1, Some(&account))?;
                         password = secret(&mut None, terminal)?;
@@ -107,6 +116,36 @@ fn secret(given: &mut Option<Secret>, terminal: &mut dyn Terminal) -> Result<Zer
     }
 }
 
+fn certificate(given: &mut Answers, terminal: &mut dyn Terminal) -> Result<(), SetupError> {
+    let (what, flag) = ("A PEM file with the CA that signed its certificate", "--directory-ca-file");
+    given.directory_ca_file = Some(PathBuf::from(terminal.ask(what, flag, None)?));
+    Ok(())
+}
+
+/// The first controller that answers, without a logon; or what keeps this host from all of them.
+async fn unreachable(
+    home: &Home,
+    directory: &str,
+    given: &Answers,
+    clock: &dyn Clock,
+) -> Result<String, (Blamed, String)> {
+    let found = Found {
+        directory: directory.to_owned(),
+        ca_file: given.directory_ca_file.clone(),
+        service_account: String::new(),
+        password: Zeroizing::default(),
+        units: Vec::new(),
+    };
+    let config = written::directory(home, &found).map_err(why_of)?;
+    let findings = ActiveDirectory::look_for(&config, clock).await.map_err(|error| why_of(error.to_string()))?;
+    if let Some(trouble) = first_failure(&findings) {
+        return Err(trouble);
+    }
+    let answers =
+        findings.iter().find(|finding| finding.check == Check::Tls && finding.state != PreflightState::Warning);
+    Ok(answers.map_or_else(|| directory.to_owned(), |finding| finding.target.clone()))
+}
+
 /// Distinguished names hold commas.
 fn split(units: &str) -> Vec<String> {
     let units = units.split(';').map(str::trim);
@@ -124,13 +163,17 @@ async fn trouble(home: &Home, found: &Found, clock: &dyn Clock) -> Result<Option
         Ok(directory) => directory.preflight(clock).await,
         Err(error) => return Ok(Some(why_of(error.to_string()))),
     };
+    Ok(first_failure(&findings))
+}
+
+fn first_failure(findings: &[Finding]) -> Option<(Blamed, String)> {
     let failed = |finding: &&Finding| finding.state == PreflightState::Failed;
-    Ok(findings.iter().filter(failed).find_map(|finding| {
+    findings.iter().filter(failed).find_map(|finding| {
         let remedy = finding.remedy.as_ref().map(|remedy| format!(" Mend it: {remedy}")).unwrap_or_default();
         let place = format!("{}: ", finding.target);
         let place = if finding.detail.starts_with(&place) { "" } else { &place };
         Some((blamed(finding.check)?, format!("{place}{}.{remedy}", finding.detail)))
-    }))
+    })
 }
 
 /// An answer that no network was needed for, by the field that the error names.

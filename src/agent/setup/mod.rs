@@ -25,7 +25,7 @@ pub use self::terminal::{Nobody, Person, Terminal};
 use super::config::{Config, ConfigError};
 use super::directory::active_directory::grant::GrantError;
 use super::directory::config::OpenError;
-use super::enroll::{EnrollError, enroll};
+use super::enroll::EnrollError;
 use super::home::Home;
 use crate::clock::{Clock, Random};
 use crate::protocol::api::AgentStatus;
@@ -104,10 +104,10 @@ pub async fn set_up(
     }
     let config = Config::load(&home.config())?;
     terminal.say("5. The check")?;
-    rights::checked(home, &config, &given, terminal, &clock, &random).await?;
+    rights::checked(home, &config, &mut given, terminal, &clock, &random).await?;
     terminal.say("6. The start")?;
     if let Some(code) = code {
-        let enrolled = enroll(home, &code, config.relay.access()?, clock, random).await?;
+        let (code, enrolled) = relay::redeemed(home, code, &config.relay.access()?, terminal, &clock, &random).await?;
         terminal.say(&format!("   Enrolled as agent {}.\n   Fingerprint  {}", enrolled.agent, enrolled.fingerprint))?;
         if enrolled.status == AgentStatus::Pending {
             terminal.say(&format!(

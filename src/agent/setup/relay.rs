@@ -1,6 +1,7 @@
 //! The relay: the code says where it is, and a connection shows whether this host reaches it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use http::Uri;
 
@@ -8,6 +9,9 @@ use super::SetupError;
 use super::answers::Answers;
 use super::terminal::Terminal;
 use crate::agent::config::{ConfigError, Relay};
+use crate::agent::enroll::{EnrollError, Enrolment, enroll};
+use crate::agent::home::Home;
+use crate::clock::{Clock, Random};
 use crate::net::outbound::{Access, Outbound, OutboundError};
 use crate::protocol::enrolment_code::EnrolmentCode;
 
@@ -51,6 +55,35 @@ pub(super) async fn reached(given: &mut Answers, terminal: &mut dyn Terminal) ->
                 let proxy = terminal.ask(what, "--proxy", Some(given.proxy.as_deref().unwrap_or("none")))?;
                 given.proxy = Some(proxy).filter(|proxy| proxy != "none");
             }
+        }
+    }
+}
+
+/// Enrols. A code that has been used, or has expired meanwhile, takes nothing of what was answered away: another one is
+/// asked for.
+pub(super) async fn redeemed(
+    home: &Home,
+    mut code: EnrolmentCode,
+    access: &Access,
+    terminal: &mut dyn Terminal,
+    clock: &Arc<dyn Clock>,
+    random: &Arc<dyn Random>,
+) -> Result<(EnrolmentCode, Enrolment), SetupError> {
+    loop {
+        match enroll(home, &code, access.clone(), Arc::clone(clock), Arc::clone(random)).await {
+            Ok(enrolled) => return Ok((code, enrolled)),
+            Err(error) if error.wants_another_code() => {
+                terminal.object(&format!("{error}"))?;
+                code = self::code(&mut Answers::default(), terminal)?;
+            }
+            // Whether it was redeemed shows when the same code is sent again.
+            Err(error @ EnrollError::NoAnswer { .. }) => {
+                terminal.object(&format!("{error}"))?;
+                if !terminal.agrees("Try again with the same code?")? {
+                    return Err(error.into());
+                }
+            }
+            Err(error) => return Err(error.into()),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::protocol::api::{PreflightReport, PreflightState};
 pub(super) async fn checked(
     home: &Home,
     config: &Config,
-    given: &Answers,
+    given: &mut Answers,
     terminal: &mut dyn Terminal,
     clock: &Arc<dyn Clock>,
     random: &Arc<dyn Random>,
@@ -35,9 +35,11 @@ pub(super) async fn checked(
             directory::Config::ActiveDirectory(config) if lacks_rights(&report) => {
                 terminal
                     .say("   The service account lacks rights. An administrator gives them with these commands:\n")?;
-                terminal.say(&Grant::prepare(config, None).await?.commands())?;
-                if terminal.agrees("Give them now, with an administrator's name and password?")? {
-                    if let Err(error) = give(config, terminal).await {
+                terminal.say(&Grant::prepare(config, None, None).await?.commands())?;
+                if given.grant.is_some()
+                    || terminal.agrees("Give them now, with an administrator's name and password?")?
+                {
+                    if let Err(error) = give(config, given, terminal).await {
                         terminal.object(&error.to_string())?;
                     }
                     continue;
@@ -60,11 +62,19 @@ fn lacks_rights(report: &PreflightReport) -> bool {
 
 async fn give(
     config: &crate::agent::directory::active_directory::Config,
+    given: &mut Answers,
     terminal: &mut dyn Terminal,
 ) -> Result<(), SetupError> {
-    let name = terminal.ask("Administrator (administrator@corp.example)", "writeback-agent grant --apply", None)?;
-    let password = terminal.ask_secret("Password, used once and written nowhere", "writeback-agent grant --apply")?;
+    // What is given is tried once.
+    let name = match given.grant.take() {
+        Some(name) => name,
+        None => terminal.ask("Administrator (administrator@corp.example)", "--grant", None)?,
+    };
+    let password = match given.grant_password.take() {
+        Some(password) => password.0,
+        None => terminal.ask_secret("Password, used once and written nowhere", "--grant-password-file")?,
+    };
     let administrator = Administrator { name, password };
-    let said = Grant::prepare(config, Some(&administrator)).await?.apply().await?;
+    let said = Grant::prepare(config, None, Some(&administrator)).await?.apply().await?;
     Ok(terminal.say(&said)?)
 }

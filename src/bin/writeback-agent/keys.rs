@@ -27,6 +27,12 @@ pub(super) struct TrustArguments {
     list: bool,
 }
 
+impl TrustArguments {
+    pub(super) fn changes(&self) -> bool {
+        !self.list
+    }
+}
+
 /// A code as it was given, or from standard input.
 pub(super) fn read_code(given: String) -> Result<EnrolmentCode, Failure> {
     let mut text = Zeroizing::new(given);

@@ -25,7 +25,7 @@ const STOPPED_FOR_GOOD: u8 = 3;
 
 /// Takes password resets from the relay to the directory.
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "writeback-agent", version)]
 struct Arguments {
     /// The agent's folder.
     #[arg(long, default_value = DEFAULT_HOME, env = "WRITEBACK_AGENT_HOME", global = true)]
@@ -84,6 +84,19 @@ enum Action {
     Trust(keys::TrustArguments),
 }
 
+impl Action {
+    /// Whether it may make files in the agent's folder.
+    fn writes(&self) -> bool {
+        match self {
+            Self::Enroll { .. } | Self::Run | Self::Setup(_) | Self::RotateKeys => true,
+            Self::Trust(what) => what.changes(),
+            Self::Status | Self::Events { .. } | Self::SupportBundle { .. } | Self::Check { .. } | Self::Grant(_) => {
+                false
+            }
+        }
+    }
+}
+
 type Failure = Box<dyn std::error::Error>;
 
 #[tokio::main]
@@ -107,6 +120,9 @@ async fn main() -> ExitCode {
 
 async fn act(home: &Home, action: Action) -> Result<ExitCode, Failure> {
     host::forbid_core_dumps()?;
+    if action.writes() {
+        home.may_be_written()?;
+    }
     match action {
         Action::Enroll { code } => enrol(home, code).await?,
         Action::Run => run(home).await?,

@@ -22,6 +22,9 @@ pub(crate) struct GrantArguments {
     /// Give the rights now, as this administrator: user@domain, DOMAIN\user, or a distinguished name.
     #[arg(long, value_name = "ADMINISTRATOR")]
     apply: Option<String>,
+    /// Of several domains in [[directory.domains]], only this one.
+    #[arg(long)]
+    domain: Option<String>,
     /// A file (mode 0600) with the administrator's password; without it, it is asked for, or read from standard input.
     #[arg(long, requires = "apply")]
     password_file: Option<PathBuf>,
@@ -31,6 +34,10 @@ pub(crate) async fn check(home: &Home, json: bool) -> Result<ExitCode, Failure> 
     let checked = async {
         let path = home.config();
         let config = Config::load(&path)?;
+        if let directory::Config::Demo(_) = config.directory(&path)? {
+            // It makes its file when it is opened.
+            home.may_be_written()?;
+        }
         let directory = config.directory(&path)?.open(System::clock(), System::random())?;
         Ok::<_, Failure>(preflight::check(home, &*directory, &config.relay.access()?, &System).await)
     };
@@ -53,8 +60,9 @@ pub(crate) async fn grant(home: &Home, arguments: GrantArguments) -> Result<(), 
     let directory::Config::ActiveDirectory(config) = config.directory(&path)? else {
         return Err(format!("{}: [directory] is no Active Directory, so there are no rights to give", path.display()))?;
     };
+    let only = arguments.domain.as_deref();
     let Some(name) = arguments.apply else {
-        return Ok(host::print(&Grant::prepare(config, None).await?.commands())?);
+        return Ok(host::print(&Grant::prepare(config, only, None).await?.commands())?);
     };
     let password = match arguments.password_file {
         Some(file) => first_line(&PrivateFile::new(file).read()?),
@@ -68,7 +76,7 @@ pub(crate) async fn grant(home: &Home, arguments: GrantArguments) -> Result<(), 
         }
     };
     let administrator = Administrator { name, password };
-    Ok(host::print(&Grant::prepare(config, Some(&administrator)).await?.apply().await?)?)
+    Ok(host::print(&Grant::prepare(config, only, Some(&administrator)).await?.apply().await?)?)
 }
 
 fn first_line(text: &str) -> Zeroizing<String> {

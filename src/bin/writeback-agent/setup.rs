@@ -15,7 +15,7 @@ use super::Failure;
 #[derive(Args)]
 pub(crate) struct SetupArguments {
     /// A TOML file (mode 0600) with answers, named as these flags, with _ in place of -, and the secrets themselves: code,
-    /// service_account_password. Flags count more.
+    /// service_account_password, grant_password. Flags count more.
     #[arg(long, value_name = "FILE")]
     answers: Option<PathBuf>,
     /// A file (mode 0600) with the enrolment code, or "-" for standard input.
@@ -42,6 +42,13 @@ pub(crate) struct SetupArguments {
     /// A unit to serve; may be given several times. "" is the whole domain.
     #[arg(long = "unit", value_name = "DN")]
     units: Option<Vec<String>>,
+    /// Give the service account the rights that it lacks, as this administrator: user@domain, DOMAIN\\user, or a
+    /// distinguished name.
+    #[arg(long, value_name = "ADMINISTRATOR")]
+    grant: Option<String>,
+    /// A file (mode 0600) with the administrator's password, which is used once and written nowhere.
+    #[arg(long, value_name = "FILE", requires = "grant")]
+    grant_password_file: Option<PathBuf>,
     /// Enrol even if the check is red.
     #[arg(long)]
     despite_failures: bool,
@@ -61,6 +68,8 @@ pub(crate) async fn set_up(home: &Home, arguments: SetupArguments) -> Result<(),
         service_account: arguments.service_account,
         service_account_password: arguments.service_account_password_file.as_deref().map(secret).transpose()?,
         units: arguments.units.map(|units| units.into_iter().filter(|unit| !unit.is_empty()).collect()),
+        grant: arguments.grant,
+        grant_password: arguments.grant_password_file.as_deref().map(secret).transpose()?,
         despite_failures: arguments.despite_failures,
     };
     let nobody = arguments.no_questions || !std::io::stdin().is_terminal();

@@ -22,7 +22,7 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// Invites agents, trusts them, and asks them to reset and change passwords and to unlock accounts.
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "writeback-portal", version)]
 struct Cli {
     /// The portal's folder [default: ~/.config/writeback-portal]
     #[arg(long, env = "WRITEBACK_PORTAL_HOME", global = true)]

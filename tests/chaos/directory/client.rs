@@ -8,7 +8,9 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use uuid::Uuid;
-use writeback_relay::agent::directory::{Account, Deadline, Directory, DirectoryError, Finding, PasswordCheck};
+use writeback_relay::agent::directory::{
+    Account, Deadline, Directory, DirectoryError, Finding, PasswordCheck, Written,
+};
 use writeback_relay::clock::Clock;
 use writeback_relay::protocol::command::{Options, Subject};
 use writeback_relay::protocol::outcome::Code;
@@ -95,7 +97,7 @@ impl Directory for Remote {
         new_password: &Password,
         options: Options,
         deadline: &Deadline,
-    ) -> Result<(), DirectoryError> {
+    ) -> Result<Written, DirectoryError> {
         if new_password.expose().contains(WEAK) {
             return Err(DirectoryError::Refused { code: Code::PasswordPolicy, detail: "too weak".to_owned() });
         }
@@ -104,7 +106,7 @@ impl Directory for Remote {
         let (guid, force_change) = (account.object_guid, options.force_change_at_next_logon);
         let question = Question::Reset { guid, digest: digest(new_password.expose()), force_change };
         match Self::put(connection, &question).await? {
-            Reply::Done => Ok(()),
+            Reply::Done => Ok(Written::Done),
             other => Err(uncertain(format!("{other:?}"))),
         }
     }
@@ -116,11 +118,11 @@ impl Directory for Remote {
         _: &Password,
         _: &Password,
         _: &Deadline,
-    ) -> Result<(), DirectoryError> {
+    ) -> Result<Written, DirectoryError> {
         Err(unavailable("this directory only resets"))
     }
 
-    async fn unlock_account(&self, _: &Account, _: &Deadline) -> Result<(), DirectoryError> {
+    async fn unlock_account(&self, _: &Account, _: &Deadline) -> Result<Written, DirectoryError> {
         Err(unavailable("this directory only resets"))
     }
 

@@ -1,4 +1,4 @@
-//! One LDAP connection. Every request on it has a deadline, and says whether it was sent.
+//! One LDAP connection. Every request on it but a write has a deadline, and each says whether it was sent.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -140,7 +140,8 @@ impl Connection {
         self.answer(async { ldap.get_peer_certificate().await }).await.ok().flatten()
     }
 
-    /// All of these changes in this order, or none (RFC 4511 §4.6).
+    /// All of these changes in this order, or none (RFC 4511 §4.6). This alone has no limit: while the connection stands
+    /// and there is no answer, the controller may still do it.
     pub(super) async fn modify(
         &self,
         dn: &str,
@@ -151,7 +152,12 @@ impl Connection {
         if let Some(control) = control {
             ldap.with_controls(vec![control]);
         }
-        self.ask("LDAP modify", async { ldap.modify(dn, changes).await }).await
+        traced("LDAP modify", heard(async { ldap.modify(dn, changes).await })).await
+    }
+
+    /// How long an answer usually takes at most.
+    pub(super) fn limit(&self) -> Duration {
+        self.limit
     }
 
     /// Whether the other side has not closed it, as far as this side knows.
@@ -159,29 +165,39 @@ impl Connection {
         !self.ldap.clone().is_closed()
     }
 
-    /// The library panics on answers that are not LDAP; that must not take the agent's task with it.
     async fn ask<T>(
         &self,
         operation: &'static str,
         request: impl Future<Output = ldap3::result::Result<T>>,
     ) -> Result<T, RequestError> {
-        // What is asked for no command (a preflight) is no trace of its own.
-        let mut span = Here.context().map(|command| Span::start(operation, Kind::Client, &command)).unwrap_or_default();
-        let answered = self.answer(request).await;
-        if answered.is_err() {
-            span.fail("no_answer");
-        }
-        answered
+        traced(operation, self.answer(request)).await
     }
 
     async fn answer<T>(&self, request: impl Future<Output = ldap3::result::Result<T>>) -> Result<T, RequestError> {
-        match timeout(self.limit, AssertUnwindSafe(request).catch_unwind()).await {
-            Err(_) => Err(RequestError::TimedOut(self.limit)),
-            Ok(Err(_)) => Err(RequestError::Garbled),
-            Ok(Ok(Err(LdapError::OpSend { .. }))) => Err(RequestError::NotSent),
-            Ok(Ok(Err(_))) => Err(RequestError::Lost),
-            Ok(Ok(Ok(answer))) => Ok(answer),
-        }
+        timeout(self.limit, heard(request)).await.unwrap_or(Err(RequestError::TimedOut(self.limit)))
+    }
+}
+
+/// What is asked for no command (a preflight) is no trace of its own.
+async fn traced<T>(
+    operation: &'static str,
+    asked: impl Future<Output = Result<T, RequestError>>,
+) -> Result<T, RequestError> {
+    let mut span = Here.context().map(|command| Span::start(operation, Kind::Client, &command)).unwrap_or_default();
+    let answered = asked.await;
+    if answered.is_err() {
+        span.fail("no_answer");
+    }
+    answered
+}
+
+/// The library panics on answers that are not LDAP; that must not take the agent's task with it.
+async fn heard<T>(request: impl Future<Output = ldap3::result::Result<T>>) -> Result<T, RequestError> {
+    match AssertUnwindSafe(request).catch_unwind().await {
+        Err(_) => Err(RequestError::Garbled),
+        Ok(Err(LdapError::OpSend { .. })) => Err(RequestError::NotSent),
+        Ok(Err(_)) => Err(RequestError::Lost),
+        Ok(Ok(answer)) => Ok(answer),
     }
 }
 

@@ -53,6 +53,19 @@ struct Known {
 impl Domain {
     /// Of a configuration of one domain. Everything is checked that needs no network.
     pub(super) fn new(config: &Config, random: Arc<dyn Random>) -> Result<Self, ConfigError> {
+        Self::with(config, ServiceAccount::new, random)
+    }
+
+    /// The same, before there is a service account.
+    pub(super) fn looked_for(config: &Config, random: Arc<dyn Random>) -> Result<Self, ConfigError> {
+        Self::with(config, |_| Ok(ServiceAccount::nobody()), random)
+    }
+
+    fn with(
+        config: &Config,
+        service_account: fn(&Config) -> Result<ServiceAccount, ConfigError>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, ConfigError> {
         let names = Arc::new(config.names()?);
         let connect_timeout = config.connect_timeout()?;
         let dialer = Arc::new(Dialer {
@@ -62,7 +75,7 @@ impl Domain {
             connect_timeout,
             operation_timeout: config.operation_timeout()?,
         });
-        let service_account = Arc::new(ServiceAccount::new(config)?);
+        let service_account = Arc::new(service_account(config)?);
         let base_dns = config.base_dns()?;
         let make = move |endpoint| {
             Controller::new(endpoint, Arc::clone(&dialer), Arc::clone(&service_account), base_dns.clone())

@@ -47,9 +47,33 @@ pub enum GrantError {
         /// What it said.
         said: String,
     },
+    /// One domain of several.
+    #[error(
+        "{domain}: {error}; nothing was changed in any domain. An administrator of that domain does it with --domain {domain}"
+    )]
+    InDomain {
+        /// The domain.
+        domain: String,
+        /// What is wrong there.
+        error: Box<GrantError>,
+    },
+    /// It is not configured.
+    #[error("there is no domain {name} in [directory], only {served}")]
+    NoSuchDomain {
+        /// As it was asked for.
+        name: String,
+        /// Those that there are.
+        served: String,
+    },
     /// The permissions of a unit were not changed; those of the units before it were.
     #[error("{0}")]
     NotApplied(String),
+}
+
+impl GrantError {
+    fn in_domain(self, domain: &str) -> Self {
+        Self::InDomain { domain: domain.to_owned(), error: Box::new(self) }
+    }
 }
 
 /// What the service account of each domain needs, and where.
@@ -65,14 +89,30 @@ struct Place {
 
 impl Grant {
     /// Looks up each domain's service account and units at the first domain controller that answers: as the administrator,
-    /// or as the service account itself, which is enough to print the commands.
+    /// or as the service account itself, which is enough to print the commands. Of several domains, all, or `only` one: not
+    /// every administrator governs all of them.
     ///
     /// # Errors
-    /// If a domain has none that can be asked.
-    pub async fn prepare(config: &Config, administrator: Option<&Administrator>) -> Result<Self, GrantError> {
+    /// If a domain has none that can be asked, or there is no such domain.
+    pub async fn prepare(
+        config: &Config,
+        only: Option<&str>,
+        administrator: Option<&Administrator>,
+    ) -> Result<Self, GrantError> {
+        let mut domains = ActiveDirectory::new(config)?.domains;
+        if let Some(name) = only {
+            let served: Vec<_> = domains.iter().map(|domain| domain.name().to_owned()).collect();
+            domains.retain(|domain| domain.name().eq_ignore_ascii_case(name));
+            if domains.is_empty() {
+                return Err(GrantError::NoSuchDomain { name: name.to_owned(), served: served.join(", ") });
+            }
+        }
+        let several = domains.len() > 1;
         let mut places = Vec::new();
-        for domain in &ActiveDirectory::new(config)?.domains {
-            places.push(Place::of(domain, administrator).await?);
+        for domain in &domains {
+            // All are asked before anything is changed in one of them.
+            let place = Place::of(domain, administrator).await;
+            places.push(place.map_err(|error| if several { error.in_domain(domain.name()) } else { error })?);
         }
         Ok(Self(places))
     }
@@ -80,16 +120,25 @@ impl Grant {
     /// The commands, with a word about where to run them.
     #[must_use]
     pub fn commands(&self) -> String {
+        if self.0.len() > 1 {
+            // They are run in different domains.
+            let domain = |place: &Place| format!("== {} ==\n\n{}", place.domain, Self::commands_in(&[place]));
+            return self.0.iter().map(domain).collect();
+        }
+        Self::commands_in(&self.0.iter().collect::<Vec<_>>())
+    }
+
+    fn commands_in(places: &[&Place]) -> String {
         let mut text = String::new();
         for (tool, title) in [
             (Tool::Dsacls, "On Windows, as a domain administrator:"),
             (Tool::SambaTool, "Or on a Samba domain controller, as root:"),
         ] {
-            let commands = self.0.iter().flat_map(|place| place.delegations(tool));
+            let commands = places.iter().flat_map(|place| place.delegations(tool));
             text.push_str(&block(title, commands));
         }
         let rest = [Tool::Dsacls, Tool::SambaTool];
-        let rest = rest.into_iter().flat_map(|tool| self.0.iter().flat_map(move |place| place.usual(tool)));
+        let rest = rest.into_iter().flat_map(|tool| places.iter().flat_map(move |place| place.usual(tool)));
         text.push_str(&block(
             "To read accounts, and Unexpire Password on the domain, is usually everybody's right. Only if the check says \
              that one is missing:",

@@ -14,7 +14,8 @@
 //! | `preflight` | whether resets can work |
 //! | `delegation`, [`grant`] | how the rights are given |
 //!
-//! A question may be asked twice, at the same controller; a write never is.
+//! A question may be asked twice, at the same controller; a write never is: its answer is waited for as long as the
+//! connection stands.
 
 mod answer;
 mod config;
@@ -49,7 +50,7 @@ use self::controller::{Bound, Controller, ControllerError};
 use self::domain::Domain;
 pub use self::forest::DomainConfig;
 use self::write::Target;
-use super::{Account, Check, Deadline, Directory, DirectoryError, Finding, PasswordCheck};
+use super::{Account, Check, Deadline, Directory, DirectoryError, Finding, PasswordCheck, Written};
 use crate::clock::{Clock, System};
 use crate::protocol::command::{Options, Subject};
 use crate::protocol::outcome::Code;
@@ -82,6 +83,22 @@ impl ActiveDirectory {
             })
         };
         Ok(Self { domains: config.each_domain()?.into_iter().map(domain).collect::<Result<_, _>>()? })
+    }
+
+    /// Looks for the domain controllers before there is a service account: their names, TCP and TLS.
+    ///
+    /// # Errors
+    /// If the configuration can't work.
+    pub async fn look_for(config: &Config, clock: &dyn Clock) -> Result<Vec<Finding>, ConfigError> {
+        let mut findings = Vec::new();
+        for one in config.each_domain()? {
+            let domain = Domain::looked_for(&one, System::random())?;
+            match domain.controllers().await {
+                Ok(controllers) => findings.extend(preflight::look_for(&controllers, clock).await),
+                Err(error) => findings.push(not_found(&domain, &error)),
+            }
+        }
+        Ok(findings)
     }
 
     /// The domains whose account this may be: by the UPN's suffix, and all of them for a GUID.
@@ -163,6 +180,11 @@ impl ActiveDirectory {
     }
 }
 
+fn not_found(domain: &Domain, error: &DirectoryError) -> Finding {
+    Finding::failed(Check::Srv, domain.name(), error.to_string())
+        .mended_by("look at domain, and have this host ask the domain's name servers (name_servers)")
+}
+
 #[async_trait]
 impl Directory for ActiveDirectory {
     async fn find(&self, subject: &Subject) -> Result<Account, DirectoryError> {
@@ -197,7 +219,7 @@ impl Directory for ActiveDirectory {
         new_password: &Password,
         options: Options,
         deadline: &Deadline,
-    ) -> Result<(), DirectoryError> {
+    ) -> Result<Written, DirectoryError> {
         self.target(account, deadline).await?.reset(new_password, options).await
     }
 
@@ -207,11 +229,11 @@ impl Directory for ActiveDirectory {
         current: &Password,
         new_password: &Password,
         deadline: &Deadline,
-    ) -> Result<(), DirectoryError> {
+    ) -> Result<Written, DirectoryError> {
         self.target(account, deadline).await?.change(current, new_password).await
     }
 
-    async fn unlock_account(&self, account: &Account, deadline: &Deadline) -> Result<(), DirectoryError> {
+    async fn unlock_account(&self, account: &Account, deadline: &Deadline) -> Result<Written, DirectoryError> {
         self.target(account, deadline).await?.unlock().await
     }
 
@@ -249,10 +271,7 @@ impl Directory for ActiveDirectory {
                     }
                     findings.extend(preflight::preflight(&controllers, clock).await);
                 }
-                Err(error) => findings.push(
-                    Finding::failed(Check::Srv, domain.name(), error.to_string())
-                        .mended_by("look at domain, and have this host ask the domain's name servers (name_servers)"),
-                ),
+                Err(error) => findings.push(not_found(domain, &error)),
             }
         }
         findings

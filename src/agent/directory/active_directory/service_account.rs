@@ -1,5 +1,6 @@
 //! Who the agent is to the directory.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,11 @@ impl ServiceAccount {
     pub(super) fn new(config: &Config) -> Result<Self, ConfigError> {
         let (name, password) = config.service_account()?;
         Ok(Self { name, password, refused: ArcSwapOption::empty() })
+    }
+
+    /// Nobody: of a controller that is only looked for.
+    pub(super) fn nobody() -> Self {
+        Self { name: String::new(), password: Secret::at(Path::new("")), refused: ArcSwapOption::empty() }
     }
 
     /// Its name, as it is configured.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use ldap3::Mod;
 use ldap3::controls::RawControl;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::answer::refusal;
 use super::connection::RequestError;
 use super::controller::{Bound, Controller};
 use super::policy_hints::not_offered;
-use crate::agent::directory::{Deadline, DirectoryError};
+use crate::agent::directory::{Deadline, DirectoryError, LateAnswer, Written};
 use crate::protocol::command::Options;
 use crate::protocol::outcome::Code;
 use crate::protocol::password::Password;
@@ -24,9 +25,49 @@ pub(super) struct Target<'a> {
     pub(super) deadline: &'a Deadline,
 }
 
+/// What is changed, with the values, which are overwritten when it has been answered.
+enum Changes {
+    Reset { new: Zeroizing<Vec<u8>>, options: Options },
+    Change { current: Zeroizing<Vec<u8>>, new: Zeroizing<Vec<u8>> },
+    Unlock,
+}
+
+impl Changes {
+    fn doing(&self) -> &'static str {
+        match self {
+            Self::Reset { .. } => "reset the password",
+            Self::Change { .. } => "change the password",
+            Self::Unlock => "unlock",
+        }
+    }
+
+    fn modifications(&self) -> Vec<Mod<&[u8]>> {
+        match self {
+            Self::Reset { new, options } => {
+                let mut changes = vec![replace("unicodePwd", new)];
+                if options.unlock {
+                    changes.push(replace("lockoutTime", b"0"));
+                }
+                if options.force_change_at_next_logon {
+                    changes.push(replace("pwdLastSet", b"0"));
+                }
+                changes
+            }
+            // Takes the current password away and adds the new one: so a domain controller knows a change from a reset
+            // ([MS-ADTS] 3.1.1.3.1.5).
+            Self::Change { current, new } => vec![
+                Mod::Delete("unicodePwd".as_bytes(), HashSet::from([current.as_slice()])),
+                Mod::Add("unicodePwd".as_bytes(), HashSet::from([new.as_slice()])),
+            ],
+            // Sets its bad logons to 0 too.
+            Self::Unlock => vec![replace("lockoutTime", b"0")],
+        }
+    }
+}
+
 impl Target<'_> {
     /// Sets the password, and what `options` ask for.
-    pub(super) async fn reset(&self, new_password: &Password, options: Options) -> Result<(), DirectoryError> {
+    pub(super) async fn reset(self, new_password: &Password, options: Options) -> Result<Written, DirectoryError> {
         let control = match (options.enforce_history, self.bound.policy_hints) {
             (false, _) => None,
             (true, Some(hints)) => Some(hints.control()),
@@ -35,54 +76,47 @@ impl Target<'_> {
                 return Err(DirectoryError::Refused { code: Code::HistoryUnavailable, detail });
             }
         };
-        let new = unicode_pwd(new_password);
-        let mut changes = vec![replace("unicodePwd", &new)];
-        if options.unlock {
-            changes.push(replace("lockoutTime", b"0"));
-        }
-        if options.force_change_at_next_logon {
-            changes.push(replace("pwdLastSet", b"0"));
-        }
-        self.modify("reset the password", changes, control).await
+        self.modify(Changes::Reset { new: unicode_pwd(new_password), options }, control).await
     }
 
-    /// Takes the current password away and adds the new one: so a domain controller knows a change from a reset
-    /// ([MS-ADTS] 3.1.1.3.1.5).
-    pub(super) async fn change(&self, current: &Password, new_password: &Password) -> Result<(), DirectoryError> {
+    /// Sets the new password if the current one is right.
+    pub(super) async fn change(self, current: &Password, new_password: &Password) -> Result<Written, DirectoryError> {
         let (current, new) = (unicode_pwd(current), unicode_pwd(new_password));
-        let changes = vec![
-            Mod::Delete("unicodePwd".as_bytes(), HashSet::from([current.as_slice()])),
-            Mod::Add("unicodePwd".as_bytes(), HashSet::from([new.as_slice()])),
-        ];
-        self.modify("change the password", changes, None).await
+        self.modify(Changes::Change { current, new }, None).await
     }
 
-    /// Ends the account's lock, which sets its bad logons to 0 too.
-    pub(super) async fn unlock(&self) -> Result<(), DirectoryError> {
-        self.modify("unlock", vec![replace("lockoutTime", b"0")], None).await
+    /// Ends the account's lock.
+    pub(super) async fn unlock(self) -> Result<Written, DirectoryError> {
+        self.modify(Changes::Unlock, None).await
     }
 
-    /// Sends it, if there is still time.
-    async fn modify(
-        &self,
-        doing: &str,
-        changes: Vec<Mod<&[u8]>>,
-        control: Option<RawControl>,
-    ) -> Result<(), DirectoryError> {
-        let Self { controller, bound, .. } = self;
-        self.deadline.allows()?;
-        match bound.connection.modify(&self.dn, changes, control).await {
-            Ok(result) if result.rc == 0 => Ok(()),
-            Ok(result) => Err(refusal(&result, controller.name(), doing)),
-            Err(error) => {
-                controller.discard(bound);
-                let detail = format!("{}: asked to {doing}: {error}", controller.name());
-                Err(match error {
-                    RequestError::NotSent => DirectoryError::Unavailable(detail),
-                    RequestError::Lost | RequestError::Garbled | RequestError::TimedOut(_) => {
-                        DirectoryError::Uncertain(detail)
-                    }
-                })
+    /// Sends it, if there is still time. Whoever waits for a late answer keeps the connection; nobody else uses it any more.
+    async fn modify(self, changes: Changes, control: Option<RawControl>) -> Result<Written, DirectoryError> {
+        let Self { controller, bound, dn, deadline } = self;
+        let (asked, connected) = (Arc::clone(&controller), Arc::clone(&bound));
+        let mut answer: LateAnswer = Box::pin(async move {
+            let doing = changes.doing();
+            match connected.connection.modify(&dn, changes.modifications(), control).await {
+                Ok(result) if result.rc == 0 => Ok(()),
+                Ok(result) => Err(refusal(&result, asked.name(), doing)),
+                Err(error) => {
+                    asked.discard(&connected);
+                    let detail = format!("{}: asked to {doing}: {error}", asked.name());
+                    Err(match error {
+                        RequestError::NotSent => DirectoryError::Unavailable(detail),
+                        RequestError::Lost | RequestError::Garbled | RequestError::TimedOut(_) => {
+                            DirectoryError::Uncertain(detail)
+                        }
+                    })
+                }
+            }
+        });
+        deadline.allows()?;
+        match timeout(bound.connection.limit(), &mut answer).await {
+            Ok(answered) => answered.map(|()| Written::Done),
+            Err(_) => {
+                controller.discard(&bound);
+                Ok(Written::UnderWay(answer))
             }
         }
     }

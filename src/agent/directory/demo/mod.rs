@@ -15,7 +15,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use self::user::{User, check_policy, refused};
-use super::{Account, Check, Deadline, Directory, DirectoryError, Finding, PasswordCheck};
+use super::{Account, Check, Deadline, Directory, DirectoryError, Finding, PasswordCheck, Written};
 use crate::clock::{Clock, Random};
 use crate::protocol::command::{Options, Subject};
 use crate::protocol::outcome::Code;
@@ -193,7 +193,7 @@ impl Demo {
         account: &Account,
         deadline: &Deadline,
         f: impl FnOnce(&mut User, i64) -> Result<(), DirectoryError>,
-    ) -> Result<(), DirectoryError> {
+    ) -> Result<Written, DirectoryError> {
         tokio::time::sleep(self.delay_before).await;
         deadline.allows()?;
         let now = self.now();
@@ -201,7 +201,7 @@ impl Demo {
         // A refusal may have counted as a bad logon.
         self.save().map_err(|e| DirectoryError::Uncertain(e.to_string()))?;
         tokio::time::sleep(self.delay_after).await;
-        written
+        written.map(|()| Written::Done)
     }
 }
 
@@ -235,7 +235,7 @@ impl Directory for Demo {
         new_password: &Password,
         options: Options,
         deadline: &Deadline,
-    ) -> Result<(), DirectoryError> {
+    ) -> Result<Written, DirectoryError> {
         check_policy(new_password)?;
         self.write(account, deadline, |user, now| {
             if options.enforce_history {
@@ -259,7 +259,7 @@ impl Directory for Demo {
         current: &Password,
         new_password: &Password,
         deadline: &Deadline,
-    ) -> Result<(), DirectoryError> {
+    ) -> Result<Written, DirectoryError> {
         let minimum_age = i64::try_from(self.minimum_age.as_nanos() / 100).unwrap_or(i64::MAX);
         self.write(account, deadline, |user, now| {
             if user.locked() {
@@ -280,7 +280,7 @@ impl Directory for Demo {
         .await
     }
 
-    async fn unlock_account(&self, account: &Account, deadline: &Deadline) -> Result<(), DirectoryError> {
+    async fn unlock_account(&self, account: &Account, deadline: &Deadline) -> Result<Written, DirectoryError> {
         self.write(account, deadline, |user, _| {
             user.unlock();
             Ok(())

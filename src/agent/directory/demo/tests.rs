@@ -55,7 +55,7 @@ async fn time_that_runs_out_just_before_the_write_keeps_it_from_being_written() 
     let mut reset = demo.reset_password(&account, &password, Options::default(), &deadline);
     assert!((&mut reset).now_or_never().is_none(), "it did not wait");
     clock.set(NOW + 1);
-    assert_eq!(reset.await, Err(DirectoryError::Expired));
+    assert!(matches!(reset.await, Err(DirectoryError::Expired)));
     assert!(demo.password_is(JANE, "Old-Passw0rd"));
     assert_eq!(demo.pwd_last_set(&account).await.unwrap(), account.pwd_last_set);
 }
@@ -75,7 +75,7 @@ async fn wrong_passwords_lock_and_a_reset_with_unlock_unlocks() {
     assert_eq!(demo.try_password(&account, &right).await.unwrap(), PasswordCheck::Right);
 }
 
-fn code(answer: Result<(), DirectoryError>) -> Code {
+fn code<T: fmt::Debug>(answer: Result<T, DirectoryError>) -> Code {
     match answer {
         Err(DirectoryError::Refused { code, .. }) => code,
         other => panic!("a refusal was expected: {other:?}"),

@@ -85,11 +85,15 @@ async fn a_controller_that_stays_silent_holds_its_account_for_a_while_and_is_ask
     let directory = Arc::new(Scripted::default().pwd_last_set(silent).resets(resets(2)));
     let options = Options { recovery_hold: Duration::from_millis(50), ..quick() };
     let (executor, _failed) = agent.executor_with(directory.clone(), agent.journal(), options);
+    // Until exp the write may still be on its way.
+    agent.clock.set(NOW + 120);
     executor.resume().unwrap();
     directory.called("pwd_last_set", 1).await;
     // By its other name, so that it waits for the account alone, and by the same one.
     for name in ["00000000-0000-0000-0000-000000000001", JANE] {
-        assert_eq!(outcome(&agent, &executor, &agent.command(name)).await.status, Status::Succeeded);
+        let mut later = agent.command(name);
+        later.validity = Validity { iat: UnixTime(NOW + 120), exp: UnixTime(NOW + 240) };
+        assert_eq!(outcome(&agent, &executor, &later).await.status, Status::Succeeded);
     }
     assert!(agent.event_ids().contains(&33001));
     let asked = directory.calls().iter().filter(|call| *call == "pwd_last_set").count();

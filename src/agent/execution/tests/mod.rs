@@ -2,6 +2,7 @@
 
 mod crash;
 mod failover;
+mod late;
 mod operations;
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::agent::testing::{Enrolled, JANE, NEW_PASSWORD, NOW, Scripted, deadlin
 use crate::clock::{System, UnixTime};
 use crate::protocol::command::{Operation, Options as CommandOptions};
 use crate::protocol::ids::AgentId;
-use crate::protocol::jose::SigningKey;
+use crate::protocol::jose::{SigningKey, Validity};
 use crate::protocol::outcome::{Outcome, Status};
 
 type Listener = mpsc::Receiver<Concluded>;

@@ -47,10 +47,7 @@ pub(super) async fn preflight(controllers: &[Arc<Controller>], clock: &dyn Clock
     let one_works = looked.iter().any(|(_, reached)| reached.is_some());
     let (mut findings, mut used) = (Vec::new(), false);
     for (controller, (mut own, reached)) in controllers.iter().zip(looked) {
-        for finding in own.iter_mut().filter(|finding| one_works && finding.state == PreflightState::Failed) {
-            finding.state = PreflightState::Warning;
-            finding.detail.push_str("; another domain controller answers meanwhile");
-        }
+        soften(&mut own, one_works);
         findings.extend(own);
         let Some(Reached { connection, root, domain }) = reached else { continue };
         let base_dns = controller.base_dns(&domain);
@@ -69,6 +66,24 @@ pub(super) async fn preflight(controllers: &[Arc<Controller>], clock: &dyn Clock
         controller.keep(Bound { connection, base_dns, policy_hints: root.policy_hints });
     }
     findings
+}
+
+/// Whether the controllers can be reached, before anybody logs on. While one can, the others are warnings.
+pub(super) async fn look_for(controllers: &[Arc<Controller>], clock: &dyn Clock) -> Vec<Finding> {
+    let looked = join_all(controllers.iter().map(|controller| reach::look_for(controller, clock))).await;
+    let one_works = looked.iter().any(|(_, answers)| *answers);
+    let softened = looked.into_iter().flat_map(|(mut own, _)| {
+        soften(&mut own, one_works);
+        own
+    });
+    softened.collect()
+}
+
+fn soften(findings: &mut [Finding], one_works: bool) {
+    for finding in findings.iter_mut().filter(|finding| one_works && finding.state == PreflightState::Failed) {
+        finding.state = PreflightState::Warning;
+        finding.detail.push_str("; another domain controller answers meanwhile");
+    }
 }
 
 async fn look(

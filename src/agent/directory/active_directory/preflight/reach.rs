@@ -33,12 +33,27 @@ pub(super) async fn reach(controller: &Controller, clock: &dyn Clock) -> (Vec<Fi
     }
 }
 
-async fn steps(controller: &Controller, clock: &dyn Clock, found: &mut Vec<Finding>) -> Result<Reached, Finding> {
+/// As far as TLS, where nobody has to log on: what was found, and whether it answers.
+pub(super) async fn look_for(controller: &Controller, clock: &dyn Clock) -> (Vec<Finding>, bool) {
+    let mut findings = Vec::new();
+    let connected = connect(controller, clock, &mut findings).await;
+    let answers = connected.is_ok();
+    findings.extend(connected.err());
+    (findings, answers)
+}
+
+async fn connect(controller: &Controller, clock: &dyn Clock, found: &mut Vec<Finding>) -> Result<Connection, Finding> {
     let name = controller.name();
     let addresses = addresses(controller, found).await?;
     found.push(tcp(controller, &addresses).await?);
     let connection = controller.open().await.map_err(|error| untrusted(name, &error))?;
     found.push(tls(name, &connection, clock).await);
+    Ok(connection)
+}
+
+async fn steps(controller: &Controller, clock: &dyn Clock, found: &mut Vec<Finding>) -> Result<Reached, Finding> {
+    let name = controller.name();
+    let connection = connect(controller, clock, found).await?;
     controller.bind(&connection).await.map_err(|error| {
         let remedy =
             if controller.is_read_only() { "leave it out of url" } else { "look at bind_user and bind_password_file" };
