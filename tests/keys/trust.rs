@@ -24,7 +24,9 @@ async fn a_further_portal_is_trusted_by_its_code_and_no_longer_when_it_is_remove
     assert_eq!(seen.standing, None);
     // That is as it should be where there are two portals, and whoever reads it must not revoke the other one's agent.
     let warned = agents_table(std::slice::from_ref(&seen));
-    for expected in ["another portal of this tenant invited it", "another portal of this tenant approved it", "leave it alone"] {
+    for expected in
+        ["another portal of this tenant invited it", "another portal of this tenant approved it", "leave it alone"]
+    {
         assert!(warned.contains(expected), "{warned}");
     }
 
