@@ -33,8 +33,24 @@ const VECTORS: &[(&str, &str)] = &[
     ("portal-assertion", "What a portal makes a call with, signed with either kind of key"),
     ("sealed", "A sealed password, and its plaintext with the padding"),
     ("command", "The command that carries it, signed with either kind of key"),
-    ("outcome", "The outcome of that command"),
+    (
+        "change",
+        "A command that changes a password: both passwords are sealed, and the account is named by its objectGUID",
+    ),
+    ("outcome", "The outcome of the first command"),
     ("frames", "Each frame: its bytes as hexadecimal, and what they mean"),
+    (
+        "accounts",
+        "Accounts: as `sub_id`, what is hashed to choose an agent (protocol.md §9), the hash with each of two agents, and which\nof \
+         them is asked first",
+    ),
+    (
+        "refused",
+        "Refuse these. Each `text` is one of the objects above with one thing wrong: `why`. It is read at 1767225600 by whom it is\n\
+         for, who knows the keys of the examples (not those called `next`), the command and the enrolment code. What is sealed\n\
+         wrongly an agent answers with `decryption_failed`; a command with anything else wrong it does not answer. Frames are\n\
+         hexadecimal",
+    ),
 ];
 
 /// The rows of the table under this heading, as cells; as many of each as the heading has.
@@ -157,11 +173,11 @@ fn the_examples_in_the_text_are_the_test_vectors() {
 #[test]
 fn the_test_vectors_are_quoted_in_full() {
     let mut text = String::from(
-        "# Test vectors\n\nOne complete example of each object of [the protocol](protocol.md). They belong together: the \
-         enrolment code enrols the agent, the command is for it, and the outcome answers the command. All times are \
-         around 2026-01-01 00:00:00 UTC (1767225600).\n\nEd25519 and HS256 are deterministic: whoever signs the first two parts of \
-         a `jws` gets the same third part. `jwe` and `jws_es256` hold random values: open them, verify them.\n\nThe private \
-         keys and secrets are public now. Never use them.\n",
+        "# Test vectors\n\nOne complete example of each object of [the protocol](protocol.md), and of what has to be refused. They \
+         belong together: the\nenrolment code enrols the agent, the command is for it, and the outcome answers the command. All \
+         times are around\n2026-01-01 00:00:00 UTC (1767225600).\n\nEd25519 and HS256 are deterministic: whoever signs the first \
+         two parts of a `jws` gets the same third part. `jwe` and\n`jws_es256` hold random values: open them, verify them.\n\nThe \
+         private keys and secrets are public now. Never use them.\n",
     );
     for (name, what) in VECTORS {
         let _ = write!(text, "\n## {name}\n\n{what}.\n\n```json\n{}```\n", vector(name));

@@ -5,6 +5,7 @@
 //! only if they no longer hold. Run it twice: the frames carry the command.
 
 pub(crate) mod objects;
+mod refused;
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,14 +14,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use writeback_relay::clock::{System, UnixTime};
+use writeback_relay::portal::selection::in_order_for;
 use writeback_relay::protocol::assertion::{
     AGENT_ASSERTION_TYP, AgentAssertion, PORTAL_ASSERTION_TYP, PortalAssertion,
 };
-use writeback_relay::protocol::command::{COMMAND_TYP, Command};
+use writeback_relay::protocol::command::{COMMAND_TYP, Command, Subject};
 use writeback_relay::protocol::enrollment::{ATTESTATION_TYP, Attestation, PROOF_TYP, Proof};
 use writeback_relay::protocol::enrolment_code::EnrolmentCode;
 use writeback_relay::protocol::frame::{FromAgent, FromRelay};
-use writeback_relay::protocol::jose::{Jws, SigningKey};
+use writeback_relay::protocol::ids::AgentId;
+use writeback_relay::protocol::jose::{Jws, SigningKey, sha256};
 use writeback_relay::protocol::outcome::{OUTCOME_TYP, Outcome};
 use writeback_relay::protocol::rotation::{
     ACKNOWLEDGEMENT_TYP, AGENT_ROTATION_TYP, Acknowledgement, AgentRotation, PORTAL_ROTATION_TYP, PortalRotation,
@@ -133,6 +136,72 @@ fn the_sealed_password_and_its_command_open_with_the_agents_key() {
     file["jws_es256"] = by_es256.into();
     holds("command", &file);
     assert_eq!(Command::verify(&Command::parse(&jws).unwrap(), [keys.portal.public()]).unwrap(), command);
+}
+
+#[test]
+fn the_sealed_change_opens_with_the_agents_key() {
+    let keys = Keys::read();
+    let sealed_by = |jwe: &str| Command { sealed: Some(jwe.to_owned()), ..objects::change() };
+    let opens =
+        |jwe: &str| open_for(&sealed_by(jwe), &keys.agent_sealing).is_ok_and(|s| s == objects::change_secrets());
+    let jwe = keep_or_make("change", "jwe", opens, || {
+        seal_for(&objects::change(), &objects::change_secrets(), keys.agent_sealing.public(), &System).unwrap()
+    });
+    let command = sealed_by(&jwe);
+    let jws = command.sign(&keys.portal).unwrap();
+    let mut file = signed(COMMAND_TYP, &command, &jws);
+    let plaintext = keys.agent_sealing.open(&jwe).unwrap();
+    file["plaintext"] = std::str::from_utf8(&plaintext).unwrap().into();
+    file["jwe"] = jwe.into();
+    holds("change", &file);
+    assert_eq!(Command::verify(&Command::parse(&jws).unwrap(), [keys.portal.public()]).unwrap(), command);
+}
+
+#[test]
+fn each_account_has_one_spelling_and_one_agent_that_is_asked_first() {
+    let agents = objects::agents();
+    let rows: Vec<Value> = objects::accounts()
+        .into_iter()
+        .map(|(account, hashed)| {
+            let hash = |agent| hex(&sha256(&[hashed.as_bytes(), &[0], AgentId::as_bytes(agent)].concat()));
+            let hashes: Vec<String> = agents.iter().map(hash).collect();
+            let first = if hashes[0] > hashes[1] { agents[0] } else { agents[1] };
+            assert_eq!(in_order_for(&account, agents.to_vec())[0], first, "{account}");
+            let sub_id = serde_json::to_value(&account).unwrap();
+            assert_eq!(serde_json::from_value::<Subject>(sub_id.clone()).unwrap(), account);
+            json!({ "account": account.to_string(), "sub_id": sub_id, "hashed": hashed, "sha256": hashes, "first": first })
+        })
+        .collect();
+    for agent in agents {
+        assert!(rows.iter().any(|row| row["first"] == json!(agent)), "one agent has all accounts");
+    }
+    holds("accounts", &json!({ "agents": agents, "accounts": rows }));
+}
+
+#[test]
+fn what_has_to_be_refused_is() {
+    let keys = Keys::read();
+    let good = |object: &str| {
+        let text = |name: &str, member: &str| read(name)[member].as_str().unwrap().to_owned();
+        match object {
+            "enrolment-code" => text(object, "code"),
+            "public key" => serde_json::to_string(keys.portal.public()).unwrap(),
+            "sub_id" => read("command")["claims"]["sub_id"].to_string(),
+            "frame from an agent" | "frame from a relay" => {
+                let from = object.rsplit(" ").next().unwrap();
+                let frames = read("frames");
+                let frame = frames.as_array().unwrap().iter().find(|frame| frame["from"] == from).unwrap().clone();
+                frame["hex"].as_str().unwrap().to_owned()
+            }
+            _ => text(object, "jws"),
+        }
+    };
+    let sealed = read("sealed")["jwe"].as_str().unwrap().to_owned();
+    let file = refused::file(&keys, good, &sealed);
+    for (object, _) in refused::TYPS {
+        assert!(file.as_array().unwrap().iter().any(|row| row["object"] == *object), "no {object} that is refused");
+    }
+    holds("refused", &file);
 }
 
 #[test]

@@ -38,8 +38,11 @@ pub enum Warning {
         /// The fingerprint of what the relay shows.
         shown: String,
     },
-    /// In service without this portal's word.
-    #[error("the relay calls it approved, but NOBODY HERE APPROVED IT: no password is sealed to it")]
+    /// In service without this portal's word. The relay has one mark for all portals of a tenant.
+    #[error(
+        "the relay calls it approved, and NOBODY HERE APPROVED IT: no password is sealed to it. Expected if another portal of \
+         this tenant approved it; if there is none, ask the relay's operator who did"
+    )]
     NotApprovedHere,
     /// Somebody without the enrolment code made it.
     #[error("its attestation DOES NOT HOLD ({reason}): its keys are not those of whoever had the code; revoke it")]
@@ -49,7 +52,9 @@ pub enum Warning {
     },
     /// No secret to verify the attestation with.
     #[error(
-        "there is no open invitation {invitation} here, so nothing vouches for its keys; revoke it if it is not yours"
+        "there is no open invitation {invitation} here, so nothing vouches for its keys, and no password is sealed to it. \
+         Expected if another portal of this tenant invited it: leave it alone then, for to revoke it ends it for every portal. \
+         Revoke it if nobody knows it"
     )]
     NoInvitation {
         /// The one it names.

@@ -18,7 +18,7 @@ pub struct NewInvitation {
     pub id: InvitationId,
     /// base64url of the SHA-256 of the one-time token's 32 bytes.
     pub token_sha256: String,
-    /// At most 24 hours ahead.
+    /// At most 24 hours ahead, and a minute for clocks that differ. A repeated call has the same.
     pub expires_at: UnixTime,
 }
 
@@ -63,7 +63,8 @@ pub struct Enrolled {
     /// Its public keys. The agent pins the one whose thumbprint stands in its enrolment code, and only that.
     #[schema(value_type = Vec<RawJwk>)]
     pub portal_keys: Vec<PublicKey>,
-    /// Its last rotations, oldest first: JWS, `typ: writeback-portal-rotation+jwt`. They lead on from the key in the code.
+    /// Its last rotations, oldest first, whether they come before or after the key in the code: JWS,
+    /// `typ: writeback-portal-rotation+jwt`. The agent follows those that lead on from that key, and skips the others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub portal_rotations: Vec<String>,
 }
@@ -87,7 +88,7 @@ pub struct AgentView {
     pub agent: AgentId,
     /// The host's name, for people.
     pub name: String,
-    /// Where it stands at the relay.
+    /// Where it stands at the relay: one mark for all portals of the tenant, whoever made it.
     pub status: AgentStatus,
     /// Whether it has a session now.
     pub online: bool,
@@ -96,7 +97,7 @@ pub struct AgentView {
     pub version: Option<String>,
     /// When it enrolled.
     pub enrolled_at: UnixTime,
-    /// The invitation it redeemed.
+    /// The invitation of the calling portal that it redeemed, or, if there is none, the one that it enrolled with.
     pub invitation: InvitationId,
     /// Its signing key.
     #[schema(value_type = RawJwk)]
@@ -104,7 +105,8 @@ pub struct AgentView {
     /// Its sealing key.
     #[schema(value_type = RawJwk)]
     pub sealing_key: PublicKey,
-    /// JWS by the secret of the invitation: the portal verifies it before it trusts the keys.
+    /// JWS by the secret of that invitation: the portal verifies it before it trusts the keys. It is about the keys that are
+    /// shown, or about those that the rotations lead on from.
     pub attestation: String,
     /// What the agent found when it last checked its directory.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -290,7 +292,8 @@ pub struct CommandView {
     pub agent: AgentId,
     /// Where it stands.
     pub state: CommandState,
-    /// Why it is undeliverable: `no_agent`, `agent_busy`, or `draining`.
+    /// Why it is undeliverable (`no_agent`, `agent_busy`, or `draining`) or expired (`expired`). What was refused because the
+    /// agent is unknown, pending or revoked is `no_agent`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// When it reached which state.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use writeback_relay::portal::report::agents_table;
 use writeback_relay::portal::{Answer, Standing};
 use writeback_relay::protocol::command::{Options, Subject};
 use writeback_relay::protocol::password::Password;
@@ -21,6 +22,13 @@ async fn a_further_portal_is_trusted_by_its_code_and_no_longer_when_it_is_remove
     // Before: it sees the agent, has nobody's word for its keys, and can't approve it.
     let seen = second.portal.agents(&tenant()).await.unwrap().remove(0);
     assert_eq!(seen.standing, None);
+    // That is as it should be where there are two portals, and whoever reads it must not revoke the other one's agent.
+    let warned = agents_table(std::slice::from_ref(&seen));
+    for expected in
+        ["another portal of this tenant invited it", "another portal of this tenant approved it", "leave it alone"]
+    {
+        assert!(warned.contains(expected), "{warned}");
+    }
 
     let code = second.portal.invite(&tenant(), false).await.unwrap().to_text().unwrap().to_string();
     let said = agent.trust_portal(&code).await;

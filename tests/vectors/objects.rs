@@ -21,6 +21,9 @@ use writeback_relay::protocol::sealed::Secrets;
 pub(crate) const IAT: UnixTime = UnixTime(1_767_225_600);
 pub(crate) const RELAY: &str = "https://relay.example";
 pub(crate) const PASSWORD: &str = "Zwölf Boxkämpfer \u{1f600}";
+const CURRENT_PASSWORD: &str = "Forgotten-2019!";
+const OBJECT_GUID: &str = "6f2c1a52-1b7f-4d5e-9a53-0c9d2f1f0a11";
+const CHANGE: &str = "019b76da-a805-7000-8000-000000000003";
 const COMMAND: &str = "019b76da-a805-7000-8000-000000000001";
 const NODE: &str = "019b76da-a805-7000-8000-0000000000aa";
 const AGENT: &str = "019b76da-a801-7000-8000-00000000000a";
@@ -67,7 +70,7 @@ impl Keys {
     }
 }
 
-fn about<I>(iss: I, tenant: Option<TenantId>) -> About<I> {
+pub(crate) fn about<I>(iss: I, tenant: Option<TenantId>) -> About<I> {
     About { iss, relay: RELAY.to_owned(), tenant, jti: any_id(), iat: IAT }
 }
 
@@ -136,6 +139,38 @@ pub(crate) fn command() -> Command {
         options: Options { unlock: true, ..Options::default() },
         sealed: None,
     }
+}
+
+/// Not sealed yet: it changes the password of an account that is named by its objectGUID.
+pub(crate) fn change() -> Command {
+    Command {
+        jti: CHANGE.parse().unwrap(),
+        sub_id: Subject::object_guid(OBJECT_GUID).unwrap(),
+        operation: Operation::ChangePassword,
+        options: Options::default(),
+        ..command()
+    }
+}
+
+pub(crate) fn change_secrets() -> Secrets {
+    Secrets { current_password: Some(Password::new(CURRENT_PASSWORD.to_owned()).unwrap()), ..secrets() }
+}
+
+/// Two agents, of which each account has one that is asked first.
+pub(crate) fn agents() -> [AgentId; 2] {
+    [agent(), "019b76da-a801-7000-8000-0000000000bb".parse().unwrap()]
+}
+
+/// Accounts, and how each is written for the hash that chooses its agent.
+pub(crate) fn accounts() -> Vec<(Subject, &'static str)> {
+    let upn = |text: &str| Subject::upn(text).unwrap();
+    vec![
+        (upn("jane@corp.example"), "jane@corp.example"),
+        (upn("JÜRGEN O'Neil@Corp.Example"), "jürgen o'neil@corp.example"),
+        (upn("first@second@corp.example"), "first@second@corp.example"),
+        (upn("ΟΔΥΣΣΕΥΣ@corp.example"), "οδυσσευς@corp.example"),
+        (Subject::object_guid(OBJECT_GUID).unwrap(), OBJECT_GUID),
+    ]
 }
 
 pub(crate) fn secrets() -> Secrets {

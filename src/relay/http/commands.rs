@@ -38,11 +38,11 @@ const JOSE: &str = "application/jose";
     ),
     request_body(content = String, content_type = "application/jose", description = "The command: JWS compact, typ writeback-command+jwt, at most 8192 bytes"),
     responses(
-        (status = 200, body = CommandView, description = "Ended"),
+        (status = 200, body = CommandView, description = "Ended: concluded, with an outcome to be verified, or expired, without one"),
         (status = 202, body = CommandView, description = "Still going; Location says where to ask"),
         (status = "4XX", body = Problem, content_type = "application/problem+json", description = "Refused; nothing was delivered"),
         (status = 429, body = Problem, content_type = "application/problem+json", description = "rate_limited: too many commands of this tenant; send the same again after Retry-After"),
-        (status = 503, body = Problem, content_type = "application/problem+json", description = "no_agent, agent_busy, draining: nothing was written to any socket. store_unavailable: send the same again"),
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "no_agent, agent_busy: nothing was written to any socket; send a new command to the next agent. draining: the same, and this agent will do, on a new connection. store_unavailable: send the same again"),
         (status = 504, body = Problem, content_type = "application/problem+json", description = "outcome_unknown: exp has passed without an answer; Location says where to ask")
     ),
     security(("portal" = []))

@@ -22,7 +22,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::{Modify, OpenApi};
+use utoipa::openapi::{Content, Ref};
+use utoipa::{Modify, OpenApi, openapi};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
 use utoipa_axum::routes;
 
@@ -32,6 +33,7 @@ use super::keys::Keys;
 use super::limits::Limits;
 use super::session::Services;
 use crate::protocol::limits::{MAX_COMMAND_BYTES, MAX_FRAME_BYTES};
+use crate::protocol::problem::PROBLEM_JSON;
 
 /// What the handlers share.
 pub struct Public {
@@ -124,7 +126,22 @@ fn routes() -> OpenApiRouter<Arc<Public>> {
 /// # Errors
 /// If it can't be written as JSON.
 pub fn openapi() -> Result<String, serde_json::Error> {
-    Ok(routes().into_openapi().to_pretty_json()? + "\n")
+    let mut api = routes().into_openapi();
+    for path in api.paths.paths.values_mut() {
+        for call in [&mut path.get, &mut path.post, &mut path.delete].into_iter().flatten() {
+            call.responses.responses.insert("default".to_owned(), any_problem().into());
+        }
+    }
+    Ok(api.to_pretty_json()? + "\n")
+}
+
+/// Every call may be refused for what is not its own: the credential, the path, the body, a limit, the store.
+fn any_problem() -> openapi::Response {
+    let body = Content::new(Some(Ref::from_schema_name("Problem")));
+    openapi::Response::builder()
+        .description("Refused, for a reason that is not special to this call; docs/protocol.md §6 has every code")
+        .content(PROBLEM_JSON, body)
+        .build()
 }
 
 /// The public API.

@@ -43,7 +43,7 @@ fn answer(rotated: Rotated, unknown: Refusal) -> Result<StatusCode, Refusal> {
     }
 }
 
-/// Follow an agent's rotation: its new keys take the place of the old. The same may be sent again.
+/// Follow an agent's rotation: its new keys take the place of the old. The last one may be sent again.
 #[utoipa::path(
     post,
     path = "/v1/agent/rotations",
@@ -70,8 +70,8 @@ pub(super) async fn agent(State(public): State<Arc<Public>>, body: Bytes) -> Res
     answer(rotated, Refusal::new(ProblemCode::UnknownAgent, "this relay knows no such agent in this tenant"))
 }
 
-/// Follow a portal's rotation: from now on both keys are taken, and every agent of its tenants is told. The same may be
-/// sent again.
+/// Follow a portal's rotation: from now on both keys are taken, and every agent of its tenants is told. The last one may
+/// be sent again.
 #[utoipa::path(
     post,
     path = "/v1/portal/rotations",
@@ -100,7 +100,7 @@ pub(super) async fn portal(State(public): State<Arc<Public>>, body: Bytes) -> Re
     answer(rotated, Refusal::new(ProblemCode::InvalidAssertion, format!("{id} is not registered at this relay")))
 }
 
-/// Let a portal's old key go: it is taken for one more hour, for what it has signed. The caller's assertion is by another
+/// Let a portal's old key go: it is taken for one more hour, for whatever it signs. The caller's assertion is by another
 /// of its keys.
 #[utoipa::path(
     delete,
