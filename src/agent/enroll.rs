@@ -11,7 +11,7 @@ use super::events::{About, EventLog};
 use super::format::Format;
 use super::home::{Home, Identity, Keys, read_json, write_json};
 use super::journal::{Journal, JournalError};
-use super::portals::Pin;
+use super::pin::Pin;
 use super::post::post;
 use crate::clock::{Clock, Random};
 use crate::net::NetError;

@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::format::{self, Format};
-use super::portals::Pin;
+use super::pin::Pin;
 use crate::host;
 use crate::protocol::enrollment::AgentKeys;
 use crate::protocol::ids::{AgentId, JournalId, PortalId, TenantId};

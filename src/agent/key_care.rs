@@ -79,7 +79,7 @@ impl KeyCare {
             let opens = |command: &Command| !matches!(open_for(command, &old.sealing), Err(JoseError::UnknownKey));
             now < old.since.plus(self.overlap) || unfinished.iter().any(opens)
         };
-        let erased = self.rotator.rings.erase(|old| !needed(old))?;
+        let erased = self.rotator.rings.erase(|old| !needed(old)).map_err(RotationError::from)?;
         if erased > 0 {
             let message = "a sealing key from before the last rotation was erased; no command needs it";
             self.rotator.events.record(Event::KeyPairCreationSuccess, message, &About::default());

@@ -18,7 +18,6 @@ use zeroize::Zeroizing;
 
 use super::format::{self, Format};
 use super::home::{Home, Identity, Keys};
-use super::rotation::RotationError;
 use super::watched::{Watched, hold};
 use crate::clock::{Clock, Random, UnixTime};
 use crate::protocol::command::Command;
@@ -28,6 +27,17 @@ use crate::protocol::limits::KEPT_ROTATIONS;
 use crate::protocol::rotation::{About, AgentRotation};
 use crate::protocol::sealed::{Secrets, open_for};
 use crate::storage::FileError;
+
+/// Why the keys are as they were.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyringError {
+    /// A file can't be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The cryptographic library refused.
+    #[error("no keys can be made, or nothing signed: {0}")]
+    Jose(#[from] JoseError),
+}
 
 type Jwk = Zeroizing<String>;
 
@@ -236,7 +246,7 @@ impl Keyrings {
         identity: &Identity,
         clock: &dyn Clock,
         random: &dyn Random,
-    ) -> Result<(), RotationError> {
+    ) -> Result<(), KeyringError> {
         let _held_until_dropped = hold(&self.home)?;
         let mut stored = Stored::load(&self.home)?;
         if stored.next.is_some() {
@@ -258,7 +268,7 @@ impl Keyrings {
     }
 
     /// The relay has the rotation with this number: its keys are the keys.
-    pub(super) fn accept(&self, seq: u64, now: UnixTime) -> Result<(), RotationError> {
+    pub(super) fn accept(&self, seq: u64, now: UnixTime) -> Result<(), KeyringError> {
         let _held_until_dropped = hold(&self.home)?;
         let mut stored = Stored::load(&self.home)?;
         match stored.next.take() {
@@ -276,7 +286,7 @@ impl Keyrings {
     }
 
     /// Erases retired keys of which `done` says that nothing needs them; how many.
-    pub(super) fn erase(&self, done: impl Fn(&Retired) -> bool) -> Result<usize, RotationError> {
+    pub(super) fn erase(&self, done: impl Fn(&Retired) -> bool) -> Result<usize, KeyringError> {
         let ring = self.now()?;
         let gone: Vec<&Thumbprint> = ring.retired.iter().filter(|old| done(old)).map(|old| old.sealing.kid()).collect();
         if gone.is_empty() {

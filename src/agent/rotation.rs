@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use super::events::{About, EventLog};
 use super::home::{Home, Identity};
-use super::keyring::Keyrings;
+use super::keyring::{KeyringError, Keyrings};
 use super::post::post;
 use crate::clock::{Clock, Random};
 use crate::net::NetError;
 use crate::net::outbound::{Access, Outbound};
 use crate::protocol::event::Event;
-use crate::protocol::jose::JoseError;
 use crate::protocol::problem::{Problem, ProblemCode};
 use crate::storage::FileError;
 
@@ -27,9 +26,9 @@ pub enum RotationError {
     /// A file can't be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The cryptographic library refused.
-    #[error("no keys can be made, or nothing signed: {0}")]
-    Jose(#[from] JoseError),
+    /// The next keys can't be made, or not taken into use.
+    #[error(transparent)]
+    Keys(#[from] KeyringError),
     /// No connection can be prepared.
     #[error(transparent)]
     Net(#[from] NetError),

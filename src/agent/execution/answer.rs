@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::agent::directory::DirectoryError;
-use crate::agent::execution::recovery::Finding;
+use crate::agent::execution::finding::Finding;
 use crate::clock::UnixTime;
 use crate::protocol::command::Operation;
 use crate::protocol::event::Event;

@@ -8,7 +8,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::agent::directory::{Account, Deadline, DirectoryError, LateAnswer};
 use crate::agent::execution::answer::Answer;
-use crate::agent::execution::recovery::{Finding, Wanted, find_out, seen_done};
+use crate::agent::execution::finding::Finding;
+use crate::agent::execution::recovery::{Wanted, find_out, seen_done};
 use crate::agent::execution::task::Task;
 use crate::agent::execution::{Executor, Traced};
 use crate::protocol::event::Event;

@@ -2,6 +2,7 @@
 
 mod answer;
 mod askers;
+mod finding;
 mod inquiry;
 mod lanes;
 mod recovery;

@@ -8,23 +8,11 @@ use tokio::time::sleep;
 
 use crate::agent::backoff::Backoff;
 use crate::agent::directory::{Account, Deadline, Directory, DirectoryError, PasswordCheck};
+use crate::agent::execution::finding::Finding;
 use crate::agent::execution::task::Task;
 use crate::clock::Random;
 use crate::protocol::command::Operation;
 use crate::protocol::password::Password;
-
-/// What the domain controller's answers mean.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Finding {
-    /// The account is as the command wants it.
-    Done,
-    /// The account has not been written.
-    NotDone,
-    /// Somebody has written the account, and it can't be said who.
-    Unknown,
-    /// The controller has not answered in all the time that somebody could have wanted to know.
-    Silent,
-}
 
 /// How patiently it asks.
 #[derive(Clone)]

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
-use super::forest::DomainConfig;
+use super::one_or_many::{base_dns, urls};
 use crate::net::NetError;
 use crate::net::names::{NameError, Names};
 use crate::storage::{FileError, Secret};
@@ -66,6 +65,35 @@ pub struct Config {
     pub operation_timeout_seconds: u64,
 }
 
+/// One domain of several.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DomainConfig {
+    /// Its DNS name: its accounts have it as their UPN suffix. Its domain controllers are found by it if there is no `url`.
+    pub name: String,
+    /// Further UPN suffixes of its accounts. Default: none.
+    #[serde(default)]
+    pub upn_suffixes: Vec<String>,
+    /// As [`Config::url`].
+    #[serde(default, deserialize_with = "urls")]
+    pub url: Vec<String>,
+    /// As [`Config::sites`].
+    #[serde(default)]
+    pub sites: Vec<String>,
+    /// As [`Config::base_dn`].
+    #[serde(default, deserialize_with = "base_dns")]
+    pub base_dn: Vec<String>,
+    /// As [`Config::ca_file`].
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// As [`Config::bind_user`], with a password of its own.
+    #[serde(default)]
+    pub bind_user: Option<String>,
+    /// As [`Config::bind_password_file`].
+    #[serde(default)]
+    pub bind_password_file: Option<PathBuf>,
+}
+
 /// A name server: an address, with a port if that is not 53.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -86,28 +114,6 @@ fn default_connect_timeout() -> u64 {
 
 fn default_operation_timeout() -> u64 {
     10
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
-}
-
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D, expected: &str) -> Result<Vec<String>, D::Error> {
-    Ok(match OneOrMany::deserialize(deserializer).map_err(|_| D::Error::custom(expected))? {
-        OneOrMany::One(one) => vec![one],
-        OneOrMany::Many(many) => many,
-    })
-}
-
-pub(super) fn urls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    one_or_many(deserializer, "url is one URL or a list of URLs")
-}
-
-pub(super) fn base_dns<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    one_or_many(deserializer, "base_dn is one distinguished name or a list of them")
 }
 
 /// Why a configuration can't work.

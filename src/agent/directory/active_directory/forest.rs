@@ -1,39 +1,6 @@
-//! What the administrator writes of the domains of a forest: which accounts are whose, and where the controllers are.
+//! The domains of a forest, as the administrator writes them: which accounts are whose, and where the controllers are.
 
-use std::path::PathBuf;
-
-use serde::Deserialize;
-
-use super::config::{Config, ConfigError, base_dns, urls};
-
-/// One domain of several.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DomainConfig {
-    /// Its DNS name: its accounts have it as their UPN suffix. Its domain controllers are found by it if there is no `url`.
-    pub name: String,
-    /// Further UPN suffixes of its accounts. Default: none.
-    #[serde(default)]
-    pub upn_suffixes: Vec<String>,
-    /// As [`Config::url`].
-    #[serde(default, deserialize_with = "urls")]
-    pub url: Vec<String>,
-    /// As [`Config::sites`].
-    #[serde(default)]
-    pub sites: Vec<String>,
-    /// As [`Config::base_dn`].
-    #[serde(default, deserialize_with = "base_dns")]
-    pub base_dn: Vec<String>,
-    /// As [`Config::ca_file`].
-    #[serde(default)]
-    pub ca_file: Option<PathBuf>,
-    /// As [`Config::bind_user`], with a password of its own.
-    #[serde(default)]
-    pub bind_user: Option<String>,
-    /// As [`Config::bind_password_file`].
-    #[serde(default)]
-    pub bind_password_file: Option<PathBuf>,
-}
+use super::config::{Config, ConfigError, DomainConfig};
 
 impl Config {
     /// Each domain as a configuration of its own, with what is said for all: at least one.
