@@ -56,10 +56,11 @@ impl Proof {
     pub fn verify(token: &str, keys: &AgentKeys, public_url: &str, now: UnixTime) -> Result<Self, JoseError> {
         let proof: Self = Jws::parse(token, PROOF_TYP)?.verify([&keys.signing])?;
         assertion::check((&proof.iss, &proof.sub), &proof.aud, proof.validity, public_url, now)?;
-        if proof.signing_key != keys.signing.thumbprint() || proof.sealing_key != keys.sealing.thumbprint() {
-            return Err(JoseError::Mismatch("signing_key, sealing_key"));
+        let thumbprint = |claim| JoseError::mismatch(claim, "the thumbprint of the key that is enrolled is expected");
+        if proof.signing_key != keys.signing.thumbprint() {
+            return Err(thumbprint("signing_key"));
         }
-        Ok(proof)
+        if proof.sealing_key != keys.sealing.thumbprint() { Err(thumbprint("sealing_key")) } else { Ok(proof) }
     }
 }
 
@@ -125,6 +126,16 @@ impl Attestation {
     pub fn verify(&self, token: &str, invitation: InvitationId, secret: &[u8; 32]) -> Result<(), JoseError> {
         let jws = Jws::parse(token, ATTESTATION_TYP)?;
         let attested: Self = verify_hs256(&jws, &invitation.to_string(), secret)?;
-        if attested == *self { Ok(()) } else { Err(JoseError::Mismatch("attestation")) }
+        for (fits, claim) in [
+            (attested.tenant == self.tenant, "tenant"),
+            (attested.agent == self.agent, "agent"),
+            (attested.signing_key == self.signing_key, "signing_key"),
+            (attested.sealing_key == self.sealing_key, "sealing_key"),
+        ] {
+            if !fits {
+                return Err(JoseError::mismatch(claim, "that of the agent which is shown is expected"));
+            }
+        }
+        Ok(())
     }
 }

@@ -7,6 +7,7 @@ mod redis;
 mod sessions;
 mod slow;
 mod startup;
+mod texts;
 
 use crate::support::relay::Relay;
 

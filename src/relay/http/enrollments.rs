@@ -54,7 +54,7 @@ pub(super) async fn redeem(
         (proof.journal == enrollment.journal, "journal"),
     ] {
         if !fits {
-            return Err(invalid(JoseError::Mismatch(claim)));
+            return Err(invalid(JoseError::mismatch(claim, "what stands in the request is expected")));
         }
     }
     // Only the portal can verify it; here it only has to be one.

@@ -60,7 +60,8 @@ pub(super) async fn agent(State(public): State<Arc<Public>>, body: Bytes) -> Res
     let jws = text(&body)?;
     let rotation = AgentRotation::read(jws).map_err(|error| refused(&error))?;
     made_by(rotation.iat, public.services.clock.now())?;
-    let tenant = rotation.tenant.clone().ok_or_else(|| refused(&JoseError::Mismatch("tenant")))?;
+    let tenant =
+        rotation.tenant.clone().ok_or_else(|| refused(&JoseError::mismatch("tenant", "an agent's rotation has it")))?;
     let relay = public.keys.public_url();
     let rotated = public.services.registry.rotate_agent(&tenant, relay, &rotation, jws).await?;
     match &rotated {

@@ -79,7 +79,7 @@ impl PortalRecord {
         let known = newest.map(|newest| newest.keys.signing);
         let from = known.filter(|key| self.keys.contains(key)).unwrap_or_else(|| rotation.previous.signing.clone());
         if !self.keys.contains(&from) {
-            return Rotated::Refused(JoseError::Mismatch("previous"));
+            return Rotated::Refused(JoseError::mismatch("previous", "the key that is known now is expected"));
         }
         let from = PortalKey { signing: from };
         if let Err(error) = rotation.follows((&self.portal, None, relay), self.later.seq, &from) {
