@@ -10,7 +10,7 @@ use crate::clock::UnixTime;
 use crate::protocol::api::{AgentStatus, AgentView};
 use crate::protocol::enrollment::{AgentKeys, Attestation};
 use crate::protocol::ids::{AgentId, PortalId, TenantId};
-use crate::protocol::jose::Thumbprint;
+use crate::protocol::jose::{JoseError, Thumbprint};
 use crate::protocol::rotation::{Acknowledgement, AgentRotation};
 
 /// An agent, as this portal sees it.
@@ -55,6 +55,18 @@ pub enum Warning {
         /// The one it names.
         invitation: String,
     },
+    /// Pinned by an older version of this portal, or shown by a relay that does not look.
+    #[error("it has A KEY THAT IS OF NO USE ({reason}): no password is sealed to it; revoke it, and enrol it again")]
+    KeyUnusable {
+        /// Which key, and what is expected.
+        reason: String,
+    },
+    /// The relay shows new keys that this portal does not follow.
+    #[error("a rotation of its keys WAS NOT FOLLOWED ({reason}): no password is sealed to the new ones")]
+    RotationNotFollowed {
+        /// Why.
+        reason: String,
+    },
     /// Trusted here, revoked there.
     #[error("it is trusted here, but the relay says it was revoked; if that is right, revoke it here too")]
     RevokedAtRelay,
@@ -91,7 +103,14 @@ impl Agent {
     #[must_use]
     pub fn usable(&self) -> bool {
         let (Some(Standing::Trusted { keys, .. }), Some(relay)) = (&self.standing, &self.relay) else { return false };
-        relay.keys() == *keys && relay.status == AgentStatus::Approved && relay.online && !relay.preflight_failed()
+        let keys_hold = relay.keys() == *keys && keys.check().is_ok();
+        keys_hold && relay.status == AgentStatus::Approved && relay.online && !relay.preflight_failed()
+    }
+
+    /// Whether it is trusted and connected, and what stands in the way are its keys.
+    pub(super) fn keys_stand_in_the_way(&self) -> bool {
+        let (Some(Standing::Trusted { keys, .. }), Some(relay)) = (&self.standing, &self.relay) else { return false };
+        relay.online && (relay.keys() != *keys || keys.check().is_err())
     }
 
     fn keys_differ(&self) -> bool {
@@ -247,13 +266,18 @@ impl Judge<'_> {
         }
         let known = store.tenants.get_mut(self.tenant).and_then(|known| known.agents.get_mut(&id));
         if let Some((keys, history)) = known.and_then(Standing::pinned) {
-            self.follow(&view, keys, history);
+            if let Err(error) = self.follow(&view, keys, history) {
+                warnings.push(Warning::RotationNotFollowed { reason: error.to_string() });
+            }
             self.note_acknowledgement(&view, keys, history);
         }
         let standing = store.standing(self.tenant, id).cloned();
         let pinned = standing.as_ref().and_then(Standing::keys);
         if pinned.is_some_and(|keys| *keys != shown) {
             warnings.push(Warning::KeysDiffer { shown: shown.fingerprint(id) });
+        }
+        if let Some(Err(error)) = pinned.map(AgentKeys::check) {
+            warnings.push(Warning::KeyUnusable { reason: error.to_string() });
         }
         match (&standing, view.status) {
             (None | Some(Standing::Attested { .. }), AgentStatus::Approved) => warnings.push(Warning::NotApprovedHere),
@@ -266,8 +290,19 @@ impl Judge<'_> {
 
     /// Pins the keys to which the pinned ones lead on. A rotation that is old, foreign or altered leads nowhere, and then
     /// the keys that the relay shows are not the pinned ones.
-    fn follow(&self, view: &AgentView, keys: &mut AgentKeys, history: &mut History) {
-        for rotation in view.rotations.iter().filter_map(|jws| AgentRotation::read(jws).ok()) {
+    ///
+    /// # Errors
+    /// What is wrong with the last one that is none at all. An old one that does not lead on any more is as it should be.
+    fn follow(&self, view: &AgentView, keys: &mut AgentKeys, history: &mut History) -> Result<(), JoseError> {
+        let mut read = Ok(());
+        for jws in &view.rotations {
+            let rotation = match AgentRotation::read(jws) {
+                Ok(rotation) => rotation,
+                Err(error) => {
+                    read = Err(error);
+                    continue;
+                }
+            };
             let whose = (&view.agent, Some(self.tenant), self.relay);
             if rotation.follows(whose, history.seq, keys).is_ok() {
                 history.retired.push(RetiredKey { signing_key: keys.signing.clone(), since: self.now });
@@ -275,6 +310,7 @@ impl Judge<'_> {
                 *keys = rotation.keys;
             }
         }
+        read
     }
 
     /// Notes the agent's own word that it takes this portal's new key.
@@ -306,6 +342,7 @@ impl Judge<'_> {
             (Err(_), Some(keys)) => keys,
             (Err(error), None) => return Err(Warning::AttestationFails { reason: error.to_string() }),
         };
+        attested.check().map_err(|error| Warning::KeyUnusable { reason: error.to_string() })?;
         // A code that is found after its time opens nothing by itself, whatever the relay would redeem.
         let trusted = invitation.auto_approve && self.now < invitation.expires_at;
         invitations.remove(&view.invitation);

@@ -76,6 +76,17 @@ pub struct AgentKeys {
 }
 
 impl AgentKeys {
+    /// Whether each is of the kind that its use needs: any signing key signs, and a password is sealed to P-256.
+    ///
+    /// # Errors
+    /// Which one is not.
+    pub fn check(&self) -> Result<(), JoseError> {
+        match self.sealing {
+            PublicKey::P256 { .. } => Ok(()),
+            PublicKey::Ed25519 { .. } => Err(JoseError::mismatch("sealing_key", "a P-256 key is expected")),
+        }
+    }
+
     /// What people compare, on the agent's host and at the portal: SHA-256 over the agent id and both thumbprints
     /// (16 + 32 + 32 bytes), its first 20 bytes as hexadecimal in groups of four.
     #[must_use]

@@ -28,6 +28,11 @@ pub trait KeySet: Clone + Debug + PartialEq + Serialize + DeserializeOwned {
     fn signing(&self) -> &PublicKey;
     /// All of them, in a fixed order.
     fn thumbprints(&self) -> Vec<Thumbprint>;
+    /// Whether each is of the kind that its use needs.
+    ///
+    /// # Errors
+    /// Which one is not.
+    fn check(&self) -> Result<(), JoseError>;
 }
 
 impl KeySet for AgentKeys {
@@ -39,6 +44,10 @@ impl KeySet for AgentKeys {
 
     fn thumbprints(&self) -> Vec<Thumbprint> {
         vec![self.signing.thumbprint(), self.sealing.thumbprint()]
+    }
+
+    fn check(&self) -> Result<(), JoseError> {
+        Self::check(self)
     }
 }
 
@@ -59,6 +68,10 @@ impl KeySet for PortalKey {
 
     fn thumbprints(&self) -> Vec<Thumbprint> {
         vec![self.signing.thumbprint()]
+    }
+
+    fn check(&self) -> Result<(), JoseError> {
+        Ok(())
     }
 }
 
@@ -155,11 +168,11 @@ where
         old.sign(K::TYP, self)
     }
 
-    /// Verifies what it proves by itself: the keys that it comes from have signed it, and the new one agrees. Whether
-    /// those are the right keys is to be asked with [`Self::follows`].
+    /// Verifies what it proves by itself: the keys that it comes from have signed it, the new one agrees, and the new ones
+    /// are of the right kind. Whether the old ones are the right keys is to be asked with [`Self::follows`].
     ///
     /// # Errors
-    /// If it is malformed, a signature does not fit, or it contradicts itself.
+    /// If it is malformed, a signature does not fit, it contradicts itself, or leads to a key that is of no use.
     pub fn read(token: &str) -> Result<Self, JoseError> {
         let jws = Jws::parse(token, K::TYP)?;
         let claimed: Self = jws.unverified()?;
@@ -181,6 +194,7 @@ where
         if new.iter().any(|key| old.contains(key)) {
             return Err(JoseError::mismatch("keys", "none of the previous ones is expected"));
         }
+        rotation.keys.check()?;
         Ok(rotation)
     }
 
@@ -339,6 +353,14 @@ mod tests {
         let read = |made: AgentRotation| AgentRotation::read(&made.sign(&old.signing).unwrap());
         assert!(is_about("keys", read(rotation(&old, &half, 1))));
         assert!(is_about("seq", read(rotation(&old, &new, 0))));
+    }
+
+    #[test]
+    fn a_rotation_to_a_sealing_key_that_is_not_of_p256_is_none() {
+        let (old, new) = (agent(), agent());
+        let ed25519 = AgentKeys { sealing: old.keys.signing.clone(), ..new.keys.clone() };
+        let made = rotation(&old, &Agent { keys: ed25519, ..new }, 1).sign(&old.signing).unwrap();
+        assert!(is_about("sealing_key", AgentRotation::read(&made)));
     }
 
     #[test]

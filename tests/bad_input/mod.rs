@@ -4,6 +4,7 @@ mod commands;
 mod enrolment;
 mod limits;
 mod redis;
+mod rotations;
 mod sessions;
 mod slow;
 mod startup;

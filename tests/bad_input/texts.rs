@@ -36,7 +36,7 @@ async fn a_claim_of_the_wrong_form_is_named_with_what_is_expected() {
         ("tenant", json!("Hunter2"), "tenant: ", "a-z, 0-9 and inner hyphens are expected"),
         ("operation", json!("hunter2"), "operation: ", "one of `reset_password`, `change_password`, `unlock_account`"),
         ("options", json!({"unlock": "hunter2"}), "options.unlock: ", "a boolean is expected"),
-        ("options", json!({"enforce_histroy": true}), "options: ", "unknown field `enforce_histroy`"),
+        ("options", json!({"enforce_histroy": true}), "options.enforce_histroy: ", "unknown field `enforce_histroy`"),
         ("sub_id", json!("hunter2@corp.example"), "sub_id: ", "is expected"),
         ("sub_id", json!({"format": "hunter2"}), "sub_id: ", "`account` or `opaque` is expected"),
         ("sub_id", json!({"format": "account", "uri": "hunter2"}), "sub_id: ", "an acct: URI"),

@@ -12,7 +12,7 @@ use super::problem::Refusal;
 use crate::audit;
 use crate::protocol::api::{AgentStatus, Enrolled, Enrollment};
 use crate::protocol::enrollment::{ATTESTATION_TYP, AgentKeys, Proof};
-use crate::protocol::jose::{JoseError, Jws, PublicKey};
+use crate::protocol::jose::{JoseError, Jws};
 use crate::protocol::limits::MAX_NAME_CHARS;
 use crate::protocol::problem::{Problem, ProblemCode};
 use crate::relay::registry::{AgentLater, AgentRecord, Redeemed};
@@ -39,9 +39,7 @@ pub(super) async fn redeem(
     let Json(enrollment) = body?;
     let now = public.services.clock.now();
     let keys = AgentKeys { signing: enrollment.signing_key, sealing: enrollment.sealing_key };
-    if !matches!(keys.sealing, PublicKey::P256 { .. }) {
-        return Err(Refusal::new(ProblemCode::Unprocessable, "sealing_key has to be a P-256 key"));
-    }
+    keys.check().map_err(|error| Refusal::new(ProblemCode::Unprocessable, error.to_string()))?;
     let invalid = |error: JoseError| {
         audit!("enrollment_refused", tenant = %enrollment.tenant, agent = %enrollment.agent, reason = %error);
         Refusal::new(ProblemCode::InvalidEnrollment, format!("the proof does not hold: {error}"))
