@@ -202,6 +202,41 @@ async fn an_outcome_is_taken_only_from_the_agent_that_the_command_names() {
 }
 
 #[tokio::test]
+async fn an_outcome_for_another_portal_than_the_one_that_asked_is_not_taken_while_the_command_has_no_end() {
+    let (relay, portal, agent) = stage().await;
+    let (command, jws) = portal.raw.reset(agent.agent, agent.sealing.public(), "jane@corp.example", "Pass-Word-2026");
+    let mut session = agent.open().await;
+    assert_eq!(portal.raw.submit(&jws, 0).await.status, 202);
+    session.delivery().await;
+    let wrong = |aud: &str| {
+        let mut outcome = agent.outcome(&command, Code::PasswordReset);
+        outcome.aud = aud.parse().unwrap();
+        let jws = outcome.sign(&agent.signing).unwrap();
+        FromAgent::Outcome(v1::Outcome { command: command.jti.to_string(), jws })
+    };
+    session.send(wrong("portal-l")).await;
+    let said = session.closed().await;
+    assert_eq!(said, (1008, "foreign_outcome: aud: the portal that sent this command is expected".to_owned()));
+    audited(&relay, "outcome_refused", "aud: the portal that sent this command is expected");
+    // It still has it in its journal: on another session, which did not deliver the command, it hears the same.
+    let mut again = agent.connect().await;
+    let FromAgent::Hello(hello) = agent.hello(InstanceId::new(&System, &System)) else { unreachable!() };
+    let unfinished = vec![command.jti.to_string()];
+    again.send(FromAgent::Hello(v1::Hello { unfinished, ..hello })).await;
+    assert!(matches!(again.next().await, FromRelay::Welcome(_)));
+    again.send(wrong("portal-1/")).await;
+    assert_eq!(again.closed().await.0, 1008);
+    // Nothing was lost by it.
+    let mut session = agent.open().await;
+    session.send(agent.outcome_frame(&command, Code::PasswordReset)).await;
+    portal.raw.concluded(command.jti).await;
+    // Of a command that is not known it is kept for whom it names.
+    let unknown = portal.raw.command(agent.agent, "joe@corp.example");
+    session.send(agent.outcome_frame(&unknown, Code::PasswordReset)).await;
+    portal.raw.concluded(unknown.jti).await;
+}
+
+#[tokio::test]
 async fn who_writes_an_agent_is_told_what_it_did_wrong_and_so_is_the_log() {
     let (relay, portal, agent) = stage().await;
     let FromAgent::Hello(hello) = agent.hello(InstanceId::new(&System, &System)) else { unreachable!() };

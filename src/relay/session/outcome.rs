@@ -174,6 +174,9 @@ async fn store(
         Ok(Concluded::Foreign) => {
             Err(refused(&key, agent, JoseError::mismatch("iss", "the agent that the command names is expected")))
         }
+        Ok(Concluded::OtherPortals) => {
+            Err(refused(&key, agent, JoseError::mismatch("aud", "the portal that sent this command is expected")))
+        }
         Err(error) => {
             // The agent keeps it and sends it again on its next session.
             tracing::warn!(%error, command = %key.command, "an outcome was not stored");
