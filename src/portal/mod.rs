@@ -127,12 +127,17 @@ impl Portal {
         Ok(code)
     }
 
-    /// Whether the relay believes a reset is possible now.
+    /// Whether the relay believes a reset is possible now. If it does not, its agents are looked at first: one that needs
+    /// nobody's approval may have come, of which the relay is told only then.
     ///
     /// # Errors
-    /// If the relay can't be asked.
+    /// If the relay can't be asked, or the trust store can't be used.
     pub async fn availability(&self, tenant: &TenantId) -> Result<Availability, PortalError> {
         self.key()?;
+        let said = self.relay.availability(tenant).await?;
+        if said.available || !self.agents(tenant).await?.iter().any(Agent::usable) {
+            return Ok(said);
+        }
         Ok(self.relay.availability(tenant).await?)
     }
 
