@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use axum::{Extension, Json};
 
 use super::Public;
@@ -34,7 +34,7 @@ const JOSE: &str = "application/jose";
     path = "/v1/tenants/{tenant}/commands",
     params(
         ("tenant" = TenantId, Path),
-        ("Prefer" = Option<String>, Header, description = "wait=N: how many seconds to wait for the end; 30 by default")
+        ("Prefer" = Option<String>, Header, description = "wait=N: how many seconds to wait for the end; 30 by default. respond-async without it: 0. The first wait counts")
     ),
     request_body(content = String, content_type = "application/jose", description = "The command: JWS compact, typ writeback-command+jwt, at most 8192 bytes"),
     responses(
@@ -50,7 +50,7 @@ const JOSE: &str = "application/jose";
 pub(super) async fn submit(
     State(public): State<Arc<Public>>,
     Sender(call): Sender,
-    Wait(wait): Wait,
+    prefer: Wait,
     Extension(trace): Extension<TraceContext>,
     headers: HeaderMap,
     body: Bytes,
@@ -82,7 +82,7 @@ pub(super) async fn submit(
         Ok(counted) => {
             audit!("command_submitted", tenant = %new.key.tenant, portal = %new.key.portal, agent = %new.agent,
                 command = %new.key.command, operation = ?command.operation, trace_id = trace.trace_id());
-            let wait = wait.min(public.services.clock.now().until(new.exp));
+            let wait = prefer.duration().min(public.services.clock.now().until(new.exp));
             public.dispatcher.submit(new, wait, counted).await?
         }
         Err(refusal) => {
@@ -100,7 +100,8 @@ pub(super) async fn submit(
             }
         }
     };
-    answer(&public, &entry)
+    let answered = answer(&public, &entry)?;
+    Ok((AppendHeaders(prefer.applied()), answered).into_response())
 }
 
 /// Whether a command that was never seen may be taken: in force now, for an agent in service, by a node that stays.
@@ -167,7 +168,7 @@ fn answer(public: &Public, entry: &Entry) -> Result<Response, Refusal> {
     params(
         ("tenant" = TenantId, Path),
         ("id" = CommandId, Path),
-        ("Prefer" = Option<String>, Header, description = "wait=N: how many seconds to wait for the end; 30 by default")
+        ("Prefer" = Option<String>, Header, description = "wait=N: how many seconds to wait for the end; 30 by default. respond-async without it: 0. The first wait counts")
     ),
     responses(
         (status = 200, body = CommandView, description = "As far as it is known"),
@@ -179,12 +180,12 @@ pub(super) async fn follow(
     State(public): State<Arc<Public>>,
     Sender(call): Sender,
     Path((_tenant, command)): Path<(TenantId, CommandId)>,
-    Wait(wait): Wait,
-) -> Result<Json<CommandView>, Refusal> {
+    prefer: Wait,
+) -> Result<(AppendHeaders<Option<(HeaderName, HeaderValue)>>, Json<CommandView>), Refusal> {
     let key = CommandKey { tenant: call.tenant, portal: call.portal, command };
-    let entry = public.dispatcher.follow(&key, wait).await?;
+    let entry = public.dispatcher.follow(&key, prefer.duration()).await?;
     let entry = entry.ok_or_else(|| {
         Refusal::new(ProblemCode::NotFound, "this portal submitted no such command, or it was more than 7 days ago")
     })?;
-    Ok(Json(entry.view(public.services.clock.now())))
+    Ok((AppendHeaders(prefer.applied()), Json(entry.view(public.services.clock.now()))))
 }
