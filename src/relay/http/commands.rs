@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::header::{CONTENT_TYPE, LOCATION};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::header::LOCATION;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use axum::{Extension, Json};
 
 use super::Public;
+use super::body::CompactJws;
 use super::caller::Sender;
 use super::prefer::Wait;
 use super::problem::{Refusal, of_command};
@@ -24,9 +24,6 @@ use crate::protocol::problem::{Problem, ProblemCode};
 use crate::relay::ledger::{CommandKey, Entry, NewCommand, Undelivered};
 use crate::relay::limits::Counted;
 use crate::telemetry::trace_context::TraceContext;
-
-/// The media type of a compact JWS (RFC 7515 §9.2.1).
-const JOSE: &str = "application/jose";
 
 /// Submit a command. The same command may be submitted again and is answered the same.
 #[utoipa::path(
@@ -52,16 +49,9 @@ pub(super) async fn submit(
     Sender(call): Sender,
     prefer: Wait,
     Extension(trace): Extension<TraceContext>,
-    headers: HeaderMap,
-    body: Bytes,
+    CompactJws(jws): CompactJws,
 ) -> Result<Response, Refusal> {
-    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !media_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(JOSE) {
-        return Err(Refusal::new(ProblemCode::UnsupportedMediaType, format!("Content-Type {JOSE} is expected")));
-    }
-    let jws = std::str::from_utf8(&body)
-        .map_err(|_| Refusal::new(ProblemCode::Malformed, "the body is not a compact JWS"))?;
-    let command = public.keys.command(jws, &call.portal, &call.tenant).await.inspect_err(|refused| {
+    let command = public.keys.command(&jws, &call.portal, &call.tenant).await.inspect_err(|refused| {
         audit!("command_refused", tenant = %call.tenant, portal = %call.portal, reason = %refused,
             trace_id = trace.trace_id());
     })?;
@@ -70,8 +60,8 @@ pub(super) async fn submit(
     let new = NewCommand {
         key: CommandKey { tenant: call.tenant, portal: call.portal, command: command.jti },
         agent: command.aud,
-        jws: jws.to_owned(),
-        body_sha256: sha256(&body),
+        body_sha256: sha256(jws.as_bytes()),
+        jws,
         exp: command.validity.exp,
         // An agent that the registry does not know may be one that it has lost, together with the ledger.
         earliest: agent.as_ref().map_or(signed, |agent| signed.max(agent.enrolled_at)),

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 
 use super::Public;
+use super::body::CompactJws;
 use super::caller::bearer;
 use super::problem::{Refusal, of_command};
 use crate::audit;
@@ -18,10 +18,6 @@ use crate::protocol::problem::{Problem, ProblemCode};
 use crate::protocol::rotation::{AgentRotation, PortalRotation};
 use crate::relay::bus::Notice;
 use crate::relay::registry::Rotated;
-
-fn text(body: &Bytes) -> Result<&str, Refusal> {
-    std::str::from_utf8(body).map_err(|_| Refusal::new(ProblemCode::Malformed, "the body is not a compact JWS"))
-}
 
 fn refused(error: &JoseError) -> Refusal {
     Refusal::new(of_command(error), format!("the rotation does not hold: {error}"))
@@ -53,17 +49,21 @@ fn answer(rotated: Rotated, unknown: Refusal) -> Result<StatusCode, Refusal> {
         (status = 401, body = Problem, content_type = "application/problem+json", description = "A signature does not fit"),
         (status = 403, body = Problem, content_type = "application/problem+json", description = "agent_revoked"),
         (status = 404, body = Problem, content_type = "application/problem+json", description = "unknown_agent"),
-        (status = 409, body = Problem, content_type = "application/problem+json", description = "rotation_refused: an old seq, or other previous keys")
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "rotation_refused: an old seq, or other previous keys"),
+        (status = 415, body = Problem, content_type = "application/problem+json", description = "Content-Type is not application/jose"),
+        (status = 422, body = Problem, content_type = "application/problem+json", description = "It contradicts itself, or the new sealing key is not of P-256")
     )
 )]
-pub(super) async fn agent(State(public): State<Arc<Public>>, body: Bytes) -> Result<StatusCode, Refusal> {
-    let jws = text(&body)?;
-    let rotation = AgentRotation::read(jws).map_err(|error| refused(&error))?;
+pub(super) async fn agent(
+    State(public): State<Arc<Public>>,
+    CompactJws(jws): CompactJws,
+) -> Result<StatusCode, Refusal> {
+    let rotation = AgentRotation::read(&jws).map_err(|error| refused(&error))?;
     made_by(rotation.iat, public.services.clock.now())?;
     let tenant =
         rotation.tenant.clone().ok_or_else(|| refused(&JoseError::mismatch("tenant", "an agent's rotation has it")))?;
     let relay = public.keys.public_url();
-    let rotated = public.services.registry.rotate_agent(&tenant, relay, &rotation, jws).await?;
+    let rotated = public.services.registry.rotate_agent(&tenant, relay, &rotation, &jws).await?;
     match &rotated {
         Rotated::Done => audit!("agent_rotated", %tenant, agent = %rotation.iss, seq = rotation.seq),
         other => audit!("rotation_refused", %tenant, agent = %rotation.iss, seq = rotation.seq, reason = ?other),
@@ -80,15 +80,19 @@ pub(super) async fn agent(State(public): State<Arc<Public>>, body: Bytes) -> Res
     responses(
         (status = 204, description = "The new key is known, now or before"),
         (status = 401, body = Problem, content_type = "application/problem+json", description = "A signature does not fit, or the portal is not registered"),
-        (status = 409, body = Problem, content_type = "application/problem+json", description = "rotation_refused: an old seq, or another previous key")
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "rotation_refused: an old seq, or another previous key"),
+        (status = 415, body = Problem, content_type = "application/problem+json", description = "Content-Type is not application/jose"),
+        (status = 422, body = Problem, content_type = "application/problem+json", description = "It contradicts itself")
     )
 )]
-pub(super) async fn portal(State(public): State<Arc<Public>>, body: Bytes) -> Result<StatusCode, Refusal> {
-    let jws = text(&body)?;
-    let rotation = PortalRotation::read(jws).map_err(|error| refused(&error))?;
+pub(super) async fn portal(
+    State(public): State<Arc<Public>>,
+    CompactJws(jws): CompactJws,
+) -> Result<StatusCode, Refusal> {
+    let rotation = PortalRotation::read(&jws).map_err(|error| refused(&error))?;
     made_by(rotation.iat, public.services.clock.now())?;
     let (services, id) = (&public.services, &rotation.iss);
-    let rotated = services.registry.rotate_portal(public.keys.public_url(), &rotation, jws).await?;
+    let rotated = services.registry.rotate_portal(public.keys.public_url(), &rotation, &jws).await?;
     if rotated == Rotated::Done {
         audit!("portal_rotated", portal = %id, seq = rotation.seq);
         let tenants = services.registry.portal(id).await?.map(|record| record.tenants).unwrap_or_default();
