@@ -26,7 +26,7 @@ const MAX_ATTESTATION_BYTES: usize = 2048;
     path = "/v1/enrollments",
     request_body = Enrollment,
     responses(
-        (status = 201, body = Enrolled),
+        (status = 201, body = Enrolled, description = "Enrolled, now or by the same request before"),
         (status = 401, body = Problem, content_type = "application/problem+json", description = "No such invitation, a token that is not its, or a proof that does not hold"),
         (status = 409, body = Problem, content_type = "application/problem+json", description = "Another agent has redeemed it"),
         (status = 422, body = Problem, content_type = "application/problem+json", description = "It has expired, or the keys are of the wrong kind")
