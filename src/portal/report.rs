@@ -184,7 +184,9 @@ pub fn rotation_table(status: &RotationStatus) -> String {
     for agent in &status.agents {
         let state = match (agent.acknowledged, agent.online) {
             (true, _) => "acknowledged",
-            (false, true) => "WAITING (online; it needs a version that knows of rotations)",
+            (false, true) => {
+                "WAITING (online, so it should take a moment; if it lasts, its version knows of no rotations)"
+            }
             (false, false) => "WAITING (offline)",
         };
         let name = agent.name.as_deref().map(shown).unwrap_or_default();

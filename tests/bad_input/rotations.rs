@@ -98,3 +98,55 @@ async fn a_rotation_that_does_not_lead_on_is_told_what_would() {
     let none = stage.rotation(0, (&now, &second), (&third, &third_sealing));
     stage.refused("agent", &none, (422, "unprocessable"), "seq: a number greater than 0 is expected").await;
 }
+
+#[tokio::test]
+async fn each_rotation_that_is_kept_may_be_sent_again() {
+    let stage = Stage::new().await;
+    let agent = &stage.agent;
+    let (second, third, second_sealing) = (signing(), signing(), sealing());
+    let one = stage.rotation(1, (&agent.keys(), &agent.signing), (&second, &second_sealing));
+    let now = AgentKeys { signing: second.public().clone(), sealing: second_sealing };
+    let two = stage.rotation(2, (&now, &second), (&third, &sealing()));
+    for jws in [&one, &two, &one, &two] {
+        assert_eq!(stage.post("agent", JOSE, jws).await.status, 204);
+    }
+    let (first, second, third) = (&stage.portal.raw.key, signing(), signing());
+    let (one, two) = (stage.portal_rotation(1, first, &second), stage.portal_rotation(2, &second, &third));
+    for jws in [&one, &two, &one, &two] {
+        assert_eq!(stage.post("portal", JOSE, jws).await.status, 204);
+    }
+}
+
+#[tokio::test]
+async fn a_rotation_is_taken_as_application_jose_alone() {
+    let stage = Stage::new().await;
+    let (agent, next) = (&stage.agent, signing());
+    let of_agent = stage.rotation(1, (&agent.keys(), &agent.signing), (&next, &sealing()));
+    let of_portal = stage.portal_rotation(1, &stage.portal.raw.key, &next);
+    for (who, jws) in [("agent", of_agent), ("portal", of_portal)] {
+        let other = stage.post(who, "application/json", &jws).await;
+        assert_eq!((other.status, other.problem().as_str()), (415, "unsupported_media_type"), "{}", other.text());
+        assert_eq!(stage.post(who, "Application/JOSE; x=y", &jws).await.status, 204);
+    }
+}
+
+#[tokio::test]
+async fn a_portal_that_has_one_key_is_told_so_when_it_lets_that_go() {
+    let stage = Stage::new().await;
+    let raw = &stage.portal.raw;
+    let retire = async |signed_by: &SigningKey, kid: &str| {
+        let bearer = raw.assertion().sign(signed_by).unwrap();
+        let call = raw.send(|http, relay| http.delete(format!("{relay}/v1/portal/keys/{kid}")).bearer_auth(bearer));
+        call.await
+    };
+    let only = retire(&raw.key, raw.key.kid().as_str()).await;
+    assert_eq!((only.status, only.problem().as_str()), (409, "rotation_refused"));
+    assert!(only.detail().contains("this is the portal's only key"), "{}", only.text());
+    assert!(!only.text().contains("follow"), "{}", only.text());
+    let next = signing();
+    assert_eq!(stage.post("portal", JOSE, &stage.portal_rotation(1, &raw.key, &next)).await.status, 204);
+    let own = retire(&next, next.kid().as_str()).await;
+    assert_eq!((own.status, own.problem().as_str()), (409, "rotation_refused"));
+    assert!(own.detail().contains("sign the assertion with the key that is to stay"), "{}", own.text());
+    assert_eq!(retire(&next, raw.key.kid().as_str()).await.status, 204);
+}

@@ -138,7 +138,12 @@ fn answer(public: &Public, entry: &Entry) -> Result<Response, Refusal> {
                 Some("draining") => ProblemCode::Draining,
                 _ => ProblemCode::NoAgent,
             };
-            Err(Refusal::new(code, "nothing was written to any socket, and nothing will be: make a new command"))
+            let why = match code {
+                ProblemCode::NoAgent => "when it was first submitted, the agent had no session or was not in service; ",
+                _ => "",
+            };
+            let detail = "nothing was written to any socket, and nothing will be: make a new command";
+            Err(Refusal::new(code, format!("{why}{detail}")))
         }
         CommandState::Unknown => Err(Refusal {
             code: ProblemCode::OutcomeUnknown,

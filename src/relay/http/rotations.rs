@@ -30,7 +30,7 @@ fn made_by(iat: UnixTime, now: UnixTime) -> Result<(), Refusal> {
 
 fn answer(rotated: Rotated, unknown: Refusal) -> Result<StatusCode, Refusal> {
     match rotated {
-        Rotated::Done => Ok(StatusCode::NO_CONTENT),
+        Rotated::Done | Rotated::Passed => Ok(StatusCode::NO_CONTENT),
         Rotated::Unknown => Err(unknown),
         Rotated::Revoked => Err(Refusal::new(ProblemCode::AgentRevoked, "a revoked agent has no new keys")),
         Rotated::Refused(error) => {
@@ -66,6 +66,7 @@ pub(super) async fn agent(
     let rotated = public.services.registry.rotate_agent(&tenant, relay, &rotation, &jws).await?;
     match &rotated {
         Rotated::Done => audit!("agent_rotated", %tenant, agent = %rotation.iss, seq = rotation.seq),
+        Rotated::Passed => {}
         other => audit!("rotation_refused", %tenant, agent = %rotation.iss, seq = rotation.seq, reason = ?other),
     }
     answer(rotated, Refusal::new(ProblemCode::UnknownAgent, "this relay knows no such agent in this tenant"))
@@ -93,14 +94,17 @@ pub(super) async fn portal(
     made_by(rotation.iat, public.services.clock.now())?;
     let (services, id) = (&public.services, &rotation.iss);
     let rotated = services.registry.rotate_portal(public.keys.public_url(), &rotation, &jws).await?;
-    if rotated == Rotated::Done {
-        audit!("portal_rotated", portal = %id, seq = rotation.seq);
-        let tenants = services.registry.portal(id).await?.map(|record| record.tenants).unwrap_or_default();
-        services.bus.tell(Notice::PortalChanged(id.clone())).await?;
-        // Agents of a node that does not hear it are told when their next session opens.
-        services.bus.tell(Notice::PortalRotated { tenants, jws: jws.into() }).await?;
-    } else {
-        audit!("rotation_refused", portal = %id, seq = rotation.seq, reason = ?rotated);
+    match &rotated {
+        Rotated::Done => {
+            audit!("portal_rotated", portal = %id, seq = rotation.seq);
+            let tenants = services.registry.portal(id).await?.map(|record| record.tenants).unwrap_or_default();
+            services.bus.tell(Notice::PortalChanged(id.clone())).await?;
+            // Agents of a node that does not hear it are told when their next session opens.
+            services.bus.tell(Notice::PortalRotated { tenants, jws: jws.into() }).await?;
+        }
+        // Its agents have followed it, or are told when their sessions open.
+        Rotated::Passed => {}
+        other => audit!("rotation_refused", portal = %id, seq = rotation.seq, reason = ?other),
     }
     answer(rotated, Refusal::new(ProblemCode::InvalidAssertion, format!("{id} is not registered at this relay")))
 }
@@ -123,10 +127,18 @@ pub(super) async fn retire(
     parts: Parts,
 ) -> Result<StatusCode, Refusal> {
     let (portal, by) = public.keys.portal_alone(bearer(&parts)?).await?;
-    let only = || Refusal::new(ProblemCode::RotationRefused, "sign the assertion with the key that is to stay");
+    let refused = |why| Err(Refusal::new(ProblemCode::RotationRefused, why));
     let (services, now) = (&public.services, public.services.clock.now());
-    if by.thumbprint() == kid || !services.registry.retire_portal_key(&portal, &kid, now).await? {
-        return Err(only());
+    let keys = services.registry.portal(&portal).await?.map(|record| record.keys).unwrap_or_default();
+    let only = "this is the portal's only key: it stays until a rotation has brought the next one";
+    if keys.iter().all(|key| key.thumbprint() == kid) {
+        return refused(only);
+    }
+    if by.thumbprint() == kid {
+        return refused("this key has signed the assertion: sign the assertion with the key that is to stay");
+    }
+    if !services.registry.retire_portal_key(&portal, &kid, now).await? {
+        return refused(only);
     }
     services.bus.tell(Notice::PortalChanged(portal.clone())).await?;
     audit!("portal_key_retired", %portal, %kid);
