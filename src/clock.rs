@@ -4,13 +4,33 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 /// Whole seconds since the Unix epoch: the `NumericDate` of RFC 7519 §2, which every object on the wire uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
 #[serde(transparent)]
 pub struct UnixTime(pub i64);
+
+impl<'de> Deserialize<'de> for UnixTime {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Seconds;
+        impl Visitor<'_> for Seconds {
+            type Value = UnixTime;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of whole seconds since the Unix epoch")
+            }
+            fn visit_i64<E: Error>(self, seconds: i64) -> Result<UnixTime, E> {
+                Ok(UnixTime(seconds))
+            }
+            fn visit_u64<E: Error>(self, seconds: u64) -> Result<UnixTime, E> {
+                i64::try_from(seconds).map(UnixTime).map_err(|_| E::invalid_value(Unexpected::Unsigned(seconds), &self))
+            }
+        }
+        from.deserialize_i64(Seconds)
+    }
+}
 
 impl UnixTime {
     /// This time, later by `span` (whole seconds; the rest is cut off).

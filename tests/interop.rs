@@ -226,6 +226,16 @@ fn pythons_joserfc_and_we_understand_each_other() {
 }
 
 #[test]
+fn a_validator_of_another_language_finds_the_openapi_document_valid() {
+    installed();
+    let mut python = Process::new(folder("target/interop/venv/bin/python"));
+    python.args(["-I", "-m", "openapi_spec_validator", "--errors", "all"]).arg(folder("docs/openapi.json"));
+    let said = python.output().unwrap();
+    let text = String::from_utf8_lossy(&said.stdout);
+    assert!(said.status.success() && text.contains("OK"), "{text}{}", String::from_utf8_lossy(&said.stderr));
+}
+
+#[test]
 fn the_lock_file_names_no_registry() {
     let lock = include_str!("interop/package-lock.json");
     assert!(!lock.contains("\"resolved\""), "package-lock.json: write it with tests/interop/.npmrc in place");

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use writeback_relay::clock::{System, UnixTime};
+use writeback_relay::clock::{Clock, System, UnixTime};
+use writeback_relay::portal::selection::in_order_for;
 use writeback_relay::portal::{
     Agent, Answer, ClientError, Config, Doubt, Home, Portal, PortalError, Standing, Told, Warning,
 };
@@ -15,11 +16,14 @@ use writeback_relay::protocol::api::{
     AgentStatus, AgentView, CommandState, PreflightReport, PreflightRow, PreflightState,
 };
 use writeback_relay::protocol::command::{Command, Operation, Options, Subject};
+use writeback_relay::protocol::enrollment::AgentKeys;
 use writeback_relay::protocol::enrolment_code::Secret;
-use writeback_relay::protocol::ids::{CommandId, TenantId};
+use writeback_relay::protocol::ids::{CommandId, ObjectId, TenantId};
+use writeback_relay::protocol::jose::SigningKey;
 use writeback_relay::protocol::outcome::Code;
 use writeback_relay::protocol::password::Password;
 use writeback_relay::protocol::problem::ProblemCode;
+use writeback_relay::protocol::rotation::{About, AgentRotation};
 use writeback_relay::protocol::sealed::open_for;
 
 use fake_relay::{Call, FakeAgent, FakeRelay, Reply, view};
@@ -363,6 +367,58 @@ async fn when_no_agent_can_be_reached_it_is_safe_to_repeat() {
     world.relay.change(agent.id, |view| (view.preflight, view.online) = (None, false));
     let answer = world.reset(LONG).await.unwrap();
     assert!(matches!(&answer, Answer::Undeliverable { reason, .. } if reason == "no_agent"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn an_agent_with_a_sealing_key_that_opens_nothing_is_named_and_left_out_and_the_next_is_asked() {
+    let world = World::new().await;
+    let (one, other) = (world.trusted_agent().await, world.trusted_agent().await);
+    let jane = Subject::upn("jane@corp.example").unwrap();
+    let preferred = in_order_for(&jane, vec![one.id, other.id])[0];
+    let (first, second) = if one.id == preferred { (one, other) } else { (other, one) };
+    // A relay that did not look has followed a rotation to a sealing key of Ed25519.
+    let (next, ed25519) = (SigningKey::generate(&System).unwrap(), SigningKey::generate(&System).unwrap());
+    let keys = AgentKeys { signing: next.public().clone(), sealing: ed25519.public().clone() };
+    let about = About {
+        iss: first.id,
+        relay: world.relay.url(),
+        tenant: Some(tenant()),
+        jti: ObjectId::new(&System, &System),
+        iat: System.now(),
+    };
+    let rotation = AgentRotation::new(about, 1, first.keys(), keys.clone(), &next).unwrap();
+    let jws = rotation.sign(&first.signing).unwrap();
+    let rotated = |view: &mut AgentView| {
+        (view.signing_key, view.sealing_key) = (keys.signing.clone(), keys.sealing.clone());
+        view.rotations = vec![jws];
+    };
+    world.relay.change(first.id, rotated);
+    world.relay.then(succeeds(&second));
+    assert_eq!(concluded(&world.reset(LONG).await.unwrap()), "password_reset");
+    let agents = world.portal.agents(&tenant()).await.unwrap();
+    let left_out = agents.iter().find(|agent| agent.agent == first.id).unwrap();
+    let said: Vec<String> = left_out.warnings.iter().map(ToString::to_string).collect();
+    assert!(said.join(" ").contains("sealing_key: a P-256 key is expected"), "{said:?}");
+    // The only one that is left: the answer says whose fault it is.
+    world.relay.change(second.id, |view| view.online = false);
+    let answer = world.reset(SHORT).await.unwrap();
+    assert!(matches!(&answer, Answer::Undeliverable { reason, .. } if reason == "keys_not_trusted"), "{answer:?}");
+    assert!(answer.for_people("contoso").contains("writeback-portal agents"), "{answer:?}");
+
+    // One that an older version of this portal has followed.
+    let file = world.dir.path().join("portal/trust.json");
+    let mut trust: serde_json::Value = serde_json::from_str(&world.trust_file()).unwrap();
+    let pinned = &mut trust["tenants"]["contoso"]["agents"][first.id.to_string()];
+    (pinned["signing_key"], pinned["sealing_key"]) =
+        (serde_json::to_value(&keys.signing).unwrap(), serde_json::to_value(&keys.sealing).unwrap());
+    std::fs::write(file, trust.to_string()).unwrap();
+    world.relay.change(second.id, |view| view.online = true);
+    world.relay.then(succeeds(&second));
+    assert_eq!(concluded(&world.reset(LONG).await.unwrap()), "password_reset");
+    let agents = world.portal.agents(&tenant()).await.unwrap();
+    let left_out = agents.iter().find(|agent| agent.agent == first.id).unwrap();
+    let said: Vec<String> = left_out.warnings.iter().map(ToString::to_string).collect();
+    assert!(said.join(" ").contains("sealing_key: a P-256 key is expected"), "{said:?}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@
 //! | [`trust_store`] | which agents this portal trusts, whatever the relay says |
 //! | [`sent`] | which commands went out, so that a late outcome can still be verified |
 //! | [`client`] | the calls over HTTPS |
-//! | [`agents`] | what the relay says of the agents, judged by the trust store |
+//! | [`agents`], `judge` | what the relay says of the agents, judged by the trust store |
 //! | `check` | how an agent finds its directory now |
 //! | [`selection`] | which agent is asked first |
 //! | [`request`], [`answer`] | one reset, change or unlock, up to a verified outcome |
@@ -20,6 +20,7 @@ pub mod client;
 pub mod config;
 pub mod error;
 pub mod home;
+mod judge;
 pub mod report;
 pub mod request;
 pub mod rotation;
@@ -127,12 +128,17 @@ impl Portal {
         Ok(code)
     }
 
-    /// Whether the relay believes a reset is possible now.
+    /// Whether the relay believes a reset is possible now. If it does not, its agents are looked at first: one that needs
+    /// nobody's approval may have come, of which the relay is told only then.
     ///
     /// # Errors
-    /// If the relay can't be asked.
+    /// If the relay can't be asked, or the trust store can't be used.
     pub async fn availability(&self, tenant: &TenantId) -> Result<Availability, PortalError> {
         self.key()?;
+        let said = self.relay.availability(tenant).await?;
+        if said.available || !self.agents(tenant).await?.iter().any(Agent::usable) {
+            return Ok(said);
+        }
         Ok(self.relay.availability(tenant).await?)
     }
 

@@ -102,6 +102,9 @@ fn explain(reason: &str) -> &'static str {
         "no_trusted_agent" => "no agent of this tenant is trusted here; see: writeback-portal agents",
         "no_agent" => "no trusted agent is connected to the relay: look at the agents' hosts",
         "preflight_failed" => "the connected agents say that resets will fail; see: writeback-portal agents",
+        "keys_not_trusted" => {
+            "an agent is connected with keys that no password may be sealed to; see: writeback-portal agents"
+        }
         "agent_busy" => "the agents are busy: try again in a moment",
         "draining" => "the relay's node is stopping: try again in a moment",
         "expired" => "its time was over before an agent got it: try again, and compare the hosts' clocks",
@@ -181,7 +184,9 @@ pub fn rotation_table(status: &RotationStatus) -> String {
     for agent in &status.agents {
         let state = match (agent.acknowledged, agent.online) {
             (true, _) => "acknowledged",
-            (false, true) => "WAITING (online; it needs a version that knows of rotations)",
+            (false, true) => {
+                "WAITING (online, so it should take a moment; if it lasts, its version knows of no rotations)"
+            }
             (false, false) => "WAITING (offline)",
         };
         let name = agent.name.as_deref().map(shown).unwrap_or_default();

@@ -310,6 +310,9 @@ fn support_code() -> Option<String> {
 /// Why no agent can be asked, in one word.
 fn why_none(agents: &[Agent]) -> &'static str {
     let trusted = |agent: &&Agent| matches!(agent.standing, Some(Standing::Trusted { .. }));
+    if agents.iter().any(Agent::keys_stand_in_the_way) {
+        return "keys_not_trusted";
+    }
     let failed = |agent: &Agent| agent.relay.as_ref().is_some_and(|view| view.online && view.preflight_failed());
     let mut trusted = agents.iter().filter(trusted).peekable();
     if trusted.peek().is_none() {

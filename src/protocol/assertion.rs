@@ -59,7 +59,7 @@ pub(super) fn check<T: PartialEq>(
     }
     validity.check_lifetime(MAX_ASSERTION_LIFETIME)?;
     validity.check_now(now)?;
-    if iss == sub { Ok(()) } else { Err(JoseError::Mismatch("sub")) }
+    if iss == sub { Ok(()) } else { Err(JoseError::mismatch("sub", "the same as iss is expected")) }
 }
 
 impl AgentAssertion {

@@ -90,9 +90,12 @@ impl Command {
     pub fn verify<'k>(jws: &Jws<'_>, keys: impl IntoIterator<Item = &'k PublicKey>) -> Result<Self, JoseError> {
         let command: Self = jws.verify(keys)?;
         command.validity.check_lifetime(MAX_COMMAND_LIFETIME)?;
-        if command.sealed.is_some() != (command.operation != Operation::UnlockAccount) {
-            return Err(JoseError::Mismatch("sealed"));
-        }
-        Ok(command)
+        let wrong = match (command.operation, &command.sealed) {
+            (Operation::ResetPassword, None) => "reset_password needs it",
+            (Operation::ChangePassword, None) => "change_password needs it",
+            (Operation::UnlockAccount, Some(_)) => "unlock_account has none",
+            _ => return Ok(command),
+        };
+        Err(JoseError::mismatch("sealed", wrong))
     }
 }

@@ -56,10 +56,11 @@ impl Proof {
     pub fn verify(token: &str, keys: &AgentKeys, public_url: &str, now: UnixTime) -> Result<Self, JoseError> {
         let proof: Self = Jws::parse(token, PROOF_TYP)?.verify([&keys.signing])?;
         assertion::check((&proof.iss, &proof.sub), &proof.aud, proof.validity, public_url, now)?;
-        if proof.signing_key != keys.signing.thumbprint() || proof.sealing_key != keys.sealing.thumbprint() {
-            return Err(JoseError::Mismatch("signing_key, sealing_key"));
+        let thumbprint = |claim| JoseError::mismatch(claim, "the thumbprint of the key that is enrolled is expected");
+        if proof.signing_key != keys.signing.thumbprint() {
+            return Err(thumbprint("signing_key"));
         }
-        Ok(proof)
+        if proof.sealing_key != keys.sealing.thumbprint() { Err(thumbprint("sealing_key")) } else { Ok(proof) }
     }
 }
 
@@ -75,6 +76,17 @@ pub struct AgentKeys {
 }
 
 impl AgentKeys {
+    /// Whether each is of the kind that its use needs: any signing key signs, and a password is sealed to P-256.
+    ///
+    /// # Errors
+    /// Which one is not.
+    pub fn check(&self) -> Result<(), JoseError> {
+        match self.sealing {
+            PublicKey::P256 { .. } => Ok(()),
+            PublicKey::Ed25519 { .. } => Err(JoseError::mismatch("sealing_key", "a P-256 key is expected")),
+        }
+    }
+
     /// What people compare, on the agent's host and at the portal: SHA-256 over the agent id and both thumbprints
     /// (16 + 32 + 32 bytes), its first 20 bytes as hexadecimal in groups of four.
     #[must_use]
@@ -125,6 +137,16 @@ impl Attestation {
     pub fn verify(&self, token: &str, invitation: InvitationId, secret: &[u8; 32]) -> Result<(), JoseError> {
         let jws = Jws::parse(token, ATTESTATION_TYP)?;
         let attested: Self = verify_hs256(&jws, &invitation.to_string(), secret)?;
-        if attested == *self { Ok(()) } else { Err(JoseError::Mismatch("attestation")) }
+        for (fits, claim) in [
+            (attested.tenant == self.tenant, "tenant"),
+            (attested.agent == self.agent, "agent"),
+            (attested.signing_key == self.signing_key, "signing_key"),
+            (attested.sealing_key == self.sealing_key, "sealing_key"),
+        ] {
+            if !fits {
+                return Err(JoseError::mismatch(claim, "that of the agent which is shown is expected"));
+            }
+        }
+        Ok(())
     }
 }

@@ -170,16 +170,16 @@ impl Outcome {
     ) -> Result<Self, JoseError> {
         let outcome: Self = Self::parse(jws)?.verify(keys)?;
         if outcome.iss != command.aud {
-            return Err(JoseError::Mismatch("iss"));
+            return Err(JoseError::mismatch("iss", "the agent that the command names is expected"));
         }
         if outcome.aud != command.iss {
             return Err(JoseError::Audience { expected: command.iss.to_string() });
         }
         if outcome.tenant != command.tenant {
-            return Err(JoseError::Mismatch("tenant"));
+            return Err(JoseError::mismatch("tenant", "the command's is expected"));
         }
         if outcome.command != command.jti {
-            return Err(JoseError::Mismatch("command"));
+            return Err(JoseError::mismatch("command", "the jti of the command is expected"));
         }
         Ok(outcome)
     }

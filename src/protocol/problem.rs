@@ -80,8 +80,8 @@ problems! {
     CommandConflict, "command_conflict", 409, false, "The command id was used with another body";
     /// The invitation was redeemed.
     InvitationUsed, "invitation_used", 409, true, "The invitation was used";
-    /// New keys that do not lead on from the known ones.
-    RotationRefused, "rotation_refused", 409, true, "The new key does not follow the known one";
+    /// New keys that do not lead on from the known ones, or a key that has to stay.
+    RotationRefused, "rotation_refused", 409, true, "The keys can not change in this way";
     /// There is one by this id, and it is another.
     AlreadyExists, "already_exists", 409, true, "There is one by this id already";
     /// Nobody has approved the agent.
@@ -104,8 +104,8 @@ problems! {
     RateLimited, "rate_limited", 429, true, "Too many requests";
     /// A fault of the relay.
     Internal, "internal", 500, false, "The relay failed";
-    /// The agent is not connected: nothing was written to any socket.
-    NoAgent, "no_agent", 503, true, "The agent is not connected";
+    /// The agent is not connected, or was not in service when the command came: nothing was written to any socket.
+    NoAgent, "no_agent", 503, true, "The agent could not be reached";
     /// The agent's queue is full: nothing was written to any socket.
     AgentBusy, "agent_busy", 503, true, "The agent is busy";
     /// The node is stopping: nothing was written to any socket.

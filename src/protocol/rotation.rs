@@ -28,6 +28,11 @@ pub trait KeySet: Clone + Debug + PartialEq + Serialize + DeserializeOwned {
     fn signing(&self) -> &PublicKey;
     /// All of them, in a fixed order.
     fn thumbprints(&self) -> Vec<Thumbprint>;
+    /// Whether each is of the kind that its use needs.
+    ///
+    /// # Errors
+    /// Which one is not.
+    fn check(&self) -> Result<(), JoseError>;
 }
 
 impl KeySet for AgentKeys {
@@ -39,6 +44,10 @@ impl KeySet for AgentKeys {
 
     fn thumbprints(&self) -> Vec<Thumbprint> {
         vec![self.signing.thumbprint(), self.sealing.thumbprint()]
+    }
+
+    fn check(&self) -> Result<(), JoseError> {
+        Self::check(self)
     }
 }
 
@@ -59,6 +68,10 @@ impl KeySet for PortalKey {
 
     fn thumbprints(&self) -> Vec<Thumbprint> {
         vec![self.signing.thumbprint()]
+    }
+
+    fn check(&self) -> Result<(), JoseError> {
+        Ok(())
     }
 }
 
@@ -155,30 +168,33 @@ where
         old.sign(K::TYP, self)
     }
 
-    /// Verifies what it proves by itself: the keys that it comes from have signed it, and the new one agrees. Whether
-    /// those are the right keys is to be asked with [`Self::follows`].
+    /// Verifies what it proves by itself: the keys that it comes from have signed it, the new one agrees, and the new ones
+    /// are of the right kind. Whether the old ones are the right keys is to be asked with [`Self::follows`].
     ///
     /// # Errors
-    /// If it is malformed, a signature does not fit, or it contradicts itself.
+    /// If it is malformed, a signature does not fit, it contradicts itself, or leads to a key that is of no use.
     pub fn read(token: &str) -> Result<Self, JoseError> {
         let jws = Jws::parse(token, K::TYP)?;
         let claimed: Self = jws.unverified()?;
         let rotation: Self = jws.verify([claimed.previous.signing()])?;
         let proof: Proof = Jws::parse(&rotation.proof, ROTATION_PROOF_TYP)?.verify([rotation.keys.signing()])?;
         if proof != rotation.to_prove() {
-            return Err(JoseError::Mismatch("proof"));
+            let why =
+                "the iss, aud, jti and seq of the rotation and the thumbprints of both key sets are expected in it";
+            return Err(JoseError::mismatch("proof", why));
         }
         if rotation.sub != rotation.iss {
-            return Err(JoseError::Mismatch("sub"));
+            return Err(JoseError::mismatch("sub", "the same as iss is expected"));
         }
         if rotation.seq == 0 {
-            return Err(JoseError::Mismatch("seq"));
+            return Err(JoseError::mismatch("seq", "a number greater than 0 is expected"));
         }
         // A key that is kept is not changed, and a sealing key never signs.
         let (old, new) = (rotation.previous.thumbprints(), rotation.keys.thumbprints());
         if new.iter().any(|key| old.contains(key)) {
-            return Err(JoseError::Mismatch("keys"));
+            return Err(JoseError::mismatch("keys", "none of the previous ones is expected"));
         }
+        rotation.keys.check()?;
         Ok(rotation)
     }
 
@@ -193,18 +209,21 @@ where
         keys: &K,
     ) -> Result<(), JoseError> {
         if self.iss != *iss {
-            return Err(JoseError::Mismatch("iss"));
+            return Err(JoseError::mismatch("iss", "whose keys they are is expected"));
         }
         if self.tenant.as_ref() != tenant {
-            return Err(JoseError::Mismatch("tenant"));
+            return Err(JoseError::mismatch("tenant", "an agent's own, and none for a portal, is expected"));
         }
         if self.aud != relay {
             return Err(JoseError::Audience { expected: relay.to_owned() });
         }
         if self.seq <= seq {
-            return Err(JoseError::Mismatch("seq"));
+            return Err(JoseError::mismatch("seq", format!("a number greater than {seq} is expected")));
         }
-        if self.previous != *keys { Err(JoseError::Mismatch("previous")) } else { Ok(()) }
+        if self.previous != *keys {
+            return Err(JoseError::mismatch("previous", "the keys that are known now are expected"));
+        }
+        Ok(())
     }
 }
 
@@ -246,8 +265,8 @@ impl Acknowledgement {
         let said: Self = Jws::parse(token, ACKNOWLEDGEMENT_TYP)?.verify(keys)?;
         match (said.iss == iss, said.tenant == *tenant, said.aud == *aud) {
             (true, true, true) => Ok(said),
-            (false, ..) => Err(JoseError::Mismatch("iss")),
-            (_, false, _) => Err(JoseError::Mismatch("tenant")),
+            (false, ..) => Err(JoseError::mismatch("iss", "the agent is expected")),
+            (_, false, _) => Err(JoseError::mismatch("tenant", "the agent's is expected")),
             (.., false) => Err(JoseError::Audience { expected: aud.to_string() }),
         }
     }
@@ -277,6 +296,10 @@ mod tests {
     }
 
     const RELAY: &str = "https://relay.example";
+
+    fn is_about<T>(expected: &str, refused: Result<T, JoseError>) -> bool {
+        matches!(refused, Err(JoseError::Mismatch { claim, .. }) if claim == expected)
+    }
 
     fn rotation(old: &Agent, new: &Agent, seq: u64) -> AgentRotation {
         let (iss, relay, tenant) = (old.id, RELAY.to_owned(), Some(tenant()));
@@ -315,7 +338,7 @@ mod tests {
             Proof { previous: other.keys.thumbprints(), ..made.to_prove() },
             Proof { keys: vec![made.keys.signing.thumbprint()], ..made.to_prove() },
         ] {
-            assert_eq!(proved_by(&new.signing, &elsewhere), Err(JoseError::Mismatch("proof")));
+            assert!(is_about("proof", proved_by(&new.signing, &elsewhere)));
         }
     }
 
@@ -328,8 +351,16 @@ mod tests {
             ..agent()
         };
         let read = |made: AgentRotation| AgentRotation::read(&made.sign(&old.signing).unwrap());
-        assert_eq!(read(rotation(&old, &half, 1)), Err(JoseError::Mismatch("keys")));
-        assert_eq!(read(rotation(&old, &new, 0)), Err(JoseError::Mismatch("seq")));
+        assert!(is_about("keys", read(rotation(&old, &half, 1))));
+        assert!(is_about("seq", read(rotation(&old, &new, 0))));
+    }
+
+    #[test]
+    fn a_rotation_to_a_sealing_key_that_is_not_of_p256_is_none() {
+        let (old, new) = (agent(), agent());
+        let ed25519 = AgentKeys { sealing: old.keys.signing.clone(), ..new.keys.clone() };
+        let made = rotation(&old, &Agent { keys: ed25519, ..new }, 1).sign(&old.signing).unwrap();
+        assert!(is_about("sealing_key", AgentRotation::read(&made)));
     }
 
     #[test]
@@ -339,8 +370,8 @@ mod tests {
         let of = (&first.id, Some(&tenant()), RELAY);
         assert_eq!(made.follows(of, 0, &first.keys), Ok(()));
         assert_eq!(made.follows(of, 4, &first.keys), Ok(()));
-        assert_eq!(made.follows(of, 5, &first.keys), Err(JoseError::Mismatch("seq")));
-        assert_eq!(made.follows(of, 0, &third.keys), Err(JoseError::Mismatch("previous")));
+        assert!(is_about("seq", made.follows(of, 5, &first.keys)));
+        assert!(is_about("previous", made.follows(of, 0, &third.keys)));
         let tenants = (Some("fabrikam".parse().unwrap()), third.id);
         assert!(made.follows((&first.id, tenants.0.as_ref(), RELAY), 0, &first.keys).is_err());
         assert!(made.follows((&tenants.1, Some(&tenant()), RELAY), 0, &first.keys).is_err());

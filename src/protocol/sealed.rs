@@ -67,7 +67,7 @@ pub fn seal_for(
     };
     // Written in one piece: a growing buffer would leave copies behind that nobody overwrites.
     let mut buffer = Zeroizing::new(Vec::with_capacity(super::limits::MAX_COMMAND_BYTES));
-    serde_json::to_writer(&mut *buffer, &plaintext).map_err(|e| JoseError::Claims(e.to_string()))?;
+    serde_json::to_writer(&mut *buffer, &plaintext).map_err(|_| JoseError::Malformed("it can't be written as JSON"))?;
     let padded = buffer.len().next_multiple_of(SEALED_BLOCK_BYTES);
     buffer.resize(padded, b' ');
     seal(&buffer, recipient, random)
@@ -78,16 +78,22 @@ pub fn seal_for(
 /// # Errors
 /// If there is none, it can't be opened, or it belongs to another command.
 pub fn open_for(command: &Command, key: &SealingKey) -> Result<Secrets, JoseError> {
-    let plaintext = key.open(command.sealed.as_deref().ok_or(JoseError::Mismatch("sealed"))?)?;
+    let plaintext = key.open(command.sealed.as_deref().ok_or(JoseError::mismatch("sealed", "it is missing"))?)?;
     let opened: Opened = serde_json::from_slice(&plaintext)
         // serde's message may quote the text, so it is not repeated.
         .map_err(|_| {
             JoseError::Malformed("what is sealed is not the JSON object of a password of 1 to 256 characters")
         })?;
-    let fits = (opened.jti, &opened.iss, opened.aud, &opened.sub_id, opened.operation)
-        == (command.jti, &command.iss, command.aud, &command.sub_id, command.operation);
-    if !fits {
-        return Err(JoseError::Mismatch("sealed"));
+    for (fits, copy) in [
+        (opened.jti == command.jti, "jti"),
+        (opened.iss == command.iss, "iss"),
+        (opened.aud == command.aud, "aud"),
+        (opened.sub_id == command.sub_id, "sub_id"),
+        (opened.operation == command.operation, "operation"),
+    ] {
+        if !fits {
+            return Err(JoseError::mismatch("sealed", format!("the copy of {copy} in it is not the command's {copy}")));
+        }
     }
     match (opened.current_password.is_some(), command.operation == Operation::ChangePassword) {
         (false, true) => Err(JoseError::Malformed("there is no current_password in it, which change_password needs")),
@@ -132,13 +138,16 @@ mod tests {
             change(&mut other);
             open_for(&other, &key)
         };
-        let mismatch = Err(JoseError::Mismatch("sealed"));
-        assert_eq!(moved(|c| c.jti = CommandId::new(&System, &System)), mismatch);
-        assert_eq!(moved(|c| c.aud = AgentId::new(&System, &System)), mismatch);
-        assert_eq!(moved(|c| c.iss = "portal-2".parse().unwrap()), mismatch);
-        assert_eq!(moved(|c| c.sub_id = Subject::upn("joe@corp.example").unwrap()), mismatch);
-        assert_eq!(moved(|c| c.operation = Operation::ChangePassword), mismatch);
-        assert_eq!(moved(|c| c.sealed = None), mismatch);
+        let refused = |copy: &str, moved: Result<Secrets, JoseError>| {
+            let text = moved.unwrap_err().to_string();
+            assert!(text.starts_with("sealed: ") && text.contains(copy), "{text}");
+        };
+        refused("the copy of jti", moved(|c| c.jti = CommandId::new(&System, &System)));
+        refused("the copy of aud", moved(|c| c.aud = AgentId::new(&System, &System)));
+        refused("the copy of iss", moved(|c| c.iss = "portal-2".parse().unwrap()));
+        refused("the copy of sub_id", moved(|c| c.sub_id = Subject::upn("joe@corp.example").unwrap()));
+        refused("the copy of operation", moved(|c| c.operation = Operation::ChangePassword));
+        refused("it is missing", moved(|c| c.sealed = None));
         assert!(open_for(&command, &SealingKey::generate().unwrap()).is_err(), "with another's key");
     }
 

@@ -30,7 +30,7 @@ pub enum InvalidSubject {
 }
 
 #[derive(Clone, Serialize, Deserialize)]
-#[serde(tag = "format", rename_all = "lowercase")]
+#[serde(tag = "format", rename_all = "lowercase", expecting = "an object with the format `account` or `opaque`")]
 enum RawSubject {
     Account { uri: String },
     Opaque { id: String },

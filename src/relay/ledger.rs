@@ -280,6 +280,8 @@ pub enum Concluded {
     Already,
     /// The command names another agent; nothing was stored.
     Foreign,
+    /// Another portal sent the command by this id, and it has no end yet; nothing was stored.
+    OtherPortals,
 }
 
 /// A step on the way, noted for those who watch; losing one does no harm.
@@ -351,7 +353,7 @@ pub trait Ledger: Send + Sync + 'static {
     async fn note(&self, key: &CommandKey, milestone: Milestone, now_ms: u64) -> Result<(), StoreError>;
 
     /// Stores a signed outcome and erases the command's JWS. An outcome of a command the ledger does not know is
-    /// stored too.
+    /// stored too, unless the agent has one by the same id, without an end, from another portal: that one is meant.
     async fn conclude(
         &self,
         key: &CommandKey,

@@ -7,10 +7,13 @@ use writeback_relay::agent::home::Home;
 use writeback_relay::agent::{EnrollError, Enrolment, enroll};
 use writeback_relay::clock::System;
 use writeback_relay::net::outbound::Access;
+use writeback_relay::portal::Told;
 use writeback_relay::protocol::enrolment_code::EnrolmentCode;
 use writeback_relay::protocol::jose::SigningKey;
 use writeback_relay::protocol::problem::ProblemCode;
 
+use crate::support::raw_agent::RawAgent;
+use crate::support::relay::{Relay, tenant};
 use crate::support::scripted_relay::{Redeem, ScriptedRelay, event_ids};
 
 async fn enrol(relay: &ScriptedRelay, home: &TempDir, code: &EnrolmentCode) -> Result<Enrolment, EnrollError> {
@@ -109,4 +112,24 @@ async fn files_of_another_agent_are_left_alone() {
     assert!(matches!(error, EnrollError::Leftover { .. }), "{error}");
     assert_eq!(std::fs::read_to_string(dir.path().join("journal.redb")).unwrap(), "precious");
     assert!(relay.enrollments().is_empty());
+}
+
+#[tokio::test]
+async fn an_agent_whose_invitation_needs_no_approval_is_available_before_anybody_looks() {
+    let relay = Relay::start().await;
+    let portal = relay.portal("portal-1").await;
+    assert!(!portal.portal.availability(&tenant()).await.unwrap().available);
+    let agent = RawAgent::new(&relay);
+    let code = portal.portal.invite(&tenant(), true).await.unwrap();
+    assert_eq!(agent.redeem(&portal, &agent.enrollment(&code)).await.status, 201);
+    let _session = agent.open().await;
+    let availability = portal.portal.availability(&tenant()).await.unwrap();
+    assert!(availability.available && availability.agents == [agent.agent], "{availability:?}");
+    // Whoever enrols by a code that needs approval is not let in by that.
+    let second = RawAgent::new(&relay);
+    let code = portal.portal.invite(&tenant(), false).await.unwrap();
+    assert_eq!(second.redeem(&portal, &second.enrollment(&code)).await.status, 201);
+    let _other = second.open().await;
+    assert!(matches!(portal.portal.revoke(&tenant(), agent.agent).await.unwrap(), Told::Yes));
+    assert!(!portal.portal.availability(&tenant()).await.unwrap().available);
 }

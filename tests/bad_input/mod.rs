@@ -4,9 +4,11 @@ mod commands;
 mod enrolment;
 mod limits;
 mod redis;
+mod rotations;
 mod sessions;
 mod slow;
 mod startup;
+mod texts;
 
 use crate::support::relay::Relay;
 

@@ -6,7 +6,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use writeback_relay::clock::{System, UnixTime};
 use writeback_relay::protocol::assertion::AgentAssertion;
 use writeback_relay::protocol::frame::{FromAgent, FromRelay, SUBPROTOCOL, v1};
-use writeback_relay::protocol::ids::{AgentId, InstanceId, JournalId};
+use writeback_relay::protocol::ids::{AgentId, InstanceId, JournalId, ObjectId};
 use writeback_relay::protocol::jose::{SigningKey, Validity, base64url, from_base64url};
 use writeback_relay::protocol::outcome::Code;
 use writeback_relay::protocol::problem::Problem;
@@ -35,7 +35,8 @@ async fn refused(relay: &Relay, agent: &RawAgent, bearer: &str, subprotocol: &st
 
 /// The relay closes the session for this reason, and has then closed `total` for it.
 async fn closed_with(mut session: RawSession, relay: &Relay, code: u16, reason: &str, total: u64) {
-    assert_eq!(session.closed().await, (code, reason.to_owned()));
+    let (closed_with, text) = session.closed().await;
+    assert!(closed_with == code && text.split(':').next() == Some(reason), "{closed_with} {text}");
     let ends = format!("writeback_session_ends_total{{reason=\"{reason}\"}}");
     eventually(&format!("{ends} is {total}"), || async { counter(relay, &ends).await == total }).await;
 }
@@ -198,6 +199,90 @@ async fn an_outcome_is_taken_only_from_the_agent_that_the_command_names() {
     assert_eq!(view["state"], json!("delivering"), "nothing of that was stored");
     session.send(agent.outcome_frame(&command, Code::PasswordReset)).await;
     assert!(matches!(session.next().await, FromRelay::OutcomeStored(_)));
+}
+
+#[tokio::test]
+async fn an_outcome_for_another_portal_than_the_one_that_asked_is_not_taken_while_the_command_has_no_end() {
+    let (relay, portal, agent) = stage().await;
+    let (command, jws) = portal.raw.reset(agent.agent, agent.sealing.public(), "jane@corp.example", "Pass-Word-2026");
+    let mut session = agent.open().await;
+    assert_eq!(portal.raw.submit(&jws, 0).await.status, 202);
+    session.delivery().await;
+    let wrong = |aud: &str| {
+        let mut outcome = agent.outcome(&command, Code::PasswordReset);
+        outcome.aud = aud.parse().unwrap();
+        let jws = outcome.sign(&agent.signing).unwrap();
+        FromAgent::Outcome(v1::Outcome { command: command.jti.to_string(), jws })
+    };
+    session.send(wrong("portal-l")).await;
+    let said = session.closed().await;
+    assert_eq!(said, (1008, "foreign_outcome: aud: the portal that sent this command is expected".to_owned()));
+    audited(&relay, "outcome_refused", "aud: the portal that sent this command is expected");
+    // It still has it in its journal: on another session, which did not deliver the command, it hears the same.
+    let mut again = agent.connect().await;
+    let FromAgent::Hello(hello) = agent.hello(InstanceId::new(&System, &System)) else { unreachable!() };
+    let unfinished = vec![command.jti.to_string()];
+    again.send(FromAgent::Hello(v1::Hello { unfinished, ..hello })).await;
+    assert!(matches!(again.next().await, FromRelay::Welcome(_)));
+    again.send(wrong("portal-1/")).await;
+    assert_eq!(again.closed().await.0, 1008);
+    // Nothing was lost by it.
+    let mut session = agent.open().await;
+    session.send(agent.outcome_frame(&command, Code::PasswordReset)).await;
+    portal.raw.concluded(command.jti).await;
+    // Of a command that is not known it is kept for whom it names.
+    let unknown = portal.raw.command(agent.agent, "joe@corp.example");
+    session.send(agent.outcome_frame(&unknown, Code::PasswordReset)).await;
+    portal.raw.concluded(unknown.jti).await;
+}
+
+#[tokio::test]
+async fn who_writes_an_agent_is_told_what_it_did_wrong_and_so_is_the_log() {
+    let (relay, portal, agent) = stage().await;
+    let FromAgent::Hello(hello) = agent.hello(InstanceId::new(&System, &System)) else { unreachable!() };
+    let said = async |mut session: RawSession, frame: FromAgent| {
+        session.send(frame).await;
+        session.closed().await
+    };
+    let first = |frame| async { said(agent.connect().await, frame).await };
+    let later = |frame| async { said(agent.open().await, frame).await };
+    let (command, _) = portal.raw.reset(agent.agent, agent.sealing.public(), "jane@corp.example", "Pass-Word-2026");
+    let changed = |change: fn(&mut serde_json::Value)| {
+        let mut claims = serde_json::to_value(agent.outcome(&command, Code::PasswordReset)).unwrap();
+        change(&mut claims);
+        let jws = agent.signing.sign("writeback-outcome+jwt", &claims).unwrap();
+        FromAgent::Outcome(v1::Outcome { command: command.jti.to_string(), jws })
+    };
+    let outcome = |jws: &str| FromAgent::Outcome(v1::Outcome { command: command.jti.to_string(), jws: jws.into() });
+    let other_id = ObjectId::new(&System, &System).to_string();
+    let uuid = "a UUID as lowercase hyphenated text is expected";
+    let closed = [
+        (first(FromAgent::Heartbeat(v1::Heartbeat::default())).await, 4500, "the first frame has to be Hello"),
+        (first(FromAgent::Hello(v1::Hello { journal: "hunter2".into(), ..hello.clone() })).await, 4500, uuid),
+        (first(FromAgent::Hello(v1::Hello { instance: "hunter2".into(), ..hello.clone() })).await, 4500, uuid),
+        (later(FromAgent::Hello(hello)).await, 4500, "Hello comes once"),
+        (later(FromAgent::Received(v1::Received { command: "hunter2".into() })).await, 4500, uuid),
+        (later(FromAgent::Acknowledgement(v1::Acknowledgement { jws: "hunter2".into() })).await, 4500, "three parts"),
+        (later(outcome("hunter2")).await, 1008, "three parts"),
+        (later(changed(|c| c["status"] = "hunter2".into())).await, 1008, "status: one of `succeeded`"),
+        (later(changed(|c| c["aud"] = serde_json::json!(["hunter2"]))).await, 1008, "aud: a string is expected"),
+        (later(changed(|c| drop(c.as_object_mut().unwrap().remove("code")))).await, 1008, "missing field `code`"),
+        (later(changed(|c| c["iss"] = c["jti"].clone())).await, 1008, "iss: the agent whose session this is"),
+        (later(changed(|c| c["tenant"] = "hunter2".into())).await, 1008, "tenant: the agent's is expected"),
+        (later(changed(|c| c["command"] = c["jti"].clone())).await, 1008, "command: the same as in the frame"),
+    ];
+    drop(other_id);
+    for ((code, reason), expected, text) in closed {
+        let stable = if expected == 1008 { "foreign_outcome: " } else { "protocol_error: " };
+        assert!(code == expected && reason.starts_with(stable) && reason.contains(text), "{code} {reason}: {text}");
+        assert!(!reason.contains("hunter2"), "{reason}");
+        audited(
+            &relay,
+            "session_closed",
+            &serde_json::to_string(&reason).unwrap().trim_matches('"').replace(stable, ""),
+        );
+    }
+    assert!(!relay.log().contains("hunter2"));
 }
 
 #[tokio::test]

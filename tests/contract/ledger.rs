@@ -23,6 +23,7 @@ on_every_backend! {
     a_command_that_was_handed_over_can_be_taken_back_unless_it_may_have_been_written
     a_signed_outcome_replaces_what_the_relay_said_on_its_own
     an_outcome_whose_command_was_forgotten_is_kept
+    an_outcome_that_names_another_portal_than_the_one_that_asked_is_not_stored_while_the_command_is_open
     an_empty_ledger_invents_nothing_about_a_command_that_it_has_forgotten
     nobody_says_of_a_command_that_may_have_come_before_that_it_was_not_written
     milestones_are_noted_once
@@ -187,6 +188,25 @@ async fn an_outcome_whose_command_was_forgotten_is_kept(ground: Ground) {
         ledger.accept(new.clone(), Intent::Deliver(session()), T).await.unwrap(),
         Accepted::Known(Entry { end: Some(End::Outcome { .. }), .. })
     ));
+}
+
+async fn an_outcome_that_names_another_portal_than_the_one_that_asked_is_not_stored_while_the_command_is_open(
+    ground: Ground,
+) {
+    let ledger = ground.ledger().await;
+    let [new, other] = [(); 2].map(|()| command(&tenant("a"), agent()));
+    let who = new.agent;
+    ledger.accept(new.clone(), Intent::Deliver(session()), T).await.unwrap();
+    ledger.accept(NewCommand { agent: who, ..other }, Intent::Deliver(session()), T).await.unwrap();
+    let wrong = CommandKey { portal: "another".parse().unwrap(), ..new.key.clone() };
+    assert_eq!(ledger.conclude(&wrong, who, "o".into(), T).await.unwrap(), Concluded::OtherPortals);
+    assert_eq!(ledger.get(&wrong).await.unwrap(), None);
+    // Another agent's word by the same id is none of its business.
+    assert!(matches!(ledger.conclude(&wrong, agent(), "o".into(), T).await.unwrap(), Concluded::Stored(_)));
+    assert!(matches!(ledger.conclude(&new.key, who, "o".into(), T).await.unwrap(), Concluded::Stored(_)));
+    // The command has its end: what comes now is about one that is not known.
+    let wrong = CommandKey { portal: "a-third".parse().unwrap(), ..new.key };
+    assert!(matches!(ledger.conclude(&wrong, who, "o".into(), T).await.unwrap(), Concluded::Stored(_)));
 }
 
 async fn milestones_are_noted_once(ground: Ground) {

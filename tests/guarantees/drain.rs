@@ -7,8 +7,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use writeback_relay::clock::System;
 use writeback_relay::net::tls_client;
 use writeback_relay::protocol::frame::FromRelay;
+use writeback_relay::protocol::ids::InstanceId;
 use writeback_relay::protocol::outcome::Code;
 
 use crate::support::raw_agent::RawAgent;
@@ -81,6 +83,38 @@ async fn a_node_whose_agents_do_not_answer_stops_in_its_time() {
     again.send(agent.outcome_frame(&command, Code::PasswordReset)).await;
     eventually("it is concluded", || async { portal.raw.follow(command.jti, 0).await.text().contains("concluded") })
         .await;
+}
+
+#[tokio::test]
+async fn a_session_that_was_asked_to_move_and_is_closed_in_order_was_not_lost() {
+    let relay = Relay::start().await;
+    let portal = relay.portal("portal-1").await;
+    let [moving, losing] = [RawAgent::enrolled(&relay, &portal).await, RawAgent::enrolled(&relay, &portal).await];
+    let instance = InstanceId::new(&System, &System);
+    let mut staying = moving.open().await;
+    let (mut moved, mut lost) = (losing.open_as(instance).await, losing.open_as(instance).await);
+    let (command, jws) = portal.raw.reset(moving.agent, moving.sealing.public(), "jane@corp.example", "Pass-Word-2026");
+    assert_eq!(portal.raw.submit(&jws, 0).await.status, 202);
+    staying.delivery().await;
+    let ends = async |reason: &str| {
+        let series = format!("writeback_session_ends_total{{reason=\"{reason}\"}}");
+        let metrics = relay.metrics().await;
+        metrics.lines().find_map(|line| line.strip_prefix(&series).map(|count| count.trim().to_owned()))
+    };
+    // Before anybody was asked to go, it is no move.
+    let mut unasked = losing.open_as(instance).await;
+    unasked.0.close(None).await.unwrap();
+    eventually("it has ended", || async { ends("lost").await.as_deref() == Some("1") }).await;
+    relay.signal_to_stop();
+    for session in [&mut staying, &mut moved, &mut lost] {
+        assert!(matches!(session.next().await, FromRelay::GoAway(_)));
+    }
+    moved.0.close(None).await.unwrap();
+    drop(lost);
+    eventually("both have ended", || async { ends("moved").await.as_deref() == Some("1") }).await;
+    eventually("both have ended", || async { ends("lost").await.as_deref() == Some("2") }).await;
+    assert!(relay.log().contains("\"reason\":\"moved\""));
+    staying.send(moving.outcome_frame(&command, Code::PasswordReset)).await;
 }
 
 #[tokio::test]

@@ -80,7 +80,10 @@ async fn an_agent_killed_at_any_step_of_a_rotation_works_and_ends_it_by_itself()
     drop(rotating);
     relay.thaw();
     let jws = keys_json(&agent)["next"]["rotation"].as_str().unwrap().to_owned();
-    let told = portal.raw.send(|http, relay| http.post(format!("{relay}/v1/agent/rotations")).body(jws)).await;
+    let told = portal.raw.send(|http, relay| {
+        http.post(format!("{relay}/v1/agent/rotations")).header("content-type", "application/jose").body(jws)
+    });
+    let told = told.await;
     assert_eq!(told.status, 204, "{}", told.text());
     eventually("the portal has followed", || async { followed(&portal, agent.id()).await == 2 }).await;
     assert_eq!(keys_json(&agent)["seq"], 1);

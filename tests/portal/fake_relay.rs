@@ -125,6 +125,10 @@ impl FakeRelay {
         Portal::open(folder, System::clock(), System::random()).unwrap()
     }
 
+    pub(crate) fn url(&self) -> String {
+        self.inner.lock().unwrap().url.clone()
+    }
+
     /// The next call about a command is answered so.
     pub(crate) fn then(&self, reply: impl FnOnce(&Command) -> Reply + Send + 'static) {
         self.inner.lock().unwrap().script.push_back(Box::new(reply));

@@ -320,6 +320,11 @@ impl Answered {
         problem.code
     }
 
+    /// What it says to people.
+    pub(crate) fn detail(&self) -> String {
+        self.json::<Problem>().detail
+    }
+
     pub(crate) fn json<T: serde::de::DeserializeOwned>(&self) -> T {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {} {}", self.status, self.text()))
     }

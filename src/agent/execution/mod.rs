@@ -268,7 +268,10 @@ impl Executor {
         let identity = &self.core.portals.now().unwrap_or_else(|_| self.core.identity.clone());
         let parsed = Command::parse(jws)?;
         let claimed: Command = parsed.unverified()?;
-        let pin = identity.portals.get(&claimed.iss).ok_or(JoseError::Mismatch("iss"))?;
+        let pin = identity
+            .portals
+            .get(&claimed.iss)
+            .ok_or(JoseError::mismatch("iss", "a portal that is trusted here is expected"))?;
         let command = Command::verify(&parsed, pin.keys_at(self.core.clock.now()))?;
         if let Err(error) = self.core.portals.used(&command.iss, pin, parsed.kid()) {
             tracing::warn!(%error, "that a portal uses its new key was not noted; its old key is taken for longer");
@@ -277,7 +280,7 @@ impl Executor {
             return Err(JoseError::Audience { expected: identity.agent.to_string() });
         }
         if command.tenant != identity.tenant {
-            return Err(JoseError::Mismatch("tenant"));
+            return Err(JoseError::mismatch("tenant", "this agent's is expected"));
         }
         Ok(command)
     }

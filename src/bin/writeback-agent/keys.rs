@@ -8,7 +8,7 @@ use writeback_relay::agent::home::Home;
 use writeback_relay::agent::{Trusted, distrust, rotate_keys, trust, trusted};
 use writeback_relay::clock::System;
 use writeback_relay::host;
-use writeback_relay::protocol::enrolment_code::EnrolmentCode;
+use writeback_relay::protocol::enrolment_code::{EnrolmentCode, InvalidCode};
 use writeback_relay::protocol::ids::PortalId;
 use zeroize::Zeroizing;
 
@@ -40,7 +40,9 @@ pub(super) fn read_code(given: String) -> Result<EnrolmentCode, Failure> {
         text.clear();
         std::io::stdin().read_to_string(&mut text)?;
     }
-    Ok(text.parse()?)
+    // What people give instead is a file's name.
+    let hint = "give the code itself, or - and the code on standard input: writeback-agent enroll - < FILE";
+    Ok(text.parse().map_err(|error: InvalidCode| format!("{error}; {hint}"))?)
 }
 
 pub(super) async fn rotate(home: &Home) -> Result<(), Failure> {

@@ -1,5 +1,10 @@
 //! Why a JOSE object is refused.
 
+use std::borrow::Cow;
+
+use serde_json::error::Category;
+use serde_path_to_error::Path;
+
 /// Why a JOSE object is refused. It never repeats the object.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JoseError {
@@ -7,7 +12,7 @@ pub enum JoseError {
     #[error("malformed: {0}")]
     Malformed(&'static str),
     /// A claim is missing, or not of its form.
-    #[error("a claim is missing or not of its form: {0}")]
+    #[error("{0}")]
     Claims(String),
     /// The `typ` header is another one.
     #[error("the typ header is not {expected:?}")]
@@ -33,8 +38,8 @@ pub enum JoseError {
     /// `exp` has passed.
     #[error("exp has passed; if it was made just now, compare the clocks")]
     Expired,
-    /// `exp` is further from `iat` than allowed, or before it.
-    #[error("exp is more than {max_seconds} s after iat, or before it")]
+    /// `exp` is further from `iat` than allowed, or not after it.
+    #[error("exp: 1 to {max_seconds} s after iat is expected")]
     Lifetime {
         /// The allowed distance.
         max_seconds: u64,
@@ -48,34 +53,73 @@ pub enum JoseError {
         /// Who it has to be.
         expected: String,
     },
-    /// `iss`, `sub`, `tenant` or another claim contradicts what it belongs to.
-    #[error("the claim {0:?} does not fit what the object is for")]
-    Mismatch(&'static str),
+    /// A claim contradicts what the object is for, or belongs to.
+    #[error("{claim}: {expected}")]
+    Mismatch {
+        /// Which.
+        claim: &'static str,
+        /// What has to stand there.
+        expected: Cow<'static, str>,
+    },
 }
 
 impl JoseError {
-    /// Claims that are not of their form. serde's message names a member that is missing, unknown or twice; other
-    /// messages may repeat a value, so they are not passed on.
-    pub(super) fn claims(error: &serde_json::Error) -> Self {
-        let text = error.to_string();
-        let names = ["missing field", "unknown field", "duplicate field"].iter().any(|start| text.starts_with(start));
-        Self::Claims(if names { text } else { format!("a value of the wrong form, near character {}", error.column()) })
+    /// What was to be written is no JSON.
+    pub(super) const UNWRITABLE: Self = Self::Malformed("it can't be written as JSON");
+
+    /// A claim that contradicts what the object is for: what is expected there, and never what was sent.
+    pub fn mismatch(claim: &'static str, expected: impl Into<Cow<'static, str>>) -> Self {
+        Self::Mismatch { claim, expected: expected.into() }
     }
+
+    /// Claims that are not of their form.
+    pub(super) fn claims(error: &serde_path_to_error::Error<serde_json::Error>) -> Self {
+        let at = error.inner();
+        let message = at.to_string();
+        let place = format!(" at line {} column {}", at.line(), at.column());
+        Self::Claims(match at.classify() {
+            Category::Data => form(error.path(), message.strip_suffix(&place).unwrap_or(&message)),
+            _ => format!("the claims are no JSON object: look near character {}", at.column()),
+        })
+    }
+}
+
+/// Which value is not of its form, and what is expected there. Not the value, which serde's own messages quote; those of
+/// our own types (`try_from`) say what is expected and nothing else.
+pub(super) fn form(path: &Path, message: &str) -> String {
+    let quoting = ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant "];
+    let said = if quoting.iter().any(|start| message.starts_with(start)) {
+        // What is expected comes last, and is the type's own text.
+        let expected = message.rsplit_once(", expected ").map_or("another value", |(_, expected)| expected);
+        format!("{expected} is expected")
+    } else {
+        message.to_owned()
+    };
+    if path.iter().next().is_none() { said } else { format!("{path}: {said}") }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[derive(Debug, serde::Deserialize)]
+    struct Claims {
+        #[expect(dead_code, reason = "only its form matters")]
+        exp: i64,
+    }
+
+    fn error(json: &str) -> String {
+        let read: Result<Claims, _> = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(json));
+        JoseError::claims(&read.unwrap_err()).to_string()
+    }
+
     #[test]
-    fn a_claims_error_names_what_is_missing_and_repeats_no_value() {
-        #[derive(Debug, serde::Deserialize)]
-        struct Claims {
-            #[expect(dead_code, reason = "only its form matters")]
-            exp: i64,
-        }
-        let error = |json| JoseError::claims(&serde_json::from_str::<Claims>(json).unwrap_err()).to_string();
-        assert!(error("{}").contains("`exp`"));
-        assert!(!error(r#"{"exp":"hunter2"}"#).contains("hunter2"));
+    fn a_claims_error_names_the_claim_and_what_is_expected_and_repeats_no_value() {
+        assert_eq!(error("{}"), "missing field `exp`");
+        assert_eq!(error(r#"{"exp":"hunter2"}"#), "exp: i64 is expected");
+        assert_eq!(error(r#"{"exp":"hunter2, expected hunter2"}"#), "exp: i64 is expected");
+        assert_eq!(error(r#"{"exp":["hunter2"]}"#), "exp: i64 is expected");
+        assert_eq!(error(r#"{"exp":hunter2}"#), "the claims are no JSON object: look near character 8");
+        assert_eq!(error(r#""hunter2""#), "struct Claims is expected");
     }
 }

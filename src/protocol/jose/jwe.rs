@@ -81,7 +81,7 @@ impl SealingKey {
         let scalar: EcPrivateKeyBin<'_> =
             self.private.as_be_bytes().map_err(|_| JoseError::Key("the private key can't be written"))?;
         let d = Zeroizing::new(base64url(scalar.as_ref()));
-        let public = serde_json::to_string(&self.public).map_err(|e| JoseError::claims(&e))?;
+        let public = serde_json::to_string(&self.public).map_err(|_| JoseError::UNWRITABLE)?;
         Ok(Zeroizing::new(format!(r#"{},"d":"{}"}}"#, public.trim_end_matches('}'), &*d)))
     }
 
@@ -145,7 +145,7 @@ impl fmt::Debug for SealingKey {
 /// If `recipient` is not a P-256 key, or the library refuses.
 pub fn seal(plaintext: &[u8], recipient: &PublicKey, random: &dyn Random) -> Result<String, JoseError> {
     let ephemeral = SealingKey::generate()?;
-    let epk = serde_json::to_string(&ephemeral.public).map_err(|e| JoseError::claims(&e))?;
+    let epk = serde_json::to_string(&ephemeral.public).map_err(|_| JoseError::UNWRITABLE)?;
     let kid = recipient.thumbprint();
     let protected = base64url(format!(r#"{{"alg":"ECDH-ES","enc":"A256GCM","kid":"{kid}","epk":{epk}}}"#).as_bytes());
     let key = agree(&ephemeral.private, recipient, "A256GCM", &[], &[], 32)?;

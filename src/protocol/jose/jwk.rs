@@ -32,8 +32,13 @@ pub struct RawJwk {
     /// `OKP` or `EC`.
     kty: String,
     /// `Ed25519` or `P-256`.
+    // A key of another kind has none, and is told which kinds are taken.
+    #[serde(default)]
+    #[schema(required)]
     crv: String,
     /// base64url.
+    #[serde(default)]
+    #[schema(required)]
     x: String,
     /// base64url; for `EC` only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,7 +108,7 @@ impl TryFrom<RawJwk> for PublicKey {
                 }
                 Self::p256(point)
             }
-            _ => Err(JoseError::Key("only OKP Ed25519 and EC P-256 are taken")),
+            _ => Err(JoseError::Key("Ed25519 (kty OKP, x) or P-256 (kty EC, x and y) is expected")),
         }
     }
 }

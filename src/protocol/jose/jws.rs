@@ -87,7 +87,10 @@ impl<'a> Jws<'a> {
     /// # Errors
     /// If they are not of the form `C`.
     pub fn unverified<C: DeserializeOwned>(&self) -> Result<C, JoseError> {
-        serde_json::from_slice(&self.payload).map_err(|e| JoseError::claims(&e))
+        let mut claims = serde_json::Deserializer::from_slice(&self.payload);
+        let read = serde_path_to_error::deserialize(&mut claims).map_err(|e| JoseError::claims(&e))?;
+        claims.end().map_err(|_| JoseError::Malformed("there is something behind the claims"))?;
+        Ok(read)
     }
 
     /// Verifies with whichever of `keys` the `kid` names, and gives the claims.
@@ -141,7 +144,7 @@ pub(super) fn decoding_key(key: &PublicKey) -> Result<(Algorithm, DecodingKey), 
 /// If the claims can't be written as JSON or the library refuses.
 pub fn sign_hs256<C: Serialize>(typ: &str, kid: &str, claims: &C, secret: &[u8; 32]) -> Result<String, JoseError> {
     let header = format!(r#"{{"alg":"HS256","typ":"{typ}","kid":"{kid}"}}"#);
-    let payload = serde_json::to_vec(claims).map_err(|e| JoseError::claims(&e))?;
+    let payload = serde_json::to_vec(claims).map_err(|_| JoseError::UNWRITABLE)?;
     let mut jws = format!("{}.{}", base64url(header.as_bytes()), base64url(&payload));
     let key = EncodingKey::from_secret(secret);
     let mac = crypto::sign(jws.as_bytes(), &key, Algorithm::HS256).map_err(|_| JoseError::Signature)?;

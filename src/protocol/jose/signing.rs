@@ -92,7 +92,7 @@ impl SigningKey {
     /// If the claims can't be written as JSON or the library refuses.
     pub fn sign<C: Serialize>(&self, typ: &str, claims: &C) -> Result<String, JoseError> {
         let header = format!(r#"{{"alg":"EdDSA","typ":"{typ}","kid":"{}"}}"#, self.kid);
-        let payload = serde_json::to_vec(claims).map_err(|e| JoseError::claims(&e))?;
+        let payload = serde_json::to_vec(claims).map_err(|_| JoseError::UNWRITABLE)?;
         let mut jws = format!("{}.{}", base64url(header.as_bytes()), base64url(&payload));
         let signature =
             crypto::sign(jws.as_bytes(), &self.encoding, Algorithm::EdDSA).map_err(|_| JoseError::Signature)?;

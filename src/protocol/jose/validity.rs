@@ -2,19 +2,35 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::JoseError;
+use super::error::form;
 use crate::clock::UnixTime;
 use crate::protocol::limits::MAX_CLOCK_AHEAD;
 
 /// The claims `iat` and `exp` (RFC 7519 §4.1.4, §4.1.6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Validity {
     /// Issued at.
     pub iat: UnixTime,
     /// Not to be used at or after this time.
     pub exp: UnixTime,
+}
+
+impl<'de> Deserialize<'de> for Validity {
+    /// Objects hold it flattened, where serde forgets which of the two is not of its form.
+    fn deserialize<D: Deserializer<'de>>(claims: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Both {
+            iat: UnixTime,
+            exp: UnixTime,
+        }
+        let Both { iat, exp } = serde_path_to_error::deserialize(claims)
+            .map_err(|error| D::Error::custom(form(error.path(), &error.inner().to_string())))?;
+        Ok(Self { iat, exp })
+    }
 }
 
 impl Validity {

@@ -107,8 +107,8 @@ async fn upgrade(public: Arc<Public>, request: Request) -> Result<Response, Refu
                 services.metrics.limit_hit(Limit::FrameSize);
             }
             services.metrics.session_ended(&tenant, ended.as_str());
-            audit!("session_closed", agent = %agent, reason = ended.as_str());
-            Box::pin(socket.close(ended)).await;
+            audit!("session_closed", agent = %agent, reason = ended.as_str(), cause = ended.cause());
+            Box::pin(socket.close(&ended)).await;
             drop(place);
         });
         std::future::ready(())
@@ -135,9 +135,9 @@ fn recent_enough(headers: &HeaderMap, minimum: Option<&Version>) -> Result<(), R
 struct Frames(WebSocket);
 
 impl Frames {
-    async fn close(mut self, ended: Ended) {
-        if let Ended::Closed(reason) = ended {
-            let frame = CloseFrame { code: reason.code(), reason: reason.as_str().into() };
+    async fn close(mut self, ended: &Ended) {
+        if let Some((code, reason)) = ended.close_frame() {
+            let frame = CloseFrame { code, reason: reason.into() };
             let _ = timeout(CLOSE_TIMEOUT, async {
                 self.0.send(Message::Close(Some(frame))).await?;
                 // The peer's own close frame ends the stream; until then it may still read ours.

@@ -55,7 +55,7 @@ async fn views(public: &Public, PortalCall { tenant, portal }: &PortalCall) -> R
     get,
     path = "/v1/tenants/{tenant}/agents",
     params(("tenant" = TenantId, Path)),
-    responses((status = 200, body = AgentList)),
+    responses((status = 200, body = AgentList, description = "All of them, the oldest first")),
     security(("portal" = []))
 )]
 pub(super) async fn list(State(public): State<Arc<Public>>, call: PortalCall) -> Result<Json<AgentList>, Refusal> {
@@ -67,7 +67,7 @@ pub(super) async fn list(State(public): State<Arc<Public>>, call: PortalCall) ->
     get,
     path = "/v1/tenants/{tenant}/availability",
     params(("tenant" = TenantId, Path)),
-    responses((status = 200, body = Availability)),
+    responses((status = 200, body = Availability, description = "Yes, or why not")),
     security(("portal" = []))
 )]
 pub(super) async fn availability(
@@ -98,7 +98,7 @@ fn unknown(agent: AgentId) -> Refusal {
     responses(
         (status = 204, description = "Approved, now or before"),
         (status = 403, body = Problem, content_type = "application/problem+json", description = "It was revoked; a tombstone stays"),
-        (status = 404, body = Problem, content_type = "application/problem+json")
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "unknown_agent")
     ),
     security(("portal" = []))
 )]
@@ -123,7 +123,7 @@ pub(super) async fn approve(
     params(("tenant" = TenantId, Path), ("id" = AgentId, Path)),
     responses(
         (status = 202, description = "It was asked"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "unknown_agent"),
         (status = 503, body = Problem, content_type = "application/problem+json", description = "It is not connected")
     ),
     security(("portal" = []))
@@ -153,7 +153,7 @@ pub(super) async fn check(
     params(("tenant" = TenantId, Path), ("id" = AgentId, Path)),
     responses(
         (status = 204, description = "Revoked, now or before"),
-        (status = 404, body = Problem, content_type = "application/problem+json")
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "unknown_agent")
     ),
     security(("portal" = []))
 )]

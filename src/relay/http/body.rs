@@ -1,10 +1,12 @@
 //! Bodies are read whole before anything else, with a limit and a deadline: a client that stops in the middle costs little.
+//! Those that are signed come as what they are.
 
 use std::error::Error;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::{FromRequest, Request, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::middleware::Next;
 use axum::response::Response;
 use http_body_util::LengthLimitError;
@@ -15,6 +17,25 @@ use crate::protocol::problem::ProblemCode;
 
 /// How long a body may take, however it trickles in: it is 16 KiB at most.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The media type of a compact JWS (RFC 7515 §9.2.1).
+const JOSE: &str = "application/jose";
+
+/// A body that is a compact JWS, and says so.
+pub(super) struct CompactJws(pub(super) String);
+
+impl<S: Send + Sync> FromRequest<S> for CompactJws {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if !media_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(JOSE) {
+            return Err(Refusal::new(ProblemCode::UnsupportedMediaType, format!("Content-Type {JOSE} is expected")));
+        }
+        let no_text = |_| Refusal::new(ProblemCode::Malformed, "the body is not a compact JWS");
+        String::from_request(request, state).await.map(Self).map_err(no_text)
+    }
+}
 
 /// Reads the body of a request, at most so many bytes.
 pub(in crate::relay) async fn whole(

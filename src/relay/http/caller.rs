@@ -23,7 +23,10 @@ pub(super) struct Sender(pub(super) PortalCall);
 /// The bearer token of a request.
 pub(in crate::relay) fn bearer(parts: &Parts) -> Result<&str, Refusal> {
     let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    header.and_then(|value| value.strip_prefix("Bearer ")).ok_or_else(|| {
+    // The scheme's name has no case, and spaces may follow it (RFC 9110 §11.1, §11.4).
+    let scheme_and_token = header.and_then(|value| value.split_once(' '));
+    let token = scheme_and_token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    token.map(|(_, token)| token.trim_start_matches(' ')).ok_or_else(|| {
         Refusal::new(
             ProblemCode::InvalidAssertion,
             "an Authorization header with \"Bearer\" and an assertion is expected",

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::http::header::{CONTENT_TYPE, LOCATION};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::http::header::LOCATION;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use axum::{Extension, Json};
 
 use super::Public;
+use super::body::CompactJws;
 use super::caller::Sender;
 use super::prefer::Wait;
 use super::problem::{Refusal, of_command};
@@ -25,16 +25,13 @@ use crate::relay::ledger::{CommandKey, Entry, NewCommand, Undelivered};
 use crate::relay::limits::Counted;
 use crate::telemetry::trace_context::TraceContext;
 
-/// The media type of a compact JWS (RFC 7515 §9.2.1).
-const JOSE: &str = "application/jose";
-
 /// Submit a command. The same command may be submitted again and is answered the same.
 #[utoipa::path(
     post,
     path = "/v1/tenants/{tenant}/commands",
     params(
         ("tenant" = TenantId, Path),
-        ("Prefer" = Option<String>, Header, description = "wait=N: how many seconds to wait for the end; 30 by default")
+        ("Prefer" = Option<String>, Header, description = "wait=N: how many seconds to wait for the end; 30 by default. respond-async without it: 0. The first wait counts")
     ),
     request_body(content = String, content_type = "application/jose", description = "The command: JWS compact, typ writeback-command+jwt, at most 8192 bytes"),
     responses(
@@ -50,18 +47,11 @@ const JOSE: &str = "application/jose";
 pub(super) async fn submit(
     State(public): State<Arc<Public>>,
     Sender(call): Sender,
-    Wait(wait): Wait,
+    prefer: Wait,
     Extension(trace): Extension<TraceContext>,
-    headers: HeaderMap,
-    body: Bytes,
+    CompactJws(jws): CompactJws,
 ) -> Result<Response, Refusal> {
-    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !media_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(JOSE) {
-        return Err(Refusal::new(ProblemCode::UnsupportedMediaType, format!("Content-Type {JOSE} is expected")));
-    }
-    let jws = std::str::from_utf8(&body)
-        .map_err(|_| Refusal::new(ProblemCode::Malformed, "the body is not a compact JWS"))?;
-    let command = public.keys.command(jws, &call.portal, &call.tenant).await.inspect_err(|refused| {
+    let command = public.keys.command(&jws, &call.portal, &call.tenant).await.inspect_err(|refused| {
         audit!("command_refused", tenant = %call.tenant, portal = %call.portal, reason = %refused,
             trace_id = trace.trace_id());
     })?;
@@ -70,8 +60,8 @@ pub(super) async fn submit(
     let new = NewCommand {
         key: CommandKey { tenant: call.tenant, portal: call.portal, command: command.jti },
         agent: command.aud,
-        jws: jws.to_owned(),
-        body_sha256: sha256(&body),
+        body_sha256: sha256(jws.as_bytes()),
+        jws,
         exp: command.validity.exp,
         // An agent that the registry does not know may be one that it has lost, together with the ledger.
         earliest: agent.as_ref().map_or(signed, |agent| signed.max(agent.enrolled_at)),
@@ -82,7 +72,7 @@ pub(super) async fn submit(
         Ok(counted) => {
             audit!("command_submitted", tenant = %new.key.tenant, portal = %new.key.portal, agent = %new.agent,
                 command = %new.key.command, operation = ?command.operation, trace_id = trace.trace_id());
-            let wait = wait.min(public.services.clock.now().until(new.exp));
+            let wait = prefer.duration().min(public.services.clock.now().until(new.exp));
             public.dispatcher.submit(new, wait, counted).await?
         }
         Err(refusal) => {
@@ -100,7 +90,8 @@ pub(super) async fn submit(
             }
         }
     };
-    answer(&public, &entry)
+    let answered = answer(&public, &entry)?;
+    Ok((AppendHeaders(prefer.applied()), answered).into_response())
 }
 
 /// Whether a command that was never seen may be taken: in force now, for an agent in service, by a node that stays.
@@ -147,7 +138,12 @@ fn answer(public: &Public, entry: &Entry) -> Result<Response, Refusal> {
                 Some("draining") => ProblemCode::Draining,
                 _ => ProblemCode::NoAgent,
             };
-            Err(Refusal::new(code, "nothing was written to any socket, and nothing will be: make a new command"))
+            let why = match code {
+                ProblemCode::NoAgent => "when it was first submitted, the agent had no session or was not in service; ",
+                _ => "",
+            };
+            let detail = "nothing was written to any socket, and nothing will be: make a new command";
+            Err(Refusal::new(code, format!("{why}{detail}")))
         }
         CommandState::Unknown => Err(Refusal {
             location: Some(location),
@@ -167,7 +163,7 @@ fn answer(public: &Public, entry: &Entry) -> Result<Response, Refusal> {
     params(
         ("tenant" = TenantId, Path),
         ("id" = CommandId, Path),
-        ("Prefer" = Option<String>, Header, description = "wait=N: how many seconds to wait for the end; 30 by default")
+        ("Prefer" = Option<String>, Header, description = "wait=N: how many seconds to wait for the end; 30 by default. respond-async without it: 0. The first wait counts")
     ),
     responses(
         (status = 200, body = CommandView, description = "As far as it is known"),
@@ -179,12 +175,12 @@ pub(super) async fn follow(
     State(public): State<Arc<Public>>,
     Sender(call): Sender,
     Path((_tenant, command)): Path<(TenantId, CommandId)>,
-    Wait(wait): Wait,
-) -> Result<Json<CommandView>, Refusal> {
+    prefer: Wait,
+) -> Result<(AppendHeaders<Option<(HeaderName, HeaderValue)>>, Json<CommandView>), Refusal> {
     let key = CommandKey { tenant: call.tenant, portal: call.portal, command };
-    let entry = public.dispatcher.follow(&key, wait).await?;
+    let entry = public.dispatcher.follow(&key, prefer.duration()).await?;
     let entry = entry.ok_or_else(|| {
         Refusal::new(ProblemCode::NotFound, "this portal submitted no such command, or it was more than 7 days ago")
     })?;
-    Ok(Json(entry.view(public.services.clock.now())))
+    Ok((AppendHeaders(prefer.applied()), Json(entry.view(public.services.clock.now()))))
 }

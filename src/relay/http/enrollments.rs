@@ -12,7 +12,7 @@ use super::problem::Refusal;
 use crate::audit;
 use crate::protocol::api::{AgentStatus, Enrolled, Enrollment};
 use crate::protocol::enrollment::{ATTESTATION_TYP, AgentKeys, Proof};
-use crate::protocol::jose::{JoseError, Jws, PublicKey};
+use crate::protocol::jose::{JoseError, Jws};
 use crate::protocol::limits::MAX_NAME_CHARS;
 use crate::protocol::problem::{Problem, ProblemCode};
 use crate::relay::registry::{AgentLater, AgentRecord, Redeemed};
@@ -26,7 +26,7 @@ const MAX_ATTESTATION_BYTES: usize = 2048;
     path = "/v1/enrollments",
     request_body = Enrollment,
     responses(
-        (status = 201, body = Enrolled),
+        (status = 201, body = Enrolled, description = "Enrolled, now or by the same request before"),
         (status = 401, body = Problem, content_type = "application/problem+json", description = "No such invitation, a token that is not its, or a proof that does not hold"),
         (status = 409, body = Problem, content_type = "application/problem+json", description = "Another agent has redeemed it"),
         (status = 422, body = Problem, content_type = "application/problem+json", description = "It has expired, or the keys are of the wrong kind")
@@ -39,9 +39,7 @@ pub(super) async fn redeem(
     let Json(enrollment) = body?;
     let now = public.services.clock.now();
     let keys = AgentKeys { signing: enrollment.signing_key, sealing: enrollment.sealing_key };
-    if !matches!(keys.sealing, PublicKey::P256 { .. }) {
-        return Err(Refusal::new(ProblemCode::Unprocessable, "sealing_key has to be a P-256 key"));
-    }
+    keys.check().map_err(|error| Refusal::new(ProblemCode::Unprocessable, error.to_string()))?;
     let invalid = |error: JoseError| {
         audit!("enrollment_refused", tenant = %enrollment.tenant, agent = %enrollment.agent, reason = %error);
         Refusal::new(ProblemCode::InvalidEnrollment, format!("the proof does not hold: {error}"))
@@ -54,7 +52,7 @@ pub(super) async fn redeem(
         (proof.journal == enrollment.journal, "journal"),
     ] {
         if !fits {
-            return Err(invalid(JoseError::Mismatch(claim)));
+            return Err(invalid(JoseError::mismatch(claim, "what stands in the request is expected")));
         }
     }
     // Only the portal can verify it; here it only has to be one.

@@ -108,7 +108,7 @@ pub(super) fn of_command(error: &JoseError) -> ProblemCode {
         JoseError::Algorithm | JoseError::Key(_) => ProblemCode::WrongAlgorithm,
         JoseError::Signature => ProblemCode::BadSignature,
         JoseError::Expired => ProblemCode::Expired,
-        JoseError::Lifetime { .. } | JoseError::NotYet | JoseError::Audience { .. } | JoseError::Mismatch(_) => {
+        JoseError::Lifetime { .. } | JoseError::NotYet | JoseError::Audience { .. } | JoseError::Mismatch { .. } => {
             ProblemCode::Unprocessable
         }
     }

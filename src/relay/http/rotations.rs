@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 
 use super::Public;
+use super::body::CompactJws;
 use super::caller::bearer;
 use super::problem::{Refusal, of_command};
 use crate::audit;
@@ -18,10 +18,6 @@ use crate::protocol::problem::{Problem, ProblemCode};
 use crate::protocol::rotation::{AgentRotation, PortalRotation};
 use crate::relay::bus::Notice;
 use crate::relay::registry::Rotated;
-
-fn text(body: &Bytes) -> Result<&str, Refusal> {
-    std::str::from_utf8(body).map_err(|_| Refusal::new(ProblemCode::Malformed, "the body is not a compact JWS"))
-}
 
 fn refused(error: &JoseError) -> Refusal {
     Refusal::new(of_command(error), format!("the rotation does not hold: {error}"))
@@ -34,7 +30,7 @@ fn made_by(iat: UnixTime, now: UnixTime) -> Result<(), Refusal> {
 
 fn answer(rotated: Rotated, unknown: Refusal) -> Result<StatusCode, Refusal> {
     match rotated {
-        Rotated::Done => Ok(StatusCode::NO_CONTENT),
+        Rotated::Done | Rotated::Passed => Ok(StatusCode::NO_CONTENT),
         Rotated::Unknown => Err(unknown),
         Rotated::Revoked => Err(Refusal::new(ProblemCode::AgentRevoked, "a revoked agent has no new keys")),
         Rotated::Refused(error) => {
@@ -53,18 +49,24 @@ fn answer(rotated: Rotated, unknown: Refusal) -> Result<StatusCode, Refusal> {
         (status = 401, body = Problem, content_type = "application/problem+json", description = "A signature does not fit"),
         (status = 403, body = Problem, content_type = "application/problem+json", description = "agent_revoked"),
         (status = 404, body = Problem, content_type = "application/problem+json", description = "unknown_agent"),
-        (status = 409, body = Problem, content_type = "application/problem+json", description = "rotation_refused: an old seq, or other previous keys")
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "rotation_refused: an old seq, or other previous keys"),
+        (status = 415, body = Problem, content_type = "application/problem+json", description = "Content-Type is not application/jose"),
+        (status = 422, body = Problem, content_type = "application/problem+json", description = "It contradicts itself, or the new sealing key is not of P-256")
     )
 )]
-pub(super) async fn agent(State(public): State<Arc<Public>>, body: Bytes) -> Result<StatusCode, Refusal> {
-    let jws = text(&body)?;
-    let rotation = AgentRotation::read(jws).map_err(|error| refused(&error))?;
+pub(super) async fn agent(
+    State(public): State<Arc<Public>>,
+    CompactJws(jws): CompactJws,
+) -> Result<StatusCode, Refusal> {
+    let rotation = AgentRotation::read(&jws).map_err(|error| refused(&error))?;
     made_by(rotation.iat, public.services.clock.now())?;
-    let tenant = rotation.tenant.clone().ok_or_else(|| refused(&JoseError::Mismatch("tenant")))?;
+    let tenant =
+        rotation.tenant.clone().ok_or_else(|| refused(&JoseError::mismatch("tenant", "an agent's rotation has it")))?;
     let relay = public.keys.public_url();
-    let rotated = public.services.registry.rotate_agent(&tenant, relay, &rotation, jws).await?;
+    let rotated = public.services.registry.rotate_agent(&tenant, relay, &rotation, &jws).await?;
     match &rotated {
         Rotated::Done => audit!("agent_rotated", %tenant, agent = %rotation.iss, seq = rotation.seq),
+        Rotated::Passed => {}
         other => audit!("rotation_refused", %tenant, agent = %rotation.iss, seq = rotation.seq, reason = ?other),
     }
     answer(rotated, Refusal::new(ProblemCode::UnknownAgent, "this relay knows no such agent in this tenant"))
@@ -79,23 +81,30 @@ pub(super) async fn agent(State(public): State<Arc<Public>>, body: Bytes) -> Res
     responses(
         (status = 204, description = "The new key is known, now or before"),
         (status = 401, body = Problem, content_type = "application/problem+json", description = "A signature does not fit, or the portal is not registered"),
-        (status = 409, body = Problem, content_type = "application/problem+json", description = "rotation_refused: an old seq, or another previous key")
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "rotation_refused: an old seq, or another previous key"),
+        (status = 415, body = Problem, content_type = "application/problem+json", description = "Content-Type is not application/jose"),
+        (status = 422, body = Problem, content_type = "application/problem+json", description = "It contradicts itself")
     )
 )]
-pub(super) async fn portal(State(public): State<Arc<Public>>, body: Bytes) -> Result<StatusCode, Refusal> {
-    let jws = text(&body)?;
-    let rotation = PortalRotation::read(jws).map_err(|error| refused(&error))?;
+pub(super) async fn portal(
+    State(public): State<Arc<Public>>,
+    CompactJws(jws): CompactJws,
+) -> Result<StatusCode, Refusal> {
+    let rotation = PortalRotation::read(&jws).map_err(|error| refused(&error))?;
     made_by(rotation.iat, public.services.clock.now())?;
     let (services, id) = (&public.services, &rotation.iss);
-    let rotated = services.registry.rotate_portal(public.keys.public_url(), &rotation, jws).await?;
-    if rotated == Rotated::Done {
-        audit!("portal_rotated", portal = %id, seq = rotation.seq);
-        let tenants = services.registry.portal(id).await?.map(|record| record.tenants).unwrap_or_default();
-        services.bus.tell(Notice::PortalChanged(id.clone())).await?;
-        // Agents of a node that does not hear it are told when their next session opens.
-        services.bus.tell(Notice::PortalRotated { tenants, jws: jws.into() }).await?;
-    } else {
-        audit!("rotation_refused", portal = %id, seq = rotation.seq, reason = ?rotated);
+    let rotated = services.registry.rotate_portal(public.keys.public_url(), &rotation, &jws).await?;
+    match &rotated {
+        Rotated::Done => {
+            audit!("portal_rotated", portal = %id, seq = rotation.seq);
+            let tenants = services.registry.portal(id).await?.map(|record| record.tenants).unwrap_or_default();
+            services.bus.tell(Notice::PortalChanged(id.clone())).await?;
+            // Agents of a node that does not hear it are told when their next session opens.
+            services.bus.tell(Notice::PortalRotated { tenants, jws: jws.into() }).await?;
+        }
+        // Its agents have followed it, or are told when their sessions open.
+        Rotated::Passed => {}
+        other => audit!("rotation_refused", portal = %id, seq = rotation.seq, reason = ?other),
     }
     answer(rotated, Refusal::new(ProblemCode::InvalidAssertion, format!("{id} is not registered at this relay")))
 }
@@ -118,10 +127,18 @@ pub(super) async fn retire(
     parts: Parts,
 ) -> Result<StatusCode, Refusal> {
     let (portal, by) = public.keys.portal_alone(bearer(&parts)?).await?;
-    let only = || Refusal::new(ProblemCode::RotationRefused, "sign the assertion with the key that is to stay");
+    let refused = |why| Err(Refusal::new(ProblemCode::RotationRefused, why));
     let (services, now) = (&public.services, public.services.clock.now());
-    if by.thumbprint() == kid || !services.registry.retire_portal_key(&portal, &kid, now).await? {
-        return Err(only());
+    let keys = services.registry.portal(&portal).await?.map(|record| record.keys).unwrap_or_default();
+    let only = "this is the portal's only key: it stays until a rotation has brought the next one";
+    if keys.iter().all(|key| key.thumbprint() == kid) {
+        return refused(only);
+    }
+    if by.thumbprint() == kid {
+        return refused("this key has signed the assertion: sign the assertion with the key that is to stay");
+    }
+    if !services.registry.retire_portal_key(&portal, &kid, now).await? {
+        return refused(only);
     }
     services.bus.tell(Notice::PortalChanged(portal.clone())).await?;
     audit!("portal_key_retired", %portal, %kid);

@@ -263,7 +263,8 @@ impl Ledger for RedisLedger {
             .arg(agent.to_string())
             .arg(json(&End::Outcome { jws: outcome_jws, at_ms: now_ms })?)
             .arg(millis(OUTCOME_RETENTION))
-            .arg(json(&fallback)?);
+            .arg(json(&fallback)?)
+            .arg(key.command.to_string());
         for (field, ms) in self.pending.lock().remove(key).unwrap_or_default() {
             script.arg(field).arg(ms);
         }
@@ -285,5 +286,9 @@ fn fields(hash: Value) -> Result<HashMap<String, String>, StoreError> {
 }
 
 fn said(word: &str) -> Concluded {
-    if word == "already" { Concluded::Already } else { Concluded::Foreign }
+    match word {
+        "already" => Concluded::Already,
+        "other" => Concluded::OtherPortals,
+        _ => Concluded::Foreign,
+    }
 }

@@ -14,12 +14,20 @@ use crate::protocol::rotation::{AgentRotation, PortalKey, PortalRotation};
 pub enum Rotated {
     /// The new keys are stored, now or by the same rotation before.
     Done,
+    /// It was followed before, and others after it: nothing is to be done.
+    Passed,
     /// It does not lead on from the keys that are stored.
     Refused(JoseError),
     /// Nobody by this name is registered.
     Unknown,
     /// The agent was revoked; its keys are nobody's any more.
     Revoked,
+}
+
+/// How the same rotation ended before, if it is among those that are kept.
+fn known(kept: &[String], jws: &str) -> Option<Rotated> {
+    let at = kept.iter().rposition(|kept| kept == jws)?;
+    Some(if at + 1 == kept.len() { Rotated::Done } else { Rotated::Passed })
 }
 
 fn keep(rotations: &mut Vec<String>, jws: &str) {
@@ -34,8 +42,8 @@ impl AgentRecord {
         if self.status == AgentStatus::Revoked {
             return Rotated::Revoked;
         }
-        if self.later.rotations.last().is_some_and(|last| last == jws) {
-            return Rotated::Done;
+        if let Some(known) = known(&self.later.rotations, jws) {
+            return known;
         }
         if let Err(error) = rotation.follows((&self.agent, Some(tenant), relay), self.later.seq, &self.keys) {
             return Rotated::Refused(error);
@@ -71,15 +79,15 @@ impl PortalRecord {
 
     /// Follows a rotation that was read from `jws`, if it leads on from the portal's key. From now on both are taken.
     pub fn rotate(&mut self, relay: &str, rotation: &PortalRotation, jws: &str) -> Rotated {
-        if self.later.rotations.last().is_some_and(|last| last == jws) {
-            return Rotated::Done;
+        if let Some(known) = known(&self.later.rotations, jws) {
+            return known;
         }
         let newest = self.later.rotations.last().and_then(|last| PortalRotation::read(last).ok());
         // An operator may have registered several keys; after a rotation, the newest leads on.
         let known = newest.map(|newest| newest.keys.signing);
         let from = known.filter(|key| self.keys.contains(key)).unwrap_or_else(|| rotation.previous.signing.clone());
         if !self.keys.contains(&from) {
-            return Rotated::Refused(JoseError::Mismatch("previous"));
+            return Rotated::Refused(JoseError::mismatch("previous", "the key that is known now is expected"));
         }
         let from = PortalKey { signing: from };
         if let Err(error) = rotation.follows((&self.portal, None, relay), self.later.seq, &from) {

@@ -42,9 +42,9 @@ impl<S: Socket> Session<'_, S> {
     }
 
     /// Another session of the agent, if this one leaves commands without an end.
-    async fn successor(&mut self, ended: Ended) -> Option<Place> {
+    async fn successor(&mut self, ended: &Ended) -> Option<Place> {
         let nothing = self.mailbox.deliveries.is_empty() && self.backlog.is_empty() && self.delivered.is_empty();
-        if nothing || ended == Ended::Closed(CloseReason::Revoked) {
+        if nothing || *ended == Ended::Closed(CloseReason::Revoked) {
             return None;
         }
         let Presence { tenant, agent, session, .. } = &self.presence;
@@ -52,7 +52,7 @@ impl<S: Socket> Session<'_, S> {
         places.into_iter().find(|place| place.session != *session)
     }
 
-    pub(super) async fn give_back(mut self, ended: Ended) {
+    pub(super) async fn give_back(mut self, ended: &Ended) {
         match self.successor(ended).await {
             Some(place) => {
                 if let Err(error) = self.services.bus.tell(Notice::Left(place)).await {
@@ -60,7 +60,7 @@ impl<S: Socket> Session<'_, S> {
                 }
             }
             None => {
-                let draining = ended == Ended::Closed(CloseReason::Drain);
+                let draining = *ended == Ended::Closed(CloseReason::Drain);
                 let reason = if draining { Undelivered::Draining } else { Undelivered::NoAgent };
                 self.give_back_queue(reason).await;
             }

@@ -1,5 +1,6 @@
 //! One agent's socket, owned by one task. It sees a stream and a sink of frames and knows no WebSocket.
 
+mod ended;
 mod leaving;
 mod open;
 mod outcome;
@@ -20,6 +21,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use self::term::Term;
 use self::wire::Wire;
+
+pub use self::ended::{Ended, Fault};
 
 use super::bus::{Bus, Departure, Presence};
 use super::ids::SessionId;
@@ -98,43 +101,7 @@ pub struct Services {
     pub openings: Semaphore,
 }
 
-/// How a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// The relay closes it, for this reason.
-    Closed(CloseReason),
-    /// The agent said that it leaves, and is gone.
-    Left,
-    /// The connection is gone.
-    Lost,
-}
-
-impl Ended {
-    /// In one word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed(reason) => reason.as_str(),
-            Self::Left => "left",
-            Self::Lost => "lost",
-        }
-    }
-}
-
-impl From<SocketError> for Ended {
-    fn from(error: SocketError) -> Self {
-        match error {
-            SocketError::Text => Self::Closed(CloseReason::TextMessage),
-            SocketError::Frame(FrameError::TooLarge(_)) => Self::Closed(CloseReason::FrameTooLarge),
-            SocketError::Frame(FrameError::Malformed | FrameError::UnknownKind) => {
-                Self::Closed(CloseReason::ProtocolError)
-            }
-            SocketError::Lost(_) => Self::Lost,
-        }
-    }
-}
-
-type Stored = Pin<Box<dyn Future<Output = Result<CommandId, CloseReason>> + Send>>;
+type Stored = Pin<Box<dyn Future<Output = Result<CommandId, Ended>> + Send>>;
 
 /// A command that was written to the socket.
 struct Delivered {
@@ -223,7 +190,11 @@ pub async fn run<S: Socket>(
     });
     // Whatever happens, nobody may believe for longer that the agent is here.
     let ended = lived.catch_unwind().await.unwrap_or(Ended::Closed(CloseReason::Internal));
-    let ended = if open.left && ended == Ended::Lost { Ended::Left } else { ended };
+    let ended = match ended {
+        Ended::Lost if open.left => Ended::Left,
+        Ended::Lost if open.wire.was_closed() && open.term.was_told_to_go() => Ended::Moved,
+        ended => ended,
+    };
     open.release(Departure::Lost).await;
     if let Some(state) = open.preflight.take() {
         services.metrics.preflight(&open.presence.tenant, state.as_str(), -1);
@@ -232,7 +203,7 @@ pub async fn run<S: Socket>(
         // An agent that is told that its outcome is stored need not send it again.
         Box::pin(open.wire.finish()).await;
     }
-    Box::pin(open.give_back(ended)).await;
+    Box::pin(open.give_back(&ended)).await;
     ended
 }
 
@@ -350,7 +321,7 @@ impl<S: Socket> Session<'_, S> {
 
     async fn take(&mut self, frame: FromAgent) -> Result<(), Ended> {
         match frame {
-            FromAgent::Hello(_) => Err(Ended::Closed(CloseReason::ProtocolError)),
+            FromAgent::Hello(_) => Err(Fault::protocol("Hello comes once, as the first frame").into()),
             FromAgent::Heartbeat(_) => Ok(()),
             FromAgent::Received(received) => self.received(&received).await,
             FromAgent::Outcome(outcome) => self.outcome(outcome),

@@ -9,11 +9,11 @@ use tokio::time::{Instant, timeout};
 use super::super::StoreError;
 use super::super::bus::{Claim, Notice, Presence};
 use super::super::ledger::Whose;
-use super::{Ended, Services, Session, Socket};
+use super::{Ended, Fault, Services, Session, Socket};
 use crate::audit;
 use crate::protocol::api::AgentStatus;
 use crate::protocol::frame::{CloseReason, FromAgent, FromRelay, v1};
-use crate::protocol::ids::{AgentId, InstanceId, JournalId};
+use crate::protocol::ids::{AgentId, InstanceId, InvalidId, JournalId};
 use crate::protocol::limits::MAX_FRAME_BYTES;
 use crate::telemetry::trace::Span;
 
@@ -45,9 +45,9 @@ pub(super) async fn hello<S: Socket>(
         Ok(None) => return Err(Ended::Lost),
         Ok(Some(Err(error))) => return Err(error.into()),
         Ok(Some(Ok(FromAgent::Hello(hello)))) => hello,
-        Ok(Some(Ok(_))) => return Err(Ended::Closed(CloseReason::ProtocolError)),
+        Ok(Some(Ok(_))) => return Err(Fault::protocol("the first frame has to be Hello").into()),
     };
-    let malformed = |_| Ended::Closed(CloseReason::ProtocolError);
+    let malformed = |error: InvalidId| Fault::protocol(format_args!("Hello: {error}"));
     let journal: JournalId = hello.journal.parse().map_err(malformed)?;
     if journal != expected {
         audit!("session_refused", %agent, reason = CloseReason::ForeignJournal.as_str());

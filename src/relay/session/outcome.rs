@@ -8,10 +8,11 @@ use tokio::time::{Instant, sleep};
 
 use super::super::bus::Notice;
 use super::super::ledger::{CommandKey, Concluded, Entry, Milestone};
-use super::{Ended, Services, Session, Socket};
+use super::{Ended, Fault, Services, Session, Socket};
 use crate::audit;
 use crate::protocol::frame::{CloseReason, FromRelay, v1};
-use crate::protocol::ids::{AgentId, CommandId, PortalId, TenantId};
+use crate::protocol::ids::{AgentId, CommandId, InvalidId, PortalId, TenantId};
+use crate::protocol::jose::JoseError;
 use crate::protocol::outcome::{Code, Outcome, Status};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace::{Kind, Span};
@@ -73,7 +74,8 @@ fn count(metrics: &Metrics, entry: &Entry, said: Said, now_ms: u64) {
 
 impl<S: Socket> Session<'_, S> {
     pub(super) async fn received(&mut self, received: &v1::Received) -> Result<(), Ended> {
-        let command: CommandId = received.command.parse().map_err(|_| Ended::Closed(CloseReason::ProtocolError))?;
+        let malformed = |error: InvalidId| Fault::protocol(format_args!("Received: {error}"));
+        let command: CommandId = received.command.parse().map_err(malformed)?;
         let Some(delivered) = self.delivered.get(&command) else { return Ok(()) };
         let noted = self.services.ledger.note(&delivered.key, Milestone::Received, self.services.clock.now_ms()).await;
         if let Err(error) = noted {
@@ -82,17 +84,27 @@ impl<S: Socket> Session<'_, S> {
         Ok(())
     }
 
+    /// Where an outcome belongs; it is this agent's, and about the command that the frame names.
+    fn address(&self, frame: &v1::Outcome) -> Result<Address, JoseError> {
+        let address: Address = Outcome::parse(&frame.jws)?.unverified()?;
+        if address.iss != self.presence.agent {
+            return Err(JoseError::mismatch("iss", "the agent whose session this is is expected"));
+        }
+        if address.tenant != self.presence.tenant {
+            return Err(JoseError::mismatch("tenant", "the agent's is expected"));
+        }
+        if address.command.to_string() != frame.command {
+            return Err(JoseError::mismatch("command", "the same as in the frame is expected"));
+        }
+        Ok(address)
+    }
+
     /// Begins to store an outcome; the session goes on meanwhile.
     pub(super) fn outcome(&mut self, frame: v1::Outcome) -> Result<(), Ended> {
-        let foreign = || {
-            audit!("outcome_refused", tenant = %self.presence.tenant, agent = %self.presence.agent);
-            Ended::Closed(CloseReason::ForeignOutcome)
-        };
-        let address: Address = Outcome::parse(&frame.jws).and_then(|jws| jws.unverified()).map_err(|_| foreign())?;
-        let named = address.command.to_string() == frame.command;
-        if !named || address.iss != self.presence.agent || address.tenant != self.presence.tenant {
-            return Err(foreign());
-        }
+        let address = self.address(&frame).inspect_err(|error| {
+            audit!("outcome_refused", tenant = %self.presence.tenant, agent = %self.presence.agent, reason = %error);
+        });
+        let address = address.map_err(Fault::outcome)?;
         let said = address.said();
         let key = CommandKey { tenant: address.tenant, portal: address.aud, command: address.command };
         let mut sent = Span::default();
@@ -114,8 +126,8 @@ impl<S: Socket> Session<'_, S> {
     }
 
     /// Tells the agent that its outcome is on disk. Only one that leaves waits for that word.
-    pub(super) fn stored(&mut self, stored: Result<CommandId, CloseReason>) -> Result<(), Ended> {
-        let command = stored.map_err(Ended::Closed)?;
+    pub(super) fn stored(&mut self, stored: Result<CommandId, Ended>) -> Result<(), Ended> {
+        let command = stored?;
         self.delivered.remove(&command);
         if self.delivered.is_empty() {
             // An idle session keeps no table.
@@ -138,7 +150,7 @@ async fn store(
     agent: AgentId,
     jws: String,
     said: Said,
-) -> Result<CommandId, CloseReason> {
+) -> Result<CommandId, Ended> {
     let patience = Instant::now() + STORE_PATIENCE;
     let (now_ms, stored) = loop {
         let now_ms = services.clock.now_ms();
@@ -160,13 +172,20 @@ async fn store(
         }
         Ok(Concluded::Already) => Ok(key.command),
         Ok(Concluded::Foreign) => {
-            audit!("outcome_refused", tenant = %key.tenant, %agent, command = %key.command);
-            Err(CloseReason::ForeignOutcome)
+            Err(refused(&key, agent, JoseError::mismatch("iss", "the agent that the command names is expected")))
+        }
+        Ok(Concluded::OtherPortals) => {
+            Err(refused(&key, agent, JoseError::mismatch("aud", "the portal that sent this command is expected")))
         }
         Err(error) => {
             // The agent keeps it and sends it again on its next session.
             tracing::warn!(%error, command = %key.command, "an outcome was not stored");
-            Err(CloseReason::Internal)
+            Err(Ended::Closed(CloseReason::Internal))
         }
     }
+}
+
+fn refused(key: &CommandKey, agent: AgentId, error: JoseError) -> Ended {
+    audit!("outcome_refused", tenant = %key.tenant, %agent, command = %key.command, reason = %error);
+    Fault::outcome(error).into()
 }

@@ -3,11 +3,11 @@
 
 use super::super::StoreError;
 use super::super::registry::{Acknowledged, AgentRecord};
-use super::{Ended, Session, Socket};
+use super::{Ended, Fault, Session, Socket};
 use crate::audit;
-use crate::protocol::frame::{CloseReason, FromRelay, v1};
+use crate::protocol::frame::{FromRelay, v1};
 use crate::protocol::ids::PortalId;
-use crate::protocol::jose::Jws;
+use crate::protocol::jose::{JoseError, Jws};
 use crate::protocol::rotation::{ACKNOWLEDGEMENT_TYP, Acknowledgement, PortalRotation};
 
 /// More portals than any agent has; each is looked up.
@@ -45,12 +45,15 @@ impl<S: Socket> Session<'_, S> {
 
     /// Stores the agent's word for the portal, if it is about the portal's last rotation.
     pub(super) async fn acknowledged(&mut self, frame: v1::Acknowledgement) -> Result<(), Ended> {
-        let foreign = |_| Ended::Closed(CloseReason::ProtocolError);
+        let foreign = |error: JoseError| Fault::protocol(format_args!("Acknowledgement: {error}"));
         let jws = Jws::parse(&frame.jws, ACKNOWLEDGEMENT_TYP).map_err(foreign)?;
         let said: Acknowledgement = jws.unverified().map_err(foreign)?;
         let (registry, tenant, agent) = (&self.services.registry, &self.presence.tenant, self.presence.agent);
-        if said.iss != agent || said.tenant != *tenant {
-            return Err(Ended::Closed(CloseReason::ProtocolError));
+        if said.iss != agent {
+            return Err(foreign(JoseError::mismatch("iss", "the agent whose session this is is expected")).into());
+        }
+        if said.tenant != *tenant {
+            return Err(foreign(JoseError::mismatch("tenant", "the agent's is expected")).into());
         }
         let stored = async {
             let newest = registry.portal(&said.aud).await?.filter(|portal| portal.tenants.contains(tenant));

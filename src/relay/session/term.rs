@@ -28,6 +28,11 @@ impl Term {
         Self::Moves(opened + max_age - random.within(max_age / 4))
     }
 
+    /// Whether the agent was told to go.
+    pub(super) fn was_told_to_go(self) -> bool {
+        matches!(self, Self::Closes(..))
+    }
+
     pub(super) fn at(self) -> Instant {
         match self {
             Self::Moves(at) | Self::Closes(at, _) => at,

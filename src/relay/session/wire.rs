@@ -28,11 +28,13 @@ pub(super) struct Wire<S> {
     lingers_until: Option<Instant>,
     /// Since when nothing has been taken, while something waits.
     waiting_since: Option<Instant>,
+    /// The agent has closed it, as WebSockets are closed.
+    closed: bool,
 }
 
 impl<S: Socket> Wire<S> {
     pub(super) fn new(socket: S) -> Self {
-        Self { socket, outgoing: VecDeque::new(), lingers_until: None, waiting_since: None }
+        Self { socket, outgoing: VecDeque::new(), lingers_until: None, waiting_since: None, closed: false }
     }
 
     /// Puts a frame behind the others. It is written while [`Self::next`] is waited for.
@@ -67,6 +69,11 @@ impl<S: Socket> Wire<S> {
         self.outgoing.len() < ROOM
     }
 
+    /// Whether the agent closed it, so that it was not lost.
+    pub(super) fn was_closed(&self) -> bool {
+        self.closed
+    }
+
     /// Whether the peer has taken nothing for too long.
     pub(super) fn is_stuck(&self) -> bool {
         self.waiting_since.is_some_and(|since| since.elapsed() > WRITE_TIMEOUT)
@@ -88,7 +95,10 @@ impl<S: Socket> Wire<S> {
             }
             self.socket.poll_next_unpin(cx).map(|frame| match frame {
                 Some(frame) => Ok(Some(frame?)),
-                None => Err(Ended::Lost),
+                None => {
+                    self.closed = true;
+                    Err(Ended::Lost)
+                }
             })
         })
         .await

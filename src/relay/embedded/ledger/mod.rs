@@ -91,6 +91,21 @@ impl EmbeddedLedger {
     }
 }
 
+/// Whether the agent has a command by this id, without an end, from another portal.
+fn meant_for_another(
+    changes: &mut Changes,
+    index: &Open,
+    command: &CommandKey,
+    agent: AgentId,
+) -> Result<bool, redb::Error> {
+    for key in index.of(&command.tenant, agent) {
+        if key.command == command.command && changes.open(&key)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 #[async_trait]
 impl Ledger for EmbeddedLedger {
     async fn complete_since(&self, _: &TenantId, _: UnixTime) -> Result<UnixTime, StoreError> {
@@ -205,6 +220,7 @@ impl Ledger for EmbeddedLedger {
         now_ms: u64,
     ) -> Result<Concluded, StoreError> {
         let command = command.clone();
+        let index = Arc::clone(&self.open);
         let concluded = self
             .write(move |changes| {
                 let end = Some(End::Outcome { jws: outcome_jws, at_ms: now_ms });
@@ -212,6 +228,9 @@ impl Ledger for EmbeddedLedger {
                     Some(entry) if entry.agent != agent => return Ok(Concluded::Foreign),
                     Some(Entry { end: Some(End::Outcome { .. }), .. }) => return Ok(Concluded::Already),
                     Some(entry) => Entry { jws: None, end, ..entry },
+                    None if meant_for_another(changes, &index, &command, agent)? => {
+                        return Ok(Concluded::OtherPortals);
+                    }
                     None => Entry { end, ..Entry::forgotten(command, agent, now_ms) },
                 };
                 changes.put(&entry);

@@ -6,18 +6,25 @@
 -- ARGV[2]  end, as JSON
 -- ARGV[3]  how long to keep the command, in ms
 -- ARGV[4]  entry, for a command that is not known (any more)
--- ARGV[5]  field and milliseconds of each step on the way that was not noted yet
+-- ARGV[5]  the command's id
+-- ARGV[6]  field and milliseconds of each step on the way that was not noted yet
 --
--- Gives 'foreign', 'already', or the command as it is stored now.
+-- Gives 'foreign', 'other', 'already', or the command as it is stored now.
 local now = redis.call('HMGET', KEYS[1], 'agent', 'end')
 if not now[1] then
+  local ends = ':' .. ARGV[5]
+  for _, open in ipairs(redis.call('SMEMBERS', KEYS[2])) do
+    if string.sub(open, -#ends) == ends then
+      return 'other'
+    end
+  end
   redis.call('HSET', KEYS[1], 'entry', ARGV[4], 'agent', ARGV[1], 'attempt', 0)
 elseif now[1] ~= ARGV[1] then
   return 'foreign'
 elseif now[2] and string.find(now[2], '"outcome"', 1, true) == 2 then
   return 'already'
 end
-for i = 5, #ARGV, 2 do
+for i = 6, #ARGV, 2 do
   redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 1])
 end
 redis.call('HSET', KEYS[1], 'end', ARGV[2])
