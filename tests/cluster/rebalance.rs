@@ -50,6 +50,12 @@ async fn sessions_even_out(each: usize) {
     };
     let (sent, ()) = tokio::join!(resets(portal.another(), &accounts, &load), moving);
     assert!(!sent.is_empty());
+    // Nothing of that is a network that breaks.
+    for node in &cluster.nodes {
+        let metrics = node.metrics().await;
+        let ends: Vec<_> = metrics.lines().filter(|line| line.starts_with("writeback_session_ends_total{")).collect();
+        assert!(!ends.iter().any(|line| line.contains("lost") || line.contains("silent")), "{ends:?}");
+    }
     let executed: usize = agents.iter().map(|agent| agent.executed().len()).sum();
     assert_eq!(executed, sent.len());
 }

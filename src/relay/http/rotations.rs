@@ -100,7 +100,7 @@ pub(super) async fn portal(
             let tenants = services.registry.portal(id).await?.map(|record| record.tenants).unwrap_or_default();
             services.bus.tell(Notice::PortalChanged(id.clone())).await?;
             // Agents of a node that does not hear it are told when their next session opens.
-            services.bus.tell(Notice::PortalRotated { tenants, jws: jws.into() }).await?;
+            services.bus.tell(Notice::PortalRotated { tenants, jws }).await?;
         }
         // Its agents have followed it, or are told when their sessions open.
         Rotated::Passed => {}

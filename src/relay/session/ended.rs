@@ -19,6 +19,8 @@ pub enum Ended {
     Left,
     /// The agent closed it after it was told to go.
     Moved,
+    /// The agent closed it of its own accord, without leaving: it has another session on this node, for one.
+    Dropped,
     /// The connection is gone.
     Lost,
 }
@@ -50,6 +52,7 @@ impl Ended {
             Self::Closed(reason) | Self::Faulty(Fault { reason, .. }) => reason.as_str(),
             Self::Left => "left",
             Self::Moved => "moved",
+            Self::Dropped => "dropped",
             Self::Lost => "lost",
         }
     }
@@ -70,10 +73,11 @@ impl Ended {
             Self::Closed(reason) => Some((reason.code(), reason.as_str().to_owned())),
             Self::Faulty(Fault { reason, cause }) => {
                 let mut text = format!("{}: {cause}", reason.as_str());
-                text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
+                let end = (0..=MAX_TEXT_BYTES).rev().find(|at| text.is_char_boundary(*at));
+                text.truncate(end.unwrap_or_default());
                 Some((reason.code(), text))
             }
-            Self::Left | Self::Moved | Self::Lost => None,
+            Self::Left | Self::Moved | Self::Dropped | Self::Lost => None,
         }
     }
 }

@@ -193,6 +193,7 @@ pub async fn run<S: Socket>(
     let ended = match ended {
         Ended::Lost if open.left => Ended::Left,
         Ended::Lost if open.wire.was_closed() && open.term.was_told_to_go() => Ended::Moved,
+        Ended::Lost if open.wire.was_closed() => Ended::Dropped,
         ended => ended,
     };
     open.release(Departure::Lost).await;

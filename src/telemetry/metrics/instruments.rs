@@ -123,7 +123,7 @@ instruments! {
     build_info, Gauge, "writeback.build_info", "", ["version"], false, "Always 1; the label says which version runs";
     ready, Gauge, "writeback.ready", "", [], false, "1 if this node serves, as /readyz says";
     sessions, UpDown, "writeback.sessions", "", [], true, "Agent sessions open on this node";
-    session_ends, Counter, "writeback.session.ends", "", ["reason"], true, "Agent sessions that ended, by reason: one of the close codes, or `left` (the agent stops), `moved` (it was told to go, and has closed), `lost`";
+    session_ends, Counter, "writeback.session.ends", "", ["reason"], true, "Agent sessions that ended, by reason: one of the close codes, or `left` (the agent stops), `moved` (it was told to go, and has closed), `dropped` (it has closed by itself, and goes on in another session), `lost`";
     preflights, UpDown, "writeback.session.preflights", "", ["state"], true, "Agent sessions on this node, by the state of the last preflight that came over them";
     tls_handshakes, Counter, "writeback.tls.handshakes", "", ["result"], false, "TLS handshakes on the public listener, by result";
     handshakes, Counter, "writeback.handshakes", "", ["result"], false, "Attempts to open an agent session, by result";
