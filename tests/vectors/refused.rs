@@ -257,6 +257,7 @@ fn rotations(keys: &Keys) -> Vec<Bad> {
         made.sign(&keys.agent_signing).unwrap()
     };
     let half = AgentKeys { sealing: keys.agent().sealing, ..good.keys.clone() };
+    let opens_nothing = AgentKeys { sealing: keys.portal.public().clone(), ..good.keys.clone() };
     let elsewhere = PortalRotation { aud: "https://other.example".to_owned(), ..objects::portal_rotation(keys) };
     let said = objects::acknowledgement(keys);
     vec![
@@ -264,6 +265,7 @@ fn rotations(keys: &Keys) -> Vec<Bad> {
         bad("the seq of the proof is another one", raw("agent_signing", &ours, &changed(&good, set("seq", json!(2))))),
         bad("seq 0, which is the enrolment's", about(0, good.keys.clone())),
         bad("it keeps the sealing key", about(1, half)),
+        bad("its sealing key is not of P-256", about(1, opens_nothing)),
         bad("it leads on from keys that are not the pinned ones", {
             let about = objects::about(objects::agent(), Some(objects::tenant()));
             let made = Rotation::new(about, 2, good.keys.clone(), keys.agent(), &keys.agent_signing).unwrap();
