@@ -358,7 +358,7 @@ mod tests {
     #[test]
     fn a_rotation_to_a_sealing_key_that_is_not_of_p256_is_none() {
         let (old, new) = (agent(), agent());
-        let ed25519 = AgentKeys { sealing: old.keys.signing.clone(), ..new.keys.clone() };
+        let ed25519 = AgentKeys { sealing: agent().keys.signing, ..new.keys.clone() };
         let made = rotation(&old, &Agent { keys: ed25519, ..new }, 1).sign(&old.signing).unwrap();
         assert!(is_about("sealing_key", AgentRotation::read(&made)));
     }
