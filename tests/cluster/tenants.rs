@@ -108,14 +108,14 @@ async fn an_outcome_of_another_tenants_agent_at_another_node_says_nothing_about_
     for outcome in [foreign_tenant, foreign_name] {
         let mut session = agents[1].open().await;
         session.send(said(outcome)).await;
-        assert_eq!(session.closed().await, (1008, "foreign_outcome".to_owned()));
+        refused(&mut session).await;
         still_open().await;
     }
     // Of the same tenant, and not the agent that was asked.
     let colleague = RawAgent::enrolled(&cluster.nodes[0], &portals[0]).await;
     let mut session = colleague.open().await;
     session.send(colleague.outcome_frame(&asked, Code::PasswordReset)).await;
-    assert_eq!(session.closed().await, (1008, "foreign_outcome".to_owned()));
+    refused(&mut session).await;
     still_open().await;
 
     sessions[0].send(agents[0].outcome_frame(&asked, Code::PasswordReset)).await;
@@ -123,4 +123,10 @@ async fn an_outcome_of_another_tenants_agent_at_another_node_says_nothing_about_
     let view = portals[0].raw.concluded(asked.jti).await;
     let outcome = crate::guarantees::outcome(&view, &asked, agents[0].signing.public());
     assert_eq!(outcome.iss, agents[0].agent);
+}
+
+/// The relay closes, because of the outcome.
+async fn refused(session: &mut RawSession) {
+    let (code, reason) = session.closed().await;
+    assert!(code == 1008 && reason.starts_with("foreign_outcome: "), "{code} {reason}");
 }
