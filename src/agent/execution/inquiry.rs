@@ -28,8 +28,8 @@ pub(super) struct Inquiry {
 }
 
 impl Executor {
-    /// Finds out, and answers; if the write is under way, as soon as it is answered. Returns at once: commands for other accounts go on, and those for this one wait for its
-    /// lock, each until its `exp`.
+    /// Finds out, and answers; if the write is under way, as soon as it is answered. Returns at once: commands for other
+    /// accounts go on, and those for this one wait for its lock, each until its `exp`.
     pub(super) fn find_out(
         &self,
         traced: &Traced,
