@@ -3,8 +3,6 @@
 use std::path::Path;
 
 use axum::extract::{Request, State};
-use axum::http::HeaderMap;
-use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument;
@@ -18,6 +16,7 @@ use crate::clock::{Random, UnixTime};
 use crate::net::NetError;
 use crate::protocol::problem::ProblemCode;
 use crate::relay::config::AdminConfig;
+use crate::relay::http::caller::bearer;
 use crate::relay::http::problem::Refusal;
 use crate::storage::FileError;
 
@@ -62,25 +61,16 @@ impl Credentials {
     }
 }
 
-/// The bearer token of a request. The scheme is written in any case (RFC 9110 §11.1).
-fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
-    let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    match header.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim()),
-        _ => Err(Refusal::new(
-            ProblemCode::TokenMissing,
-            "an Authorization header with \"Bearer\" and the operator's token is expected",
-        )),
-    }
-}
-
 /// Lets only operators through. What they do is logged with who they are.
 pub(super) async fn require(State(ops): State<Ops>, request: Request, next: Next) -> Result<Response, Refusal> {
     let now = ops.public.services.clock.now();
     let (parts, body) = request.into_parts();
     let known = match bearer(&parts.headers) {
-        Ok(token) => ops.credentials.operator(token, now).await,
-        Err(missing) => Err(missing),
+        Some(token) => ops.credentials.operator(token, now).await,
+        None => Err(Refusal::new(
+            ProblemCode::TokenMissing,
+            "an Authorization header with \"Bearer\" and the operator's token is expected",
+        )),
     };
     match known {
         Ok(operator) => {

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite;
 
 use super::Public;
-use super::caller::bearer;
+use super::caller::assertion;
 use super::listener::Place;
 use super::problem::Refusal;
 use crate::audit;
@@ -81,7 +81,7 @@ async fn upgrade(public: Arc<Public>, request: Request) -> Result<Response, Refu
     let Ok(place) = timeout(OPENING_WAIT, services.openings.acquire()).await else {
         return Err(Refusal::new(ProblemCode::Overloaded, "too many sessions are being opened here; come back"));
     };
-    let (tenant, agent) = public.keys.agent(bearer(&parts)?).await.inspect_err(|refused| {
+    let (tenant, agent) = public.keys.agent(assertion(&parts)?).await.inspect_err(|refused| {
         audit!("session_refused", reason = %refused);
     })?;
     let counted = public.limits.session(&tenant)?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
@@ -20,13 +21,16 @@ pub(super) struct PortalCall {
 /// A portal that sends commands, or asks for them: for a tenant that it was granted, now or a moment ago.
 pub(super) struct Sender(pub(super) PortalCall);
 
-/// The bearer token of a request.
-pub(in crate::relay) fn bearer(parts: &Parts) -> Result<&str, Refusal> {
-    let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    // The scheme's name has no case, and spaces may follow it (RFC 9110 §11.1, §11.4).
-    let scheme_and_token = header.and_then(|value| value.split_once(' '));
-    let token = scheme_and_token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    token.map(|(_, token)| token.trim_start_matches(' ')).ok_or_else(|| {
+/// The bearer token of a request, if it has one. The scheme's name has no case, and spaces may follow it (RFC 9110 §11.1,
+/// §11.4).
+pub(in crate::relay) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_matches(' '))
+}
+
+/// The assertion that a portal or an agent shows.
+pub(super) fn assertion(parts: &Parts) -> Result<&str, Refusal> {
+    bearer(&parts.headers).ok_or_else(|| {
         Refusal::new(
             ProblemCode::InvalidAssertion,
             "an Authorization header with \"Bearer\" and an assertion is expected",
@@ -47,7 +51,7 @@ impl FromRequestParts<Arc<Public>> for PortalCall {
 
     async fn from_request_parts(parts: &mut Parts, public: &Arc<Public>) -> Result<Self, Refusal> {
         let tenant = tenant(parts, public).await?;
-        let portal = public.keys.portal(bearer(parts)?, &tenant).await?;
+        let portal = public.keys.portal(assertion(parts)?, &tenant).await?;
         Ok(Self { tenant, portal })
     }
 }
@@ -57,7 +61,7 @@ impl FromRequestParts<Arc<Public>> for Sender {
 
     async fn from_request_parts(parts: &mut Parts, public: &Arc<Public>) -> Result<Self, Refusal> {
         let tenant = tenant(parts, public).await?;
-        let portal = public.keys.sender(bearer(parts)?, &tenant).await?;
+        let portal = public.keys.sender(assertion(parts)?, &tenant).await?;
         Ok(Self(PortalCall { tenant, portal }))
     }
 }

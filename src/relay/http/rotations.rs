@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 
 use super::Public;
 use super::body::CompactJws;
-use super::caller::bearer;
+use super::caller::assertion;
 use super::problem::{Refusal, of_command};
 use crate::audit;
 use crate::clock::UnixTime;
@@ -126,7 +126,7 @@ pub(super) async fn retire(
     Path(kid): Path<Thumbprint>,
     parts: Parts,
 ) -> Result<StatusCode, Refusal> {
-    let (portal, by) = public.keys.portal_alone(bearer(&parts)?).await?;
+    let (portal, by) = public.keys.portal_alone(assertion(&parts)?).await?;
     let refused = |why| Err(Refusal::new(ProblemCode::RotationRefused, why));
     let (services, now) = (&public.services, public.services.clock.now());
     let keys = services.registry.portal(&portal).await?.map(|record| record.keys).unwrap_or_default();
