@@ -1,5 +1,6 @@
 //! What a process asks of its operating system. Everything that only Unix has stands here and in `storage`.
 
+mod memory;
 pub mod service_manager;
 
 use std::io::Write;
@@ -65,6 +66,18 @@ pub fn max_open_files() -> usize {
     limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX >> 4)
 }
 
+/// The most memory that this process may have, in bytes: what its control group allows, or what the host has.
+#[must_use]
+pub fn memory_limit() -> Option<u64> {
+    memory::limit()
+}
+
+/// How much memory this process has now, in bytes; nothing where the operating system does not say so.
+#[must_use]
+pub fn resident_memory() -> Option<u64> {
+    memory::resident()
+}
+
 /// In how many parts of a second the operating system accounts for CPU time.
 #[must_use]
 pub fn clock_ticks_per_second() -> u64 {
@@ -82,6 +95,16 @@ pub fn notice_dead_peers(connection: &impl AsFd) -> std::io::Result<()> {
     sockopt::set_tcp_keepintvl(connection, Duration::from_secs(5))?;
     sockopt::set_tcp_keepcnt(connection, 3)?;
     Ok(sockopt::set_socket_keepalive(connection, true)?)
+}
+
+/// Has the operating system end a connection when what was written to it is not taken for so long (RFC 5482), though the
+/// peer is alive and says that it has no room.
+///
+/// # Errors
+/// If the operating system refuses.
+pub fn end_unless_taken(connection: &impl AsFd, timeout: Duration) -> std::io::Result<()> {
+    let milliseconds = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+    Ok(sockopt::set_tcp_user_timeout(connection, milliseconds)?)
 }
 
 /// The user that this process acts as.

@@ -68,6 +68,10 @@ pub enum CloseReason {
     TextMessage,
     /// A frame over the limit.
     FrameTooLarge,
+    /// Text, in a message or a close frame, that is not UTF-8 (RFC 6455 §8.1).
+    InvalidText,
+    /// Bytes that are no frames of the WebSocket protocol (RFC 6455 §5).
+    WebSocketError,
     /// An outcome for a command that does not name this agent, or in another agent's name.
     ForeignOutcome,
     /// Nothing heard for two and a half heartbeat intervals.
@@ -95,6 +99,8 @@ impl CloseReason {
         Self::Overload,
         Self::TextMessage,
         Self::FrameTooLarge,
+        Self::InvalidText,
+        Self::WebSocketError,
         Self::ForeignOutcome,
         Self::Silent,
         Self::HelloTimeout,
@@ -114,6 +120,8 @@ impl CloseReason {
             Self::Overload => 1013,
             Self::TextMessage => 1003,
             Self::FrameTooLarge => 1009,
+            Self::InvalidText => 1007,
+            Self::WebSocketError => 1002,
             Self::ForeignOutcome => 1008,
             Self::Silent => 4000,
             Self::HelloTimeout => 4001,
@@ -134,6 +142,8 @@ impl CloseReason {
             Self::Overload => "overload",
             Self::TextMessage => "text_message",
             Self::FrameTooLarge => "frame_too_large",
+            Self::InvalidText => "invalid_text",
+            Self::WebSocketError => "websocket_error",
             Self::ForeignOutcome => "foreign_outcome",
             Self::Silent => "silent",
             Self::HelloTimeout => "hello_timeout",

@@ -10,7 +10,7 @@ use super::cache::Cache;
 use super::ledger::Entry;
 use super::recent::{Recent, Standing};
 use super::registry::{AgentRecord, PortalRecord, Registry};
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixTime};
 use crate::protocol::api::AgentStatus;
 use crate::protocol::assertion::{AgentAssertion, PortalAssertion};
 use crate::protocol::command::Command;
@@ -27,8 +27,14 @@ pub enum Refused {
     /// The assertion does not hold.
     #[error("{0}")]
     Assertion(JoseError),
-    /// The assertion's issuer is not registered.
-    #[error("{0} is not registered at this relay")]
+    /// The assertion is by nobody who is registered. Not which part of it is wrong: that would tell a stranger who is.
+    #[error(
+        "no portal that is registered at this relay has signed this assertion: compare its id (iss) and its key (kid) with \
+         what the operator registered"
+    )]
+    Unproven,
+    /// The portal was removed a moment ago.
+    #[error("{0} is not registered at this relay any more")]
     UnknownPortal(PortalId),
     /// The assertion opened a session before.
     #[error("an assertion opens one session; make a new one, with a new jti")]
@@ -103,7 +109,7 @@ impl Keys {
     pub async fn portal(&self, token: &str, tenant: &TenantId) -> Result<PortalId, Refused> {
         let (jws, claimed) = PortalAssertion::parse(token).map_err(Refused::Assertion)?;
         let portal = self.registry.portal(&claimed.iss).await?;
-        self.proves(&jws, &claimed.iss, portal.as_ref(), tenant)?;
+        self.proves(&jws, portal.as_ref(), tenant)?;
         Ok(claimed.iss)
     }
 
@@ -113,10 +119,8 @@ impl Keys {
     /// If the assertion does not hold.
     pub async fn portal_alone(&self, token: &str) -> Result<(PortalId, PublicKey), Refused> {
         let (jws, claimed) = PortalAssertion::parse(token).map_err(Refused::Assertion)?;
-        let record = self.registry.portal(&claimed.iss).await?;
-        let record = record.ok_or_else(|| Refused::UnknownPortal(claimed.iss.clone()))?;
-        let now = self.clock.now();
-        let (claims, key) = PortalAssertion::signed_by(&jws, record.keys_at(now)).map_err(Refused::Assertion)?;
+        let (record, now) = (self.registry.portal(&claimed.iss).await?, self.clock.now());
+        let (claims, key) = signed_by(&jws, record.as_ref(), now)?;
         claims.check(&self.public_url, now).map_err(Refused::Assertion)?;
         Ok((claims.iss, key.clone()))
     }
@@ -133,23 +137,15 @@ impl Keys {
         }
         let (jws, claimed) = PortalAssertion::parse(token).map_err(Refused::Assertion)?;
         let look = self.proven.look();
-        let judge = |portal: Option<&PortalRecord>| self.proves(&jws, &claimed.iss, portal, tenant);
+        let judge = |portal: Option<&PortalRecord>| self.proves(&jws, portal, tenant);
         let proven = self.recent.portal(&claimed.iss, judge).await?;
         self.proven.remember(look, token.to_owned(), Arc::new(proven));
         Ok(claimed.iss)
     }
 
     /// An assertion that is shown for the first time.
-    fn proves(
-        &self,
-        assertion: &Jws<'_>,
-        iss: &PortalId,
-        portal: Option<&PortalRecord>,
-        tenant: &TenantId,
-    ) -> Result<Proven, Refused> {
-        let record = portal.ok_or_else(|| Refused::UnknownPortal(iss.clone()))?;
-        let (claims, key) =
-            PortalAssertion::signed_by(assertion, record.keys_at(self.clock.now())).map_err(Refused::Assertion)?;
+    fn proves(&self, assertion: &Jws<'_>, portal: Option<&PortalRecord>, tenant: &TenantId) -> Result<Proven, Refused> {
+        let (claims, key) = signed_by(assertion, portal, self.clock.now())?;
         self.serves(&claims, key, portal, tenant)?;
         Ok(Proven { claims, key: key.clone() })
     }
@@ -162,9 +158,9 @@ impl Keys {
         portal: Option<&PortalRecord>,
         tenant: &TenantId,
     ) -> Result<(), Refused> {
-        let record = portal.ok_or_else(|| Refused::UnknownPortal(claims.iss.clone()))?;
+        let record = portal.ok_or(Refused::Unproven)?;
         if !record.keys_at(self.clock.now()).any(|taken| taken == key) {
-            return Err(Refused::Assertion(JoseError::UnknownKey));
+            return Err(Refused::Unproven);
         }
         claims.check(&self.public_url, self.clock.now()).map_err(Refused::Assertion)?;
         granted(portal, &claims.iss, tenant).map(drop)
@@ -221,6 +217,24 @@ impl Keys {
         }
         Ok(command)
     }
+}
+
+/// Who has signed an assertion, of a portal's keys. One signature is verified, whatever is wrong: how long it takes tells
+/// no more than the answer.
+fn signed_by<'k>(
+    assertion: &Jws<'_>,
+    portal: Option<&'k PortalRecord>,
+    now: UnixTime,
+) -> Result<(PortalAssertion, &'k PublicKey), Refused> {
+    let keys = portal.into_iter().flat_map(|portal| portal.keys_at(now));
+    PortalAssertion::signed_by(assertion, keys).map_err(|error| match error {
+        JoseError::UnknownKey | JoseError::Algorithm => {
+            assertion.verify_in_vain();
+            Refused::Unproven
+        }
+        JoseError::Signature => Refused::Unproven,
+        error => Refused::Assertion(error),
+    })
 }
 
 /// The portal's record, if it may serve the tenant.

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::admin::{self, CredentialError, Credentials, Ops};
 use super::config::{Config, ConfigError};
 use super::dispatch::Dispatcher;
+use super::http::body::Bodies;
 use super::http::client_address::Origin;
 use super::http::handshake::Handshakes;
 use super::http::listener::{Outside, Until};
@@ -23,6 +24,7 @@ use super::http::{self, Public, listener};
 use super::ledger::Ledger;
 use super::limits::Limits;
 use super::mailbox::Order;
+use super::memory::Memory;
 use super::recent::Attentive;
 use super::session::Services;
 use super::sessions::Sessions;
@@ -129,12 +131,14 @@ impl Node {
             max_age: config.max_age(),
             openings: Semaphore::new(usize::try_from(config.limits.session_openings).unwrap_or(Semaphore::MAX_PERMITS)),
         });
+        let memory = Memory::of_process(Arc::clone(&metrics));
         let handshakes = Handshakes::new(certificate.clone(), config.limits.tls_handshakes, Arc::clone(&metrics));
         let stopping = CancellationToken::new();
         let limits = Limits::new(&config.limits, config.client_address.is_some(), Arc::clone(&metrics));
         let (limits, origin) = (Arc::new(limits), Origin::new(config.client_address.clone()));
         let public = Arc::new(Public {
             limits: Arc::clone(&limits),
+            bodies: Bodies::new(Arc::clone(&memory)),
             origin: origin.clone(),
             keys,
             dispatcher: Arc::new(Dispatcher::new(
@@ -143,7 +147,7 @@ impl Node {
                 intake,
                 sessions,
                 Arc::clone(&clock),
-                metrics,
+                Arc::clone(&metrics),
                 stopping.clone(),
             )),
             services,
@@ -164,16 +168,16 @@ impl Node {
         });
         tokio::spawn(background.clone().run_until_cancelled_owned(certificate.watch()));
         tokio::spawn(background.clone().run_until_cancelled_owned(purge(ledger, Arc::clone(&limits), clock)));
+        tokio::spawn(background.clone().run_until_cancelled_owned(Arc::clone(&memory).watch()));
         let listeners = vec![
             tokio::spawn(listener::serve(
                 listener,
-                Some(Outside { handshakes: Arc::new(handshakes), origin, limits }),
+                Outside::new(handshakes, origin, limits, memory, metrics),
                 router,
                 Until { draining: public.stopping.clone(), stopped: listening.clone() },
             )),
-            tokio::spawn(listener::serve(
+            tokio::spawn(listener::serve_ops(
                 ops_listener,
-                None,
                 ops,
                 Until { draining: listening.clone(), stopped: listening.clone() },
             )),

@@ -1,20 +1,25 @@
-//! How much one tenant, and one address, may have. Each is counted by this node alone.
+//! How much one tenant, one portal and one address may have, and all together. Each is counted by this node alone.
+
+mod counts;
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use governor::clock::MonotonicClock;
 use governor::state::keyed::HashMapStateStore;
+use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use self::counts::{Counts, Full};
 use super::config::LimitsConfig;
-use crate::protocol::ids::TenantId;
+use crate::protocol::ids::{PortalId, TenantId};
 use crate::telemetry::limit::Limit;
 use crate::telemetry::metrics::Metrics;
 
@@ -22,18 +27,33 @@ use crate::telemetry::metrics::Metrics;
 const BARRED: Duration = Duration::from_secs(60);
 /// For a moment, so many times a tenant's commands of a second are taken.
 const COMMANDS_BURST: u32 = 2;
+/// Bodies that are read at a time of those who are not known before: enrolments and rotations, 16 KiB each at most.
+const ANONYMOUS_BODIES: u32 = 256;
+/// So many of them from one address.
+const ADDRESS_BODIES: u32 = 16;
+/// Refused requests of one client that are written to the log in a moment; then it is one in a second.
+const CLIENT_LOG_BURST: u32 = 20;
+/// Those of all clients, in a second, and so many times as many in a moment: some 10 KB.
+const LOGGED: u32 = 50;
+const LOG_BURST: u32 = 4;
 /// For a moment, so many times an address's handshakes of a second: agents of one site come back together.
 const HANDSHAKES_BURST: u32 = 10;
 
+pub use self::counts::Counted;
+
 type Rate<K> = RateLimiter<K, HashMapStateStore<K>, MonotonicClock>;
 
-fn rate<K: Hash + Eq + Clone>(quota: fn(NonZeroU32) -> Quota, number: u32, burst: u32) -> Rate<K> {
-    let number = NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
-    let burst = NonZeroU32::new(number.get().saturating_mul(burst)).unwrap_or(number);
-    RateLimiter::hashmap_with_clock(quota(number).allow_burst(burst), MonotonicClock)
+fn rate<K: Hash + Eq + Clone>(per: fn(NonZeroU32) -> Quota, number: u32, burst: u32) -> Rate<K> {
+    RateLimiter::hashmap_with_clock(quota(per, number, burst), MonotonicClock)
 }
 
-/// Why a tenant gets nothing more now.
+fn quota(per: fn(NonZeroU32) -> Quota, number: u32, burst: u32) -> Quota {
+    let number = NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+    let burst = NonZeroU32::new(number.get().saturating_mul(burst)).unwrap_or(number);
+    per(number).allow_burst(burst)
+}
+
+/// Why somebody gets nothing more now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Exceeded {
     /// Its commands come too fast.
@@ -45,55 +65,34 @@ pub enum Exceeded {
     /// It has too many sessions.
     #[error("this tenant has as many sessions on this node as it may have; come back")]
     Sessions,
+    /// A portal has too many requests that are not answered.
+    #[error("this portal has as many requests on this node as it may have at a time; ask again later")]
+    PortalRequests,
+    /// All portals together have.
+    #[error("this node has as many requests as it can serve at a time; ask again, or another node")]
+    Requests,
+    /// A portal has too many connections.
+    #[error("this portal has as many connections to this node as it may have; use those, or close some")]
+    PortalConnections,
 }
 
 impl Exceeded {
-    fn limit(self) -> Limit {
+    /// As it is counted.
+    #[must_use]
+    pub fn limit(self) -> Limit {
         match self {
             Self::Rate => Limit::TenantRate,
             Self::InFlight => Limit::TenantInFlight,
             Self::Sessions => Limit::TenantSessions,
-        }
-    }
-}
-
-/// How many of something each tenant has.
-#[derive(Clone, Default)]
-struct Counts(Arc<Mutex<HashMap<TenantId, u32>>>);
-
-/// One of as many as a tenant may have, until this is dropped.
-#[must_use]
-pub struct Counted {
-    counts: Counts,
-    tenant: TenantId,
-}
-
-impl Counts {
-    fn one_more(&self, tenant: &TenantId, most: u32) -> Option<Counted> {
-        let mut counts = self.0.lock();
-        let count = counts.entry(tenant.clone()).or_default();
-        if *count >= most {
-            return None;
-        }
-        *count += 1;
-        Some(Counted { counts: self.clone(), tenant: tenant.clone() })
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut counts = self.counts.0.lock();
-        if let Some(count) = counts.get_mut(&self.tenant) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.tenant);
-            }
+            Self::PortalRequests => Limit::PortalRequests,
+            Self::Requests => Limit::Requests,
+            Self::PortalConnections => Limit::PortalConnections,
         }
     }
 }
 
 /// Whom an address belongs to: a host that has IPv6 has a whole network of it.
-fn holder(address: IpAddr) -> IpAddr {
+pub(super) fn holder(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
         v4 @ IpAddr::V4(_) => v4,
@@ -112,8 +111,16 @@ struct Addresses {
 pub struct Limits {
     config: LimitsConfig,
     commands: Rate<TenantId>,
-    in_flight: Counts,
-    sessions: Counts,
+    in_flight: Counts<TenantId>,
+    sessions: Counts<TenantId>,
+    requests: Counts<PortalId>,
+    /// Bodies of those whose credential is in them.
+    bodies: Counts<Option<IpAddr>>,
+    /// Refused requests that are written to the log: of each client, and all.
+    logged_of_address: Rate<Option<IpAddr>>,
+    logged: RateLimiter<NotKeyed, InMemoryState, MonotonicClock>,
+    /// Those that were not.
+    unlogged: AtomicU64,
     /// None: who the clients are is not known.
     addresses: Option<Addresses>,
     metrics: Arc<Metrics>,
@@ -132,6 +139,11 @@ impl Limits {
             commands: rate(Quota::per_second, config.tenant_commands_per_second, COMMANDS_BURST),
             in_flight: Counts::default(),
             sessions: Counts::default(),
+            requests: Counts::default(),
+            bodies: Counts::default(),
+            logged_of_address: rate(Quota::per_second, 1, CLIENT_LOG_BURST),
+            logged: RateLimiter::direct_with_clock(quota(Quota::per_second, LOGGED, LOG_BURST), MonotonicClock),
+            unlogged: AtomicU64::new(0),
             addresses,
             config: config.clone(),
             metrics,
@@ -149,8 +161,8 @@ impl Limits {
     /// If they come too fast, or too many have no end.
     pub fn command(&self, tenant: &TenantId) -> Result<Counted, Exceeded> {
         // First what costs nothing if it is refused.
-        let counted = self.in_flight.one_more(tenant, self.config.tenant_in_flight);
-        let counted = counted.ok_or_else(|| self.count(tenant, Exceeded::InFlight))?;
+        let counted = self.in_flight.one_more(tenant, self.config.tenant_in_flight, u32::MAX);
+        let counted = counted.map_err(|_| self.count(tenant, Exceeded::InFlight))?;
         self.commands.check_key(tenant).map_err(|_| self.count(tenant, Exceeded::Rate))?;
         Ok(counted)
     }
@@ -160,8 +172,30 @@ impl Limits {
     /// # Errors
     /// If it has as many as it may.
     pub fn session(&self, tenant: &TenantId) -> Result<Counted, Exceeded> {
-        let counted = self.sessions.one_more(tenant, self.config.tenant_sessions);
-        counted.ok_or_else(|| self.count(tenant, Exceeded::Sessions))
+        let counted = self.sessions.one_more(tenant, self.config.tenant_sessions, u32::MAX);
+        counted.map_err(|_| self.count(tenant, Exceeded::Sessions))
+    }
+
+    /// One more request of this portal, until its answer is sent. Whoever waits for a command's end keeps one all that time.
+    ///
+    /// # Errors
+    /// If it has as many as it may, or all portals together have.
+    pub fn request(&self, portal: &PortalId) -> Result<Counted, Exceeded> {
+        self.requests.one_more(portal, self.config.portal_requests, self.config.requests).map_err(|full| {
+            let exceeded = match full {
+                Full::Each => Exceeded::PortalRequests,
+                Full::All => Exceeded::Requests,
+            };
+            self.metrics.limit_hit(exceeded.limit());
+            exceeded
+        })
+    }
+
+    /// One more body of somebody who is not known before it is read: nothing if there are too many.
+    #[must_use]
+    pub fn anonymous_body(&self, address: Option<IpAddr>) -> Option<Counted> {
+        let each = if address.is_some() { ADDRESS_BODIES } else { ANONYMOUS_BODIES };
+        self.bodies.one_more(&address.map(holder), each, ANONYMOUS_BODIES).ok()
     }
 
     /// Whether one more TLS handshake of this address is begun.
@@ -199,6 +233,31 @@ impl Limits {
         barred
     }
 
+    /// Whether a refused request of this client is written to the log: the first ones are, and then one in a second, and
+    /// not too many of all together.
+    #[must_use]
+    pub fn logs_refusal(&self, client: Option<IpAddr>) -> bool {
+        let of_client = self.logged_of_address.check_key(&client.map(holder)).is_ok();
+        let logged = of_client && self.logged.check().is_ok();
+        if !logged {
+            self.metrics.limit_hit(Limit::RefusalLog);
+            self.unlogged.fetch_add(1, Ordering::Relaxed);
+        }
+        logged
+    }
+
+    /// How many connections without a credential an address may have.
+    #[must_use]
+    pub fn address_connections(&self) -> u32 {
+        self.config.address_connections
+    }
+
+    /// How many connections a portal may have.
+    #[must_use]
+    pub fn portal_connections(&self) -> u32 {
+        self.config.portal_connections
+    }
+
     /// Something else was refused because there was too much of it.
     pub fn hit(&self, limit: Limit) {
         self.metrics.limit_hit(limit);
@@ -207,6 +266,11 @@ impl Limits {
     /// Forgets tenants and addresses that have been quiet for a while.
     pub fn forget(&self) {
         self.commands.retain_recent();
+        self.logged_of_address.retain_recent();
+        let unlogged = self.unlogged.swap(0, Ordering::Relaxed);
+        if unlogged > 0 {
+            tracing::warn!(unlogged, "more requests were refused than are written here, each by itself");
+        }
         if let Some(addresses) = &self.addresses {
             addresses.handshakes.retain_recent();
             addresses.rejections.retain_recent();
@@ -252,7 +316,7 @@ mod tests {
         for limit in ["tenant_in_flight", "tenant_rate", "tenant_sessions"] {
             assert_eq!(hits(&metrics, limit).as_deref(), Some("1"), "{limit}");
         }
-        assert!(limits.sessions.0.lock().is_empty(), "what is gone is forgotten");
+        assert!(limits.sessions.is_empty(), "what is gone is forgotten");
     }
 
     #[test]

@@ -14,7 +14,7 @@
 //! | [`dispatch`] | from a verified command to its end |
 //! | [`http`], [`admin`] | the public listener; the operator's |
 //! | [`redis`] | the three, for many nodes |
-//! | [`limits`] | how much one tenant, and one address, may have |
+//! | [`limits`], [`memory`] | how much one tenant, one portal and one address may have; whether there is memory for more |
 //! | [`config`], [`tls`], [`store`], [`lifecycle`] | how a node comes up and goes down |
 
 pub mod admin;
@@ -31,6 +31,7 @@ pub mod ledger;
 pub mod lifecycle;
 pub mod limits;
 pub mod mailbox;
+pub mod memory;
 pub mod recent;
 pub mod redis;
 pub mod registry;

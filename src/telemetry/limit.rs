@@ -26,6 +26,12 @@ limits! {
     TenantInFlight, "tenant_in_flight";
     /// Agent sessions of a tenant.
     TenantSessions, "tenant_sessions";
+    /// Requests of a portal that are not answered yet.
+    PortalRequests, "portal_requests";
+    /// Requests of all portals that are not answered yet.
+    Requests, "requests";
+    /// Connections of a portal.
+    PortalConnections, "portal_connections";
     /// Sessions of one agent's process: the oldest is closed.
     AgentSessions, "agent_sessions";
     /// TLS handshakes at a time.
@@ -36,12 +42,28 @@ limits! {
     AddressHandshakes, "address_handshakes";
     /// Refused credentials of an address, in a minute.
     AddressRejections, "address_rejections";
+    /// Connections of an address that have shown no valid credential.
+    AddressConnections, "address_connections";
+    /// Connections that have shown no valid credential.
+    UnauthenticatedConnections, "unauthenticated_connections";
+    /// The time in which a connection has to show a valid credential.
+    AuthenticationTimeout, "authentication_timeout";
+    /// Requests at a time of a connection that has shown no valid credential, and in all.
+    UnauthenticatedRequests, "unauthenticated_requests";
+    /// The time in which an answer has to be taken.
+    AnswerTimeout, "answer_timeout";
+    /// Memory of the process.
+    Memory, "memory";
+    /// Refused requests that are written to the log.
+    RefusalLog, "refusal_log";
     /// Connections at a time: each is a file of the process.
     Connections, "connections";
     /// The time until a request's headers are here.
     HeaderTimeout, "header_timeout";
     /// The time until a request's body is here.
     BodyTimeout, "body_timeout";
+    /// Bodies that are read at a time.
+    Bodies, "bodies";
     /// A request's body, in bytes.
     BodySize, "body_size";
     /// An agent's frame, in bytes.

@@ -205,6 +205,10 @@ fn the_runbook_has_a_line_for_each_limit_with_its_default() {
         (Limit::TenantSessions, "tenant_sessions", config.tenant_sessions),
         (Limit::TlsHandshakes, "tls_handshakes", config.tls_handshakes),
         (Limit::SessionOpenings, "session_openings", config.session_openings),
+        (Limit::PortalRequests, "portal_requests", config.portal_requests),
+        (Limit::Requests, "requests", config.requests),
+        (Limit::PortalConnections, "portal_connections", config.portal_connections),
+        (Limit::AddressConnections, "address_connections", config.address_connections),
         (Limit::AddressHandshakes, "address_handshakes_per_second", config.address_handshakes_per_second),
         (Limit::AddressRejections, "address_rejections_per_minute", config.address_rejections_per_minute),
     ] {

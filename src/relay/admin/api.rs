@@ -162,3 +162,14 @@ pub(super) async fn import(State(ops): State<Ops>, body: Body<Snapshot>) -> Resu
     audit!("registry_imported", tenants, portals);
     Ok(StatusCode::NO_CONTENT)
 }
+
+impl From<JsonRejection> for Refusal {
+    fn from(rejection: JsonRejection) -> Self {
+        match rejection {
+            JsonRejection::MissingJsonContentType(_) => {
+                Self::new(ProblemCode::UnsupportedMediaType, "Content-Type application/json is expected")
+            }
+            other => Self::new(ProblemCode::Malformed, other.body_text()),
+        }
+    }
+}

@@ -24,8 +24,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 pub use credentials::{CredentialError, Credentials};
 
 use super::http::Public;
-use super::http::body;
 use super::http::problem::{self, Refusal};
+use super::http::{body, conformance};
 use crate::protocol::problem::ProblemCode;
 use crate::relay::store::Health;
 use crate::relay::tls::Certificate;
@@ -75,6 +75,7 @@ pub fn router(ops: Ops) -> Router {
         .nest("/admin/v1", admin)
         .with_state(ops)
         .layer(CatchPanicLayer::new())
+        .layer(middleware::from_fn(conformance::check))
         .layer(middleware::from_fn_with_state(render, problem::render))
 }
 

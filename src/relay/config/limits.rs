@@ -20,6 +20,16 @@ pub struct LimitsConfig {
     pub tenant_in_flight: u32,
     /// Agent sessions of one tenant. More are answered 429.
     pub tenant_sessions: u32,
+    /// Requests of one portal that are not answered yet, those that wait for a command's end among them. More are answered
+    /// 429.
+    pub portal_requests: u32,
+    /// The same of all portals together. More are answered 503.
+    pub requests: u32,
+    /// Connections of one portal. More are answered 429 and closed.
+    pub portal_connections: u32,
+    /// Connections of one address that have shown no valid credential yet. For a newer one the oldest is closed that its
+    /// client keeps waiting.
+    pub address_connections: u32,
     /// TLS handshakes of one address in a second; in a moment, ten times as many. More are cut off.
     pub address_handshakes_per_second: u32,
     /// Refused credentials of one address in a minute. Whoever shows more is answered 429 for a minute, whatever he shows.
@@ -42,6 +52,15 @@ impl Default for LimitsConfig {
             tenant_in_flight: 2000,
             // Two for each agent, and four while it moves: some hundred agents on one node.
             tenant_sessions: 500,
+            // As many as one tenant may have commands.
+            portal_requests: 2000,
+            // 20 KiB each: 160 MiB, if all of them wait.
+            requests: 8000,
+            // A portal's client keeps a few, and one for each request where it speaks HTTP/1.1.
+            portal_connections: 2000,
+            // They are without a credential for a round trip or two: with 5,000 agents behind one address, of which fifty
+            // come in a second, a dozen.
+            address_connections: 500,
             // A site of some hundred agents behind one address is back within a few seconds.
             address_handshakes_per_second: 50,
             // A person who tries, and an agent with a wrong clock, stay far below; who guesses does not.
@@ -63,6 +82,10 @@ impl LimitsConfig {
             ("limits.tenant_commands_per_second", self.tenant_commands_per_second, MAX_RATE),
             ("limits.tenant_in_flight", self.tenant_in_flight, MAX_RATE),
             ("limits.tenant_sessions", self.tenant_sessions, MAX_RATE),
+            ("limits.portal_requests", self.portal_requests, MAX_RATE),
+            ("limits.requests", self.requests, MAX_RATE),
+            ("limits.portal_connections", self.portal_connections, MAX_AT_ONCE),
+            ("limits.address_connections", self.address_connections, MAX_AT_ONCE),
             ("limits.address_handshakes_per_second", self.address_handshakes_per_second, MAX_RATE),
             ("limits.address_rejections_per_minute", self.address_rejections_per_minute, MAX_RATE),
         ] {

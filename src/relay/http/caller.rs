@@ -8,6 +8,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
 use super::Public;
+use super::exchange::Exchange;
 use super::problem::Refusal;
 use crate::protocol::ids::{InvalidId, PortalId, TenantId};
 use crate::protocol::problem::ProblemCode;
@@ -38,6 +39,11 @@ pub(super) fn assertion(parts: &Parts) -> Result<&str, Refusal> {
     })
 }
 
+/// What a request is a part of.
+pub(super) fn exchange(parts: &Parts) -> Result<&Arc<Exchange>, Refusal> {
+    parts.extensions.get().ok_or_else(|| Refusal::new(ProblemCode::Internal, "the request came over no connection"))
+}
+
 /// The tenant in the path.
 async fn tenant(parts: &mut Parts, public: &Arc<Public>) -> Result<TenantId, Refusal> {
     let not_found = || Refusal::new(ProblemCode::NotFound, "the path names no tenant");
@@ -51,7 +57,9 @@ impl FromRequestParts<Arc<Public>> for PortalCall {
 
     async fn from_request_parts(parts: &mut Parts, public: &Arc<Public>) -> Result<Self, Refusal> {
         let tenant = tenant(parts, public).await?;
-        let portal = public.keys.portal(assertion(parts)?, &tenant).await?;
+        let (exchange, assertion) = (exchange(parts)?, assertion(parts)?);
+        let portal = exchange.served(public.keys.portal(assertion, &tenant)).await?;
+        exchange.is_portals(&portal, &public.limits)?;
         Ok(Self { tenant, portal })
     }
 }
@@ -61,7 +69,9 @@ impl FromRequestParts<Arc<Public>> for Sender {
 
     async fn from_request_parts(parts: &mut Parts, public: &Arc<Public>) -> Result<Self, Refusal> {
         let tenant = tenant(parts, public).await?;
-        let portal = public.keys.sender(assertion(parts)?, &tenant).await?;
+        let (exchange, assertion) = (exchange(parts)?, assertion(parts)?);
+        let portal = exchange.served(public.keys.sender(assertion, &tenant)).await?;
+        exchange.is_portals(&portal, &public.limits)?;
         Ok(Self(PortalCall { tenant, portal }))
     }
 }

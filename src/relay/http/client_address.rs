@@ -18,10 +18,6 @@ const FIXED_BYTES: usize = 16;
 /// The longest rest that is read: addresses, and what else a proxy tells.
 const MAX_REST_BYTES: usize = 1024;
 
-/// Who a request is from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::relay) struct ClientAddress(pub(in crate::relay) IpAddr);
-
 /// How it is found out who a client is.
 #[derive(Clone, Debug)]
 pub struct Origin(Option<ClientAddressConfig>);

@@ -11,6 +11,7 @@ use axum::{Extension, Json};
 use super::Public;
 use super::body::CompactJws;
 use super::caller::Sender;
+use super::exchange::Exchange;
 use super::prefer::Wait;
 use super::problem::{Refusal, of_command};
 use crate::audit;
@@ -49,11 +50,14 @@ pub(super) async fn submit(
     Sender(call): Sender,
     prefer: Wait,
     Extension(trace): Extension<TraceContext>,
+    Extension(exchange): Extension<Arc<Exchange>>,
     CompactJws(jws): CompactJws,
 ) -> Result<Response, Refusal> {
     let command = public.keys.command(&jws, &call.portal, &call.tenant).await.inspect_err(|refused| {
-        audit!("command_refused", tenant = %call.tenant, portal = %call.portal, reason = %refused,
-            trace_id = trace.trace_id());
+        if exchange.is_logged(&public.limits) {
+            audit!("command_refused", tenant = %call.tenant, portal = %call.portal, reason = %refused,
+                trace_id = trace.trace_id(), client.address = %exchange.peer().who());
+        }
     })?;
     let agent = public.keys.standing(&command.tenant, command.aud).await?;
     let signed = UnixTime(command.validity.iat.0.saturating_sub_unsigned(MAX_CLOCK_AHEAD.as_secs()));
@@ -84,7 +88,10 @@ pub(super) async fn submit(
             match known {
                 Some(known) => known,
                 None => {
-                    audit!("command_refused", %tenant, %portal, reason = refusal.detail, trace_id = trace.trace_id());
+                    if exchange.is_logged(&public.limits) {
+                        audit!("command_refused", %tenant, %portal, reason = refusal.detail,
+                            trace_id = trace.trace_id(), client.address = %exchange.peer().who());
+                    }
                     return Err(refusal);
                 }
             }

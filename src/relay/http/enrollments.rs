@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 
 use super::Public;
+use super::body::AnonymousJson;
+use super::exchange::Exchange;
 use super::problem::Refusal;
 use crate::audit;
 use crate::protocol::api::{AgentStatus, Enrolled, Enrollment};
 use crate::protocol::enrollment::{ATTESTATION_TYP, AgentKeys, Proof};
+use crate::protocol::ids::{AgentId, TenantId};
 use crate::protocol::jose::{JoseError, Jws};
 use crate::protocol::limits::MAX_NAME_CHARS;
 use crate::protocol::problem::{Problem, ProblemCode};
@@ -34,14 +36,19 @@ const MAX_ATTESTATION_BYTES: usize = 2048;
 )]
 pub(super) async fn redeem(
     State(public): State<Arc<Public>>,
-    body: Result<Json<Enrollment>, JsonRejection>,
+    Extension(exchange): Extension<Arc<Exchange>>,
+    AnonymousJson(enrollment): AnonymousJson<Enrollment>,
 ) -> Result<(StatusCode, Json<Enrolled>), Refusal> {
-    let Json(enrollment) = body?;
     let now = public.services.clock.now();
     let keys = AgentKeys { signing: enrollment.signing_key, sealing: enrollment.sealing_key };
     keys.check().map_err(|error| Refusal::new(ProblemCode::Unprocessable, error.to_string()))?;
+    let refused = |tenant: &TenantId, agent: AgentId, reason: &str| {
+        if exchange.is_logged(&public.limits) {
+            audit!("enrollment_refused", %tenant, %agent, reason, client.address = %exchange.peer().who());
+        }
+    };
     let invalid = |error: JoseError| {
-        audit!("enrollment_refused", tenant = %enrollment.tenant, agent = %enrollment.agent, reason = %error);
+        refused(&enrollment.tenant, enrollment.agent, &error.to_string());
         Refusal::new(ProblemCode::InvalidEnrollment, format!("the proof does not hold: {error}"))
     };
     let proof = Proof::verify(&enrollment.proof, &keys, public.keys.public_url(), now).map_err(invalid)?;
@@ -91,6 +98,6 @@ pub(super) async fn redeem(
             (ProblemCode::InvitationUsed, "a code enrols one agent; if it was not you, have that agent revoked")
         }
     };
-    audit!("enrollment_refused", %tenant, agent = %enrollment.agent, reason = code.as_str());
+    refused(&tenant, enrollment.agent, code.as_str());
     Err(Refusal::new(code, detail))
 }

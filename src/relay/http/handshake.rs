@@ -13,6 +13,7 @@ use tokio_rustls::rustls::server::{Acceptor, ClientHello};
 use tokio_rustls::server::TlsStream;
 
 use super::super::tls::Certificate;
+use super::connections::Place;
 use crate::telemetry::limit::Limit;
 use crate::telemetry::metrics::Metrics;
 
@@ -63,8 +64,9 @@ impl Handshakes {
         Self { certificate, agents: places(), others: places(), metrics }
     }
 
-    pub(super) async fn shake(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, HandshakeError> {
-        let shaken = timeout(TIMEOUT, self.begin(stream)).await.unwrap_or(Err(HandshakeError::TooSlow));
+    /// Shakes hands on the connection that has this place.
+    pub(super) async fn shake(&self, stream: TcpStream, on: &Place) -> Result<TlsStream<TcpStream>, HandshakeError> {
+        let shaken = timeout(TIMEOUT, self.begin(stream, on)).await.unwrap_or(Err(HandshakeError::TooSlow));
         if matches!(shaken, Err(HandshakeError::Overloaded)) {
             self.metrics.limit_hit(Limit::TlsHandshakes);
         }
@@ -72,16 +74,18 @@ impl Handshakes {
         shaken
     }
 
-    async fn begin(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, HandshakeError> {
+    async fn begin(&self, stream: TcpStream, on: &Place) -> Result<TlsStream<TcpStream>, HandshakeError> {
         // Until the client has said something it takes no place, and next to no memory.
         let start = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        // It has said all that it could until it gets its place, and our answer.
+        let served = on.served();
         let places = if is_like_an_agent(&start.client_hello()) { &self.agents } else { &self.others };
         let place = timeout(WAIT, places.acquire()).await.map_err(|_| HandshakeError::Overloaded)?;
         let mut shaking = pin!(start.into_stream(self.certificate.current()));
         if let Ok(shaken) = timeout(KEPT, &mut shaking).await {
             return Ok(shaken?);
         }
-        drop(place);
+        drop((place, served));
         Ok(shaking.await?)
     }
 }

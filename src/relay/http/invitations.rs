@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 
 use super::Public;
+use super::body::Json;
 use super::caller::PortalCall;
 use super::problem::Refusal;
 use crate::audit;
@@ -34,9 +33,8 @@ use crate::relay::registry::{Added, InvitationRecord};
 pub(super) async fn create(
     State(public): State<Arc<Public>>,
     call: PortalCall,
-    body: Result<Json<NewInvitation>, JsonRejection>,
-) -> Result<(StatusCode, Json<NewInvitation>), Refusal> {
-    let Json(new) = body?;
+    Json(new): Json<NewInvitation>,
+) -> Result<(StatusCode, axum::Json<NewInvitation>), Refusal> {
     let now = public.services.clock.now();
     if new.expires_at <= now || new.expires_at > now.plus(INVITATION_LIFETIME + MAX_CLOCK_AHEAD) {
         return Err(Refusal::new(ProblemCode::Unprocessable, "expires_at has to lie ahead, at most 24 hours"));
@@ -54,20 +52,9 @@ pub(super) async fn create(
     match public.services.registry.add_invitation(&call.tenant, record.clone()).await? {
         Added::New => {
             audit!("invitation_created", tenant = %call.tenant, portal = %record.portal, invitation = %new.id);
-            Ok((StatusCode::CREATED, Json(new)))
+            Ok((StatusCode::CREATED, axum::Json(new)))
         }
-        Added::Same => Ok((StatusCode::CREATED, Json(new))),
+        Added::Same => Ok((StatusCode::CREATED, axum::Json(new))),
         Added::Other => Err(Refusal::new(ProblemCode::AlreadyExists, "another invitation has this id")),
-    }
-}
-
-impl From<JsonRejection> for Refusal {
-    fn from(rejection: JsonRejection) -> Self {
-        match rejection {
-            JsonRejection::MissingJsonContentType(_) => {
-                Self::new(ProblemCode::UnsupportedMediaType, "Content-Type application/json is expected")
-            }
-            other => Self::new(ProblemCode::Malformed, other.body_text()),
-        }
     }
 }

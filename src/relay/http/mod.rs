@@ -6,13 +6,19 @@ pub(super) mod body;
 pub(super) mod caller;
 pub(super) mod client_address;
 mod commands;
+pub(super) mod conformance;
+mod connection;
+mod connections;
 mod enrollments;
+mod exchange;
+mod frame_lengths;
 pub mod handshake;
 mod invitations;
 pub mod listener;
 mod prefer;
 pub(super) mod problem;
 mod rotations;
+mod websocket;
 
 use std::sync::{Arc, OnceLock};
 
@@ -24,15 +30,15 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Content, Ref};
 use utoipa::{Modify, OpenApi, openapi};
-use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt};
+use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::body::Bodies;
 use self::client_address::Origin;
 use super::dispatch::Dispatcher;
 use super::keys::Keys;
 use super::limits::Limits;
 use super::session::Services;
-use crate::protocol::limits::{MAX_COMMAND_BYTES, MAX_FRAME_BYTES};
 use crate::protocol::problem::PROBLEM_JSON;
 
 /// What the handlers share.
@@ -43,6 +49,8 @@ pub struct Public {
     pub keys: Keys,
     /// How much a tenant and an address may have.
     pub limits: Arc<Limits>,
+    /// Turns for those who send bodies.
+    pub bodies: Bodies,
     /// How it is found out who a client is.
     pub origin: Origin,
     /// Commands.
@@ -106,17 +114,17 @@ impl Modify for Bearer {
 
 fn routes() -> OpenApiRouter<Arc<Public>> {
     OpenApiRouter::with_openapi(Document::openapi())
-        .routes(routes!(commands::submit).layer(middleware::from_fn_with_state(MAX_COMMAND_BYTES, body::whole)))
+        .routes(routes!(commands::submit))
         .routes(routes!(commands::follow))
         .routes(routes!(agents::list))
         .routes(routes!(agents::availability))
         .routes(routes!(agents::approve))
         .routes(routes!(agents::revoke))
         .routes(routes!(agents::check))
-        .routes(routes!(invitations::create).layer(middleware::from_fn_with_state(MAX_FRAME_BYTES, body::whole)))
-        .routes(routes!(enrollments::redeem).layer(middleware::from_fn_with_state(MAX_FRAME_BYTES, body::whole)))
-        .routes(routes!(rotations::agent).layer(middleware::from_fn_with_state(MAX_FRAME_BYTES, body::whole)))
-        .routes(routes!(rotations::portal).layer(middleware::from_fn_with_state(MAX_FRAME_BYTES, body::whole)))
+        .routes(routes!(invitations::create))
+        .routes(routes!(enrollments::redeem))
+        .routes(routes!(rotations::agent))
+        .routes(routes!(rotations::portal))
         .routes(routes!(rotations::retire))
         .routes(routes!(agent_session::open))
 }
@@ -153,5 +161,6 @@ pub fn router(public: Arc<Public>) -> Router {
     router
         .with_state(public)
         .layer(CatchPanicLayer::new())
+        .layer(middleware::from_fn(conformance::check))
         .layer(middleware::from_fn_with_state(problem::Render { metrics, random, outside }, problem::render))
 }

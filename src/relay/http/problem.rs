@@ -8,7 +8,9 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::to_bytes;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE};
+use axum::http::header::{
+    CONNECTION, CONTENT_TYPE, LOCATION, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
+};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -17,7 +19,8 @@ use super::super::StoreError;
 use super::super::dispatch::DispatchError;
 use super::super::keys::Refused;
 use super::super::limits::{Exceeded, Limits};
-use super::client_address::{ClientAddress, Origin};
+use super::client_address::Origin;
+use super::exchange::Exchange;
 use crate::clock::Random;
 use crate::protocol::jose::JoseError;
 use crate::protocol::problem::{PROBLEM_JSON, Problem, ProblemCode};
@@ -78,14 +81,15 @@ impl From<DispatchError> for Refusal {
 
 impl From<Exceeded> for Refusal {
     fn from(exceeded: Exceeded) -> Self {
-        Self::new(ProblemCode::RateLimited, exceeded.to_string())
+        let code = if exceeded == Exceeded::Requests { ProblemCode::Overloaded } else { ProblemCode::RateLimited };
+        Self::new(code, exceeded.to_string())
     }
 }
 
 impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
         let code = match &refused {
-            Refused::Assertion(_) | Refused::UnknownPortal(_) => ProblemCode::InvalidAssertion,
+            Refused::Assertion(_) | Refused::Unproven | Refused::UnknownPortal(_) => ProblemCode::InvalidAssertion,
             Refused::AssertionUsed => ProblemCode::AssertionUsed,
             Refused::AgentRevoked => ProblemCode::AgentRevoked,
             Refused::UnknownAgent => ProblemCode::UnknownAgent,
@@ -132,8 +136,8 @@ pub(in crate::relay) struct Outside {
 
 impl Outside {
     fn client(&self, request: &Request) -> Option<IpAddr> {
-        let ClientAddress(peer) = request.extensions().get()?;
-        Some(self.origin.of_request(*peer, request.headers()))
+        let peer = request.extensions().get::<Arc<Exchange>>()?.peer().client?;
+        Some(self.origin.of_request(peer, request.headers()))
     }
 }
 
@@ -143,6 +147,7 @@ pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Requ
     let trace = TraceContext::from_header(header, &*to.random);
     let mut span = if to.outside.is_some() { begin(&request, trace) } else { Span::default() };
     let trace = span.context().unwrap_or(trace);
+    let exchange = request.extensions().get::<Arc<Exchange>>().cloned();
     let shown_by = shown_by(&request, to.outside.is_some());
     request.extensions_mut().insert(trace);
     let client = to.outside.as_ref().and_then(|outside| Some((outside.client(&request)?, &outside.limits)));
@@ -174,16 +179,23 @@ pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Requ
     match refusal.code {
         ProblemCode::TooLarge => to.metrics.limit_hit(Limit::BodySize),
         ProblemCode::RequestTimeout => to.metrics.limit_hit(Limit::BodyTimeout),
-        ProblemCode::Overloaded => to.metrics.limit_hit(Limit::SessionOpenings),
         _ => {}
     }
     span.set("writeback.problem.code", refusal.code.as_str());
     if refusal.code.status() >= 500 {
         span.fail(refusal.code.as_str());
     }
-    if to.outside.is_some() {
+    if let Some((outside, exchange)) = to.outside.as_ref().zip(exchange)
+        && exchange.is_logged(&outside.limits)
+    {
+        let who = client.map_or_else(|| exchange.peer().who(), |(client, _)| client);
         // What a user reads out as the support code is found here. Not the detail: it may repeat what was sent.
-        tracing::info!(code = refusal.code.as_str(), trace_id = trace.trace_id(), "a request was refused");
+        tracing::info!(
+            code = refusal.code.as_str(),
+            trace_id = trace.trace_id(),
+            client.address = %who,
+            "a request was refused"
+        );
     }
     let problem = Problem::new(refusal.code, refusal.detail, trace.trace_id());
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -199,6 +211,8 @@ pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Requ
     }
     if status == StatusCode::UPGRADE_REQUIRED {
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     }
     if let Some(location) = refusal.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
         headers.insert(LOCATION, location);

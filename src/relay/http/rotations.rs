@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 
 use super::Public;
-use super::body::CompactJws;
-use super::caller::assertion;
+use super::body::AnonymousJws;
+use super::caller::{assertion, exchange};
+use super::exchange::Exchange;
 use super::problem::{Refusal, of_command};
 use crate::audit;
 use crate::clock::UnixTime;
@@ -28,14 +30,16 @@ fn made_by(iat: UnixTime, now: UnixTime) -> Result<(), Refusal> {
     if iat > now.plus(MAX_CLOCK_AHEAD) { Err(refused(&JoseError::NotYet)) } else { Ok(()) }
 }
 
+fn leads_nowhere(error: &JoseError) -> Refusal {
+    Refusal::new(ProblemCode::RotationRefused, format!("it does not lead on from the known keys: {error}"))
+}
+
 fn answer(rotated: Rotated, unknown: Refusal) -> Result<StatusCode, Refusal> {
     match rotated {
         Rotated::Done | Rotated::Passed => Ok(StatusCode::NO_CONTENT),
         Rotated::Unknown => Err(unknown),
         Rotated::Revoked => Err(Refusal::new(ProblemCode::AgentRevoked, "a revoked agent has no new keys")),
-        Rotated::Refused(error) => {
-            Err(Refusal::new(ProblemCode::RotationRefused, format!("it does not lead on from the known keys: {error}")))
-        }
+        Rotated::Refused(error) => Err(leads_nowhere(&error)),
     }
 }
 
@@ -56,7 +60,8 @@ fn answer(rotated: Rotated, unknown: Refusal) -> Result<StatusCode, Refusal> {
 )]
 pub(super) async fn agent(
     State(public): State<Arc<Public>>,
-    CompactJws(jws): CompactJws,
+    Extension(exchange): Extension<Arc<Exchange>>,
+    AnonymousJws(jws): AnonymousJws,
 ) -> Result<StatusCode, Refusal> {
     let rotation = AgentRotation::read(&jws).map_err(|error| refused(&error))?;
     made_by(rotation.iat, public.services.clock.now())?;
@@ -67,7 +72,11 @@ pub(super) async fn agent(
     match &rotated {
         Rotated::Done => audit!("agent_rotated", %tenant, agent = %rotation.iss, seq = rotation.seq),
         Rotated::Passed => {}
-        other => audit!("rotation_refused", %tenant, agent = %rotation.iss, seq = rotation.seq, reason = ?other),
+        other if exchange.is_logged(&public.limits) => {
+            audit!("rotation_refused", %tenant, agent = %rotation.iss, seq = rotation.seq, reason = ?other,
+                client.address = %exchange.peer().who());
+        }
+        _ => {}
     }
     answer(rotated, Refusal::new(ProblemCode::UnknownAgent, "this relay knows no such agent in this tenant"))
 }
@@ -80,15 +89,16 @@ pub(super) async fn agent(
     request_body(content = String, content_type = "application/jose", description = "JWS compact, typ writeback-portal-rotation+jwt, by the portal's key until now"),
     responses(
         (status = 204, description = "The new key is known, now or before"),
-        (status = 401, body = Problem, content_type = "application/problem+json", description = "A signature does not fit, or the portal is not registered"),
-        (status = 409, body = Problem, content_type = "application/problem+json", description = "rotation_refused: an old seq, or another previous key"),
+        (status = 401, body = Problem, content_type = "application/problem+json", description = "A signature does not fit"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "rotation_refused: an old seq, another previous key, or a portal that is not registered"),
         (status = 415, body = Problem, content_type = "application/problem+json", description = "Content-Type is not application/jose"),
         (status = 422, body = Problem, content_type = "application/problem+json", description = "It contradicts itself")
     )
 )]
 pub(super) async fn portal(
     State(public): State<Arc<Public>>,
-    CompactJws(jws): CompactJws,
+    Extension(exchange): Extension<Arc<Exchange>>,
+    AnonymousJws(jws): AnonymousJws,
 ) -> Result<StatusCode, Refusal> {
     let rotation = PortalRotation::read(&jws).map_err(|error| refused(&error))?;
     made_by(rotation.iat, public.services.clock.now())?;
@@ -104,9 +114,14 @@ pub(super) async fn portal(
         }
         // Its agents have followed it, or are told when their sessions open.
         Rotated::Passed => {}
-        other => audit!("rotation_refused", portal = %id, seq = rotation.seq, reason = ?other),
+        other if exchange.is_logged(&public.limits) => {
+            audit!("rotation_refused", portal = %id, seq = rotation.seq, reason = ?other,
+                client.address = %exchange.peer().who());
+        }
+        _ => {}
     }
-    answer(rotated, Refusal::new(ProblemCode::InvalidAssertion, format!("{id} is not registered at this relay")))
+    // As when it does not follow the known key: a stranger learns nothing of who is registered.
+    answer(rotated, leads_nowhere(&JoseError::mismatch("previous", "the key that is known now is expected")))
 }
 
 /// Let a portal's old key go: it is taken for one more hour, for whatever it signs. The caller's assertion is by another
@@ -126,7 +141,9 @@ pub(super) async fn retire(
     Path(kid): Path<Thumbprint>,
     parts: Parts,
 ) -> Result<StatusCode, Refusal> {
-    let (portal, by) = public.keys.portal_alone(assertion(&parts)?).await?;
+    let exchange = exchange(&parts)?;
+    let (portal, by) = exchange.served(public.keys.portal_alone(assertion(&parts)?)).await?;
+    exchange.is_portals(&portal, &public.limits)?;
     let refused = |why| Err(Refusal::new(ProblemCode::RotationRefused, why));
     let (services, now) = (&public.services, public.services.clock.now());
     let keys = services.registry.portal(&portal).await?.map(|record| record.keys).unwrap_or_default();

@@ -38,6 +38,11 @@ impl Fault {
         Self { reason: CloseReason::ProtocolError, cause: cause.to_string() }
     }
 
+    /// Bytes that are no WebSocket's.
+    pub(super) fn websocket(cause: impl Display) -> Self {
+        Self { reason: CloseReason::WebSocketError, cause: cause.to_string() }
+    }
+
     /// An outcome that is not this agent's to give.
     pub(super) fn outcome(cause: impl Display) -> Self {
         Self { reason: CloseReason::ForeignOutcome, cause: cause.to_string() }
@@ -91,6 +96,8 @@ impl From<Fault> for Ended {
 impl From<SocketError> for Ended {
     fn from(error: SocketError) -> Self {
         match error {
+            SocketError::Utf8 => Self::Closed(CloseReason::InvalidText),
+            SocketError::WebSocket(cause) => Fault::websocket(cause).into(),
             SocketError::Text => Self::Closed(CloseReason::TextMessage),
             SocketError::Frame(FrameError::TooLarge(_)) => Self::Closed(CloseReason::FrameTooLarge),
             SocketError::Frame(error @ (FrameError::Malformed | FrameError::UnknownKind)) => {

@@ -53,6 +53,12 @@ pub enum SocketError {
     /// A text message.
     #[error("a text message; frames are binary")]
     Text,
+    /// Text that is not UTF-8.
+    #[error("text that is not UTF-8")]
+    Utf8,
+    /// Not what a WebSocket has.
+    #[error("{0}")]
+    WebSocket(String),
     /// Not a frame.
     #[error(transparent)]
     Frame(#[from] FrameError),

@@ -1,0 +1,313 @@
+//! Which connections a node holds. Each begins without a credential, as one of few; for a newcomer one of those is closed
+//! that keep the node waiting. Whoever has shown a valid one is counted as what he is, and agents find half of all places
+//! free of others.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::protocol::ids::PortalId;
+use crate::relay::limits::{Exceeded, holder};
+use crate::telemetry::limit::Limit;
+use crate::telemetry::metrics::Metrics;
+
+/// So much memory one connection without a credential may cost: TLS, HTTP/2, its windows, and its first requests.
+const UNAUTHENTICATED_BYTES: u64 = 64 * 1024;
+/// What they may cost together, as a part of the process's memory.
+const UNAUTHENTICATED_PART: u64 = 8;
+/// What one with a credential costs, at the least: an idle session.
+const AUTHENTICATED_BYTES: u64 = 16 * 1024;
+/// This part of all places may be without a credential, and the same part may be portals'.
+const PART: usize = 4;
+/// Requests of the whole node that wait for a credential on their connection: some 4 KiB each.
+const WAITING: usize = 1024;
+
+/// How many connections there may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    all: usize,
+    unauthenticated: usize,
+    portals: usize,
+    /// Without a credential, of one address.
+    address: usize,
+    /// Of one portal.
+    portal: usize,
+}
+
+impl Bounds {
+    /// For a process that may have so many connections, and so many bytes of memory if that is known.
+    pub(super) fn new(connections: usize, memory: Option<u64>, address: u32, portal: u32) -> Self {
+        let fits = |part: u64, bytes: u64| {
+            let number =
+                memory.map_or(usize::MAX, |memory| usize::try_from(memory / part / bytes).unwrap_or(usize::MAX));
+            number.max(1)
+        };
+        let all = connections.min(fits(1, AUTHENTICATED_BYTES)).max(PART);
+        let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        Self {
+            all,
+            unauthenticated: (all / PART).min(fits(UNAUTHENTICATED_PART, UNAUTHENTICATED_BYTES)),
+            portals: all / PART,
+            address: number(address),
+            portal: number(portal),
+        }
+    }
+}
+
+/// All connections of the public listener.
+pub(super) struct Connections {
+    bounds: Bounds,
+    metrics: Arc<Metrics>,
+    table: Mutex<Table>,
+    /// Requests that wait until another one on their connection has shown a credential.
+    waiting: Semaphore,
+}
+
+#[derive(Default)]
+struct Table {
+    all: usize,
+    portals: HashMap<PortalId, usize>,
+    /// Of all portals.
+    of_portals: usize,
+    unauthenticated: Unauthenticated,
+}
+
+/// Those without a credential, by address. Where addresses are not known, all have none.
+#[derive(Default)]
+struct Unauthenticated {
+    all: usize,
+    /// The number that the next one gets: the oldest have the smallest.
+    next: u64,
+    by_address: HashMap<Option<IpAddr>, BTreeMap<u64, Newcomer>>,
+    /// The addresses, by how many they have.
+    by_count: BTreeSet<(usize, Option<IpAddr>)>,
+}
+
+struct Newcomer {
+    /// Something of its is worked on: it waits for the node, and not the node for it.
+    served: u32,
+    /// It has to make room.
+    evicted: CancellationToken,
+}
+
+/// Whose a connection is.
+enum Standing {
+    /// Nobody has shown a credential on it.
+    Unauthenticated {
+        address: Option<IpAddr>,
+        number: u64,
+    },
+    /// Nobody's any more.
+    Closed,
+    Portal(PortalId),
+    Agent,
+}
+
+/// One connection, until this is dropped. An agent's session keeps it.
+pub(super) struct Place {
+    connections: Arc<Connections>,
+    standing: Mutex<Standing>,
+}
+
+/// While this lives, the connection is not closed for a newcomer.
+pub(super) struct Served<'a>(&'a Place);
+
+impl Unauthenticated {
+    fn resize<T>(&mut self, address: Option<IpAddr>, change: impl FnOnce(&mut BTreeMap<u64, Newcomer>) -> T) -> T {
+        let of_address = self.by_address.entry(address).or_default();
+        let before = of_address.len();
+        let changed = change(of_address);
+        let now = of_address.len();
+        if now == 0 {
+            self.by_address.remove(&address);
+        }
+        self.by_count.remove(&(before, address));
+        if now > 0 {
+            self.by_count.insert((now, address));
+        }
+        self.all = self.all + now - before;
+        changed
+    }
+
+    fn add(&mut self, address: Option<IpAddr>, newcomer: Newcomer) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        self.resize(address, |of_address| of_address.insert(number, newcomer));
+        number
+    }
+
+    fn remove(&mut self, address: Option<IpAddr>, number: u64) -> Option<Newcomer> {
+        self.resize(address, |of_address| of_address.remove(&number))
+    }
+
+    /// The oldest one of this address that keeps the node waiting.
+    fn oldest(&self, address: Option<IpAddr>) -> Option<u64> {
+        let mut of_address = self.by_address.get(&address)?.iter();
+        of_address.find(|(_, newcomer)| newcomer.served == 0).map(|(number, _)| *number)
+    }
+
+    /// Closes that one; whether there is one.
+    fn evict(&mut self, address: Option<IpAddr>) -> bool {
+        let evicted = self.oldest(address).and_then(|number| self.remove(address, number));
+        evicted.inspect(|newcomer| newcomer.evicted.cancel()).is_some()
+    }
+
+    /// The same of whichever address has the most.
+    fn evict_any(&mut self) -> bool {
+        let mut addresses = self.by_count.iter().rev().map(|(_, address)| *address);
+        let address = addresses.find(|address| self.oldest(*address).is_some());
+        address.is_some_and(|address| self.evict(address))
+    }
+
+    fn of_address(&self, address: Option<IpAddr>) -> usize {
+        self.by_address.get(&address).map_or(0, BTreeMap::len)
+    }
+}
+
+impl Connections {
+    pub(super) fn new(bounds: Bounds, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { bounds, metrics, table: Mutex::default(), waiting: Semaphore::new(WAITING) })
+    }
+
+    /// A place for one more connection, and what tells it to make room; the limit that is in the way if there is none.
+    pub(super) fn admit(self: &Arc<Self>) -> Result<(Place, CancellationToken), Limit> {
+        let mut table = self.table.lock();
+        if table.all >= self.bounds.all {
+            // The next one may find a place.
+            table.unauthenticated.evict_any();
+            return Err(self.hit(Limit::Connections));
+        }
+        if table.unauthenticated.all >= self.bounds.unauthenticated {
+            self.hit(Limit::UnauthenticatedConnections);
+            if !table.unauthenticated.evict_any() {
+                return Err(Limit::UnauthenticatedConnections);
+            }
+        }
+        let evicted = CancellationToken::new();
+        let newcomer = Newcomer { served: 0, evicted: evicted.clone() };
+        let number = table.unauthenticated.add(None, newcomer);
+        table.all += 1;
+        let standing = Mutex::new(Standing::Unauthenticated { address: None, number });
+        Ok((Place { connections: Arc::clone(self), standing }, evicted))
+    }
+
+    fn hit(&self, limit: Limit) -> Limit {
+        self.metrics.limit_hit(limit);
+        limit
+    }
+}
+
+impl Place {
+    /// It is this address's; the limit that is in the way if that has too many.
+    pub(super) fn identify(&self, client: IpAddr) -> Result<(), Limit> {
+        let (connections, to) = (&self.connections, Some(holder(client)));
+        let (mut table, mut standing) = (connections.table.lock(), self.standing.lock());
+        let Standing::Unauthenticated { address, number } = &mut *standing else { return Ok(()) };
+        let unauthenticated = &mut table.unauthenticated;
+        if unauthenticated.of_address(to) >= connections.bounds.address {
+            connections.hit(Limit::AddressConnections);
+            if !unauthenticated.evict(to) {
+                return Err(Limit::AddressConnections);
+            }
+        }
+        if let Some(newcomer) = unauthenticated.remove(*address, *number) {
+            (*address, *number) = (to, unauthenticated.add(to, newcomer));
+        }
+        Ok(())
+    }
+
+    /// Something of its is worked on, until what comes back is dropped.
+    pub(super) fn served(&self) -> Served<'_> {
+        self.note_served(|served| served + 1);
+        Served(self)
+    }
+
+    fn note_served(&self, change: impl FnOnce(u32) -> u32) {
+        let mut table = self.connections.table.lock();
+        if let Standing::Unauthenticated { address, number } = &*self.standing.lock() {
+            let of_address = table.unauthenticated.by_address.get_mut(address);
+            if let Some(newcomer) = of_address.and_then(|of_address| of_address.get_mut(number)) {
+                newcomer.served = change(newcomer.served);
+            }
+        }
+    }
+
+    /// As many requests as may wait for a credential.
+    pub(super) fn waiting(&self) -> &Semaphore {
+        &self.connections.waiting
+    }
+
+    pub(super) fn is_authenticated(&self) -> bool {
+        matches!(*self.standing.lock(), Standing::Portal(_) | Standing::Agent)
+    }
+
+    /// Whoever is on it is an agent.
+    pub(super) fn is_agents(&self) {
+        self.authenticate(Standing::Agent);
+    }
+
+    /// Whoever is on it is this portal.
+    pub(super) fn is_portals(&self, portal: &PortalId) -> Result<(), Exceeded> {
+        if self.is_authenticated() {
+            return Ok(());
+        }
+        let connections = &self.connections;
+        {
+            let mut table = connections.table.lock();
+            let of_this = table.portals.get(portal).copied().unwrap_or(0);
+            if of_this >= connections.bounds.portal || table.of_portals >= connections.bounds.portals {
+                connections.hit(Limit::PortalConnections);
+                return Err(Exceeded::PortalConnections);
+            }
+            table.portals.insert(portal.clone(), of_this + 1);
+            table.of_portals += 1;
+        }
+        self.authenticate(Standing::Portal(portal.clone()));
+        Ok(())
+    }
+
+    fn authenticate(&self, now: Standing) {
+        let mut table = self.connections.table.lock();
+        let before = std::mem::replace(&mut *self.standing.lock(), now);
+        table.forget(before);
+    }
+}
+
+impl Table {
+    fn forget(&mut self, standing: Standing) {
+        match standing {
+            Standing::Unauthenticated { address, number } => {
+                self.unauthenticated.remove(address, number);
+            }
+            Standing::Portal(portal) => {
+                self.of_portals -= 1;
+                if let Some(count) = self.portals.get_mut(&portal) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.portals.remove(&portal);
+                    }
+                }
+            }
+            Standing::Closed | Standing::Agent => {}
+        }
+    }
+}
+
+impl Drop for Served<'_> {
+    fn drop(&mut self) {
+        self.0.note_served(|served| served.saturating_sub(1));
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut table = self.connections.table.lock();
+        table.all -= 1;
+        let standing = std::mem::replace(self.standing.get_mut(), Standing::Closed);
+        table.forget(standing);
+    }
+}
