@@ -42,6 +42,8 @@ const OPENING_TIMEOUT: Duration = Duration::from_secs(8);
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How often what has been kept long enough is forgotten.
 const PURGE_EVERY: Duration = Duration::from_secs(60);
+/// How often addresses and tenants are forgotten that were quiet: a flood brings some thousand new ones in a second.
+const FORGET_EVERY: Duration = Duration::from_secs(10);
 /// So many of a draining node's agents come back in each second: a tenth of what one core can do, so that the nodes that
 /// they come to go on with their work.
 const RECONNECTS_PER_SECOND: f64 = 200.0;
@@ -167,7 +169,8 @@ impl Node {
             certificate: certificate.clone(),
         });
         tokio::spawn(background.clone().run_until_cancelled_owned(certificate.watch()));
-        tokio::spawn(background.clone().run_until_cancelled_owned(purge(ledger, Arc::clone(&limits), clock)));
+        tokio::spawn(background.clone().run_until_cancelled_owned(purge(ledger, clock)));
+        tokio::spawn(background.clone().run_until_cancelled_owned(forget(Arc::clone(&limits))));
         tokio::spawn(background.clone().run_until_cancelled_owned(Arc::clone(&memory).watch()));
         let listeners = vec![
             tokio::spawn(listener::serve(
@@ -300,12 +303,20 @@ fn certificate(config: &Config, dev_tls: bool) -> Result<Certificate, StartError
     Ok(Certificate::load(files)?)
 }
 
-async fn purge(ledger: Arc<dyn Ledger>, limits: Arc<Limits>, clock: Arc<dyn Clock>) {
-    let mut due = interval(PURGE_EVERY);
+async fn forget(limits: Arc<Limits>) {
+    let mut due = interval(FORGET_EVERY);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         due.tick().await;
         limits.forget();
+    }
+}
+
+async fn purge(ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) {
+    let mut due = interval(PURGE_EVERY);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        due.tick().await;
         loop {
             match ledger.purge(clock.now()).await {
                 Ok(true) => {}

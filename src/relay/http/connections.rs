@@ -311,3 +311,6 @@ impl Drop for Place {
         table.forget(standing);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,11 @@ impl<S> FrameLengths<S> {
     pub(super) fn new(stream: S) -> Self {
         Self { stream, headers: Headers::default() }
     }
+
+    /// The bytes as they are, when nobody looks at frames any more.
+    pub(super) fn unseen(&mut self) -> &mut S {
+        &mut self.stream
+    }
 }
 
 impl Headers {

@@ -157,13 +157,14 @@ impl Outside {
         {
             return;
         }
-        let stream = match self.handshakes.shake(stream, &place).await {
+        // Boxed, each for as long as it lasts: a connection that says nothing costs little.
+        let stream = match Box::pin(self.handshakes.shake(stream, &place)).await {
             Ok(stream) => stream,
             Err(error) => return tracing::debug!("{error}"),
         };
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let peer = Peer::new(Some(place), address, client, leaving);
-        if let Ended::Hit(limit) = connection::serve(router, peer, stream, http2).await {
+        if let Ended::Hit(limit) = Box::pin(connection::serve(router, peer, stream, http2)).await {
             self.limits.hit(limit);
         }
     }

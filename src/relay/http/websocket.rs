@@ -133,7 +133,7 @@ impl Frames {
             self.0.send(Message::Close(Some(frame))).await?;
             // Until the peer's own close frame it may still read ours.
             while let Some(Ok(_)) = self.0.next().await {}
-            let stream = self.0.get_mut();
+            let stream = self.0.get_mut().unseen();
             stream.shutdown().await?;
             tokio::io::copy(&mut stream.take(CLOSE_BYTES), &mut tokio::io::sink()).await?;
             Ok::<_, tungstenite::Error>(())

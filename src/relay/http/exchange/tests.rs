@@ -1,0 +1,89 @@
+use super::*;
+use crate::relay::config::LimitsConfig;
+use crate::relay::http::connections::{Bounds, Connections};
+use crate::telemetry::metrics::Metrics;
+
+fn peer(limits: &LimitsConfig) -> (Arc<Peer>, Limits) {
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let connections = Connections::new(Bounds::new(100, None, 10, 10), Arc::clone(&metrics));
+    let (place, _) = connections.admit().unwrap();
+    let peer = Peer::new(Some(Arc::new(place)), [192, 0, 2, 1].into(), None, CancellationToken::new());
+    (peer, Limits::new(limits, true, metrics))
+}
+
+fn portal() -> PortalId {
+    "portal-1".parse().unwrap()
+}
+
+#[tokio::test]
+async fn without_a_credential_few_requests_are_looked_at_and_the_others_when_one_has_shown_it() {
+    let (peer, limits) = peer(&LimitsConfig::default());
+    let mut first = Vec::new();
+    for _ in 0..AT_A_TIME {
+        first.push(peer.begin().await.unwrap());
+    }
+    let late = peer.begin().await;
+    assert_eq!(late.err(), Some(TooMany), "nobody has shown one within a second");
+    let waiting = tokio::spawn({
+        let peer = Arc::clone(&peer);
+        async move { peer.begin().await.map(drop) }
+    });
+    tokio::task::yield_now().await;
+    first[0].is_portals(&portal(), &limits).unwrap();
+    assert_eq!(waiting.await.unwrap(), Ok(()));
+    for _ in 0..100 {
+        first.push(peer.begin().await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_answered_often_enough_without_a_credential_leaves() {
+    let (peer, _) = peer(&LimitsConfig::default());
+    for _ in 1..IN_ALL {
+        drop(peer.begin().await.unwrap());
+        assert!(!peer.leaving.is_cancelled());
+    }
+    drop(peer.begin().await.unwrap());
+    assert!(peer.leaving.is_cancelled());
+}
+
+#[tokio::test]
+async fn a_connection_ends_that_shows_nothing_takes_nothing_or_asks_nothing() {
+    let moment = Duration::from_millis(1);
+    let due = |peer: &Peer, after, told| peer.due(Instant::now() + after, told);
+    let (silent, _) = peer(&LimitsConfig::default());
+    assert_eq!(due(&silent, Duration::ZERO, None), None);
+    let late = AUTHENTICATION_TIMEOUT + moment;
+    assert_eq!(due(&silent, late, None), Some(Due::Closed(Limit::HeaderTimeout)), "it has asked nothing");
+    let _asking = silent.begin().await.unwrap();
+    assert_eq!(due(&silent, late, None), Some(Due::Closed(Limit::AuthenticationTimeout)));
+
+    let (known, limits) = peer(&LimitsConfig::default());
+    let exchange = known.begin().await.unwrap();
+    exchange.is_portals(&portal(), &limits).unwrap();
+    assert_eq!(due(&known, IDLE_TIMEOUT * 2, None), None, "an answer that is worked on is waited for");
+    let answer = Answer::new(Body::from("an answer"), exchange);
+    assert_eq!(due(&known, ANSWER_TIMEOUT - moment, None), None);
+    assert_eq!(due(&known, ANSWER_TIMEOUT + moment, None), Some(Due::Closed(Limit::AnswerTimeout)));
+    drop(answer);
+    assert_eq!(due(&known, ANSWER_TIMEOUT + moment, None), None);
+    assert_eq!(due(&known, IDLE_TIMEOUT + moment, None), Some(Due::Idle));
+    let told = Some(Instant::now());
+    assert_eq!(due(&known, LEAVING_TIMEOUT - moment, told), None, "it has to hear of it first");
+    assert_eq!(due(&known, LEAVING_TIMEOUT + moment, told), Some(Due::Closed(Limit::AnswerTimeout)));
+}
+
+#[tokio::test]
+async fn a_portals_requests_are_counted_until_their_answers_are_taken() {
+    let (peer, limits) = peer(&LimitsConfig { portal_requests: 1, requests: 2, ..LimitsConfig::default() });
+    let (first, second) = (peer.begin().await.unwrap(), peer.begin().await.unwrap());
+    first.is_portals(&portal(), &limits).unwrap();
+    assert_eq!(second.is_portals(&portal(), &limits), Err(Exceeded::PortalRequests));
+    let answer = Answer::new(Body::from("an answer"), first);
+    assert_eq!(second.is_portals(&portal(), &limits), Err(Exceeded::PortalRequests));
+    drop(answer);
+    second.is_portals(&portal(), &limits).unwrap();
+    let (third, fourth) = (peer.begin().await.unwrap(), peer.begin().await.unwrap());
+    third.is_portals(&"portal-2".parse().unwrap(), &limits).unwrap();
+    assert_eq!(fourth.is_portals(&"portal-3".parse().unwrap(), &limits), Err(Exceeded::Requests));
+}
