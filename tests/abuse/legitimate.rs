@@ -11,7 +11,7 @@ use writeback_relay::clock::System;
 use writeback_relay::portal::Answer;
 use writeback_relay::protocol::command::{Options, Subject};
 use writeback_relay::protocol::frame::{FromAgent, v1};
-use writeback_relay::protocol::ids::InstanceId;
+use writeback_relay::protocol::ids::{InstanceId, TenantId};
 use writeback_relay::protocol::outcome::Status;
 use writeback_relay::protocol::password::Password;
 
@@ -26,6 +26,8 @@ const USER: &str = "jane@corp.example";
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Sessions that were open before the attack, beside the agent's that resets.
 const HELD: usize = 3;
+/// Whose agents only hold sessions: nobody sends them a command, which they would not answer.
+const TAILSPIN: &str = "tailspin";
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// What somebody wants.
@@ -79,11 +81,14 @@ impl Legitimate {
         let accounts = [USER.to_owned()];
         let agent = InProcessAgent::running_with(relay, &portal, &accounts, Duration::ZERO, options).await;
         let dialer = Arc::new(Dialer::new(relay.public_addr(), &relay.ca_file(), Sources::Home, u64::MAX));
-        let newcomer = Arc::new(RawAgent::enrolled(relay, &portal).await);
+        let quiet: TenantId = TAILSPIN.parse().unwrap();
+        relay.admin().add_tenant(quiet.clone()).await.unwrap();
+        relay.grant(&portal.raw.id, portal.raw.key.public(), &[TENANT, TAILSPIN]).await;
+        let newcomer = Arc::new(RawAgent::enrolled_in(quiet.clone(), relay, &portal).await);
         let lost = Arc::<Mutex<Vec<String>>>::default();
         let mut held = Vec::new();
         for _ in 0..HELD {
-            let agent = RawAgent::enrolled(relay, &portal).await;
+            let agent = RawAgent::enrolled_in(quiet.clone(), relay, &portal).await;
             let session = WebSocket::session(&dialer, &agent, InstanceId::new(&System, &System)).await.unwrap();
             let lost = Arc::clone(&lost);
             let holding = tokio::spawn(async move {

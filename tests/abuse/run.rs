@@ -200,6 +200,8 @@ async fn carry_out(plan: &Plan, cgroup: Option<&Cgroup>) -> Verdict {
     let Scene { mut relay, legitimate, tenant, _redis } = Scene::set(plan.attack, cgroup).await;
     let pid = relay.pid();
     let normal = [legitimate.once().await, legitimate.once().await].concat();
+    let failed = normal.iter().find(|served| served.refused.is_some());
+    assert!(failed.is_none(), "something fails without an attack: {failed:?}");
     let before = Before { normal, resident: watch::resident(pid), files: watch::files(pid) };
     let (cpu, logged, begun) = (watch::cpu(pid), relay.logged(), Instant::now());
     let watching = Watch::start(pid);
@@ -216,20 +218,21 @@ async fn carry_out(plan: &Plan, cgroup: Option<&Cgroup>) -> Verdict {
         tenant,
     };
     let mut attacking = Attacking::begin(&orders);
-    let mut attacker_cpu = Duration::ZERO;
+    let mut cost = (Duration::ZERO, Duration::ZERO, 0, Duration::ZERO);
     let served = legitimate
         .each_second(async {
             let until = Instant::now() + Duration::from_secs(plan.seconds) + OVERTIME;
             while attacking.goes_on() && Instant::now() < until {
-                attacker_cpu = watch::cpu(attacking.process.id());
+                // Of a process that has ended, nobody can ask it any more.
+                let attacker_cpu = watch::cpu(attacking.process.id());
+                let node_cpu = watch::cpu(pid).saturating_sub(cpu).max(cost.1);
+                cost = (attacker_cpu, node_cpu, relay.logged() - logged, begun.elapsed());
                 sleep(Duration::from_millis(20)).await;
             }
         })
         .await;
     let spent = attacking.end();
-    let lasted = begun.elapsed();
-    let cpu = watch::cpu(pid).saturating_sub(cpu);
-    let logged = relay.logged() - logged;
+    let (attacker_cpu, cpu, logged, lasted) = cost;
     let recovery = recover(&mut relay, &legitimate, &before).await;
     Verdict {
         name: plan.name(),
