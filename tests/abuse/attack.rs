@@ -49,5 +49,5 @@ impl Node {
     pub(crate) const EMBEDDED: Self = Self { files: None, redis_mib: None };
     /// 256 places.
     pub(crate) const FEW_PLACES: Self = Self { files: Some(512), ..Self::EMBEDDED };
-    pub(crate) const SMALL_REDIS: Self = Self { redis_mib: Some(64), ..Self::EMBEDDED };
+    pub(crate) const SMALL_REDIS: Self = Self { redis_mib: Some(32), ..Self::EMBEDDED };
 }

@@ -1,5 +1,6 @@
 //! The attacker: a process of its own, so that what he spends is not what the others spend.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use parking_lot::Mutex;
 use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
@@ -17,12 +20,17 @@ use writeback_relay::protocol::jose::{SealingKey, SigningKey};
 use crate::attacks;
 use crate::support::raw_agent::RawAgent;
 use crate::support::relay::RawPortal;
-use crate::wire::{Dialer, Sources};
+use crate::wire::{Dialer, Sources, Spent};
 
 /// The argument that makes this program the attacker.
 pub(crate) const ROLE: &str = "role-attacker";
 /// Between two attempts of one hand: who is refused at once does not spin.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(500);
+/// So many connections of one variant have addresses of their own.
+const ADDRESSES: u32 = 10_000;
+
+/// What is told of a hand to which the node has said nothing bad.
+const ENDED: &str = "ended";
 
 /// What he is to do.
 #[derive(Serialize, Deserialize)]
@@ -37,9 +45,18 @@ pub(crate) struct Orders {
     pub(crate) seconds: u64,
     /// He has so many times as many hands as in the short form.
     pub(crate) scale: usize,
-    /// No more bytes than this are sent.
+    /// Each variant sends no more bytes than this.
     pub(crate) budget: u64,
     pub(crate) tenant: Option<TenantSeat>,
+}
+
+/// What one variant has cost him, and what the node has said to it.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Account {
+    pub(crate) variant: String,
+    pub(crate) spent: Spent,
+    /// How often.
+    pub(crate) told: BTreeMap<String, usize>,
 }
 
 /// A tenant of the attacker's.
@@ -55,7 +72,7 @@ pub(crate) struct TenantSeat {
 /// An agent of the attacker's.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct AgentSeat {
-    agent: AgentId,
+    pub(crate) agent: AgentId,
     journal: JournalId,
     signing_jwk: String,
     sealing_jwk: String,
@@ -89,6 +106,7 @@ pub(crate) struct Attacker {
     target: SocketAddr,
     ca: PathBuf,
     tenant: Option<Tenant>,
+    told: Mutex<BTreeMap<String, usize>>,
 }
 
 /// What a tenant's administrator has.
@@ -107,7 +125,8 @@ impl Tenant {
 }
 
 impl Attacker {
-    fn new(orders: &Orders) -> Self {
+    /// For the nth variant.
+    fn new(orders: &Orders, variant: u32) -> Self {
         let tenant = orders.tenant.as_ref().map(|seat| Tenant {
             tenant: seat.tenant.clone(),
             portal: RawPortal {
@@ -119,14 +138,17 @@ impl Attacker {
             pending: seat.pending.iter().map(|agent| agent.take(orders, &seat.tenant)).collect(),
             approved: seat.approved.iter().map(|agent| agent.take(orders, &seat.tenant)).collect(),
         });
+        let within = Duration::from_secs(orders.seconds);
+        let dialer = Dialer::new(orders.target, &orders.ca, orders.sources, variant * ADDRESSES);
         Self {
-            dialer: Dialer::new(orders.target, &orders.ca, orders.sources, orders.budget),
-            until: Instant::now() + Duration::from_secs(orders.seconds),
+            dialer: dialer.paced(orders.budget, within),
+            until: Instant::now() + within,
             scale: orders.scale,
             url: orders.url.clone(),
             target: orders.target,
             ca: orders.ca.clone(),
             tenant,
+            told: Mutex::default(),
         }
     }
 
@@ -154,7 +176,8 @@ impl Attacker {
             crowd.spawn(async move {
                 loop {
                     // Whatever the node says to it, he goes on.
-                    let _ = act(Arc::clone(&attacker), hand).await;
+                    let told = act(Arc::clone(&attacker), hand).await.map_or_else(|e| e.to_string(), |()| ENDED.to_owned());
+                    *attacker.told.lock().entry(told).or_default() += 1;
                     sleep(PAUSE).await;
                 }
             });
@@ -168,17 +191,16 @@ pub(crate) async fn play(orders: &Path) -> ExitCode {
     set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
     let orders: Orders = serde_json::from_slice(&std::fs::read(orders).unwrap()).unwrap();
     let attack = attacks::find(&orders.attack).unwrap();
-    let attacker = Arc::new(Attacker::new(&orders));
     let chosen = attack.variants.iter().filter(|it| orders.variant.as_ref().is_none_or(|name| it.name == name));
-    let mut acting: JoinSet<()> = chosen.map(|variant| (variant.act)(Arc::clone(&attacker))).collect();
-    // Nothing that has failed is waited for: that is a fault of this program.
-    let all = async {
-        while let Some(ended) = acting.join_next().await {
-            ended.unwrap();
+    let acting = chosen.zip(0..).map(|(variant, number)| {
+        let attacker = Arc::new(Attacker::new(&orders, number));
+        async move {
+            // Nothing that lasts longer is waited for.
+            let _ = timeout_at(attacker.until, tokio::spawn((variant.act)(Arc::clone(&attacker)))).await;
+            let told = attacker.told.lock().clone();
+            Account { variant: variant.name.to_owned(), spent: attacker.dialer.spent(), told }
         }
-        sleep_until(attacker.until).await;
-    };
-    let _ = timeout_at(attacker.until, all).await;
-    println!("{}", serde_json::to_string(&attacker.dialer.spent()).unwrap());
+    });
+    println!("{}", serde_json::to_string(&join_all(acting).await).unwrap());
     ExitCode::SUCCESS
 }

@@ -80,7 +80,7 @@ impl Legitimate {
         let options = AgentOptions { sessions: 1, resets_per_hour: 1_000_000, ..AgentOptions::default() };
         let accounts = [USER.to_owned()];
         let agent = InProcessAgent::running_with(relay, &portal, &accounts, Duration::ZERO, options).await;
-        let dialer = Arc::new(Dialer::new(relay.public_addr(), &relay.ca_file(), Sources::Home, u64::MAX));
+        let dialer = Arc::new(Dialer::new(relay.public_addr(), &relay.ca_file(), Sources::Home, 0));
         let quiet: TenantId = TAILSPIN.parse().unwrap();
         relay.admin().add_tenant(quiet.clone()).await.unwrap();
         relay.grant(&portal.raw.id, portal.raw.key.public(), &[TENANT, TAILSPIN]).await;

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
 use tempfile::TempDir;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::attack::{Attack, By, Node};
-use crate::attacker::{self, AgentSeat, Orders, TenantSeat};
+use crate::attacker::{self, Account, AgentSeat, Orders, TenantSeat};
 use crate::confined::Cgroup;
 use crate::legitimate::{Legitimate, Served};
 use crate::support::raw_agent::RawAgent;
@@ -18,7 +18,7 @@ use crate::support::redis::Redis;
 use crate::support::relay::Relay;
 use crate::verdict::{Before, Recovery, Verdict};
 use crate::watch::{self, Watch};
-use crate::wire::{Sources, Spent};
+use crate::wire::Sources;
 use crate::{arithmetic, attacks, report};
 
 /// The attacker's tenant.
@@ -27,8 +27,8 @@ const FABRIKAM: &str = "fabrikam";
 const OVERTIME: Duration = Duration::from_secs(5);
 /// After the attack, everything is as before within this time.
 const BACK_WITHIN: Duration = Duration::from_secs(10);
-/// What the short form sends at most for each attack.
-const BUDGET: u64 = 64 * 1024 * 1024;
+/// What the short form sends at most for each variant.
+const BUDGET: u64 = 32 * 1024 * 1024;
 
 /// The arguments. Without any, the short form: every attack for some seconds, all its variants at once.
 #[derive(Parser)]
@@ -231,12 +231,13 @@ async fn carry_out(plan: &Plan, cgroup: Option<&Cgroup>) -> Verdict {
             }
         })
         .await;
-    let spent = attacking.end();
+    let accounts = attacking.end();
     let (attacker_cpu, cpu, logged, lasted) = cost;
+    let operator = revoke(&relay, orders.tenant.as_ref()).await;
     let recovery = recover(&mut relay, &legitimate, &before).await;
     Verdict {
         name: plan.name(),
-        spent,
+        accounts,
         attacker_cpu,
         lasted,
         peak: watching.peak(),
@@ -245,8 +246,24 @@ async fn carry_out(plan: &Plan, cgroup: Option<&Cgroup>) -> Verdict {
         served,
         lost: legitimate.lost(),
         before,
+        operator,
         recovery,
     }
+}
+
+/// What an operator does about it, while all is still there that the attack has left; why he can't, if he can't.
+async fn revoke(relay: &Relay, tenant: Option<&TenantSeat>) -> Option<String> {
+    let admin = relay.admin();
+    let tenant = tenant?;
+    for agent in tenant.pending.iter().chain(&tenant.approved) {
+        let revoking = timeout(BACK_WITHIN, admin.revoke_agent(&tenant.tenant, agent.agent)).await;
+        match revoking {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Some(error.to_string()),
+            Err(_) => return Some("no answer".to_owned()),
+        }
+    }
+    None
 }
 
 /// Whether all is as before within some seconds; what is not, if not.
@@ -292,7 +309,7 @@ impl Attacking {
     }
 
     /// What he has spent. An attacker who has failed is a fault of this program.
-    fn end(mut self) -> Spent {
+    fn end(mut self) -> Vec<Account> {
         let status = self.process.try_wait().unwrap().expect("the attacker did not end in time");
         assert!(status.success(), "the attacker: {status}");
         serde_json::from_slice(&std::fs::read(output(self.folder.path())).unwrap()).unwrap()

@@ -1,8 +1,10 @@
 //! What came of an attack, and whether that is good enough.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+use crate::attacker::Account;
 use crate::legitimate::{Served, Wish};
 use crate::wire::Spent;
 
@@ -70,7 +72,7 @@ pub(crate) enum Recovery {
 /// What came of one attack.
 pub(crate) struct Verdict {
     pub(crate) name: String,
-    pub(crate) spent: Spent,
+    pub(crate) accounts: Vec<Account>,
     pub(crate) attacker_cpu: Duration,
     pub(crate) lasted: Duration,
     pub(crate) peak: u64,
@@ -79,6 +81,8 @@ pub(crate) struct Verdict {
     pub(crate) served: Vec<Served>,
     pub(crate) lost: Vec<String>,
     pub(crate) before: Before,
+    /// Why the operator could not revoke the attacker's agents.
+    pub(crate) operator: Option<String>,
     pub(crate) recovery: Recovery,
 }
 
@@ -96,24 +100,36 @@ impl Verdict {
         let mut noticed = Vec::new();
         for wish in Wish::ALL {
             let all = self.of(wish);
-            let refused: Vec<_> = all.iter().filter_map(|served| served.refused.as_deref()).collect();
-            // One of a hundred of those who come anew; nobody of those who were there.
+            let served = all.iter().filter(|served| served.refused.is_none()).count();
+            // Of those who come anew one of a hundred may fail; of those who were there, nobody.
             let enough = if wish == Wish::Reset { all.len() } else { (all.len() * NEW_OF_HUNDRED).div_ceil(100) };
-            if all.len() - refused.len() < enough {
-                noticed.push(format!("{}: {} of {} failed ({})", wish.name(), refused.len(), all.len(), refused[0]));
+            if served < enough {
+                noticed.push(format!("{} of {} {} failed", all.len() - served, all.len(), wish.name()));
             }
             let slowest = slowest(&all);
             if wish != Wish::Reset && slowest > NEW_WITHIN {
-                noticed.push(format!("{}: {} ms", wish.name(), slowest.as_millis()));
+                noticed.push(format!("{} took {} ms", wish.name(), slowest.as_millis()));
             }
         }
-        noticed.extend(self.lost.first().map(|why| format!("{} open sessions lost ({why})", self.lost.len())));
+        if !self.lost.is_empty() {
+            noticed.push(format!("{} open sessions were lost", self.lost.len()));
+        }
+        if let Some(why) = &self.operator {
+            noticed.push(format!("the operator could not revoke the agents: {why}"));
+        }
         match &self.recovery {
             Recovery::After(_) => {}
             Recovery::Not(left) => noticed.push(format!("not as before after 10 s: {}", left.join("; "))),
-            Recovery::Ended(status) => noticed.push(format!("the node is gone ({status})")),
+            Recovery::Ended(status) => noticed.push(format!("the node was gone ({status})")),
         }
         noticed
+    }
+
+    /// What they were told.
+    fn reasons(&self) -> impl Iterator<Item = String> {
+        let refused = self.served.iter().filter_map(|it| Some(format!("{}: {}", it.wish.name(), it.refused.as_ref()?)));
+        let lost = self.lost.iter().map(|why| format!("open sessions: {why}"));
+        refused.chain(lost).collect::<BTreeSet<_>>().into_iter()
     }
 
     /// Everything that is not as it has to be.
@@ -130,7 +146,8 @@ impl Verdict {
 
     /// Its row of the table.
     pub(crate) fn row(&self) -> [String; 4] {
-        let Spent { connections, turned_away, sent, .. } = self.spent;
+        let spent = self.accounts.iter().fold(Spent::default(), |all, account| all + account.spent);
+        let Spent { connections, turned_away, sent, .. } = spent;
         let noticed = if self.noticed().is_empty() { "nothing".to_owned() } else { self.noticed().join("; ") };
         let seconds = |cpu: Duration| format!("{:.1} s", cpu.as_secs_f64());
         [
@@ -175,6 +192,15 @@ impl fmt::Display for Verdict {
         match &self.recovery {
             Recovery::After(took) => writeln!(f, " as before after {:.1} s", took.as_secs_f64())?,
             _ => writeln!(f)?,
+        }
+        for Account { variant, spent, told } in &self.accounts {
+            let mut told: Vec<_> = told.iter().collect();
+            told.sort_by_key(|(_, times)| std::cmp::Reverse(**times));
+            let told: Vec<_> = told.iter().take(3).map(|(what, times)| format!("{times} × {what:.100}")).collect();
+            writeln!(f, "    {variant}: {} connections, {}; {}", spent.connections, size(spent.sent), told.join(", "))?;
+        }
+        for reason in self.reasons() {
+            writeln!(f, "    {reason}")?;
         }
         match self.faults().as_slice() {
             [] => write!(f, "  held"),

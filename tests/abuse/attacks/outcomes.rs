@@ -27,7 +27,7 @@ pub(super) static FLOOD: Attack = Attack {
 };
 
 pub(super) static FLOOD_OF_REDIS: Attack = Attack {
-    name: "the same, with a Redis of 64 MiB",
+    name: "the same, with a Redis of 32 MiB",
     by: By::Tenant { pending: 4, approved: 4 },
     node: Node::SMALL_REDIS,
     variants: FLOODS,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::time::sleep;
+use futures_util::future::try_join_all;
+use tokio::time::timeout;
 use writeback_relay::clock::System;
 use writeback_relay::protocol::frame::{FromAgent, v1};
 use writeback_relay::protocol::ids::{CommandId, InstanceId};
@@ -22,7 +23,7 @@ pub(super) static ATTACK: Attack = Attack {
     by: By::Tenant { pending: 0, approved: 2 },
     node: Node::EMBEDDED,
     variants: &[
-        Variant { name: "for a command, thousands of times", act: |attacker| follow(attacker).boxed() },
+        Variant { name: "for a command, thousands of times", act: |attacker| attacker.crowd(1, follow).boxed() },
         Variant { name: "for an agent that is away", act: |attacker| attacker.crowd(8, absent).boxed() },
     ],
 };
@@ -41,31 +42,28 @@ fn submission(tenant: &Tenant, jws: &str, wait: &str) -> Vec<u8> {
     request("POST", &path, &headers, jws)
 }
 
+/// So many connections wait, with as many streams as they may have.
+const CONNECTIONS: usize = 24;
+
 /// An agent takes a command and never answers it; everybody waits.
-async fn follow(attacker: Arc<Attacker>) {
+async fn follow(attacker: Arc<Attacker>, _: usize) -> io::Result<()> {
     let tenant = attacker.tenant();
     let agent = &tenant.approved[0];
-    let mut session =
-        WebSocket::session(&attacker.dialer, agent, InstanceId::new(&System, &System)).await.unwrap();
+    let mut session = WebSocket::session(&attacker.dialer, agent, InstanceId::new(&System, &System)).await?;
     let (command, jws) = reset(tenant, agent);
-    let mut http = Http1::new(attacker.dialer.http1().await.unwrap());
-    let answer = http.ask(&submission(tenant, &jws, "prefer: wait=0")).await.unwrap();
-    assert_eq!(answer.status, 202, "{}", String::from_utf8_lossy(&answer.body));
-    let holding = async {
-        loop {
-            let heartbeat = message(FromAgent::Heartbeat(v1::Heartbeat { nodes: 0 }));
-            if session.send(&heartbeat).await.is_err() {
-                break;
-            }
-            sleep(Duration::from_secs(5)).await;
-        }
-    };
+    let mut http = Http1::new(attacker.dialer.http1().await?);
+    let answer = http.ask(&submission(tenant, &jws, "prefer: wait=0")).await?;
+    if answer.status != 202 {
+        return Err(io::Error::other(String::from_utf8_lossy(&answer.body).into_owned()));
+    }
     let path = format!("/v1/tenants/{}/commands/{command}", tenant.tenant);
-    let waiting = Arc::clone(&attacker).crowd(24, move |attacker, _| {
-        let path = path.clone();
-        async move { wait(&attacker, &path).await }
-    });
-    tokio::join!(holding, waiting);
+    let mut waiting = try_join_all((0..CONNECTIONS).map(|_| wait(&attacker, &path))).boxed();
+    loop {
+        session.send(&message(FromAgent::Heartbeat(v1::Heartbeat { nodes: 0 }))).await?;
+        if let Ok(ended) = timeout(Duration::from_secs(5), &mut waiting).await {
+            return ended.map(drop);
+        }
+    }
 }
 
 async fn wait(attacker: &Attacker, path: &str) -> io::Result<()> {

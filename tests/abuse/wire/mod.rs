@@ -7,6 +7,7 @@ pub(crate) mod websocket;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::ops::Add;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -18,7 +19,7 @@ use rustls::{ClientConfig, RootCertStore};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use writeback_relay::net::{crypto_provider, read_ca};
@@ -84,14 +85,49 @@ pub(crate) struct Dialer {
     sources: Sources,
     http1: Arc<ClientConfig>,
     http2: Arc<ClientConfig>,
-    /// No more bytes than this are sent.
-    budget: u64,
+    pace: Option<Pace>,
     spending: Arc<Spending>,
     next: AtomicU32,
 }
 
+/// So many bytes in so long, and no more.
+#[derive(Clone, Copy)]
+struct Pace {
+    begun: Instant,
+    bytes: u64,
+    within: Duration,
+}
+
+impl Pace {
+    /// How long to wait until one more byte may be sent.
+    fn wait(self, sent: u64) -> Option<Duration> {
+        let due = self.within.mul_f64(ratio(sent, self.bytes));
+        // In pieces that are worth a wake.
+        due.checked_sub(self.begun.elapsed()).filter(|wait| *wait > Duration::from_millis(10))
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "to wait by it, it is exact enough")]
+fn ratio(part: u64, whole: u64) -> f64 {
+    part as f64 / whole as f64
+}
+
+impl Add for Spent {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            connections: self.connections + other.connections,
+            turned_away: self.turned_away + other.turned_away,
+            sent: self.sent + other.sent,
+            received: self.received + other.received,
+        }
+    }
+}
+
 impl Dialer {
-    pub(crate) fn new(target: SocketAddr, ca: &Path, sources: Sources, budget: u64) -> Self {
+    /// `first` is the number of its first connection: with [`Sources::Many`] others have other addresses.
+    pub(crate) fn new(target: SocketAddr, ca: &Path, sources: Sources, first: u32) -> Self {
         let mut roots = RootCertStore::empty();
         for certificate in read_ca(ca).unwrap() {
             roots.add(certificate).unwrap();
@@ -103,7 +139,12 @@ impl Dialer {
             Arc::new(config)
         };
         let (http1, http2) = (config(b"http/1.1"), config(b"h2"));
-        Self { target, sources, http1, http2, budget, spending: Arc::default(), next: AtomicU32::new(0) }
+        Self { target, sources, http1, http2, pace: None, spending: Arc::default(), next: AtomicU32::new(first) }
+    }
+
+    /// One who sends so many bytes within this time, and no more.
+    pub(crate) fn paced(self, bytes: u64, within: Duration) -> Self {
+        Self { pace: Some(Pace { begun: Instant::now(), bytes, within }), ..self }
     }
 
     /// TLS as a portal has it.
@@ -140,7 +181,7 @@ impl Dialer {
         let stream = timeout(PATIENCE, socket.connect(self.target)).await.map_err(io::Error::from).flatten();
         let stream = stream.inspect_err(|_| self.turned_away())?;
         stream.set_nodelay(true)?;
-        Ok(Counted { stream, spending: Arc::clone(&self.spending), budget: self.budget })
+        Ok(Counted { stream, spending: Arc::clone(&self.spending), pace: self.pace, waiting: None })
     }
 
     fn turned_away(&self) {
@@ -182,11 +223,12 @@ impl Dialer {
     }
 }
 
-/// A TCP connection whose bytes are counted, and that sends no more than is in the budget.
+/// A TCP connection whose bytes are counted, and go no faster than they may.
 pub(crate) struct Counted {
     stream: TcpStream,
     spending: Arc<Spending>,
-    budget: u64,
+    pace: Option<Pace>,
+    waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl AsyncRead for Counted {
@@ -201,8 +243,10 @@ impl AsyncRead for Counted {
 
 impl AsyncWrite for Counted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.spending.sent.load(Ordering::Relaxed) >= self.budget {
-            return Poll::Ready(Err(io::Error::other("the attacker's budget is spent")));
+        let this = &mut *self;
+        while let Some(wait) = this.pace.and_then(|pace| pace.wait(this.spending.sent.load(Ordering::Relaxed))) {
+            ready!(this.waiting.get_or_insert_with(|| Box::pin(sleep(wait))).as_mut().poll(cx));
+            this.waiting = None;
         }
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
         self.spending.sent.fetch_add(u64::try_from(written).unwrap(), Ordering::Relaxed);
