@@ -13,7 +13,9 @@ use crate::support::raw_agent::RawAgent;
 use crate::support::relay::Relay;
 use crate::watch::resident;
 use crate::wire::http1::{Http1, request};
-use crate::wire::http2::{DATA, END_HEADERS, END_STREAM, HEADERS, Http2, Method, NOTHING, STREAMS, frame, head, stream as id};
+use crate::wire::http2::{
+    DATA, END_HEADERS, END_STREAM, HEADERS, Http2, Method, NOTHING, STREAMS, frame, head, stream as id,
+};
 use crate::wire::websocket::WebSocket;
 use crate::wire::{Dialer, Sources};
 

@@ -18,9 +18,10 @@ use writeback_relay::protocol::ids::{AgentId, JournalId, PortalId, TenantId};
 use writeback_relay::protocol::jose::{SealingKey, SigningKey};
 
 use crate::attacks;
+use crate::measured::Account;
 use crate::support::raw_agent::RawAgent;
 use crate::support::relay::RawPortal;
-use crate::wire::{Dialer, Sources, Spent};
+use crate::wire::{Dialer, Sources};
 
 /// The argument that makes this program the attacker.
 pub(crate) const ROLE: &str = "role-attacker";
@@ -48,15 +49,6 @@ pub(crate) struct Orders {
     /// Each variant sends no more bytes than this.
     pub(crate) budget: u64,
     pub(crate) tenant: Option<TenantSeat>,
-}
-
-/// What one variant has cost him, and what the node has said to it.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Account {
-    pub(crate) variant: String,
-    pub(crate) spent: Spent,
-    /// How often.
-    pub(crate) told: BTreeMap<String, usize>,
 }
 
 /// A tenant of the attacker's.
@@ -176,7 +168,8 @@ impl Attacker {
             crowd.spawn(async move {
                 loop {
                     // Whatever the node says to it, he goes on.
-                    let told = act(Arc::clone(&attacker), hand).await.map_or_else(|e| e.to_string(), |()| ENDED.to_owned());
+                    let told =
+                        act(Arc::clone(&attacker), hand).await.map_or_else(|e| e.to_string(), |()| ENDED.to_owned());
                     *attacker.told.lock().entry(told).or_default() += 1;
                     sleep(PAUSE).await;
                 }

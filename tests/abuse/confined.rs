@@ -13,16 +13,15 @@ impl Cgroup {
     /// None: this system gives us none, and whoever watches the process has to end it.
     pub(crate) fn new() -> Option<Self> {
         let name = format!("writeback-abuse-{}", std::process::id());
-        Self::at(Path::new("/sys/fs/cgroup").join(&name), "memory.max", "memory.swap.max", "0")
-            .or_else(|| {
-                let memory = MEMORY.to_string();
-                Self::at(
-                    Path::new("/sys/fs/cgroup/memory").join(&name),
-                    "memory.limit_in_bytes",
-                    "memory.memsw.limit_in_bytes",
-                    &memory,
-                )
-            })
+        Self::at(Path::new("/sys/fs/cgroup").join(&name), "memory.max", "memory.swap.max", "0").or_else(|| {
+            let memory = MEMORY.to_string();
+            Self::at(
+                Path::new("/sys/fs/cgroup/memory").join(&name),
+                "memory.limit_in_bytes",
+                "memory.memsw.limit_in_bytes",
+                &memory,
+            )
+        })
     }
 
     fn at(folder: PathBuf, limit: &str, swap: &str, swap_limit: &str) -> Option<Self> {

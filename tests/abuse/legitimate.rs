@@ -15,6 +15,7 @@ use writeback_relay::protocol::ids::{InstanceId, TenantId};
 use writeback_relay::protocol::outcome::Status;
 use writeback_relay::protocol::password::Password;
 
+use crate::measured::{Served, Wish};
 use crate::support::in_process::InProcessAgent;
 use crate::support::raw_agent::RawAgent;
 use crate::support::relay::{Relay, TENANT, TestPortal, tenant};
@@ -29,38 +30,6 @@ const HELD: usize = 3;
 /// Whose agents only hold sessions: nobody sends them a command, which they would not answer.
 const TAILSPIN: &str = "tailspin";
 const HEARTBEAT: Duration = Duration::from_secs(5);
-
-/// What somebody wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wish {
-    /// Whether a reset is possible, over a new connection.
-    Availability,
-    /// A reset, by a portal and an agent that were there before.
-    Reset,
-    /// A new session of an agent, over a new connection.
-    Session,
-}
-
-impl Wish {
-    pub(crate) const ALL: [Self; 3] = [Self::Availability, Self::Reset, Self::Session];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Availability => "availability",
-            Self::Reset => "resets",
-            Self::Session => "new sessions",
-        }
-    }
-}
-
-/// How it went.
-#[derive(Clone, Debug)]
-pub(crate) struct Served {
-    pub(crate) wish: Wish,
-    pub(crate) took: Duration,
-    /// Why not, if not.
-    pub(crate) refused: Option<String>,
-}
 
 /// Who does it.
 pub(crate) struct Legitimate {
@@ -129,7 +98,8 @@ impl Legitimate {
             let http = reqwest::Client::builder().tls_backend_preconfigured(dialer.tls()).no_proxy().build();
             let bearer = raw.assertion().sign(&raw.key).unwrap();
             let url = format!("{}/v1/tenants/{TENANT}/availability", raw.relay);
-            let answer = http.map_err(|e| chain(&e))?.get(url).bearer_auth(bearer).send().await.map_err(|e| chain(&e))?;
+            let answer =
+                http.map_err(|e| chain(&e))?.get(url).bearer_auth(bearer).send().await.map_err(|e| chain(&e))?;
             let (status, text) = (answer.status(), answer.text().await.map_err(|e| chain(&e))?);
             if text.contains("\"available\":true") { Ok(()) } else { Err(format!("{status}: {text}")) }
         }));

@@ -18,6 +18,7 @@ mod attacker;
 mod attacks;
 mod confined;
 mod legitimate;
+mod measured;
 mod report;
 mod run;
 #[path = "../support/mod.rs"]

@@ -10,9 +10,10 @@ use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
 use crate::attack::{Attack, By, Node};
-use crate::attacker::{self, Account, AgentSeat, Orders, TenantSeat};
+use crate::attacker::{self, AgentSeat, Orders, TenantSeat};
 use crate::confined::Cgroup;
-use crate::legitimate::{Legitimate, Served};
+use crate::legitimate::Legitimate;
+use crate::measured::{Account, Served};
 use crate::support::raw_agent::RawAgent;
 use crate::support::redis::Redis;
 use crate::support::relay::Relay;
@@ -160,9 +161,9 @@ impl Scene {
         let mut before = "export RUST_LOG=info && ".to_owned();
         before.extend(cgroup.map(Cgroup::enter));
         before.extend(files.map(|files| format!("ulimit -n {files} && ")));
-        let store = redis.as_ref().map(|redis| {
-            format!("store = \"redis\"\n{}", redis.settings(&redis.config().cluster_key_file))
-        });
+        let store = redis
+            .as_ref()
+            .map(|redis| format!("store = \"redis\"\n{}", redis.settings(&redis.config().cluster_key_file)));
         let settings = format!("{}[client_address]\nfrom = \"connection\"\n", store.unwrap_or_default());
         let relay = Relay::start_after(&before, &settings).await;
         let legitimate = Legitimate::start(&relay).await;

@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use crate::attacker::Account;
-use crate::legitimate::{Served, Wish};
-use crate::wire::Spent;
+use super::measured::{Account, Served, Spent, Wish};
 
 /// A node stays below.
 const RESIDENT: u64 = 400 * MIB;
@@ -42,7 +40,7 @@ impl Before {
         let mut left = Vec::new();
         for Served { wish, took, refused } in served {
             match refused {
-                Some(why) => left.push(format!("{}: {why}", wish.name())),
+                Some(why) => left.push(format!("{}: {why:.80}", wish.name())),
                 None if *took > self.normal(*wish) * SLOW + SLOW_BY => {
                     left.push(format!("{} take {} ms", wish.name(), took.as_millis()));
                 }
@@ -102,6 +100,9 @@ impl Verdict {
             let all = self.of(wish);
             let served = all.iter().filter(|served| served.refused.is_none()).count();
             // Of those who come anew one of a hundred may fail; of those who were there, nobody.
+            if all.is_empty() {
+                noticed.push(format!("{}: nobody was served", wish.name()));
+            }
             let enough = if wish == Wish::Reset { all.len() } else { (all.len() * NEW_OF_HUNDRED).div_ceil(100) };
             if served < enough {
                 noticed.push(format!("{} of {} {} failed", all.len() - served, all.len(), wish.name()));
@@ -152,7 +153,11 @@ impl Verdict {
         let seconds = |cpu: Duration| format!("{:.1} s", cpu.as_secs_f64());
         [
             self.name.clone(),
-            format!("{connections} connections ({turned_away} refused), {}, {} CPU", size(sent), seconds(self.attacker_cpu)),
+            format!(
+                "{connections} connections ({turned_away} refused), {}, {} CPU",
+                size(sent),
+                seconds(self.attacker_cpu)
+            ),
             format!(
                 "{} MiB ({} before), {} CPU, {}/s log",
                 self.peak / MIB,
@@ -169,14 +174,16 @@ impl Verdict {
 fn slowest(served: &[&Served]) -> Duration {
     let mut took: Vec<_> = served.iter().filter(|it| it.refused.is_none()).map(|it| it.took).collect();
     took.sort();
-    took.get((took.len() * 99 / 100).min(took.len().saturating_sub(1))).copied().unwrap_or_default()
+    took.get((took.len() * 99).div_ceil(100).saturating_sub(1)).copied().unwrap_or_default()
 }
 
 fn size(bytes: u64) -> String {
-    match bytes {
-        ..10_240 => format!("{bytes} B"),
-        ..10_485_760 => format!("{} KiB", bytes / 1024),
-        _ => format!("{} MiB", bytes / MIB),
+    if bytes < 10 * 1024 {
+        format!("{bytes} B")
+    } else if bytes < 10 * MIB {
+        format!("{} KiB", bytes / 1024)
+    } else {
+        format!("{} MiB", bytes / MIB)
     }
 }
 

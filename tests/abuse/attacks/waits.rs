@@ -54,7 +54,7 @@ async fn follow(attacker: Arc<Attacker>, _: usize) -> io::Result<()> {
     let mut http = Http1::new(attacker.dialer.http1().await?);
     let answer = http.ask(&submission(tenant, &jws, "prefer: wait=0")).await?;
     if answer.status != 202 {
-        return Err(io::Error::other(String::from_utf8_lossy(&answer.body).into_owned()));
+        return Err(answer.error());
     }
     let path = format!("/v1/tenants/{}/commands/{command}", tenant.tenant);
     let mut waiting = try_join_all((0..CONNECTIONS).map(|_| wait(&attacker, &path))).boxed();

@@ -25,6 +25,14 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
+impl Answer {
+    /// What it says, as an error: the status, and the problem's code.
+    pub(crate) fn error(&self) -> io::Error {
+        let problem: serde_json::Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        io::Error::other(format!("{} {}", self.status, problem["code"]))
+    }
+}
+
 impl Http1 {
     pub(crate) fn new(stream: Tls) -> Self {
         Self { stream, read: Vec::new() }

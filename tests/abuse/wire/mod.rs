@@ -7,7 +7,6 @@ pub(crate) mod websocket;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::ops::Add;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -23,6 +22,8 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use writeback_relay::net::{crypto_provider, read_ca};
+
+use crate::measured::Spent;
 
 /// Whoever is not let in within this time is not let in.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -66,19 +67,6 @@ pub(crate) struct Spending {
     received: AtomicU64,
 }
 
-/// The same, when it is over.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Spent {
-    /// TCP connections that were opened.
-    pub(crate) connections: u64,
-    /// How many of them were ended before TLS was there, or not opened at all.
-    pub(crate) turned_away: u64,
-    /// Bytes on TCP.
-    pub(crate) sent: u64,
-    /// Bytes on TCP.
-    pub(crate) received: u64,
-}
-
 /// Opens connections to a node.
 pub(crate) struct Dialer {
     target: SocketAddr,
@@ -110,19 +98,6 @@ impl Pace {
 #[expect(clippy::cast_precision_loss, reason = "to wait by it, it is exact enough")]
 fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
-}
-
-impl Add for Spent {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            connections: self.connections + other.connections,
-            turned_away: self.turned_away + other.turned_away,
-            sent: self.sent + other.sent,
-            received: self.received + other.received,
-        }
-    }
 }
 
 impl Dialer {

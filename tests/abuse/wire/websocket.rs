@@ -67,8 +67,7 @@ impl WebSocket {
         let mut http = Http1::new(stream);
         let answer = http.ask(&request("GET", "/v1/agent/session", &headers, "")).await?;
         if answer.status != 101 {
-            let text = String::from_utf8_lossy(&answer.body).into_owned();
-            return Err(io::Error::other(format!("{}: {text}", answer.status)));
+            return Err(answer.error());
         }
         let (stream, read) = http.into_parts();
         Ok(Self { stream, read })
