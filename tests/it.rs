@@ -7,6 +7,7 @@
     reason = "a test ends where something is not as it should be"
 )]
 
+mod abuse_verdict;
 mod active_directory;
 mod agent;
 mod bad_input;

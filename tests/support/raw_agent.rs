@@ -1,5 +1,7 @@
 //! An agent whose every frame the test writes itself.
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -35,7 +37,7 @@ pub(crate) struct RawAgent {
     /// How much may wait to be read, in bytes; as much as the system likes if absent.
     pub(crate) receive_buffer: Option<u32>,
     tls: TlsConnector,
-    address: std::net::SocketAddr,
+    address: SocketAddr,
 }
 
 /// An open socket to the relay.
@@ -44,7 +46,12 @@ pub(crate) struct RawSession(pub(crate) WebSocketStream<TlsStream<TcpStream>>);
 impl RawAgent {
     /// Keys and ids, not enrolled.
     pub(crate) fn new(relay: &Relay) -> Self {
-        let mut tls = tls_client(Some(&relay.ca_file())).unwrap();
+        Self::of(relay.url(), relay.public_addr(), &relay.ca_file())
+    }
+
+    /// The same, for a relay of another process.
+    pub(crate) fn of(url: String, address: SocketAddr, ca: &Path) -> Self {
+        let mut tls = tls_client(Some(ca)).unwrap();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         Self {
             tenant: tenant(),
@@ -52,10 +59,10 @@ impl RawAgent {
             signing: SigningKey::generate(&System).unwrap(),
             sealing: SealingKey::generate().unwrap(),
             journal: JournalId::new(&System, &System),
-            url: relay.url(),
+            url,
             receive_buffer: None,
             tls: TlsConnector::from(std::sync::Arc::new(tls)),
-            address: relay.public_addr(),
+            address,
         }
     }
 
@@ -78,7 +85,8 @@ impl RawAgent {
         Self::pending_in(tenant(), relay, portal).await
     }
 
-    async fn pending_in(tenant: TenantId, relay: &Relay, portal: &TestPortal) -> Self {
+    /// The same, in another tenant.
+    pub(crate) async fn pending_in(tenant: TenantId, relay: &Relay, portal: &TestPortal) -> Self {
         let agent = Self { tenant, ..Self::new(relay) };
         let code = portal.portal.invite(&agent.tenant, false).await.unwrap();
         let answered = agent.redeem(portal, &agent.enrollment(&code)).await;

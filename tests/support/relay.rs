@@ -46,8 +46,8 @@ struct Place {
     public: Ipv4Addr,
     data: PathBuf,
     settings: String,
-    /// How many files its process may have open; the machine's limit if absent.
-    files: Option<u32>,
+    /// What the shell that becomes the process does first: limits that a process can only set for itself.
+    before: String,
 }
 
 impl Relay {
@@ -58,18 +58,19 @@ impl Relay {
 
     /// The same, with more lines in its configuration.
     pub(crate) async fn start_with(settings: &str) -> Self {
-        Self::alone(settings, None).await
+        Self::start_after("", settings).await
     }
 
     /// The same, as a process that may have so many files open.
     pub(crate) async fn start_with_files(files: u32) -> Self {
-        Self::alone("", Some(files)).await
+        Self::start_after(&format!("ulimit -n {files}; "), "").await
     }
 
-    async fn alone(settings: &str, files: Option<u32>) -> Self {
+    /// The same, when the shell that becomes the process has done this.
+    pub(crate) async fn start_after(before: &str, settings: &str) -> Self {
         let (folder, address) = (tempfile::tempdir().unwrap(), own_address());
         let data = folder.path().join("data");
-        let place = Place { address, public: address, data, settings: settings.to_owned(), files };
+        let place = Place { address, public: address, data, settings: settings.to_owned(), before: before.to_owned() };
         let relay = Self::start_at(folder, place).await;
         relay.admin().add_tenant(TENANT.parse().unwrap()).await.unwrap();
         relay
@@ -78,13 +79,14 @@ impl Relay {
     /// A node of a cluster behind a load balancer; nodes share the certificate and the admin token in `data`.
     pub(crate) async fn node(public: Ipv4Addr, data: PathBuf, settings: &str) -> Self {
         let (folder, address) = (tempfile::tempdir().unwrap(), own_address());
-        Self::start_at(folder, Place { address, public, data, settings: settings.to_owned(), files: None }).await
+        let place = Place { address, public, data, settings: settings.to_owned(), before: String::new() };
+        Self::start_at(folder, place).await
     }
 
     /// A node that refuses to start; all that it logged.
     pub(crate) async fn refusing_node(public: Ipv4Addr, data: PathBuf, settings: &str) -> String {
         let (folder, address) = (tempfile::tempdir().unwrap(), own_address());
-        let place = Place { address, public, data, settings: settings.to_owned(), files: None };
+        let place = Place { address, public, data, settings: settings.to_owned(), before: String::new() };
         let process = spawn(folder.path(), &place);
         let mut relay = Self { folder, place, process };
         assert!(!relay.ended().await.success());
@@ -195,6 +197,18 @@ impl Relay {
         kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();
     }
 
+    /// How many bytes it has logged, over restarts.
+    #[allow(dead_code, reason = "the abuse program asks for it")]
+    pub(crate) fn logged(&self) -> u64 {
+        std::fs::metadata(self.folder.path().join("log")).unwrap().len()
+    }
+
+    /// How it has ended, if it has.
+    #[allow(dead_code, reason = "the abuse program asks for it")]
+    pub(crate) fn has_ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.process.try_wait().unwrap()
+    }
+
     /// Returns when it has ended by itself; its exit status.
     pub(crate) async fn ended(&mut self) -> std::process::ExitStatus {
         let mut status = None;
@@ -247,7 +261,7 @@ impl Drop for Relay {
     }
 }
 
-fn spawn(folder: &Path, Place { address, public, data, settings, files }: &Place) -> Child {
+fn spawn(folder: &Path, Place { address, public, data, settings, before }: &Place) -> Child {
     let config = folder.join("relay.toml");
     let text = format!(
         "public_url = \"https://{public}:8443\"\nlisten = \"{address}:8443\"\nops_listen = \"{address}:9443\"\n\
@@ -258,9 +272,7 @@ fn spawn(folder: &Path, Place { address, public, data, settings, files }: &Place
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
     let certificate = if settings.contains("[tls]") { None } else { Some("--dev-tls") };
     let mut program = Command::new("sh");
-    // A shell, for the one thing that a process can only set for itself.
-    let limit = files.map_or_else(String::new, |files| format!("ulimit -n {files}; "));
-    program.args(["-c", &format!("{limit}exec \"$0\" \"$@\""), RELAY]);
+    program.args(["-c", &format!("{before}exec \"$0\" \"$@\""), RELAY]);
     program
         .arg("run")
         .args(certificate)
