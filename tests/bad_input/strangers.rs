@@ -57,8 +57,9 @@ async fn nobody_learns_from_refusals_which_portals_are_registered() {
         (signed.to_owned(), other.rsplit_once('.').unwrap().1.to_owned())
     };
     head.push('.');
-    let forged =
-        known.send(|http, relay| http.get(format!("{relay}/v1/tenants/contoso/agents")).bearer_auth(head + &rest)).await;
+    let forged = known
+        .send(|http, relay| http.get(format!("{relay}/v1/tenants/contoso/agents")).bearer_auth(head + &rest))
+        .await;
     assert_eq!(told(&forged), refused, "another signature");
 
     let rotation = async |portal: &RawPortal| {
@@ -140,6 +141,7 @@ async fn a_connection_without_a_credential_keeps_few_bodies_open_and_an_address_
     }
     // Eight of twelve on each connection. They are left before the next connection begins, so the address has places.
     assert_eq!((refused, overloaded), (12, 0));
+    assert_eq!(counter(&relay, &hits("unauthenticated_requests")).await, 12);
     assert_eq!(counter(&relay, &hits("body_timeout")).await, 24);
     let mut connections = Vec::new();
     for _ in 0..3 {
@@ -200,7 +202,11 @@ async fn a_portal_that_waits_for_too_much_is_told_so_and_another_is_served() {
     let hits = "writeback_limits_hits_total{limit=\"portal_requests\"}";
     eventually("it has as many as it may", || async { portal.raw.follow(command.jti, 0).await.status == 429 }).await;
     let refused = counted(&relay, "rate_limited", counting(&relay, hits, portal.raw.follow(command.jti, 0))).await;
-    assert!(refused.headers.contains_key("retry-after") && refused.detail().contains("this portal"), "{}", refused.text());
+    assert!(
+        refused.headers.contains_key("retry-after") && refused.detail().contains("this portal"),
+        "{}",
+        refused.text()
+    );
     assert_eq!(agents(&other.raw).await.status, 200, "another portal is served");
     session.send(agent.outcome_frame(&command, writeback_relay::protocol::outcome::Code::PasswordReset)).await;
     for wait in waits {

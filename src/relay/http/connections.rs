@@ -5,9 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::protocol::ids::PortalId;
@@ -25,6 +27,8 @@ const AUTHENTICATED_BYTES: u64 = 16 * 1024;
 const PART: usize = 4;
 /// Requests of the whole node that wait for a credential on their connection: some 4 KiB each.
 const WAITING: usize = 1024;
+/// They wait for so long.
+const WAIT: Duration = Duration::from_secs(1);
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug)]
@@ -236,9 +240,16 @@ impl Place {
         }
     }
 
-    /// As many requests as may wait for a credential.
-    pub(super) fn waiting(&self) -> &Semaphore {
-        &self.connections.waiting
+    /// Waits until `authenticated`, unless too many wait on this node, and not for long; whether that came.
+    pub(super) async fn wait_for(&self, authenticated: impl Future<Output = ()>) -> bool {
+        let waited = match self.connections.waiting.try_acquire() {
+            Ok(_waits) => timeout(WAIT, authenticated).await.is_ok(),
+            Err(_) => false,
+        };
+        if !waited {
+            self.connections.hit(Limit::UnauthenticatedRequests);
+        }
+        waited
     }
 
     pub(super) fn is_authenticated(&self) -> bool {

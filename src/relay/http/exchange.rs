@@ -12,7 +12,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::connections::Place;
@@ -24,8 +24,6 @@ use crate::telemetry::limit::Limit;
 const AT_A_TIME: u32 = 8;
 /// All that such a connection may ask.
 const IN_ALL: u32 = 16;
-/// Those beyond wait so long for one of them to show a credential.
-const WAIT: Duration = Duration::from_secs(1);
 /// An answer that is not taken for so long ends its connection: whoever has asked wanted it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// A connection has to show a valid credential within this time.
@@ -141,9 +139,10 @@ impl Peer {
         self.anonymous.fetch_add(u32::from(anonymous), Ordering::Relaxed);
         let exchange =
             Exchange { peer: Arc::clone(self), number, anonymous, held: Mutex::default(), logged: OnceLock::new() };
-        if let Some(place) = self.place.as_ref().filter(|_| self.anonymous.load(Ordering::Relaxed) > AT_A_TIME) {
-            let _waits = place.waiting().try_acquire().map_err(|_| TooMany)?;
-            timeout(WAIT, self.authenticated.cancelled()).await.map_err(|_| TooMany)?;
+        if let Some(place) = self.place.as_ref().filter(|_| self.anonymous.load(Ordering::Relaxed) > AT_A_TIME)
+            && !place.wait_for(self.authenticated.cancelled()).await
+        {
+            return Err(TooMany);
         }
         Ok(Arc::new(exchange))
     }
