@@ -2,6 +2,7 @@
 //! that keep the node waiting. Whoever has shown a valid one is counted as what he is, and agents find half of all places
 //! free of others.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -87,8 +88,8 @@ struct Unauthenticated {
     /// The number that the next one gets: the oldest have the smallest.
     next: u64,
     by_address: HashMap<Option<IpAddr>, BTreeMap<u64, Newcomer>>,
-    /// The addresses, by how many they have.
-    by_count: BTreeSet<(usize, Option<IpAddr>)>,
+    /// The addresses, by how many they have and how old the oldest of them is: the last one makes room first.
+    by_count: BTreeSet<(usize, Reverse<u64>, Option<IpAddr>)>,
 }
 
 struct Newcomer {
@@ -122,18 +123,27 @@ pub(super) struct Served<'a>(&'a Place);
 
 impl Unauthenticated {
     fn resize<T>(&mut self, address: Option<IpAddr>, change: impl FnOnce(&mut BTreeMap<u64, Newcomer>) -> T) -> T {
+        let rank = |of_address: &BTreeMap<u64, Newcomer>| {
+            let (oldest, _) = of_address.first_key_value()?;
+            Some((of_address.len(), Reverse(*oldest), address))
+        };
         let of_address = self.by_address.entry(address).or_default();
-        let before = of_address.len();
+        let before = rank(of_address);
         let changed = change(of_address);
-        let now = of_address.len();
-        if now == 0 {
-            self.by_address.remove(&address);
+        let now = rank(of_address);
+        if let Some(before) = before {
+            self.by_count.remove(&before);
+            self.all -= before.0;
         }
-        self.by_count.remove(&(before, address));
-        if now > 0 {
-            self.by_count.insert((now, address));
+        match now {
+            Some(now) => {
+                self.by_count.insert(now);
+                self.all += now.0;
+            }
+            None => {
+                self.by_address.remove(&address);
+            }
         }
-        self.all = self.all + now - before;
         changed
     }
 
@@ -162,7 +172,7 @@ impl Unauthenticated {
 
     /// The same of whichever address has the most.
     fn evict_any(&mut self) -> bool {
-        let mut addresses = self.by_count.iter().rev().map(|(_, address)| *address);
+        let mut addresses = self.by_count.iter().rev().map(|(.., address)| *address);
         let address = addresses.find(|address| self.oldest(*address).is_some());
         address.is_some_and(|address| self.evict(address))
     }

@@ -22,8 +22,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it may wait for a place. Clients give up after some ten seconds: whoever has waited longer is served for
 /// nothing.
 const WAIT: Duration = Duration::from_secs(3);
-/// How long it may keep its place: a client that stops in the middle is not to keep others out.
-const KEPT: Duration = Duration::from_secs(2);
+/// How long it may keep its place: a round trip. A client that stops in the middle is not to keep others out, and one that is
+/// slower goes on without a place.
+const KEPT: Duration = Duration::from_millis(500);
 
 /// Why there is no TLS on a connection.
 #[derive(Debug, thiserror::Error)]

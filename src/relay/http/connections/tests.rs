@@ -32,6 +32,14 @@ fn a_newcomer_takes_the_place_of_the_oldest_that_keeps_the_node_waiting_at_the_a
 }
 
 #[test]
+fn among_addresses_that_have_as_many_the_oldest_connection_makes_room() {
+    let (connections, _) = connections(16, 100, 100);
+    let held = ["192.0.2.9", "192.0.2.1", "192.0.2.5", "192.0.2.3"].map(|address| from(&connections, address).unwrap());
+    let _newcomers = ["192.0.2.2", "192.0.2.8"].map(|address| from(&connections, address).unwrap());
+    assert_eq!(held.map(|(_, evicted)| evicted.is_cancelled()), [true, true, false, false]);
+}
+
+#[test]
 fn where_all_are_served_a_newcomer_is_turned_away() {
     let (connections, _) = connections(8, 100, 100);
     let held = [from(&connections, "192.0.2.1").unwrap(), from(&connections, "192.0.2.1").unwrap()];
