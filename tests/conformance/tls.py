@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from sslyze.mozilla_tls_profile import tls_config_checker as mozilla
 from relay import Relay
 
 DEADLINE = 600
+#: About the roots that sslyze brings, not about ours.
+warnings.filterwarnings("ignore", category=CryptographyDeprecationWarning)
 #: What testssl.sh has to find nothing wrong with, by its own ids.
 TESTSSL = (
     "SSLv2 SSLv3 TLS1_2 TLS1_3 ALPN_HTTP2 cipherlist_NULL cipherlist_aNULL cipherlist_EXPORT cipherlist_LOW cipherlist_STRONG "
