@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import sslyze
+from cryptography.utils import CryptographyDeprecationWarning
 from case import Result
 from sslyze.mozilla_tls_profile import tls_config_checker as mozilla
 
