@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from case import Result
-
 from relay import Relay
 
 HERE = Path(__file__).parent

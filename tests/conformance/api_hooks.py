@@ -4,6 +4,7 @@ import json
 import os
 
 import schemathesis
+
 from parties import TENANT, Agent, Portal
 
 KNOWN = json.loads(os.environ["CONFORMANCE"])

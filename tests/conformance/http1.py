@@ -9,9 +9,8 @@ import json
 import wire
 from case import Case
 from parties import TENANT
-from wire import Wire
-
 from relay import Relay
+from wire import Wire
 
 AVAILABILITY = f"/v1/tenants/{TENANT}/availability".encode()
 INVITATIONS = f"/v1/tenants/{TENANT}/invitations".encode()

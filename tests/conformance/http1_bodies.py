@@ -4,7 +4,6 @@ request is smuggled past one of them."""
 import wire
 from case import Case, of
 from http1 import UNREADABLE, answer, exchange, get, post, sent, with_fields
-
 from relay import Relay
 
 CL, TE = b"Content-Length: LENGTH", b"Transfer-Encoding: chunked"

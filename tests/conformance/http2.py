@@ -8,13 +8,13 @@ import json
 import struct
 
 import hpack
+from hyperframe import frame as frames
+
 import wire
 from case import Case
 from http1 import AVAILABILITY, INVITATIONS
-from hyperframe import frame as frames
-from wire import Wire
-
 from relay import Relay
+from wire import Wire
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)

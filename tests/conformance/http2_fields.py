@@ -1,6 +1,7 @@
 """RFC 9113, section 8, and HPACK (RFC 7541): what makes a request malformed, and a block of fields unreadable."""
 
 import hpack
+
 from case import of
 from http2 import (
     CONTINUATION,

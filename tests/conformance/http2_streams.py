@@ -3,6 +3,8 @@
 import h2.connection
 import h2.events
 import h2.exceptions
+from hyperframe import frame as frames
+
 import wire
 from case import Case, of
 from http2 import (
@@ -29,8 +31,6 @@ from http2 import (
     window_update,
 )
 from http2_frames import CANCEL, NO_PRIORITY, PROTOCOL
-from hyperframe import frame as frames
-
 from relay import Relay
 
 #: No answer can end: its stream stays half-closed on our side.

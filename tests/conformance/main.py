@@ -9,7 +9,6 @@ from importlib import import_module
 
 import document
 from case import Case, Result, result
-
 from relay import Relay
 
 #: Cases that wait do not hold up the others.

@@ -7,9 +7,8 @@ import http2
 import wire
 from case import Case, of
 from http1_bodies import H2C
-from wire import Wire
-
 from relay import Relay
+from wire import Wire
 
 LIVEZ = b"GET /livez HTTP/1.1"
 #: No HTTP/2, and no answer either, or one that says what is spoken here.

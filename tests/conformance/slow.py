@@ -8,7 +8,6 @@ import time
 
 from case import Result
 from parties import TENANT
-
 from relay import Relay
 
 CONNECTIONS, SECONDS = 200, 60

@@ -10,9 +10,8 @@ from case import Case
 from http1 import AVAILABILITY
 from jose import uuid7
 from parties import TENANT, Agent, Portal
-from wire import Wire
-
 from relay import Relay
+from wire import Wire
 
 
 def refused(relay: Relay, method: str, path: str, bearer: str = "", body: str = "") -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import sslyze
 from cryptography.utils import CryptographyDeprecationWarning
-from case import Result
 from sslyze.mozilla_tls_profile import tls_config_checker as mozilla
 
+from case import Result
 from relay import Relay
 
 DEADLINE = 600

@@ -13,9 +13,8 @@ import wire
 from case import Case
 from jose import uuid7
 from parties import Agent
-from wire import Wire
-
 from relay import Relay
+from wire import Wire
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 FIN = 0x80

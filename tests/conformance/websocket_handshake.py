@@ -6,9 +6,8 @@ import hashlib
 import http1
 import wire
 from case import Case, of
-from websocket import handshake, key, upgrade
-
 from relay import Relay
+from websocket import handshake, key, upgrade
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 VERSION = "426, version 13"
