@@ -118,7 +118,10 @@ UNKNOWN = [
 
 SIZES = [
     asked(
-        "RFC 9113 §4.2", "DATA of 16,384 bytes, twice", "413", lambda a: a.begun() + 2 * frame(DATA, 0, 1, b" " * 16384)
+        "RFC 9113 §4.2",
+        "DATA of 16,384 bytes",
+        "201",
+        lambda a: a.begun() + frame(DATA, END_STREAM, 1, a.json.ljust(16384)),
     ),
     stream_error("RFC 9113 §4.2", "DATA of 16,385 bytes", SIZE, on_stream(DATA, END_STREAM, 1, b" " * 16385)),
     *of(
