@@ -14,6 +14,7 @@ mod bad_input;
 mod bench;
 mod chaos_checker;
 mod cluster;
+mod conformance;
 mod contract;
 mod demo;
 mod deploy;
