@@ -96,7 +96,7 @@ async fn upgrade(public: Arc<Public>, request: Request) -> Result<Response, Refu
     let place = parts.extensions.get::<Place>().cloned();
     let (sockets, agent, journal) = (public.sockets.clone(), agent.agent, agent.journal);
     Ok(upgrade.on_upgrade(move |socket| {
-        let mut socket = Frames(socket);
+        let mut socket = Frames { socket, closed: false };
         // A task of its own: axum's keeps room for the whole upgrade. What it captures it uses in place, uncopied.
         sockets.spawn(async move {
             services.metrics.sessions(&tenant, 1);
@@ -132,17 +132,21 @@ fn recent_enough(headers: &HeaderMap, minimum: Option<&Version>) -> Result<(), R
 }
 
 /// A WebSocket whose binary messages are frames.
-struct Frames(WebSocket);
+struct Frames {
+    socket: WebSocket,
+    /// The peer has sent a close frame. How its connection ends after that is no matter.
+    closed: bool,
+}
 
 impl Frames {
     async fn close(mut self, ended: &Ended) {
         if let Some((code, reason)) = ended.close_frame() {
             let frame = CloseFrame { code, reason: reason.into() };
             let _ = timeout(CLOSE_TIMEOUT, async {
-                self.0.send(Message::Close(Some(frame))).await?;
+                self.socket.send(Message::Close(Some(frame))).await?;
                 // The peer's own close frame ends the stream; until then it may still read ours.
-                while let Some(Ok(_)) = futures_util::StreamExt::next(&mut self.0).await {}
-                SinkExt::close(&mut self.0).await
+                while let Some(Ok(_)) = futures_util::StreamExt::next(&mut self.socket).await {}
+                SinkExt::close(&mut self.socket).await
             })
             .await;
         }
@@ -162,16 +166,20 @@ impl Stream for Frames {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            let message = match ready!(Pin::new(&mut self.0).poll_next(cx)) {
+            let message = match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
                 None => return Poll::Ready(None),
+                // It did not wait for our answer.
+                Some(Err(_)) if self.closed => return Poll::Ready(None),
                 Some(Err(error)) => return Poll::Ready(Some(Err(socket_error(error)))),
                 Some(Ok(message)) => message,
             };
             match message {
                 Message::Binary(bytes) => return Poll::Ready(Some(FromAgent::decode(&bytes).map_err(Into::into))),
                 Message::Text(_) => return Poll::Ready(Some(Err(SocketError::Text))),
-                // Pings are answered below us; a close frame is followed by the end of the stream.
-                Message::Ping(_) | Message::Pong(_) | Message::Close(_) => {}
+                // Our answer is written on the way to the end of the stream.
+                Message::Close(_) => self.closed = true,
+                // Pings are answered below us.
+                Message::Ping(_) | Message::Pong(_) => {}
             }
         }
     }
@@ -181,18 +189,18 @@ impl Sink<FromRelay> for Frames {
     type Error = SocketError;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        Pin::new(&mut self.0).poll_ready(cx).map_err(socket_error)
+        Pin::new(&mut self.socket).poll_ready(cx).map_err(socket_error)
     }
 
     fn start_send(mut self: Pin<&mut Self>, frame: FromRelay) -> Result<(), SocketError> {
-        Pin::new(&mut self.0).start_send(Message::Binary(frame.encode_frame().into())).map_err(socket_error)
+        Pin::new(&mut self.socket).start_send(Message::Binary(frame.encode_frame().into())).map_err(socket_error)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        Pin::new(&mut self.0).poll_flush(cx).map_err(socket_error)
+        Pin::new(&mut self.socket).poll_flush(cx).map_err(socket_error)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        Pin::new(&mut self.0).poll_close(cx).map_err(socket_error)
+        Pin::new(&mut self.socket).poll_close(cx).map_err(socket_error)
     }
 }
