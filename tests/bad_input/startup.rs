@@ -35,11 +35,12 @@ fn a_wrong_configuration_is_named_with_its_field_and_file() {
     let file = dir.path().join("relay.toml");
     let path = file.display().to_string();
     assert!(refusal(&["run", "--config", &path]).contains("relay.toml"));
-    fs::write(&file, "public_url = \"https://r.example\"\ndata_dir = \"/tmp/x\"\nwarp = 9\n").unwrap();
+    let good = format!("public_url = \"https://r.example\"\ndata_dir = {:?}\n", dir.path().join("data"));
+    fs::write(&file, format!("{good}warp = 9\n")).unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_writeback-relay")).args(["run", "--config", &path]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("relay.toml") && said.contains("warp"), "{said}");
-    fs::write(&file, "public_url = \"https://r.example\"\ndata_dir = \"/tmp/x\"\n").unwrap();
+    fs::write(&file, good).unwrap();
     let said = refusal(&["run", "--config", &path]);
     assert!(said.contains("cert_file") && said.contains("--dev-tls"), "{said}");
 }
