@@ -181,6 +181,10 @@ impl Agent {
         self.ended().await
     }
 
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        self.process().signal(signal);
+    }
+
     pub(crate) fn is_running(&mut self) -> bool {
         self.process().is_running()
     }

@@ -61,6 +61,11 @@ impl Pty {
         self.keyboard.flush().unwrap();
     }
 
+    /// Somebody closes the terminal's window.
+    pub(crate) fn close(&mut self) {
+        self.process.kill();
+    }
+
     /// The program's exit status when it has ended.
     pub(crate) async fn ended(&mut self) -> i32 {
         self.process.ended().await.code().expect("it was killed")
