@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use writeback_relay::protocol::frame::FromRelay;
 
 use crate::support::agent::Agent;
-use crate::support::process::{Process, Signal, runs};
+use crate::support::process::{Process, Signal, in_a_terminal, runs};
 use crate::support::pty::Pty;
 use crate::support::raw_agent::RawAgent;
 use crate::support::relay::Relay;
@@ -61,7 +61,7 @@ async fn a_demo_whose_terminal_is_closed_leaves_nothing_behind() {
 #[tokio::test]
 async fn a_demo_that_is_hung_up_in_the_middle_of_its_story_leaves_nothing_behind_and_is_no_failure() {
     let temporary = tempfile::tempdir().unwrap();
-    let mut command = Command::new(RELAY);
+    let mut command = in_a_terminal(RELAY);
     command.args(["demo", "--serve"]).env("TMPDIR", temporary.path()).stdin(Stdio::null()).stdout(Stdio::null());
     let mut demo = Process::spawn(&mut command);
     eventually("it has begun", || std::future::ready(!left(&temporary).is_empty())).await;

@@ -184,9 +184,10 @@ impl Proxies {
             Via::Proxy(proxy) => Self { proxy: Some(Ok(proxy.clone())), environment: None },
             Via::Environment => {
                 let environment = Environment::new(HTTPS, variable);
-                let proxy = environment.named.as_ref().map(|(variable, url)| {
-                    url.parse().map_err(|error| EnvironmentError { variable, error })
-                });
+                let proxy = environment
+                    .named
+                    .as_ref()
+                    .map(|(variable, url)| url.parse().map_err(|error| EnvironmentError { variable, error }));
                 Self { proxy, environment: Some(environment) }
             }
         }

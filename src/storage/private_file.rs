@@ -69,7 +69,9 @@ pub enum FileError {
         user: String,
     },
     /// Somebody else has said where the folder is.
-    #[error("{path}: the user {owner} has made this symbolic link, and may have it lead anywhere; name the folder itself")]
+    #[error(
+        "{path}: the user {owner} has made this symbolic link, and may have it lead anywhere; name the folder itself"
+    )]
     ForeignLink {
         /// The link.
         path: PathBuf,

@@ -49,6 +49,13 @@ pub(crate) async fn comes_up<F: Future<Output = bool>>(
     }
 }
 
+/// A program that a closed terminal ends, also if these tests were started to outlive theirs (`nohup`).
+pub(crate) fn in_a_terminal(program: &str) -> Command {
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP", program]);
+    command
+}
+
 /// A running process. Dropped, it is killed.
 pub(crate) struct Process(Child);
 

@@ -22,7 +22,7 @@ use writeback_relay::protocol::sealed::{Secrets, seal_for};
 use writeback_relay::relay::admin::client::AdminClient;
 use writeback_relay::relay::registry::PortalRecord;
 
-use super::process::{comes_up, freeze};
+use super::process::{comes_up, freeze, in_a_terminal};
 use super::{eventually, own_address};
 
 const RELAY: &str = env!("CARGO_BIN_EXE_writeback-relay");
@@ -88,7 +88,11 @@ impl Relay {
     /// A node of a cluster behind a load balancer; nodes share the certificate and the admin token in `data`.
     pub(crate) async fn node(public: Ipv4Addr, data: PathBuf, settings: &str) -> Self {
         let (folder, address) = (tempfile::tempdir().unwrap(), own_address());
-        Self::start_at(folder, Place { address, public: public.to_string(), data, settings: settings.to_owned(), files: None }).await
+        Self::start_at(
+            folder,
+            Place { address, public: public.to_string(), data, settings: settings.to_owned(), files: None },
+        )
+        .await
     }
 
     /// A node that refuses to start; all that it logged.
@@ -273,7 +277,7 @@ fn spawn(folder: &Path, Place { address, public, data, settings, files }: &Place
     std::fs::write(&config, text).unwrap();
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
     let certificate = if settings.contains("[tls]") { None } else { Some("--dev-tls") };
-    let mut program = Command::new("sh");
+    let mut program = in_a_terminal("sh");
     // A shell, for the one thing that a process can only set for itself.
     let limit = files.map_or_else(String::new, |files| format!("ulimit -n {files}; "));
     program.args(["-c", &format!("{limit}exec \"$0\" \"$@\""), RELAY]);

@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use super::process::{Process, Signal};
 use super::own_address;
+use super::process::{Process, Signal};
 
 const SQUID: &str = "/usr/sbin/squid";
 const NCSA: &str = "/usr/lib/squid/basic_ncsa_auth";
@@ -116,7 +116,11 @@ impl Squid {
         give(folder.path(), account);
         let mut command = Command::new(SQUID);
         let said = std::fs::File::create(at("said")).unwrap();
-        command.args(["-N", "-f", &at("squid.conf")]).stdin(Stdio::null()).stdout(said.try_clone().unwrap()).stderr(said);
+        command
+            .args(["-N", "-f", &at("squid.conf")])
+            .stdin(Stdio::null())
+            .stdout(said.try_clone().unwrap())
+            .stderr(said);
         let squid = Self { folder, address, process: Process::spawn(&mut command) };
         let listens = || async { TcpStream::connect((address, 3128)).await.is_ok() };
         squid.process.comes_up("squid listens", &squid.folder.path().join("said"), listens).await;

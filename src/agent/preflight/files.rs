@@ -31,9 +31,7 @@ fn fault(error: FileError) -> Finding {
         | FileError::ForeignFolder { path, .. }
         | FileError::ForeignLink { path, .. }
         | FileError::OpenFolder { path, .. }
-        | FileError::Temporary { path, .. } => {
-            Finding::failed(Check::PrivateFile, &path.display().to_string(), detail)
-        }
+        | FileError::Temporary { path, .. } => Finding::failed(Check::PrivateFile, &path.display().to_string(), detail),
     }
 }
 

@@ -56,11 +56,8 @@ impl Stage {
     /// Starts the servers; nobody is connected.
     pub(super) async fn new(scene: Scene) -> Fallible<Self> {
         let prefix = "writeback-bench-";
-        let folder = if scene.in_memory {
-            TempDir::with_prefix_in(prefix, "/dev/shm")?
-        } else {
-            make_temporary_folder(prefix)?
-        };
+        let folder =
+            if scene.in_memory { TempDir::with_prefix_in(prefix, "/dev/shm")? } else { make_temporary_folder(prefix)? };
         let everybody = Arc::new(Population::new(scene.agents, scene.portals)?);
         let (servers, addresses) = servers::start(scene, &everybody, folder.path()).await?;
         Ok(Self { scene, everybody, agents: Vec::new(), servers, addresses, folder })

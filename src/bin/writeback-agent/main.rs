@@ -120,7 +120,11 @@ async fn main() -> ExitCode {
 
 async fn act(home: &Home, action: Action) -> Result<ExitCode, Failure> {
     host::forbid_core_dumps()?;
-    if action.writes() { home.may_be_written()? } else { home.may_be_read()? }
+    if action.writes() {
+        home.may_be_written()?
+    } else {
+        home.may_be_read()?
+    }
     match action {
         Action::Enroll { code } => enrol(home, code).await?,
         Action::Run => run(home).await?,
