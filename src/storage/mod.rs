@@ -14,7 +14,7 @@ pub use file::{DatabaseError, DatabaseFile};
 pub use folder::{check_folder, check_folder_to_read, make_private_folder, make_temporary_folder};
 pub use groups::{Groups, Store};
 pub use log::{Log, Spare};
-pub use private_file::{FileError, PrivateFile};
+pub use private_file::{FileError, PrivateFile, check_file};
 pub use secret::Secret;
 
 /// The tables and transactions of [`Database`].

@@ -28,6 +28,16 @@ pub enum FileError {
         /// Its mode.
         mode: u32,
     },
+    /// Others may write what we act by.
+    #[error(
+        "{path}: others may write this file (mode {mode:o}); see that it says what you want and run: chmod o-w {path}"
+    )]
+    OpenFile {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
     /// A newer version of the program has written it.
     #[error(
         "{path}: written by a newer version of this program (format {found}, and this one knows {known}); install that \
@@ -218,6 +228,16 @@ impl PrivateFile {
         };
         write().map_err(|e| self.io(e))
     }
+}
+
+/// Looks whether not everybody may write a file that need not be private: a configuration, a certificate.
+///
+/// # Errors
+/// If everybody may, or it can't be looked at.
+pub fn check_file(path: &Path) -> Result<(), FileError> {
+    let file = fs::metadata(path).map_err(|error| FileError::Io { path: path.to_owned(), error })?;
+    let mode = file.mode() & 0o777;
+    if mode & 0o002 == 0 { Ok(()) } else { Err(FileError::OpenFile { path: path.to_owned(), mode }) }
 }
 
 /// What others may not do with a private file of `owner` that `user` reads. A file of root's may be for a group: so

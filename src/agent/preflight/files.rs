@@ -30,6 +30,7 @@ fn fault(error: FileError) -> Finding {
         | FileError::ForeignFile { path, .. }
         | FileError::ForeignFolder { path, .. }
         | FileError::ForeignLink { path, .. }
+        | FileError::OpenFile { path, .. }
         | FileError::OpenFolder { path, .. }
         | FileError::Temporary { path, .. } => Finding::failed(Check::PrivateFile, &path.display().to_string(), detail),
     }
