@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use rustix::process::Pid;
 use tempfile::TempDir;
 use writeback_relay::protocol::frame::FromRelay;
+use writeback_relay::protocol::outcome::Code;
 
 use crate::support::agent::Agent;
 use crate::support::process::{Process, Signal, in_a_terminal, runs};
@@ -89,16 +90,27 @@ async fn a_node_whose_terminal_is_closed_drains() {
     assert!(logged("the node is down"), "{}", fs::read_to_string(&log).unwrap());
 }
 
+/// A shell passes SIGHUP on, and when it is gone the kernel sends another one.
 #[tokio::test]
-async fn a_node_that_is_hung_up_asks_its_agents_to_move_and_ends_with_status_zero() {
-    let mut relay = Relay::start().await;
-    let portal = relay.portal("portal-1").await;
-    let agent = RawAgent::enrolled(&relay, &portal).await;
-    let mut session = agent.open().await;
-    relay.signal(Signal::HUP);
-    assert!(matches!(session.next().await, FromRelay::GoAway(_)));
-    assert!(relay.ended().await.success());
-    assert!(relay.log().contains("the node is down"));
+async fn a_node_that_is_hung_up_twice_waits_for_its_commands_all_the_same_and_ends_with_status_zero() {
+    for first in [Signal::HUP, Signal::TERM] {
+        let mut relay = Relay::start().await;
+        let portal = relay.portal("portal-1").await;
+        let agent = RawAgent::enrolled(&relay, &portal).await;
+        let mut session = agent.open().await;
+        let (command, jws) =
+            portal.raw.reset(agent.agent, agent.sealing.public(), "jane@corp.example", "Pass-Word-2026");
+        assert_eq!(portal.raw.submit(&jws, 0).await.status, 202);
+        session.delivery().await;
+        relay.signal(first);
+        assert!(matches!(session.next().await, FromRelay::GoAway(_)));
+        relay.signal(Signal::HUP);
+        // It answers, although it stops.
+        assert_eq!(relay.probe("livez").await, 200);
+        session.send(agent.outcome_frame(&command, Code::PasswordReset)).await;
+        assert!(relay.ended().await.success(), "{first:?}: {}", relay.log());
+        assert!(relay.log().contains("the node is down"));
+    }
 }
 
 #[tokio::test]

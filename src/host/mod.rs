@@ -27,7 +27,7 @@ pub fn forbid_core_dumps() -> std::io::Result<()> {
 pub struct StopSignals {
     term: Signal,
     int: Signal,
-    /// None if whoever started the process has it ignore that, as `nohup` does.
+    /// None if whoever started the process has it ignore that, as `nohup` does, and from the first signal on.
     hangup: Option<Signal>,
 }
 
@@ -41,7 +41,8 @@ impl StopSignals {
         Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())?, hangup })
     }
 
-    /// Resolves at the next one.
+    /// Resolves at the next one. A terminal that is closed is one at most, and only the first: its shell passes SIGHUP on, and
+    /// the kernel sends another one when the shell is gone. Nobody has asked twice then.
     pub async fn next(&mut self) {
         let hangup = async {
             match &mut self.hangup {
@@ -54,6 +55,7 @@ impl StopSignals {
             _ = self.int.recv() => {}
             _ = hangup => {}
         }
+        self.hangup = None;
     }
 }
 
