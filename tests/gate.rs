@@ -1,9 +1,13 @@
-//! `tests/run` itself, with a `cargo` and a `rustc` that only say how they were called.
+//! `tests/run` itself, with a `cargo` and a `rustc` that only say how they were called; and what a test says of a process that
+//! does not come up.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
+
+use crate::support::deadline;
+use crate::support::process::Process;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -65,4 +69,19 @@ fn a_temporary_folder_that_is_no_use_is_named_before_anything_is_done() {
         assert!(!status.success() && said.lines().count() == 1, "{said}");
         assert!(said.contains(&format!("TMPDIR={}", path.display())) && said.contains(why), "{said}");
     }
+}
+
+#[tokio::test]
+async fn a_process_that_ends_instead_of_coming_up_is_told_with_what_it_has_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let mut command = Command::new("sh");
+    let said = fs::File::create(&log).unwrap();
+    let process = Process::spawn(command.args(["-c", "echo crypto is not defined >&2; exit 1"]).stderr(said));
+    let waiting = tokio::spawn(async move {
+        process.comes_up("the provider answers", &log, || std::future::ready(false)).await;
+    });
+    let told = deadline("it is told", waiting).await.unwrap_err().into_panic();
+    let told = told.downcast_ref::<String>().unwrap();
+    assert!(told.contains("the provider answers") && told.contains("crypto is not defined"), "{told}");
 }
