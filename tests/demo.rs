@@ -66,12 +66,43 @@ fn a_reader_who_has_seen_enough_is_no_error_and_nothing_is_left_behind() {
 #[test]
 fn a_step_that_fails_ends_it_and_leaves_nothing_behind() {
     let temporary = tempfile::tempdir().unwrap();
-    // The relay comes up, and then nobody reaches it.
-    let output = demo(&temporary, &[]).env("HTTPS_PROXY", "http://127.0.0.1:1").env("NO_PROXY", "").output().unwrap();
+    // The relay comes up, and then there are not enough files for whoever wants to come to it.
+    let limited = format!("ulimit -n 24; exec {} demo", env!("CARGO_BIN_EXE_writeback-relay"));
+    let mut command = Command::new("sh");
+    let output = command.args(["-c", &limited]).env("TMPDIR", temporary.path()).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && said.contains("can't be reached"), "{}: {said}", output.status);
-    assert!(String::from_utf8(output.stdout).unwrap().contains("a node is up"));
+    assert!(!output.status.success() && said.contains("writeback-relay: "), "{}: {said}", output.status);
+    assert!(String::from_utf8(output.stdout).unwrap().contains("a node is up"), "{said}");
     assert!(left(&temporary).is_empty(), "{:?}", left(&temporary));
+}
+
+#[test]
+fn behind_a_proxy_it_speaks_to_itself_directly() {
+    let temporary = tempfile::tempdir().unwrap();
+    for proxy in ["http://127.0.0.1:1", "socks5h://127.0.0.1:1"] {
+        let mut command = demo(&temporary, &[]);
+        for variable in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"] {
+            command.env(variable, proxy);
+        }
+        let output = command.env("NO_PROXY", "").env("no_proxy", "").output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success() && said.is_empty(), "{proxy}: {}: {said}", output.status);
+    }
+}
+
+#[test]
+fn a_place_for_temporary_files_that_is_no_use_is_named_with_what_to_do() {
+    let temporary = tempfile::tempdir().unwrap();
+    let (file, missing) = (temporary.path().join("file"), temporary.path().join("missing"));
+    std::fs::write(&file, "").unwrap();
+    // Nobody makes a folder in /proc, not even root.
+    for path in [missing, file, "/proc".into(), temporary.path().join("x".repeat(300))] {
+        let output = demo(&temporary, &[]).env("TMPDIR", &path).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.lines().count() == 1, "{said}");
+        assert!(said.contains(&format!("{}: ", path.display())) && said.contains("set TMPDIR"), "{said}");
+        assert!(output.stdout.is_empty());
+    }
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn run(mut process: Process, task: &Value) -> Answer {
 
 fn node(task: &Value) -> Answer {
     installed();
-    let mut node = Process::new("node");
+    let mut node = Process::new(folder("target/node/bin/node"));
     node.args(["--input-type=module", "--eval", include_str!("interop/jose.mjs")]);
     run(node, task)
 }

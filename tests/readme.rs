@@ -22,7 +22,7 @@ fn commands(readme: &str) -> Vec<&str> {
     section.lines().filter_map(|line| line.strip_prefix("    ")).collect()
 }
 
-/// A reader: one shell, a folder in place of `/tmp`, and what he has seen so far.
+/// A reader: one shell, a home, and what he has seen so far.
 struct Reader {
     folder: TempDir,
     address: Ipv4Addr,
@@ -48,7 +48,6 @@ impl Reader {
     fn own(&self, command: &str) -> String {
         let programs = Path::new(env!("CARGO_BIN_EXE_writeback-relay")).parent().unwrap();
         command
-            .replace("/tmp/", &format!("{}/", self.folder.path().display()))
             .replace("$PWD/target/release", &programs.display().to_string())
             .replace("https://localhost:8443", &format!("https://{}:8443", self.address))
     }
@@ -76,7 +75,8 @@ impl Reader {
     /// There is no terminal: he has written what he would answer into `agent.toml` before, the demo's directory instead of
     /// Active Directory, and the relay's CA.
     fn answer(&self) {
-        let (folder, ca_file) = (self.folder.path().join("agent"), self.folder.path().join("relay/dev-ca.pem"));
+        let kept = self.folder.path().join("writeback");
+        let (folder, ca_file) = (kept.join("agent"), kept.join("relay/dev-ca.pem"));
         std::fs::DirBuilder::new().mode(0o700).create(&folder).unwrap();
         let text = std::fs::read_to_string(Path::new(ROOT).join("deploy/agent.toml")).unwrap();
         let (relay, directory) = text.split_once("\n[directory]\n").unwrap();
@@ -137,5 +137,24 @@ async fn the_commands_of_the_readme_lead_to_a_reset() {
     let mut reader = Reader::new();
     for line in &commands {
         deadline(line, reader.follow(line)).await;
+    }
+}
+
+/// Where everybody may write, somebody may have been first.
+#[test]
+fn no_trial_keeps_anything_under_a_fixed_name_in_a_folder_of_everybodys() {
+    let mut folders = vec![Path::new(ROOT).join("docs"), Path::new(ROOT).join("deploy"), Path::new(ROOT).join("helm")];
+    let mut files = vec![Path::new(ROOT).join("README.md")];
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    assert!(files.len() > 20, "{files:?}");
+    for file in files {
+        let text = String::from_utf8_lossy(&std::fs::read(&file).unwrap()).into_owned();
+        for shared in ["/tmp/", "/dev/shm/"] {
+            assert!(!text.contains(shared), "{}: {shared}", file.display());
+        }
     }
 }

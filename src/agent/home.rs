@@ -17,7 +17,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -25,11 +25,10 @@ use serde::{Deserialize, Serialize};
 
 use super::format::{self, Format};
 use super::pin::Pin;
-use crate::host;
 use crate::protocol::enrollment::AgentKeys;
 use crate::protocol::ids::{AgentId, JournalId, PortalId, TenantId};
 use crate::protocol::jose::{SealingKey, SigningKey};
-use crate::storage::{FileError, PrivateFile};
+use crate::storage::{FileError, PrivateFile, check_folder, check_folder_to_read};
 
 /// Where an agent keeps everything, unless it is told otherwise.
 pub const DEFAULT_HOME: &str = "/var/lib/writeback-agent";
@@ -145,16 +144,26 @@ impl Home {
         ]
     }
 
-    /// Whether this process may write here: what root makes in the folder of the service's user, the service can't read.
+    /// Whether this process may write here: the folder is its own, and nobody else writes into it. What root makes in the
+    /// folder of the service's user, the service can't read. One that is not there is made later.
     ///
     /// # Errors
-    /// If this is root, and the folder another user's.
+    /// If it may not, and what to do.
     pub fn may_be_written(&self) -> Result<(), FileError> {
-        let owner = fs::metadata(&self.folder).map_or(0, |folder| folder.uid());
-        if host::user_id() == 0 && owner != 0 {
-            return Err(FileError::ForeignFolder { path: self.folder.clone(), owner: host::user_name(owner) });
-        }
-        Ok(())
+        if self.is_missing() { Ok(()) } else { check_folder(&self.folder) }
+    }
+
+    /// Whether what is here can be relied on. Root may look into the folder of the service's user.
+    ///
+    /// # Errors
+    /// If it can't.
+    pub fn may_be_read(&self) -> Result<(), FileError> {
+        if self.is_missing() { Ok(()) } else { check_folder_to_read(&self.folder) }
+    }
+
+    /// Also a link that leads nowhere is something.
+    fn is_missing(&self) -> bool {
+        fs::symlink_metadata(&self.folder).is_err_and(|error| error.kind() == ErrorKind::NotFound)
     }
 
     /// Who the agent is; nothing if it is not enrolled.

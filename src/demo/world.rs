@@ -1,8 +1,7 @@
 //! The stage: a relay, a portal, an agent with a directory in memory, in a folder that is removed at the end.
 
 use std::error::Error;
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,11 +13,12 @@ use crate::agent::{self, Agent, AgentError};
 use crate::clock::{Clock, Random, System};
 use crate::host;
 use crate::portal::{self, Portal};
-use crate::protocol::ids::{ObjectId, TenantId};
+use crate::protocol::ids::TenantId;
 use crate::relay::admin::client::AdminClient;
 use crate::relay::config::Config;
 use crate::relay::lifecycle::{Node, admin_token_file};
 use crate::relay::registry::PortalRecord;
+use crate::storage::{FileError, make_temporary_folder};
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
@@ -52,10 +52,8 @@ pub(super) fn say(line: &str) {
 struct Folder(PathBuf);
 
 impl Folder {
-    fn new(clock: &dyn Clock, random: &dyn Random) -> std::io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("writeback-demo-{}", ObjectId::new(clock, random)));
-        DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self(path))
+    fn new() -> Result<Self, FileError> {
+        Ok(Self(make_temporary_folder("writeback-demo-")?.keep()))
     }
 
     fn join(&self, name: &str) -> PathBuf {
@@ -74,7 +72,7 @@ impl Drop for Folder {
 impl World {
     pub(super) async fn new() -> Fallible<Self> {
         let (clock, random) = (System::clock(), System::random());
-        let folder = Folder::new(&*clock, &*random)?;
+        let folder = Folder::new()?;
         let loopback = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
         // The port stands in the public URL, which has to be known before the listener is there.
         let port = std::net::TcpListener::bind(loopback(0))?.local_addr()?.port();

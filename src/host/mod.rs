@@ -7,6 +7,7 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::sockopt;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,11 +23,13 @@ pub fn forbid_core_dumps() -> std::io::Result<()> {
     Ok(())
 }
 
-/// SIGTERM and SIGINT, caught from the moment this is made.
+/// SIGTERM, SIGINT, and SIGHUP of a terminal that is closed, caught from the moment this is made.
 #[derive(Debug)]
 pub struct StopSignals {
     term: Signal,
     int: Signal,
+    /// None if whoever started the process has it ignore that, as `nohup` does, and from the first signal on.
+    hangup: Option<Signal>,
 }
 
 impl StopSignals {
@@ -35,19 +38,42 @@ impl StopSignals {
     /// # Errors
     /// If the operating system refuses.
     pub fn catch() -> std::io::Result<Self> {
-        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+        let hangup = if ignores_hangups() { None } else { Some(signal(SignalKind::hangup())?) };
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())?, hangup })
     }
 
-    /// Resolves at the next one.
+    /// Resolves at the next one. A terminal that is closed is one at most, and only the first: its shell passes SIGHUP on, and
+    /// the kernel sends another one when the shell is gone. Nobody has asked twice then.
     pub async fn next(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.term.recv() => {}
             _ = self.int.recv() => {}
+            _ = hangup => {}
         }
+        self.hangup = None;
     }
 }
 
-/// Writes to standard output. Whoever reads it may have seen enough: a closed pipe is no error.
+/// Whether SIGHUP was ignored already when this process began: the lowest bit of `SigIgn`, proc_pid_status(5).
+fn ignores_hangups() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & 1 == 1))
+}
+
+/// Writes a line to standard error, for whoever is still there to read it.
+pub fn print_error(line: &str) {
+    // A terminal that is closed, or a disk that is full, changes nothing of how the program ends.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// Writes to standard output. Whoever reads it may have seen enough: a closed pipe or terminal is no error.
 ///
 /// # Errors
 /// If it can't be written for another reason.
@@ -55,6 +81,8 @@ pub fn print(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        // The terminal was closed.
+        Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => Ok(()),
         written => written,
     }
 }
@@ -111,6 +139,14 @@ pub fn end_unless_taken(connection: &impl AsFd, timeout: Duration) -> std::io::R
 #[must_use]
 pub fn user_id() -> u32 {
     rustix::process::geteuid().as_raw()
+}
+
+/// The groups whose rights this process has.
+#[must_use]
+pub fn group_ids() -> Vec<u32> {
+    let others = rustix::process::getgroups().unwrap_or_default();
+    let own = rustix::process::getegid();
+    std::iter::once(own).chain(others).map(rustix::process::Gid::as_raw).collect()
 }
 
 /// A user's name, or the number if `/etc/passwd` has none for it.

@@ -27,6 +27,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls_platform_verifier::Verifier;
 
+use self::proxy::Environment;
 use crate::clock::UnixTime;
 
 /// How long a connection may take to come up: TCP, proxy and TLS.
@@ -46,9 +47,6 @@ pub enum NetError {
         /// Why.
         detail: String,
     },
-    /// The environment names a proxy that is none.
-    #[error(transparent)]
-    Proxy(#[from] proxy::EnvironmentError),
     /// No trust anchors, or no client.
     #[error("TLS can't be set up: {0}")]
     Tls(String),
@@ -89,12 +87,24 @@ pub fn tls_client(ca_file: Option<&Path>) -> Result<ClientConfig, NetError> {
         .with_no_client_auth())
 }
 
-/// An HTTPS client with [`tls_client`]'s trust. It honours `HTTPS_PROXY` and `NO_PROXY` and follows no redirects.
+/// An HTTPS client with [`tls_client`]'s trust. It honours `HTTPS_PROXY` and `NO_PROXY`, reaches this host itself directly, and
+/// follows no redirects.
 ///
 /// # Errors
 /// As [`tls_client`].
 pub fn https_client(ca_file: Option<&Path>) -> Result<reqwest::Client, NetError> {
-    builder(tls_client(ca_file)?).build().map_err(|e| NetError::Tls(e.to_string()))
+    let client = builder(tls_client(ca_file)?).proxy(environments_proxy());
+    client.build().map_err(|e| NetError::Tls(e.to_string()))
+}
+
+/// The proxy that the environment names for each URL.
+fn environments_proxy() -> reqwest::Proxy {
+    let variable = |name: &str| std::env::var(name).ok();
+    let (http, https) = (Environment::new(proxy::HTTP, variable), Environment::new(proxy::HTTPS, variable));
+    reqwest::Proxy::custom(move |url| {
+        let environment = if url.scheme() == "https" { &https } else { &http };
+        environment.url_for(url.host_str()?, url.port_or_known_default()?)
+    })
 }
 
 fn builder(tls: ClientConfig) -> reqwest::ClientBuilder {

@@ -52,6 +52,17 @@ impl NoProxy {
     }
 }
 
+/// Whether this is a name or an address of this very host: `localhost` and what is below it (RFC 6761 §6.3), 127.0.0.0/8,
+/// `::1`. No proxy elsewhere could lead there.
+#[must_use]
+pub fn is_this_host(host: &str) -> bool {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    match address(&host) {
+        Some(address) => address.to_canonical().is_loopback(),
+        None => host.strip_suffix("localhost").is_some_and(|below| below.is_empty() || below.ends_with('.')),
+    }
+}
+
 impl Entry {
     fn new(text: &str) -> Self {
         // An IPv6 address outside brackets ends in something that looks like a port.
@@ -117,6 +128,29 @@ mod tests {
         ] {
             let list_of: NoProxy = list.parse().unwrap();
             assert_eq!(list_of.covers(host, port), expected, "{list} {host} {port}");
+        }
+    }
+
+    #[test]
+    fn this_host_is_told_from_others_that_are_named_like_it() {
+        for (host, expected) in [
+            ("localhost", true),
+            ("LocalHost.", true),
+            ("relay.localhost", true),
+            ("127.0.0.1", true),
+            ("127.1.2.3", true),
+            ("::1", true),
+            ("[::1]", true),
+            ("[::ffff:127.0.0.1]", true),
+            ("mylocalhost", false),
+            ("localhost.example", false),
+            ("127.0.0.1.example", false),
+            ("128.0.0.1", false),
+            ("0.0.0.0", false),
+            ("[::2]", false),
+            ("", false),
+        ] {
+            assert_eq!(is_this_host(host), expected, "{host}");
         }
     }
 }

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::names::Names;
-use super::proxy::{Proxies, Proxy, Via};
+use super::proxy::{EnvironmentError, Proxies, Proxy, Via};
 use super::tcp::{self, TcpError};
 use super::{CONNECT_TIMEOUT, NetError, causes, tls_client};
 
@@ -52,6 +52,9 @@ pub enum OutboundError {
     /// Not `https://HOST` or `https://HOST:PORT`.
     #[error("{0} is not an https:// URL with a host")]
     Url(Uri),
+    /// The environment names a proxy that is none.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
     /// Nobody there.
     #[error(transparent)]
     Tcp(#[from] TcpError),
@@ -112,19 +115,19 @@ impl Outbound {
     /// Reads the CA file and, if it is to, the environment.
     ///
     /// # Errors
-    /// If one of them is no use.
+    /// If the file is no use.
     pub fn new(access: &Access) -> Result<Self, NetError> {
         let mut tls = tls_client(access.ca_file.as_deref())?;
         // An upgrade to a WebSocket is HTTP/1.1's (RFC 6455 §4).
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let proxies = Proxies::new(&access.via, |name| std::env::var(name).ok())?;
+        let proxies = Proxies::new(&access.via, |name| std::env::var(name).ok());
         Ok(Self { tls: TlsConnector::from(Arc::new(tls)), proxies, names: Names::System })
     }
 
     /// The proxy on the way to an `https://` URL.
     #[must_use]
     pub fn proxy_to(&self, url: &Uri) -> Option<&Proxy> {
-        self.proxies.of(url.host()?, port(url))
+        self.proxies.of(url.host()?, port(url)).ok().flatten()
     }
 
     /// Only connects: name, TCP, proxy and TLS, within [`CONNECT_TIMEOUT`].
@@ -157,7 +160,7 @@ impl Outbound {
     async fn connect(&self, url: &Uri) -> Result<Stream, OutboundError> {
         let host = url.host().filter(|host| url.scheme_str() == Some("https") && !host.is_empty());
         let host = host.ok_or_else(|| OutboundError::Url(url.clone()))?;
-        let proxy = self.proxies.of(host, port(url));
+        let proxy = self.proxies.of(host, port(url))?;
         let connected = timeout(CONNECT_TIMEOUT, async {
             let stream = match proxy {
                 None => Box::new(tcp::connect(&self.names, host, port(url)).await?) as Stream,

@@ -10,10 +10,12 @@ use http::uri::Authority;
 use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
 
-use super::no_proxy::NoProxy;
+use super::no_proxy::{NoProxy, is_this_host};
 
 /// Which proxy HTTPS goes through, in the order in which they count; curl looks at the small letters first, too.
-const VARIABLES: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+pub(super) const HTTPS: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+/// The same of plain HTTP.
+pub(super) const HTTP: [&str; 4] = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
 const EXCEPTIONS: [&str; 2] = ["no_proxy", "NO_PROXY"];
 
 /// Why a text names no proxy. It never repeats the text, in which a password may stand.
@@ -137,32 +139,66 @@ pub struct EnvironmentError {
     error: ProxyUrlError,
 }
 
-/// The proxy for each host.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Proxies {
-    proxy: Option<Proxy>,
+/// The proxy that the environment names for each host. This host itself is always reached directly.
+#[derive(Clone, Default)]
+pub(super) struct Environment {
+    /// The variable, and its value, in which a password may stand.
+    named: Option<(&'static str, Zeroizing<String>)>,
     except: NoProxy,
 }
 
+impl Environment {
+    /// `variable` looks into the environment; one of `variables` names the proxy.
+    pub(super) fn new(variables: [&'static str; 4], variable: impl Fn(&str) -> Option<String>) -> Self {
+        let set = |name: &&'static str| variable(name).filter(|value| !value.trim().is_empty());
+        let named = variables.iter().find_map(|name| Some((*name, Zeroizing::new(set(name)?))));
+        let Ok(except) = EXCEPTIONS.iter().find_map(set).unwrap_or_default().parse();
+        Self { named, except }
+    }
+
+    fn passes_by(&self, host: &str, port: u16) -> bool {
+        is_this_host(host) || self.except.covers(host, port)
+    }
+
+    /// The proxy's URL, as it stands there.
+    pub(super) fn url_for(&self, host: &str, port: u16) -> Option<String> {
+        let (_, url) = self.named.as_ref().filter(|_| !self.passes_by(host, port))?;
+        let url = url.trim();
+        Some(if url.contains("://") { url.to_owned() } else { format!("http://{url}") })
+    }
+}
+
+/// The proxy for each host.
+#[derive(Clone, Default)]
+pub(super) struct Proxies {
+    proxy: Option<Result<Proxy, EnvironmentError>>,
+    /// Absent if the proxy is for every host.
+    environment: Option<Environment>,
+}
+
 impl Proxies {
-    /// `variable` looks into the environment.
-    pub(super) fn new(via: &Via, variable: impl Fn(&str) -> Option<String>) -> Result<Self, EnvironmentError> {
+    /// `variable` looks into the environment. What is no proxy there is told to whoever would go through it.
+    pub(super) fn new(via: &Via, variable: impl Fn(&str) -> Option<String>) -> Self {
         match via {
-            Via::Direct => Ok(Self::default()),
-            Via::Proxy(proxy) => Ok(Self { proxy: Some(proxy.clone()), except: NoProxy::default() }),
+            Via::Direct => Self::default(),
+            Via::Proxy(proxy) => Self { proxy: Some(Ok(proxy.clone())), environment: None },
             Via::Environment => {
-                let set = |name: &&'static str| variable(name).filter(|value| !value.trim().is_empty());
-                let named = VARIABLES.iter().find_map(|name| Some((*name, Zeroizing::new(set(name)?))));
-                let proxy =
-                    named.map(|(variable, url)| url.parse().map_err(|error| EnvironmentError { variable, error }));
-                let Ok(except) = EXCEPTIONS.iter().find_map(set).unwrap_or_default().parse();
-                Ok(Self { proxy: proxy.transpose()?, except })
+                let environment = Environment::new(HTTPS, variable);
+                let proxy = environment
+                    .named
+                    .as_ref()
+                    .map(|(variable, url)| url.parse().map_err(|error| EnvironmentError { variable, error }));
+                Self { proxy, environment: Some(environment) }
             }
         }
     }
 
-    pub(super) fn of(&self, host: &str, port: u16) -> Option<&Proxy> {
-        self.proxy.as_ref().filter(|_| !self.except.covers(host, port))
+    /// # Errors
+    /// If the environment names none for this host that is of use.
+    pub(super) fn of(&self, host: &str, port: u16) -> Result<Option<&Proxy>, EnvironmentError> {
+        let passes_by = |environment: &Environment| environment.passes_by(host, port);
+        let proxy = self.proxy.as_ref().filter(|_| !self.environment.as_ref().is_some_and(passes_by));
+        proxy.map(|proxy| proxy.as_ref().map_err(Clone::clone)).transpose()
     }
 }
 
@@ -170,7 +206,7 @@ impl Proxies {
 mod tests {
     use super::*;
 
-    fn proxies(via: &Via, variables: &[(&str, &str)]) -> Result<Proxies, EnvironmentError> {
+    fn proxies(via: &Via, variables: &[(&str, &str)]) -> Proxies {
         let set = |name: &str| variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
         Proxies::new(via, set)
     }
@@ -210,8 +246,10 @@ mod tests {
 
     #[test]
     fn the_environment_is_asked_as_curl_asks_it() {
-        let host = |proxies: &Proxies, host| proxies.of(host, 443).map(|proxy| proxy.host.clone());
-        let of = |variables: &[(&str, &str)]| host(&proxies(&Via::Environment, variables).unwrap(), "relay.example");
+        let of = |variables: &[(&str, &str)]| {
+            let proxies = proxies(&Via::Environment, variables);
+            proxies.of("relay.example", 443).unwrap().map(|proxy| proxy.host.clone())
+        };
         let named = |name: &str| Some(name.to_owned());
         assert_eq!(of(&[]), None);
         assert_eq!(of(&[("HTTPS_PROXY", "http://a:1"), ("ALL_PROXY", "http://b:1")]), named("a"));
@@ -221,15 +259,47 @@ mod tests {
         assert_eq!(of(&[("HTTP_PROXY", "http://a:1"), ("http_proxy", "http://a:1")]), None);
         assert_eq!(of(&[("HTTPS_PROXY", "http://a:1"), ("NO_PROXY", "other,.example")]), None);
         assert_eq!(of(&[("HTTPS_PROXY", "http://a:1"), ("NO_PROXY", "*"), ("no_proxy", "other")]), named("a"));
-        let error = proxies(&Via::Environment, &[("HTTPS_PROXY", "socks5://u:secret@a:1")]).unwrap_err().to_string();
+        let socks = proxies(&Via::Environment, &[("HTTPS_PROXY", "socks5://u:secret@a:1"), ("NO_PROXY", ".corp")]);
+        let error = socks.of("relay.example", 443).unwrap_err().to_string();
         assert!(error.contains("HTTPS_PROXY") && !error.contains("secret"), "{error}");
+        assert_eq!(socks.of("relay.corp", 443), Ok(None), "who does not go through it need not know");
+    }
+
+    #[test]
+    fn this_host_is_reached_directly_whatever_the_environment_says_and_not_what_is_configured() {
+        for variable in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+            for url in ["http://a:1", "socks5://a:1"] {
+                let named = proxies(&Via::Environment, &[(variable, url), ("NO_PROXY", "")]);
+                for host in ["localhost", "127.0.0.1", "127.64.0.1", "[::1]", "relay.localhost"] {
+                    assert_eq!(named.of(host, 8443), Ok(None), "{variable} {url} {host}");
+                }
+            }
+        }
+        let configured = Via::Proxy("http://b:1".parse().unwrap());
+        assert_eq!(proxies(&configured, &[]).of("localhost", 8443).unwrap().unwrap().host, "b");
+    }
+
+    #[test]
+    fn plain_http_has_variables_of_its_own() {
+        let set = |name: &str| match name {
+            "http_proxy" => Some(" a:1".to_owned()),
+            "https_proxy" => Some("http://u:p@b:1".to_owned()),
+            "no_proxy" => Some("c".to_owned()),
+            _ => None,
+        };
+        let (http, https) = (Environment::new(HTTP, set), Environment::new(HTTPS, set));
+        assert_eq!(http.url_for("relay.example", 80).as_deref(), Some("http://a:1"));
+        assert_eq!(https.url_for("relay.example", 443).as_deref(), Some("http://u:p@b:1"));
+        for host in ["c", "localhost"] {
+            assert_eq!((http.url_for(host, 80), https.url_for(host, 443)), (None, None), "{host}");
+        }
     }
 
     #[test]
     fn what_is_configured_overrides_the_environment() {
         let variables = [("HTTPS_PROXY", "http://a:1"), ("NO_PROXY", "*")];
         let configured = Via::Proxy("http://b:1".parse().unwrap());
-        assert_eq!(proxies(&configured, &variables).unwrap().of("relay.example", 443).unwrap().host, "b");
-        assert!(proxies(&Via::Direct, &variables[..1]).unwrap().of("relay.example", 443).is_none());
+        assert_eq!(proxies(&configured, &variables).of("relay.example", 443).unwrap().unwrap().host, "b");
+        assert_eq!(proxies(&Via::Direct, &variables[..1]).of("relay.example", 443), Ok(None));
     }
 }

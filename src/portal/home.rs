@@ -9,7 +9,7 @@ use super::trust_store::TrustStore;
 use crate::clock::Random;
 use crate::net::read_ca;
 use crate::protocol::jose::{PublicKey, SigningKey};
-use crate::storage::{PrivateFile, make_private_folder};
+use crate::storage::{PrivateFile, check_folder, make_private_folder};
 
 const CONFIG_FILE: &str = "portal.toml";
 const KEY_FILE: &str = "signing-key.jwk";
@@ -68,12 +68,13 @@ impl Home {
     /// Reads `portal.toml`.
     ///
     /// # Errors
-    /// If it is missing, or a field is missing, unknown, or not of its form; the error names it.
+    /// If it is missing, the folder is not ours, or a field is missing, unknown, or not of its form; the error names it.
     pub fn config(&self) -> Result<Config, PortalError> {
         let file = self.file(CONFIG_FILE);
         if !file.exists() {
             return Err(self.refused("there is no portal here; run: writeback-portal init"));
         }
+        check_folder(&self.folder)?;
         let config: Config = toml::from_str(&file.read()?).map_err(|e| self.refused(e.to_string().trim_end()))?;
         config.check().map_err(|detail| self.refused(detail))?;
         Ok(config)

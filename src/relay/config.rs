@@ -15,6 +15,8 @@ pub use admin::{AdminConfig, OidcConfig};
 pub use limits::{AddressSource, ClientAddressConfig, LimitsConfig};
 pub use telemetry::TelemetryConfig;
 
+use crate::storage::{FileError, check_file};
+
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -26,6 +28,9 @@ pub enum ConfigError {
         /// What the operating system said.
         error: std::io::Error,
     },
+    /// Others may write it.
+    #[error(transparent)]
+    Open(#[from] FileError),
     /// A field is unknown, missing, or of the wrong type. The message names it, with its line.
     #[error("{path}: {message}")]
     Parse {
@@ -193,6 +198,7 @@ impl Config {
     /// If it can't be read, or a field is wrong; the message names it.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
+        check_file(path)?;
         let config: Self = toml::from_str(&text)
             .map_err(|e| ConfigError::Parse { path: path.to_owned(), message: e.to_string().trim_end().to_owned() })?;
         config.check()?;

@@ -33,7 +33,7 @@ use super::tls::{self, Certificate, TlsError};
 use crate::clock::{Clock, Random};
 use crate::host;
 use crate::protocol::frame::CloseReason;
-use crate::storage::DatabaseError;
+use crate::storage::{DatabaseError, FileError, make_private_folder};
 use crate::telemetry::metrics::{Metrics, MetricsError};
 
 /// From `Hello` to `Welcome`. An agent waits 10 s; to answer later is work for nothing.
@@ -56,6 +56,9 @@ pub enum StartError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The folder.
+    #[error("data_dir {0}")]
+    Folder(#[from] FileError),
     /// The certificate.
     #[error("the public listener has no certificate: {0}")]
     Tls(#[from] TlsError),
@@ -106,8 +109,7 @@ impl Node {
         if let Some(warning) = config.drain.cut_off() {
             tracing::warn!("{warning}");
         }
-        std::fs::create_dir_all(&config.data_dir)
-            .map_err(|e| io::Error::new(e.kind(), format!("data_dir {}: {e}", config.data_dir.display())))?;
+        make_private_folder(&config.data_dir)?;
         let certificate = certificate(&config, dev_tls)?;
         let credentials = Arc::new(Credentials::open(&config.admin, &admin_token_file(&config), &*random)?);
         let listener = listener::bind("listen", config.listen).await?;

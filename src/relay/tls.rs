@@ -17,7 +17,7 @@ use x509_parser::prelude::FromDer;
 use super::config::TlsFiles;
 use crate::clock::UnixTime;
 use crate::net::crypto_provider;
-use crate::storage::PrivateFile;
+use crate::storage::{FileError, PrivateFile, check_file};
 
 /// How often the files are looked at: works for symbolic links that are swapped, too.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -33,6 +33,9 @@ pub enum TlsError {
         /// Why.
         detail: String,
     },
+    /// Others may write a file.
+    #[error(transparent)]
+    Open(FileError),
     /// The key is not the certificate's, or TLS refuses them.
     #[error("{cert_file} and {key_file} can't be used together: {detail}")]
     Pair {
@@ -113,6 +116,12 @@ impl Certificate {
 
 fn load(files: &TlsFiles) -> Result<Loaded, TlsError> {
     let file = |path: &Path, detail: String| TlsError::File { path: path.to_owned(), detail };
+    for path in [&files.cert_file, &files.key_file] {
+        // One that is missing is told below.
+        if let Err(error @ FileError::OpenFile { .. }) = check_file(path) {
+            return Err(TlsError::Open(error));
+        }
+    }
     let chain = CertificateDer::pem_file_iter(&files.cert_file)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|e| file(&files.cert_file, format!("no PEM certificate can be read: {e}")))?;

@@ -1,7 +1,9 @@
-//! Files that survive: a database, a log, writes in groups, and small private files that are replaced in one step.
+//! Files that survive: a database, a log, writes in groups, small private files that are replaced in one step, and the
+//! folders that they are in.
 
 mod database;
 mod file;
+mod folder;
 mod groups;
 mod log;
 mod private_file;
@@ -9,9 +11,10 @@ mod secret;
 
 pub use database::Database;
 pub use file::{DatabaseError, DatabaseFile};
+pub use folder::{check_folder, check_folder_to_read, make_private_folder, make_temporary_folder};
 pub use groups::{Groups, Store};
 pub use log::{Log, Spare};
-pub use private_file::{FileError, PrivateFile, make_private_folder};
+pub use private_file::{FileError, PrivateFile, check_file};
 pub use secret::Secret;
 
 /// The tables and transactions of [`Database`].

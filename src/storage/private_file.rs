@@ -1,8 +1,8 @@
 //! Small files that only their owner reads (mode 0600), replaced in one step, so that a crash leaves the old or the new.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -28,6 +28,16 @@ pub enum FileError {
         /// Its mode.
         mode: u32,
     },
+    /// Others may write what we act by.
+    #[error(
+        "{path}: others may write this file (mode {mode:o}); see that it says what you want and run: chmod o-w {path}"
+    )]
+    OpenFile {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
     /// A newer version of the program has written it.
     #[error(
         "{path}: written by a newer version of this program (format {found}, and this one knows {known}); install that \
@@ -41,16 +51,65 @@ pub enum FileError {
         /// The greatest number that is known here.
         known: u32,
     },
-    /// Root is about to write into another user's folder.
+    /// A file of somebody else's.
     #[error(
-        "{path}: this folder belongs to the user {owner}, who could not read what root writes into it; run this as that \
-         user: runuser -u {owner} -- writeback-agent ..."
+        "{path}: this file belongs to the user {owner}, who could have put anything into it; look at what it holds, and make \
+         it yours: chown {user} {path}"
+    )]
+    ForeignFile {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: String,
+        /// Who is to use it.
+        user: String,
+    },
+    /// A folder of somebody else's.
+    #[error(
+        "{path}: this folder belongs to the user {owner}, and not to {user}: what is in it may be anybody's, and {owner} \
+         could not read what {user} writes into it; run this as that user (runuser -u {owner} -- ...), or name a folder of \
+         your own"
     )]
     ForeignFolder {
         /// The folder.
         path: PathBuf,
         /// Whose it is.
         owner: String,
+        /// Who is to use it.
+        user: String,
+    },
+    /// Somebody else has said where the folder is.
+    #[error(
+        "{path}: the user {owner} has made this symbolic link, and may have it lead anywhere; name the folder itself"
+    )]
+    ForeignLink {
+        /// The link.
+        path: PathBuf,
+        /// Whose it is.
+        owner: String,
+    },
+    /// Others may write into the folder.
+    #[error(
+        "{path}: others may write into this folder (mode {mode:o}), and what they put there would be taken for ours; see \
+         that everything in it is yours and run: chmod 700 {path} (of a volume that everybody may write into, name a folder \
+         that is not there yet: it is made)"
+    )]
+    OpenFolder {
+        /// The folder.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// There is no place for temporary files.
+    #[error(
+        "{path}: no folder for temporary files can be made there: {error}; set TMPDIR to a folder that is there and that \
+         you may write into"
+    )]
+    Temporary {
+        /// Where they were to go.
+        path: PathBuf,
+        /// What the operating system said.
+        error: io::Error,
     },
     /// It does not hold what it should.
     #[error("{path}: the file is damaged and was left as it is ({detail}); restore it from a copy")]
@@ -97,23 +156,39 @@ impl PrivateFile {
         FileError::Contents { path: self.path.clone(), detail: detail.to_string() }
     }
 
-    /// Looks whether nobody else may read it.
+    /// Looks whether nobody else may read it, and nobody else has made it.
     ///
     /// # Errors
-    /// If it is missing, or open to others.
+    /// If it is missing, open to others, or another's.
     pub fn check(&self) -> Result<(), FileError> {
-        let metadata = fs::metadata(&self.path).map_err(|e| self.io(e))?;
-        let (mode, forbidden) = (metadata.mode() & 0o777, forbidden(metadata.uid(), host::user_id()));
-        if mode & forbidden != 0 { Err(FileError::Mode { path: self.path.clone(), mode }) } else { Ok(()) }
+        self.judge(&fs::metadata(&self.path).map_err(|e| self.io(e))?)
     }
 
-    /// Reads it, and refuses it if others may read it.
+    fn judge(&self, file: &Metadata) -> Result<(), FileError> {
+        let (user, owner) = (host::user_id(), file.uid());
+        let (mode, forbidden) = (file.mode() & 0o777, forbidden(owner, user));
+        if mode & forbidden != 0 {
+            return Err(FileError::Mode { path: self.path.clone(), mode });
+        }
+        let folder = || fs::metadata(folder_of(&self.path)).map(|folder| folder.uid());
+        if !trusted(owner, user, folder) {
+            let (owner, user) = (host::user_name(owner), host::user_name(user));
+            return Err(FileError::ForeignFile { path: self.path.clone(), owner, user });
+        }
+        Ok(())
+    }
+
+    /// Reads it, and refuses it if others may read it, or it is another's.
     ///
     /// # Errors
-    /// If it is missing, unreadable, or open to others.
+    /// If it is missing, unreadable, open to others, or another's.
     pub fn read(&self) -> Result<Zeroizing<String>, FileError> {
-        self.check()?;
-        fs::read_to_string(&self.path).map(Zeroizing::new).map_err(|e| self.io(e))
+        let mut file = File::open(&self.path).map_err(|e| self.io(e))?;
+        // Of the file that is read, and not of one that has its name a moment before.
+        self.judge(&file.metadata().map_err(|e| self.io(e))?)?;
+        let mut text = Zeroizing::new(String::new());
+        file.read_to_string(&mut text).map_err(|e| self.io(e))?;
+        Ok(text)
     }
 
     /// Opens it for appending, and makes it if it is missing.
@@ -155,10 +230,26 @@ impl PrivateFile {
     }
 }
 
+/// Looks whether not everybody may write a file that need not be private: a configuration, a certificate.
+///
+/// # Errors
+/// If everybody may, or it can't be looked at.
+pub fn check_file(path: &Path) -> Result<(), FileError> {
+    let file = fs::metadata(path).map_err(|error| FileError::Io { path: path.to_owned(), error })?;
+    let mode = file.mode() & 0o777;
+    if mode & 0o002 == 0 { Ok(()) } else { Err(FileError::OpenFile { path: path.to_owned(), mode }) }
+}
+
 /// What others may not do with a private file of `owner` that `user` reads. A file of root's may be for a group: so
 /// Kubernetes hands its secrets to a process that is not root. PostgreSQL has the same rule.
 fn forbidden(owner: u32, user: u32) -> u32 {
     if owner == 0 && user != 0 { 0o037 } else { 0o077 }
+}
+
+/// Whether `user` may take a file of `owner` for what it should be: his own, or root's. Root reads those of a service's
+/// user, too, where that one is at home.
+fn trusted(owner: u32, user: u32, owner_of_folder: impl FnOnce() -> io::Result<u32>) -> bool {
+    owner == user || owner == 0 || user == 0 && owner_of_folder().is_ok_and(|at_home| at_home == owner)
 }
 
 /// Lets nobody but the owner read or write `path`.
@@ -174,17 +265,11 @@ pub(super) fn move_into_place(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Makes the name of a new file durable.
 pub(super) fn sync_folder_of(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+    File::open(folder_of(path))?.sync_all()
 }
 
-/// Makes a folder that only its owner enters; one that exists is left as it is.
-///
-/// # Errors
-/// If the operating system refuses.
-pub fn make_private_folder(path: &Path) -> Result<(), FileError> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|error| FileError::Io { path: path.to_owned(), error })
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]
@@ -213,5 +298,15 @@ mod tests {
             assert!(refused(0o440, owner, relay) && !refused(0o400, owner, relay));
         }
         assert!(refused(0o440, root, root));
+    }
+
+    #[test]
+    fn a_file_is_taken_from_its_reader_or_root_and_by_root_from_whoever_is_at_home_there() {
+        let (root, relay, another) = (0, 65532, 1000);
+        let taken = |owner, user, at_home| trusted(owner, user, || Ok(at_home));
+        assert!(taken(relay, relay, root) && taken(root, relay, another) && taken(root, root, another));
+        assert!(!taken(another, relay, relay) && !taken(another, relay, another));
+        // What somebody has left for root in a folder of root's, which is perhaps everybody's.
+        assert!(taken(another, root, another) && !taken(another, root, root));
     }
 }

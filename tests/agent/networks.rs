@@ -51,6 +51,8 @@ async fn a_connection_that_is_dead_without_a_word_is_found_and_replaced() {
     assert_eq!(agent.enroll(&code).await.status, 0);
     agent.start();
     agent.usable(&portal).await;
+    // The relay knows of its session before the agent does: the welcome may still be on its way through the proxy.
+    eventually("the agent's session is open", || std::future::ready(agent.event_ids().contains(&31017))).await;
 
     // The kernel still takes what either side writes, and nothing comes out on the other.
     squid.freeze();

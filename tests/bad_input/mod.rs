@@ -2,6 +2,7 @@
 
 mod commands;
 mod enrolment;
+mod folders;
 mod limits;
 mod redis;
 mod rotations;

@@ -35,11 +35,15 @@ fn a_wrong_configuration_is_named_with_its_field_and_file() {
     let file = dir.path().join("relay.toml");
     let path = file.display().to_string();
     assert!(refusal(&["run", "--config", &path]).contains("relay.toml"));
-    fs::write(&file, "public_url = \"https://r.example\"\ndata_dir = \"/tmp/x\"\nwarp = 9\n").unwrap();
+    let good = format!("public_url = \"https://r.example\"\ndata_dir = {:?}\n", dir.path().join("data"));
+    fs::write(&file, format!("{good}warp = 9\n")).unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_writeback-relay")).args(["run", "--config", &path]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("relay.toml") && said.contains("warp"), "{said}");
-    fs::write(&file, "public_url = \"https://r.example\"\ndata_dir = \"/tmp/x\"\n").unwrap();
+    fs::set_permissions(&file, PermissionsExt::from_mode(0o666)).unwrap();
+    assert!(refusal(&["run", "--config", &path]).contains("others may write this file (mode 666)"));
+    fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
+    fs::write(&file, good).unwrap();
     let said = refusal(&["run", "--config", &path]);
     assert!(said.contains("cert_file") && said.contains("--dev-tls"), "{said}");
 }
@@ -61,6 +65,9 @@ fn a_certificate_that_is_no_use_is_named() {
     fs::write(dir.path().join("cert.pem"), "not a certificate").unwrap();
     let said = config(&at("cert.pem"), "/nowhere/key.pem");
     assert!(said.contains("cert.pem"), "{said}");
+    fs::set_permissions(dir.path().join("cert.pem"), PermissionsExt::from_mode(0o646)).unwrap();
+    let said = config(&at("cert.pem"), "/nowhere/key.pem");
+    assert!(said.contains("others may write this file (mode 646)") && said.contains("cert.pem"), "{said}");
 }
 
 #[tokio::test]

@@ -5,12 +5,12 @@ mod trouble;
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::support::process::Process;
+use crate::support::process::{Process, in_a_terminal};
 
 /// A whole run takes half a minute on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -33,7 +33,7 @@ fn start(before: &str, arguments: &[&str]) -> Bench {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("kept")).unwrap();
     let file = |name| Stdio::from(File::create(folder.path().join(name)).unwrap());
-    let mut command = Command::new("/bin/bash");
+    let mut command = in_a_terminal("/bin/bash");
     command.args(["-euc", &format!("{before}\nexec {} \"$@\"", env!("CARGO_BIN_EXE_writeback-bench")), "bench"]);
     command.args(arguments).env("TMPDIR", folder.path().join("kept")).env("PATH", path());
     let process = Process::spawn(command.stdin(Stdio::null()).stdout(file("out")).stderr(file("err")));

@@ -57,10 +57,12 @@ async fn a_server_that_dies_in_the_middle_is_named_and_nothing_stays_behind() {
 
 #[tokio::test]
 async fn a_run_that_is_stopped_leaves_nothing_behind() {
-    let (bench, _) = under_way("relay", NODE, 30).await;
-    bench.process.signal(Signal::TERM);
-    let said = bench.ended().await;
-    assert!(!said.status.success() && said.err == "writeback-bench: stopped\n", "{}", said.err);
+    for signal in [Signal::TERM, Signal::HUP] {
+        let (bench, _) = under_way("relay", NODE, 30).await;
+        bench.process.signal(signal);
+        let said = bench.ended().await;
+        assert!(!said.status.success() && said.err == "writeback-bench: stopped\n", "{signal:?}: {}", said.err);
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use writeback_relay::agent::home::Home;
 use writeback_relay::agent::{Agent, Options};
 use writeback_relay::clock::System;
 use writeback_relay::host::StopSignals;
+use writeback_relay::net::proxy::Via;
 use writeback_relay::relay::config::Config;
 use writeback_relay::relay::lifecycle::Node;
 use writeback_relay::telemetry;
@@ -119,8 +120,11 @@ async fn node(config: &Path, clock: &Skewed) -> ExitCode {
 /// As `writeback-agent run` does it, with another clock, another directory, and shorter pauses.
 async fn agent(home: PathBuf, ca: PathBuf, directory: SocketAddr, clock: &Skewed) -> ExitCode {
     let mut signals = StopSignals::catch().unwrap();
+    // The environment's is not asked for addresses of this host, as all are here.
+    let via = std::env::var("HTTPS_PROXY").map_or(Via::Environment, |url| Via::Proxy(url.parse().unwrap()));
     let options = Options {
         ca_file: Some(ca),
+        via,
         // Few accounts, and many commands for each.
         resets_per_hour: 1_000_000,
         // The directory is frozen for longer.

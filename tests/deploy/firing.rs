@@ -30,7 +30,7 @@ const RIGHTS: [&str; 4] = [
 /// A Prometheus that asks this node twice a second.
 struct Prometheus {
     url: String,
-    _process: Process,
+    process: Process,
     folder: TempDir,
 }
 
@@ -64,7 +64,7 @@ impl Prometheus {
                 .stdout(Stdio::null())
                 .stderr(log),
         );
-        Self { url: format!("http://{address}:9090/api/v1"), _process: process, folder }
+        Self { url: format!("http://{address}:9090/api/v1"), process, folder }
     }
 
     async fn ask(&self, path: &str) -> Option<Value> {
@@ -73,12 +73,12 @@ impl Prometheus {
     }
 
     async fn sees(&self, query: &str) {
-        let log = || std::fs::read_to_string(self.folder.path().join("log")).unwrap();
-        eventually(&format!("{query} is seen: {}", log()), async || {
+        let log = self.folder.path().join("log");
+        let sees = async || {
             let answer = self.ask(&format!("query?query={query}")).await.unwrap_or_default();
             !list(&answer["data"]["result"]).is_empty()
-        })
-        .await;
+        };
+        self.process.comes_up(&format!("{query} is seen"), &log, sees).await;
     }
 
     async fn fires(&self, alert: &str) -> bool {

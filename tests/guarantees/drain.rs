@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::SinkExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::tungstenite::Message;
 use writeback_relay::clock::System;
 use writeback_relay::net::tls_client;
 use writeback_relay::protocol::frame::FromRelay;
@@ -115,6 +117,24 @@ async fn a_session_that_was_asked_to_move_and_is_closed_in_order_was_not_lost() 
     eventually("both have ended", || async { ends("lost").await.as_deref() == Some("1") }).await;
     assert!(relay.log().contains("\"reason\":\"moved\""));
     staying.send(moving.outcome_frame(&command, Code::PasswordReset)).await;
+}
+
+/// A busy host reads the close frame only when the agent has given up waiting for the answer, and is gone.
+#[tokio::test]
+async fn a_session_that_is_closed_in_order_was_not_lost_although_its_connection_was_reset_before_the_answer() {
+    let relay = Relay::start().await;
+    let portal = relay.portal("portal-1").await;
+    let agent = RawAgent::enrolled(&relay, &portal).await;
+    let mut session = agent.open().await;
+    relay.freeze();
+    session.0.send(Message::Close(None)).await.unwrap();
+    session.0.get_ref().get_ref().0.set_zero_linger().unwrap();
+    drop(session);
+    relay.thaw();
+    eventually("it has ended", || async { relay.log().contains("session_closed") }).await;
+    let metrics = relay.metrics().await;
+    let ends: Vec<_> = metrics.lines().filter(|line| line.starts_with("writeback_session_ends_total{")).collect();
+    assert_eq!(ends, ["writeback_session_ends_total{reason=\"dropped\"} 1"], "{}", relay.log());
 }
 
 #[tokio::test]

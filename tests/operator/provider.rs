@@ -12,7 +12,7 @@ use writeback_relay::net::https_client;
 use writeback_relay::relay::tls;
 
 use crate::support::process::Process;
-use crate::support::{PATIENCE, eventually, own_address};
+use crate::support::{PATIENCE, own_address};
 
 /// Who tokens for the relay are for.
 pub(super) const AUDIENCE: &str = "writeback-relay";
@@ -44,10 +44,9 @@ impl Provider {
     }
 
     async fn answers(&self) {
-        eventually("the provider answers", || async {
-            self.call("/test/requests", json!({"path": "/"})).await.is_ok()
-        })
-        .await;
+        let log = self.folder.path().join("log");
+        let ask = || async { self.call("/test/requests", json!({"path": "/"})).await.is_ok() };
+        self.process.comes_up("the provider answers", &log, ask).await;
     }
 
     /// Its process is killed: nobody answers.
@@ -139,7 +138,7 @@ fn spawn(folder: &Path, address: Ipv4Addr) -> Process {
     });
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
     Process::spawn(
-        Command::new("node")
+        Command::new(project("target/node/bin/node"))
             .current_dir(project("target/openid-provider"))
             .args(["--input-type=module", "--eval", include_str!("provider.mjs"), "--"])
             .arg(task.to_string())

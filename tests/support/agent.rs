@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -11,7 +11,7 @@ use writeback_relay::protocol::ids::AgentId;
 
 use super::cli::{Call, Cli, Said};
 use super::eventually;
-use super::process::{Process, Signal};
+use super::process::{Process, Signal, in_a_terminal};
 use super::relay::{Relay, TestPortal, tenant};
 use super::samba::dc;
 
@@ -150,7 +150,7 @@ impl Agent {
     /// `writeback-agent run`, in the background.
     pub(crate) fn start(&mut self) {
         let log = File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
-        let mut command = Command::new(self.program);
+        let mut command = in_a_terminal(self.program);
         command.arg("--home").arg(self.home()).arg("run").env("RUST_LOG", "debug");
         command.envs(self.environment.iter().map(|(variable, value)| (variable, value)));
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
@@ -179,6 +179,10 @@ impl Agent {
     pub(crate) async fn terminate(&mut self) -> ExitStatus {
         self.process().signal(Signal::TERM);
         self.ended().await
+    }
+
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        self.process().signal(signal);
     }
 
     pub(crate) fn is_running(&mut self) -> bool {

@@ -40,6 +40,11 @@ impl PortalCli {
         self.cli.set("OTEL_EXPORTER_OTLP_ENDPOINT", collector);
     }
 
+    /// Its calls go through this proxy.
+    pub(crate) fn proxied(&mut self, proxy: &str) {
+        self.cli.set("HTTPS_PROXY", proxy);
+    }
+
     pub(crate) async fn run(&self, arguments: &[&str]) -> Said {
         self.cli.run(arguments).await
     }

@@ -1,5 +1,6 @@
 //! One of this package's programs as a process. It does not outlive its test.
 
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
@@ -24,6 +25,37 @@ pub(crate) fn freeze(pid: Pid) {
     }
 }
 
+/// Whether a process is there, and not only its exit status: proc_pid_stat(5), field 3.
+pub(crate) fn runs(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, behind)| !behind.starts_with(['Z', 'X']))
+}
+
+/// Waits until a process that was just started is of use. If it ends instead, or takes too long, the test fails with what
+/// it has written to `log`.
+pub(crate) async fn comes_up<F: Future<Output = bool>>(
+    what: &str,
+    pid: Pid,
+    log: &Path,
+    mut condition: impl FnMut() -> F,
+) {
+    let said = || String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned();
+    let begun = std::time::Instant::now();
+    while !condition().await {
+        assert!(runs(pid), "{what}: it has ended instead, and said:\n{}", said());
+        assert!(begun.elapsed() < PATIENCE, "it took too long: {what}; it said:\n{}", said());
+        // Between two looks, not instead of one.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A program that a closed terminal ends, also if these tests were started to outlive theirs (`nohup`).
+pub(crate) fn in_a_terminal(program: &str) -> Command {
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP", program]);
+    command
+}
+
 /// A running process. Dropped, it is killed.
 pub(crate) struct Process(Child);
 
@@ -40,6 +72,16 @@ impl Process {
 
     pub(crate) fn pid(&self) -> u32 {
         self.0.id()
+    }
+
+    /// [`comes_up`].
+    pub(crate) async fn comes_up<F: Future<Output = bool>>(
+        &self,
+        what: &str,
+        log: &Path,
+        condition: impl FnMut() -> F,
+    ) {
+        comes_up(what, Pid::from_child(&self.0), log, condition).await;
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

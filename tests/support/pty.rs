@@ -2,12 +2,12 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Stdio};
 
 use tempfile::TempDir;
 
 use super::eventually;
-use super::process::Process;
+use super::process::{Process, in_a_terminal};
 
 /// A terminal with a program in it. Dropped, both are gone.
 pub(crate) struct Pty {
@@ -23,7 +23,7 @@ impl Pty {
     pub(crate) fn start(program: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let command = [&[program], arguments].concat().join("' '");
-        let mut script = Command::new("script");
+        let mut script = in_a_terminal("script");
         script.args(["--quiet", "--flush", "--return", "--echo", "never", "--command", &format!("'{command}'")]);
         script.arg(folder.path().join("screen")).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = script.spawn().unwrap_or_else(|error| panic!("script: {error}"));
@@ -59,6 +59,11 @@ impl Pty {
         self.shows(question).await;
         self.keyboard.write_all(format!("{answer}\n").as_bytes()).unwrap();
         self.keyboard.flush().unwrap();
+    }
+
+    /// Somebody closes the terminal's window.
+    pub(crate) fn close(&mut self) {
+        self.process.kill();
     }
 
     /// The program's exit status when it has ended.

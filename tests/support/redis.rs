@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use writeback_relay::relay::redis::config::{Config, Topology};
 use writeback_relay::storage::PrivateFile;
 
+use super::process::comes_up;
 use super::{eventually, own_address};
 
 const PROGRAMS: [&str; 2] = ["/usr/bin/redis-server", "/usr/bin/redis-cli"];
@@ -325,8 +326,10 @@ impl Redis {
     }
 
     async fn answers(&self, port: u16) {
-        let name = &self.server(port).name;
-        eventually(&format!("redis {name} answers"), async || self.cli(port, &["PING"]).trim() == "PONG").await;
+        let Server { name, pid, .. } = self.server(port);
+        let (pid, log) = (*pid.lock().unwrap(), self.folder.join(format!("{name}.log")));
+        let pong = async || self.cli(port, &["PING"]).trim() == "PONG";
+        comes_up(&format!("redis {name} answers"), pid, &log, pong).await;
     }
 
     fn server(&self, port: u16) -> &Server {

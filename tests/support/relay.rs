@@ -22,7 +22,7 @@ use writeback_relay::protocol::sealed::{Secrets, seal_for};
 use writeback_relay::relay::admin::client::AdminClient;
 use writeback_relay::relay::registry::PortalRecord;
 
-use super::process::freeze;
+use super::process::{comes_up, freeze, in_a_terminal};
 use super::{eventually, own_address};
 
 const RELAY: &str = env!("CARGO_BIN_EXE_writeback-relay");
@@ -42,8 +42,8 @@ pub(crate) struct Relay {
 struct Place {
     /// Its own address.
     address: Ipv4Addr,
-    /// The address in its public URL: its own, or a load balancer's.
-    public: Ipv4Addr,
+    /// The host in its public URL: its own address, a load balancer's, or a name.
+    public: String,
     data: PathBuf,
     settings: String,
     /// What the shell that becomes the process does first: limits that a process can only set for itself.
@@ -68,9 +68,20 @@ impl Relay {
 
     /// The same, when the shell that becomes the process has done this.
     pub(crate) async fn start_after(before: &str, settings: &str) -> Self {
-        let (folder, address) = (tempfile::tempdir().unwrap(), own_address());
+        let address = own_address();
+        Self::alone_as(address, &address.to_string(), settings, before).await
+    }
+
+    /// The same, under a name that only a proxy knows.
+    pub(crate) async fn named(name: &str) -> Self {
+        Self::alone_as(own_address(), name, "", "").await
+    }
+
+    async fn alone_as(address: Ipv4Addr, public: &str, settings: &str, before: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
-        let place = Place { address, public: address, data, settings: settings.to_owned(), before: before.to_owned() };
+        let (settings, before) = (settings.to_owned(), before.to_owned());
+        let place = Place { address, public: public.to_owned(), data, settings, before };
         let relay = Self::start_at(folder, place).await;
         relay.admin().add_tenant(TENANT.parse().unwrap()).await.unwrap();
         relay
@@ -79,14 +90,16 @@ impl Relay {
     /// A node of a cluster behind a load balancer; nodes share the certificate and the admin token in `data`.
     pub(crate) async fn node(public: Ipv4Addr, data: PathBuf, settings: &str) -> Self {
         let (folder, address) = (tempfile::tempdir().unwrap(), own_address());
-        let place = Place { address, public, data, settings: settings.to_owned(), before: String::new() };
+        let place =
+            Place { address, public: public.to_string(), data, settings: settings.to_owned(), before: String::new() };
         Self::start_at(folder, place).await
     }
 
     /// A node that refuses to start; all that it logged.
     pub(crate) async fn refusing_node(public: Ipv4Addr, data: PathBuf, settings: &str) -> String {
         let (folder, address) = (tempfile::tempdir().unwrap(), own_address());
-        let place = Place { address, public, data, settings: settings.to_owned(), before: String::new() };
+        let (public, settings) = (public.to_string(), settings.to_owned());
+        let place = Place { address, public, data, settings, before: String::new() };
         let process = spawn(folder.path(), &place);
         let mut relay = Self { folder, place, process };
         assert!(!relay.ended().await.success());
@@ -109,7 +122,8 @@ impl Relay {
 
     async fn ready(&self) {
         let (http, url) = (https_client(None).unwrap(), format!("{}/readyz", self.ops_url()));
-        eventually("the relay is ready", || async {
+        let (pid, log) = (Pid::from_child(&self.process), self.folder.path().join("log"));
+        comes_up("the relay is ready", pid, &log, || async {
             http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success())
         })
         .await;
@@ -120,8 +134,9 @@ impl Relay {
         format!("https://{}:8443", self.place.public)
     }
 
+    /// Where that leads.
     pub(crate) fn public_addr(&self) -> SocketAddr {
-        (self.place.public, 8443).into()
+        (self.place.public.parse().unwrap_or(self.place.address), 8443).into()
     }
 
     /// Its own listener, behind any load balancer.
@@ -194,7 +209,11 @@ impl Relay {
 
     /// SIGTERM.
     pub(crate) fn signal_to_stop(&self) {
-        kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
 
     /// How many bytes it has logged, over restarts.
@@ -271,7 +290,7 @@ fn spawn(folder: &Path, Place { address, public, data, settings, before }: &Plac
     std::fs::write(&config, text).unwrap();
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
     let certificate = if settings.contains("[tls]") { None } else { Some("--dev-tls") };
-    let mut program = Command::new("sh");
+    let mut program = in_a_terminal("sh");
     program.args(["-c", &format!("{before}exec \"$0\" \"$@\""), RELAY]);
     program
         .arg("run")

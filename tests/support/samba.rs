@@ -52,6 +52,11 @@ pub(crate) struct User {
     pub(crate) guid: Uuid,
 }
 
+/// The name of a Unix socket has so many bytes: unix(7).
+const SOCKET_NAME: usize = 107;
+/// Samba's, in its folder.
+const LONGEST_SOCKET: &str = "/private/ldap_priv/ldapi";
+
 /// The domain controller of this test run.
 pub(crate) fn dc() -> &'static Dc {
     static DC: OnceLock<Result<Dc, String>> = OnceLock::new();
@@ -63,7 +68,12 @@ fn start() -> Result<Dc, String> {
         return Err(format!("{missing} is missing; run tests/setup"));
     }
     let address = free_address()?;
-    let folder = tempfile::Builder::new().prefix("writeback-dc-").tempdir().map_err(|e| e.to_string())?.keep();
+    let folder = tempfile::Builder::new().prefix("writeback-dc-").tempdir().map_err(|e| e.to_string())?;
+    if folder.path().as_os_str().len() + LONGEST_SOCKET.len() > SOCKET_NAME {
+        let path = folder.path().display();
+        return Err(format!("{path} is too long for Unix sockets in it: set TMPDIR to a shorter folder"));
+    }
+    let folder = folder.keep();
     let mut script = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/samba-dc.sh"))
         .arg(&folder)
         .arg(address.to_string())

@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
+use super::own_address;
 use super::process::{Process, Signal};
-use super::{eventually, own_address};
 
 const SQUID: &str = "/usr/sbin/squid";
 const NCSA: &str = "/usr/lib/squid/basic_ncsa_auth";
@@ -36,14 +36,22 @@ impl Squid {
 
     /// For [`USER`] with [`PASSWORD`] alone (Basic, RFC 7617).
     pub(crate) async fn with_password() -> Self {
+        Self::with_password_and_host("localhost", Ipv4Addr::LOCALHOST).await
+    }
+
+    /// The same, and it alone knows this host.
+    pub(crate) async fn with_password_and_host(name: &str, address: Ipv4Addr) -> Self {
         Self::start("", |folder, _| {
+            let hosts = folder.join("hosts");
+            std::fs::write(&hosts, format!("{address} {name}\n")).unwrap();
             let users = folder.join("users");
             let hash = output(Command::new("openssl").args(["passwd", "-apr1", PASSWORD]));
             std::fs::write(&users, format!("{USER}:{hash}")).unwrap();
             format!(
                 "auth_param basic program {NCSA} {}\nauth_param basic realm test\nacl known proxy_auth REQUIRED\n\
-                 http_access allow known",
-                users.display()
+                 http_access allow known\nhosts_file {}",
+                users.display(),
+                hosts.display()
             )
         })
         .await
@@ -107,9 +115,15 @@ impl Squid {
         std::fs::write(at("squid.conf"), config).unwrap();
         give(folder.path(), account);
         let mut command = Command::new(SQUID);
-        command.args(["-N", "-f", &at("squid.conf")]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let said = std::fs::File::create(at("said")).unwrap();
+        command
+            .args(["-N", "-f", &at("squid.conf")])
+            .stdin(Stdio::null())
+            .stdout(said.try_clone().unwrap())
+            .stderr(said);
         let squid = Self { folder, address, process: Process::spawn(&mut command) };
-        eventually("squid listens", || async { TcpStream::connect((address, 3128)).await.is_ok() }).await;
+        let listens = || async { TcpStream::connect((address, 3128)).await.is_ok() };
+        squid.process.comes_up("squid listens", &squid.folder.path().join("said"), listens).await;
         squid
     }
 

@@ -1,5 +1,6 @@
 //! Through the proxies of companies: a real Squid between agent and relay.
 
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 
 use super::{NEW, OLD, Stage, only_new_logs_on};
@@ -27,7 +28,7 @@ async fn resets_through(stage: &mut Stage, squid: &Squid) {
     assert_eq!(stage.agent.event_ids_about(&user.upn), [31001, 31002]);
     assert!(stage.agent.terminate().await.success());
     // The enrolment, and the session.
-    let connect = format!("CONNECT {} ", stage.relay.public_addr());
+    let connect = format!("CONNECT {} ", stage.relay.url().trim_start_matches("https://"));
     eventually("both tunnels are in the proxy's log", || async { squid.log().matches(&connect).count() >= 2 }).await;
     assert!(!stage.agent.log().contains(PASSWORD), "the proxy's password was logged");
 }
@@ -62,11 +63,21 @@ async fn a_reset_goes_through_a_proxy_with_a_password_in_a_file() {
     assert!(squid.log().contains(&format!(" {USER} ")), "{}", squid.log());
 }
 
+/// A relay whose name only this proxy knows: nobody comes to it by another way.
+async fn behind_a_proxy() -> (Relay, Squid, String) {
+    let relay = Relay::named("relay.test").await;
+    let IpAddr::V4(address) = relay.public_addr().ip() else { panic!() };
+    let squid = Squid::with_password_and_host("relay.test", address).await;
+    let url = format!("http://{USER}:{}@{}", escaped(PASSWORD), squid.place());
+    (relay, squid, url)
+}
+
 #[tokio::test]
-async fn a_reset_goes_through_a_proxy_with_a_password_that_the_environment_names() {
-    let (relay, portal, mut agent) = parts().await;
-    let squid = Squid::with_password().await;
-    agent.set("HTTPS_PROXY", &format!("http://{USER}:{}@{}", escaped(PASSWORD), squid.place()));
+async fn a_reset_goes_through_a_proxy_with_a_password_that_the_environment_names_to_agent_and_portal() {
+    let (relay, squid, url) = behind_a_proxy().await;
+    let (mut portal, mut agent) = (PortalCli::init(&relay).await, Agent::new(&relay));
+    portal.proxied(&url);
+    agent.set("HTTPS_PROXY", &url);
     agent.set("NO_PROXY", "10.0.0.0/8,127.0.0.1:1,.corp.example");
     agent.configure(&samba(&dc().ldaps_url()));
     let mut stage = Stage::enrolled(relay, portal, agent).await;
@@ -94,10 +105,27 @@ async fn a_reset_goes_through_a_proxy_that_opens_tls_once_its_ca_is_trusted() {
 
 #[tokio::test]
 async fn no_proxy_keeps_the_relay_out_of_the_proxy() {
-    let (relay, portal, mut agent) = parts().await;
+    let (relay, squid, url) = behind_a_proxy().await;
+    let (mut portal, mut agent) = (PortalCli::init(&relay).await, Agent::new(&relay));
+    portal.proxied(&url);
+    agent.set("HTTPS_PROXY", &url);
+    agent.set("NO_PROXY", "relay.test:8443");
+    let code = portal.invite().await;
+    let asked = || squid.log().matches("CONNECT relay.test:8443 ").count();
+    eventually("the portal has gone through it", || async { asked() == 1 }).await;
+    let said = agent.enroll(&code).await;
+    assert!(said.status == 1 && said.err.contains("relay.test") && !said.err.contains("proxy"), "{said:?}");
+    assert_eq!(asked(), 1, "{}", squid.log());
+}
+
+#[tokio::test]
+async fn a_relay_on_the_same_host_is_reached_without_the_proxy_that_the_environment_names() {
+    let (relay, mut portal, mut agent) = parts().await;
     let squid = Squid::open().await;
-    agent.set("HTTPS_PROXY", &format!("http://{}", squid.place()));
-    agent.set("NO_PROXY", "127.0.0.0/8:8443");
+    let url = format!("http://{}", squid.place());
+    portal.proxied(&url);
+    agent.set("HTTPS_PROXY", &url);
+    agent.set("NO_PROXY", "");
     agent.configure(&samba(&dc().ldaps_url()));
     let mut stage = Stage::enrolled(relay, portal, agent).await;
     assert!(stage.agent.terminate().await.success());

@@ -27,9 +27,12 @@ fn fault(error: FileError) -> Finding {
         FileError::Io { path, .. }
         | FileError::Contents { path, .. }
         | FileError::Newer { path, .. }
-        | FileError::ForeignFolder { path, .. } => {
-            Finding::failed(Check::PrivateFile, &path.display().to_string(), detail)
-        }
+        | FileError::ForeignFile { path, .. }
+        | FileError::ForeignFolder { path, .. }
+        | FileError::ForeignLink { path, .. }
+        | FileError::OpenFile { path, .. }
+        | FileError::OpenFolder { path, .. }
+        | FileError::Temporary { path, .. } => Finding::failed(Check::PrivateFile, &path.display().to_string(), detail),
     }
 }
 

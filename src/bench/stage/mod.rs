@@ -20,6 +20,7 @@ use super::process::Process;
 use super::subject::Subject;
 use super::wire::Dialer;
 use crate::host;
+use crate::storage::make_temporary_folder;
 
 /// Enough hands to open connections quickly, few enough not to be a storm.
 const GENTLY: usize = 32;
@@ -54,9 +55,9 @@ pub(super) struct Stage {
 impl Stage {
     /// Starts the servers; nobody is connected.
     pub(super) async fn new(scene: Scene) -> Fallible<Self> {
+        let prefix = "writeback-bench-";
         let folder =
-            if scene.in_memory { TempDir::with_prefix_in("writeback-bench", "/dev/shm") } else { TempDir::new() };
-        let folder = folder?;
+            if scene.in_memory { TempDir::with_prefix_in(prefix, "/dev/shm")? } else { make_temporary_folder(prefix)? };
         let everybody = Arc::new(Population::new(scene.agents, scene.portals)?);
         let (servers, addresses) = servers::start(scene, &everybody, folder.path()).await?;
         Ok(Self { scene, everybody, agents: Vec::new(), servers, addresses, folder })

@@ -41,7 +41,7 @@ enum Action {
         /// The code, or "-" to read it from standard input, where no other user of this host sees it.
         code: String,
     },
-    /// Run until SIGTERM or SIGINT.
+    /// Run until SIGTERM, SIGINT, or SIGHUP.
     Run,
     /// Show who the agent is and what it did last.
     Status,
@@ -109,7 +109,7 @@ async fn main() -> ExitCode {
     match act(&home, action).await {
         Ok(status) => status,
         Err(error) => {
-            eprintln!("writeback-agent: {error}");
+            host::print_error(&format!("writeback-agent: {error}"));
             match error.downcast_ref::<AgentError>() {
                 Some(error) if error.is_for_good() => ExitCode::from(STOPPED_FOR_GOOD),
                 _ => ExitCode::FAILURE,
@@ -121,7 +121,9 @@ async fn main() -> ExitCode {
 async fn act(home: &Home, action: Action) -> Result<ExitCode, Failure> {
     host::forbid_core_dumps()?;
     if action.writes() {
-        home.may_be_written()?;
+        home.may_be_written()?
+    } else {
+        home.may_be_read()?
     }
     match action {
         Action::Enroll { code } => enrol(home, code).await?,

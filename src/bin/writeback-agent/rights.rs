@@ -48,7 +48,7 @@ pub(crate) async fn check(home: &Home, json: bool) -> Result<ExitCode, Failure> 
             Ok(ExitCode::from(preflight::exit_status(&report)))
         }
         Err(error) => {
-            eprintln!("writeback-agent: {error}");
+            host::print_error(&format!("writeback-agent: {error}"));
             Ok(ExitCode::from(preflight::NOTHING_CHECKED))
         }
     }

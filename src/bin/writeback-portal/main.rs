@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use writeback_relay::clock::System;
-use writeback_relay::host::{forbid_core_dumps, print};
+use writeback_relay::host::{forbid_core_dumps, print, print_error};
 use writeback_relay::portal::report::{agents_table, availability_line, exit, preflight_lines, rotation_table};
 use writeback_relay::portal::{Answer, Config, Home, Portal, Standing, Told};
 use writeback_relay::protocol::api::PreflightState;
@@ -165,7 +165,7 @@ async fn main() -> ExitCode {
     match traced(cli).await {
         Ok(status) => status.into(),
         Err(error) => {
-            eprintln!("writeback-portal: {error}");
+            print_error(&format!("writeback-portal: {error}"));
             exit::ERROR.into()
         }
     }

@@ -109,7 +109,7 @@ async fn main() -> ExitCode {
     match execute(Cli::parse().command).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("writeback-relay: {error}");
+            host::print_error(&format!("writeback-relay: {error}"));
             ExitCode::FAILURE
         }
     }

@@ -111,7 +111,11 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 }
 
 /// A WebSocket whose binary messages are frames.
-pub(super) struct Frames(WebSocketStream<FrameLengths<TokioIo<Upgraded>>>);
+pub(super) struct Frames {
+    socket: WebSocketStream<FrameLengths<TokioIo<Upgraded>>>,
+    /// The peer has sent a close frame. How its connection ends after that is no matter.
+    closed: bool,
+}
 
 impl Frames {
     async fn over(connection: Upgraded) -> Self {
@@ -122,7 +126,8 @@ impl Frames {
             .max_message_size(Some(MAX_FRAME_BYTES))
             .max_frame_size(Some(MAX_FRAME_BYTES));
         let stream = FrameLengths::new(TokioIo::new(connection));
-        Self(WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await)
+        let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
+        Self { socket, closed: false }
     }
 
     /// Says why it ends, and sees to it that the peer can read that.
@@ -130,10 +135,10 @@ impl Frames {
         let Some((code, reason)) = ended.close_frame() else { return };
         let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
         let _ = timeout(CLOSE_TIMEOUT, async {
-            self.0.send(Message::Close(Some(frame))).await?;
+            self.socket.send(Message::Close(Some(frame))).await?;
             // Until the peer's own close frame it may still read ours.
-            while let Some(Ok(_)) = self.0.next().await {}
-            let stream = self.0.get_mut().unseen();
+            while let Some(Ok(_)) = self.socket.next().await {}
+            let stream = self.socket.get_mut().unseen();
             stream.shutdown().await?;
             tokio::io::copy(&mut stream.take(CLOSE_BYTES), &mut tokio::io::sink()).await?;
             Ok::<_, tungstenite::Error>(())
@@ -163,16 +168,20 @@ impl Stream for Frames {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            let message = match ready!(Pin::new(&mut self.0).poll_next(cx)) {
+            let message = match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
                 None => return Poll::Ready(None),
+                // It did not wait for our answer.
+                Some(Err(_)) if self.closed => return Poll::Ready(None),
                 Some(Err(error)) => return Poll::Ready(Some(Err(socket_error(error)))),
                 Some(Ok(message)) => message,
             };
             match message {
                 Message::Binary(bytes) => return Poll::Ready(Some(FromAgent::decode(&bytes).map_err(Into::into))),
                 Message::Text(_) => return Poll::Ready(Some(Err(SocketError::Text))),
-                // Pings are answered below us; a close frame is followed by the end of the stream.
-                Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
+                // Our answer is written on the way to the end of the stream.
+                Message::Close(_) => self.closed = true,
+                // Pings are answered below us.
+                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
             }
         }
     }
@@ -182,18 +191,18 @@ impl Sink<FromRelay> for Frames {
     type Error = SocketError;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        Pin::new(&mut self.0).poll_ready(cx).map_err(socket_error)
+        Pin::new(&mut self.socket).poll_ready(cx).map_err(socket_error)
     }
 
     fn start_send(mut self: Pin<&mut Self>, frame: FromRelay) -> Result<(), SocketError> {
-        Pin::new(&mut self.0).start_send(Message::Binary(frame.encode_frame().into())).map_err(socket_error)
+        Pin::new(&mut self.socket).start_send(Message::Binary(frame.encode_frame().into())).map_err(socket_error)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        Pin::new(&mut self.0).poll_flush(cx).map_err(socket_error)
+        Pin::new(&mut self.socket).poll_flush(cx).map_err(socket_error)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        Pin::new(&mut self.0).poll_close(cx).map_err(socket_error)
+        Pin::new(&mut self.socket).poll_close(cx).map_err(socket_error)
     }
 }

@@ -85,7 +85,9 @@ impl<S: Socket> Wire<S> {
         poll_fn(|cx| {
             let had_room = self.has_room();
             if let Poll::Ready(Err(error)) = self.poll_write(cx) {
-                return Poll::Ready(Err(error.into()));
+                // What the agent has said before it went is still there: an outcome, or that it closes the session.
+                let read = if reading { self.poll_read(cx) } else { Poll::Pending };
+                return if read.is_ready() { read } else { Poll::Ready(Err(error.into())) };
             }
             if self.has_room() && !had_room {
                 return Poll::Ready(Ok(None));
@@ -93,15 +95,19 @@ impl<S: Socket> Wire<S> {
             if !reading {
                 return Poll::Pending;
             }
-            self.socket.poll_next_unpin(cx).map(|frame| match frame {
-                Some(frame) => Ok(Some(frame?)),
-                None => {
-                    self.closed = true;
-                    Err(Ended::Lost)
-                }
-            })
+            self.poll_read(cx)
         })
         .await
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<FromAgent>, Ended>> {
+        self.socket.poll_next_unpin(cx).map(|frame| match frame {
+            Some(frame) => Ok(Some(frame?)),
+            None => {
+                self.closed = true;
+                Err(Ended::Lost)
+            }
+        })
     }
 
     /// Writes what waits, and nothing more.
@@ -136,5 +142,60 @@ impl<S: Socket> Wire<S> {
         // An idle session keeps no room for frames.
         self.outgoing.shrink_to_fit();
         self.socket.poll_flush_unpin(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+
+    use futures_util::{Sink, Stream};
+
+    use super::*;
+    use crate::protocol::frame::v1;
+
+    /// A peer that has said something and is gone: what is written to it fails.
+    struct Gone(VecDeque<Result<FromAgent, SocketError>>);
+
+    impl Stream for Gone {
+        type Item = Result<FromAgent, SocketError>;
+
+        fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+            Poll::Ready(self.0.pop_front())
+        }
+    }
+
+    impl Sink<FromRelay> for Gone {
+        type Error = SocketError;
+
+        fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+            Poll::Ready(Err(SocketError::Lost("broken pipe".to_owned())))
+        }
+
+        fn start_send(self: Pin<&mut Self>, _: FromRelay) -> Result<(), SocketError> {
+            Ok(())
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_said_before_the_end_is_heard_although_nothing_can_be_written_any_more() {
+        let beat = || FromAgent::Heartbeat(v1::Heartbeat::default());
+        for (last, closed) in [(None, true), (Some(Err(SocketError::Lost("reset".to_owned()))), false)] {
+            let mut wire = Wire::new(Gone([Ok(beat()), Ok(beat())].into_iter().chain(last).collect()));
+            wire.send(FromRelay::Heartbeat(v1::Heartbeat::default()));
+            for _ in 0..2 {
+                assert_eq!(wire.next(true).await, Ok(Some(beat())));
+            }
+            assert_eq!(wire.next(true).await, Err(Ended::Lost));
+            assert_eq!(wire.was_closed(), closed);
+        }
     }
 }
