@@ -89,7 +89,7 @@ impl Plan {
 
 impl Settings {
     fn plans(&self) -> Vec<Plan> {
-        let (seconds, scale) = if self.long { (30, 4) } else { (4, 1) };
+        let (seconds, scale) = if self.long { (30, 4) } else { (6, 1) };
         let seconds = self.seconds.unwrap_or(seconds);
         let sources = match self.from {
             Some(From::One) => vec![Sources::One],
