@@ -33,6 +33,7 @@ fn unnoticed() -> Verdict {
         peak: 50 * MIB,
         cpu: SOON,
         logged: 1000,
+        stored: 1000,
         served: (0..10).flat_map(|_| Wish::ALL.map(served)).collect(),
         lost: Vec::new(),
         before: before(),

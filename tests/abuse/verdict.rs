@@ -12,7 +12,7 @@ const RESIDENT: u64 = 400 * MIB;
 const NEW_OF_HUNDRED: usize = 99;
 const NEW_WITHIN: Duration = Duration::from_secs(2);
 /// What an allocator keeps of what it had.
-const KEPT: u64 = 64 * MIB;
+const KEPT: u64 = 32 * MIB;
 /// Connections that come and go.
 const FILES: usize = 8;
 /// Whoever takes so many times as long as before, and this much longer, is slow.
@@ -76,6 +76,8 @@ pub(crate) struct Verdict {
     pub(crate) peak: u64,
     pub(crate) cpu: Duration,
     pub(crate) logged: u64,
+    /// Bytes that its folder has grown by.
+    pub(crate) stored: u64,
     pub(crate) served: Vec<Served>,
     pub(crate) lost: Vec<String>,
     pub(crate) before: Before,
@@ -159,11 +161,12 @@ impl Verdict {
                 seconds(self.attacker_cpu)
             ),
             format!(
-                "{} MiB ({} before), {} CPU, {}/s log",
+                "{} MiB ({} before), {} CPU, {}/s log, {} on disk",
                 self.peak / MIB,
                 self.before.resident / MIB,
                 seconds(self.cpu),
-                size(self.logged_per_second())
+                size(self.logged_per_second()),
+                size(self.stored)
             ),
             noticed,
         ]
