@@ -18,6 +18,8 @@ const FILES: usize = 8;
 /// Whoever takes so many times as long as before, and this much longer, is slow.
 const SLOW: u32 = 3;
 const SLOW_BY: Duration = Duration::from_millis(500);
+/// Of what a stranger or a tenant sends within some seconds, no more is kept for long.
+const STORED: u64 = 32 * MIB;
 /// Bytes of log in a second.
 const LOGGED: u64 = 128 * 1024;
 
@@ -140,6 +142,9 @@ impl Verdict {
         let mut faults = self.noticed();
         if self.peak >= RESIDENT {
             faults.push(format!("{} MiB resident", self.peak / MIB));
+        }
+        if self.stored > STORED {
+            faults.push(format!("{} MiB on disk", self.stored / MIB));
         }
         if self.logged_per_second() > LOGGED {
             faults.push(format!("{} KiB of log a second", self.logged_per_second() / 1024));
