@@ -33,6 +33,7 @@ fn unnoticed() -> Verdict {
         peak: 50 * MIB,
         cpu: SOON,
         logged: 1000,
+        stored: 1000,
         served: (0..10).flat_map(|_| Wish::ALL.map(served)).collect(),
         lost: Vec::new(),
         before: before(),
@@ -53,7 +54,7 @@ type Done = fn(&mut Verdict);
 
 #[test]
 fn each_kind_of_harm_is_found() {
-    let harm: [(&str, Done); 11] = [
+    let harm: [(&str, Done); 12] = [
         ("1 of 10 availability failed", |it| it.served[0].refused = Some("no answer".to_owned())),
         ("1 of 10 resets failed", |it| it.served[1].refused = Some("no answer".to_owned())),
         ("1 of 10 new sessions failed", |it| it.served[2].refused = Some("no answer".to_owned())),
@@ -63,6 +64,7 @@ fn each_kind_of_harm_is_found() {
         ("not as before after 10 s: resets", |it| it.recovery = Recovery::Not(vec!["resets: no answer".to_owned()])),
         ("the node was gone", |it| it.recovery = Recovery::Ended("signal: 9".to_owned())),
         ("400 MiB resident", |it| it.peak = 400 * MIB),
+        ("33 MiB on disk", |it| it.stored = 33 * MIB),
         ("KiB of log a second", |it| it.logged = 2 * MIB),
         ("nobody was served", |it| it.served.retain(|served| served.wish != Wish::Reset)),
     ];

@@ -1,6 +1,7 @@
 //! What people do all day, of another tenant and from another address than the attacker's.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -25,6 +26,8 @@ use crate::wire::{Dialer, Sources};
 const USER: &str = "jane@corp.example";
 /// Nobody waits longer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Agents that come anew: more than come within [`PATIENCE`].
+const NEWCOMERS: usize = 12;
 /// Sessions that were open before the attack, beside the agent's that resets.
 const HELD: usize = 3;
 /// Whose agents only hold sessions: nobody sends them a command, which they would not answer.
@@ -35,7 +38,9 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 pub(crate) struct Legitimate {
     portal: Arc<TestPortal>,
     _agent: InProcessAgent,
-    newcomer: Arc<RawAgent>,
+    /// One after the other: each is welcomed, or has given up, before it comes again.
+    newcomers: Vec<Arc<RawAgent>>,
+    came: AtomicUsize,
     dialer: Arc<Dialer>,
     held: Vec<AbortHandle>,
     lost: Arc<Mutex<Vec<String>>>,
@@ -53,7 +58,10 @@ impl Legitimate {
         let quiet: TenantId = TAILSPIN.parse().unwrap();
         relay.admin().add_tenant(quiet.clone()).await.unwrap();
         relay.grant(&portal.raw.id, portal.raw.key.public(), &[TENANT, TAILSPIN]).await;
-        let newcomer = Arc::new(RawAgent::enrolled_in(quiet.clone(), relay, &portal).await);
+        let mut newcomers = Vec::new();
+        for _ in 0..NEWCOMERS {
+            newcomers.push(Arc::new(RawAgent::enrolled_in(quiet.clone(), relay, &portal).await));
+        }
         let lost = Arc::<Mutex<Vec<String>>>::default();
         let mut held = Vec::new();
         for _ in 0..HELD {
@@ -66,7 +74,7 @@ impl Legitimate {
             });
             held.push(holding.abort_handle());
         }
-        Self { portal, _agent: agent, newcomer, dialer, held, lost }
+        Self { portal, _agent: agent, newcomers, came: AtomicUsize::new(0), dialer, held, lost }
     }
 
     /// Everything once, at the same time.
@@ -113,7 +121,8 @@ impl Legitimate {
                 Err(error) => Err(chain(&error)),
             }
         }));
-        let (agent, dialer) = (Arc::clone(&self.newcomer), Arc::clone(&self.dialer));
+        let came = self.came.fetch_add(1, Ordering::Relaxed);
+        let (agent, dialer) = (Arc::clone(&self.newcomers[came % NEWCOMERS]), Arc::clone(&self.dialer));
         begun.spawn(served(Wish::Session, async move {
             let session = WebSocket::session(&dialer, &agent, InstanceId::new(&System, &System)).await;
             session.map(drop).map_err(|e| chain(&e))

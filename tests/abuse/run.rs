@@ -89,7 +89,7 @@ impl Plan {
 
 impl Settings {
     fn plans(&self) -> Vec<Plan> {
-        let (seconds, scale) = if self.long { (30, 4) } else { (4, 1) };
+        let (seconds, scale) = if self.long { (30, 4) } else { (6, 1) };
         let seconds = self.seconds.unwrap_or(seconds);
         let sources = match self.from {
             Some(From::One) => vec![Sources::One],
@@ -205,6 +205,7 @@ async fn carry_out(plan: &Plan, cgroup: Option<&Cgroup>) -> Verdict {
     assert!(failed.is_none(), "something fails without an attack: {failed:?}");
     let before = Before { normal, resident: watch::resident(pid), files: watch::files(pid) };
     let (cpu, logged, begun) = (watch::cpu(pid), relay.logged(), Instant::now());
+    let stored = watch::stored(&relay.data_dir());
     let watching = Watch::start(pid);
     let orders = Orders {
         attack: plan.attack.name.to_owned(),
@@ -244,6 +245,7 @@ async fn carry_out(plan: &Plan, cgroup: Option<&Cgroup>) -> Verdict {
         peak: watching.peak(),
         cpu,
         logged,
+        stored: watch::stored(&relay.data_dir()).saturating_sub(stored),
         served,
         lost: legitimate.lost(),
         before,

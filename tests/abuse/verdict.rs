@@ -12,12 +12,14 @@ const RESIDENT: u64 = 400 * MIB;
 const NEW_OF_HUNDRED: usize = 99;
 const NEW_WITHIN: Duration = Duration::from_secs(2);
 /// What an allocator keeps of what it had.
-const KEPT: u64 = 64 * MIB;
+const KEPT: u64 = 32 * MIB;
 /// Connections that come and go.
 const FILES: usize = 8;
 /// Whoever takes so many times as long as before, and this much longer, is slow.
 const SLOW: u32 = 3;
 const SLOW_BY: Duration = Duration::from_millis(500);
+/// Of what a stranger or a tenant sends within some seconds, no more is kept for long.
+const STORED: u64 = 32 * MIB;
 /// Bytes of log in a second.
 const LOGGED: u64 = 128 * 1024;
 
@@ -76,6 +78,8 @@ pub(crate) struct Verdict {
     pub(crate) peak: u64,
     pub(crate) cpu: Duration,
     pub(crate) logged: u64,
+    /// Bytes that its folder has grown by.
+    pub(crate) stored: u64,
     pub(crate) served: Vec<Served>,
     pub(crate) lost: Vec<String>,
     pub(crate) before: Before,
@@ -139,6 +143,9 @@ impl Verdict {
         if self.peak >= RESIDENT {
             faults.push(format!("{} MiB resident", self.peak / MIB));
         }
+        if self.stored > STORED {
+            faults.push(format!("{} MiB on disk", self.stored / MIB));
+        }
         if self.logged_per_second() > LOGGED {
             faults.push(format!("{} KiB of log a second", self.logged_per_second() / 1024));
         }
@@ -159,11 +166,12 @@ impl Verdict {
                 seconds(self.attacker_cpu)
             ),
             format!(
-                "{} MiB ({} before), {} CPU, {}/s log",
+                "{} MiB ({} before), {} CPU, {}/s log, {} on disk",
                 self.peak / MIB,
                 self.before.resident / MIB,
                 seconds(self.cpu),
-                size(self.logged_per_second())
+                size(self.logged_per_second()),
+                size(self.stored)
             ),
             noticed,
         ]

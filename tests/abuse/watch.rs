@@ -1,6 +1,7 @@
 //! What a process uses, looked at all the time.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -33,6 +34,13 @@ pub(crate) fn cpu(pid: u32) -> Duration {
 /// Open files, connections among them.
 pub(crate) fn files(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+/// How many bytes a folder's own files take.
+pub(crate) fn stored(folder: &Path) -> u64 {
+    let lengths =
+        fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()));
+    lengths.sum()
 }
 
 /// Watches a process until it is dropped; ends one that has taken more memory than a node may have.

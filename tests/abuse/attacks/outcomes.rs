@@ -38,8 +38,8 @@ pub(super) static UNREAD: Attack = Attack {
     by: By::Tenant { pending: 4, approved: 4 },
     node: Node::EMBEDDED,
     variants: &[
-        Variant { name: "by a pending agent", act: |attacker| attacker.crowd(4, pending_unread).boxed() },
-        Variant { name: "by an approved agent", act: |attacker| attacker.crowd(4, approved_unread).boxed() },
+        Variant { name: "by a pending agent", act: |attacker| attacker.crowd(1, pending_unread).boxed() },
+        Variant { name: "by an approved agent", act: |attacker| attacker.crowd(1, approved_unread).boxed() },
     ],
 };
 
