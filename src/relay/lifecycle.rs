@@ -24,7 +24,7 @@ use super::ledger::Ledger;
 use super::limits::Limits;
 use super::mailbox::Order;
 use super::recent::Attentive;
-use super::session::Services;
+use super::session::{Rate, Services};
 use super::sessions::Sessions;
 use super::store::{Health, OpenError, Stores};
 use super::tls::{self, Certificate, TlsError};
@@ -127,6 +127,7 @@ impl Node {
             hello_timeout: Duration::from_secs(config.session.hello_timeout_seconds),
             opening_timeout: OPENING_TIMEOUT,
             max_age: config.max_age(),
+            frames: Rate::per_second(config.limits.session_frames_per_second),
             openings: Semaphore::new(usize::try_from(config.limits.session_openings).unwrap_or(Semaphore::MAX_PERMITS)),
         });
         let handshakes = Handshakes::new(certificate.clone(), config.limits.tls_handshakes, Arc::clone(&metrics));

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::config::LimitsConfig;
-use crate::protocol::ids::TenantId;
+use crate::protocol::ids::{AgentId, TenantId};
 use crate::telemetry::limit::Limit;
 use crate::telemetry::metrics::Metrics;
 
@@ -22,6 +22,9 @@ use crate::telemetry::metrics::Metrics;
 const BARRED: Duration = Duration::from_secs(60);
 /// For a moment, so many times a tenant's commands of a second are taken.
 const COMMANDS_BURST: u32 = 2;
+/// An agent is asked so often in a minute to check its directory, which then has some dozens of searches to answer. A person
+/// who mends something looks more seldom.
+const CHECKS_PER_MINUTE: u32 = 12;
 /// For a moment, so many times an address's handshakes of a second: agents of one site come back together.
 const HANDSHAKES_BURST: u32 = 10;
 
@@ -45,6 +48,9 @@ pub enum Exceeded {
     /// It has too many sessions.
     #[error("this tenant has as many sessions on this node as it may have; come back")]
     Sessions,
+    /// One of its agents is asked too often.
+    #[error("this agent was asked to check its directory a moment ago; its report comes, and it may be asked again later")]
+    Checks,
 }
 
 impl Exceeded {
@@ -53,6 +59,7 @@ impl Exceeded {
             Self::Rate => Limit::TenantRate,
             Self::InFlight => Limit::TenantInFlight,
             Self::Sessions => Limit::TenantSessions,
+            Self::Checks => Limit::AgentChecks,
         }
     }
 }
@@ -114,6 +121,7 @@ pub struct Limits {
     commands: Rate<TenantId>,
     in_flight: Counts,
     sessions: Counts,
+    checks: Rate<(TenantId, AgentId)>,
     /// None: who the clients are is not known.
     addresses: Option<Addresses>,
     metrics: Arc<Metrics>,
@@ -132,6 +140,7 @@ impl Limits {
             commands: rate(Quota::per_second, config.tenant_commands_per_second, COMMANDS_BURST),
             in_flight: Counts::default(),
             sessions: Counts::default(),
+            checks: rate(Quota::per_minute, CHECKS_PER_MINUTE, 1),
             addresses,
             config: config.clone(),
             metrics,
@@ -162,6 +171,14 @@ impl Limits {
     pub fn session(&self, tenant: &TenantId) -> Result<Counted, Exceeded> {
         let counted = self.sessions.one_more(tenant, self.config.tenant_sessions);
         counted.ok_or_else(|| self.count(tenant, Exceeded::Sessions))
+    }
+
+    /// One more check of this agent's directory. It has to be one that is known.
+    ///
+    /// # Errors
+    /// If it was asked so often a moment ago.
+    pub fn check(&self, tenant: &TenantId, agent: AgentId) -> Result<(), Exceeded> {
+        self.checks.check_key(&(tenant.clone(), agent)).map_err(|_| self.count(tenant, Exceeded::Checks))
     }
 
     /// Whether one more TLS handshake of this address is begun.
@@ -207,6 +224,7 @@ impl Limits {
     /// Forgets tenants and addresses that have been quiet for a while.
     pub fn forget(&self) {
         self.commands.retain_recent();
+        self.checks.retain_recent();
         if let Some(addresses) = &self.addresses {
             addresses.handshakes.retain_recent();
             addresses.rejections.retain_recent();

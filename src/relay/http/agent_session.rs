@@ -158,22 +158,17 @@ fn socket_error(error: axum::Error) -> SocketError {
 }
 
 impl Stream for Frames {
-    type Item = Result<FromAgent, SocketError>;
+    type Item = Result<Option<FromAgent>, SocketError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            let message = match ready!(Pin::new(&mut self.0).poll_next(cx)) {
-                None => return Poll::Ready(None),
-                Some(Err(error)) => return Poll::Ready(Some(Err(socket_error(error)))),
-                Some(Ok(message)) => message,
-            };
-            match message {
-                Message::Binary(bytes) => return Poll::Ready(Some(FromAgent::decode(&bytes).map_err(Into::into))),
-                Message::Text(_) => return Poll::Ready(Some(Err(SocketError::Text))),
-                // Pings are answered below us; a close frame is followed by the end of the stream.
-                Message::Ping(_) | Message::Pong(_) | Message::Close(_) => {}
-            }
-        }
+        Poll::Ready(match ready!(Pin::new(&mut self.0).poll_next(cx)) {
+            None => None,
+            Some(Err(error)) => Some(Err(socket_error(error))),
+            Some(Ok(Message::Binary(bytes))) => Some(FromAgent::decode(&bytes).map(Some).map_err(Into::into)),
+            Some(Ok(Message::Text(_))) => Some(Err(SocketError::Text)),
+            // Pings are answered below us; a close frame is followed by the end of the stream.
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_))) => Some(Ok(None)),
+        })
     }
 }
 

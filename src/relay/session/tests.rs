@@ -34,9 +34,9 @@ struct Pipe {
 }
 
 impl Stream for Pipe {
-    type Item = Result<FromAgent, SocketError>;
+    type Item = Result<Option<FromAgent>, SocketError>;
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.from_agent.poll_recv(cx).map(|frame| frame.map(Ok))
+        self.from_agent.poll_recv(cx).map(|frame| frame.map(|frame| Ok(Some(frame))))
     }
 }
 
@@ -102,6 +102,7 @@ impl Stage {
             hello_timeout: Duration::from_secs(5),
             opening_timeout: PATIENCE,
             max_age: Duration::from_secs(3600),
+            frames: Rate::per_second(800),
             openings: Semaphore::new(1),
         };
         change(&mut services);
