@@ -134,6 +134,9 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
+    use crate::clock::System;
+    use crate::protocol::ids::{AgentId, CommandId};
+    use crate::relay::ledger::CommandKey;
 
     #[tokio::test]
     async fn an_order_to_close_is_not_lost_behind_others_and_comes_first() {
@@ -147,6 +150,21 @@ mod tests {
         assert_eq!(orders.next(false).await, Order::Close(CloseReason::Revoked));
         assert_eq!(orders.next(false).now_or_never(), None, "there is no room for what they say");
         assert_eq!((orders.next(true).await, orders.next(true).await), (Order::Reconcile(Whose::Own), go_away(0)));
+    }
+
+    #[test]
+    fn a_session_whose_agent_answers_nothing_is_busy() {
+        let deliveries = Deliveries::default();
+        let command = || {
+            let (tenant, portal) = ("a".parse().unwrap(), "portal-1".parse().unwrap());
+            let key = CommandKey { tenant, portal, command: CommandId::new(&System, &System) };
+            Entry::forgotten(key, AgentId::new(&System, &System), 1)
+        };
+        deliveries.set_unanswered(MAX_UNANSWERED - 1);
+        assert_eq!(deliveries.put(command()), Delivery::Queued);
+        assert_eq!(deliveries.put(command()), Delivery::Busy, "also what waits is unanswered");
+        deliveries.set_unanswered(0);
+        assert_eq!(deliveries.put(command()), Delivery::Queued);
     }
 
     #[tokio::test]

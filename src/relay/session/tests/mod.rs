@@ -1,5 +1,7 @@
 //! The session fed directly: frames in, frames out, no socket.
 
+mod bounds;
+
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
