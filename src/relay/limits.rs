@@ -49,7 +49,9 @@ pub enum Exceeded {
     #[error("this tenant has as many sessions on this node as it may have; come back")]
     Sessions,
     /// One of its agents is asked too often.
-    #[error("this agent was asked to check its directory a moment ago; its report comes, and it may be asked again later")]
+    #[error(
+        "this agent was asked to check its directory a moment ago; its report comes, and it may be asked again later"
+    )]
     Checks,
 }
 

@@ -118,7 +118,8 @@ async fn an_approved_agents_outcomes_for_a_portal_that_is_not_there_or_has_no_ri
 }
 
 #[tokio::test]
-async fn so_many_outcomes_of_commands_that_are_not_known_are_kept_for_an_agent_and_those_of_its_commands_come_through() {
+async fn so_many_outcomes_of_commands_that_are_not_known_are_kept_for_an_agent_and_those_of_its_commands_come_through()
+{
     let (relay, portal, agent) = stage("[limits]\nagent_forgotten_outcomes = 3").await;
     let mut session = agent.open().await;
     let said: Vec<_> = (0..5).map(|_| invented(&agent, "portal-1", 10)).collect();

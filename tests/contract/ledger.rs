@@ -105,7 +105,11 @@ async fn only_the_first_owner_can_say_that_nothing_was_written(ground: Ground) {
     let second = session();
     let taken = ledger.take_over(&t, new.agent, second, Whose::Others, None).await.unwrap();
     assert_eq!(taken.iter().map(|e| (e.key.clone(), e.attempt)).collect::<Vec<_>>(), vec![(new.key.clone(), 2)]);
-    assert_eq!(ledger.take_over(&t, new.agent, second, Whose::Others, None).await.unwrap(), vec![], "it has it already");
+    assert_eq!(
+        ledger.take_over(&t, new.agent, second, Whose::Others, None).await.unwrap(),
+        vec![],
+        "it has it already"
+    );
     assert_eq!(ledger.take_back(&new.key, owner, Undelivered::NoAgent, T).await.unwrap(), None, "no longer its owner");
     assert_eq!(
         ledger.take_back(&new.key, second, Undelivered::NoAgent, T).await.unwrap(),
@@ -183,7 +187,10 @@ async fn a_signed_outcome_replaces_what_the_relay_said_on_its_own(ground: Ground
 async fn an_outcome_whose_command_was_forgotten_is_kept(ground: Ground) {
     let ledger = ground.ledger().await;
     let new = command(&tenant("a"), agent());
-    assert!(matches!(ledger.conclude_forgotten(&new.key, new.agent, "o".into(), T).await.unwrap(), Concluded::Stored(_)));
+    assert!(matches!(
+        ledger.conclude_forgotten(&new.key, new.agent, "o".into(), T).await.unwrap(),
+        Concluded::Stored(_)
+    ));
     assert!(matches!(
         ledger.accept(new.clone(), Intent::Deliver(session()), T).await.unwrap(),
         Accepted::Known(Entry { end: Some(End::Outcome { .. }), .. })

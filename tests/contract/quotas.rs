@@ -218,7 +218,11 @@ async fn in_redis_what_a_past_period_has_forgotten_makes_room_and_a_lost_counter
 
     redis.cli(6379, &["DEL", &counter]);
     ledger.conclude(&taken[0].key, taken[0].agent, "o".repeat(100), T).await.unwrap();
-    assert_eq!(redis.cli(6379, &["HVALS", &counter]).trim(), (ENTRY_BYTES + 100).to_string(), "never less than nothing");
+    assert_eq!(
+        redis.cli(6379, &["HVALS", &counter]).trim(),
+        (ENTRY_BYTES + 100).to_string(),
+        "never less than nothing"
+    );
 }
 
 #[tokio::test]

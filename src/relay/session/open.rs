@@ -1,6 +1,7 @@
 //! How a session opens: `Hello`, presence, `Welcome`, and what was left undelivered.
 
 use std::sync::Arc;
+
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout};
 
