@@ -22,6 +22,8 @@ pub enum TakenIn {
     Known(Entry),
     /// Its id was used with another body.
     Conflict,
+    /// Its tenant has no room left; nothing was stored.
+    OverQuota,
 }
 
 /// Stores commands and hands them over.
@@ -49,6 +51,7 @@ impl Intake for TwoSteps {
             }
             Accepted::Known(entry) => TakenIn::Known(entry),
             Accepted::Conflict => TakenIn::Conflict,
+            Accepted::OverQuota => TakenIn::OverQuota,
         })
     }
 }

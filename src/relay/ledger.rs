@@ -11,7 +11,7 @@ use crate::protocol::api::{CommandState, CommandView, Milestones};
 use crate::protocol::ids::{AgentId, CommandId, PortalId, TenantId};
 
 /// A command's place in the ledger: only the portal that signed it reads it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CommandKey {
     /// The organisation.
     pub tenant: TenantId,
@@ -19,6 +19,45 @@ pub struct CommandKey {
     pub portal: PortalId,
     /// The command's `jti`.
     pub command: CommandId,
+}
+
+/// What an entry measures beside the texts of others in it, in bytes: its keys, ids and times, wherever it is stored.
+pub const ENTRY_BYTES: u64 = 1024;
+
+/// So many commands are taken over at once: a session has room for them, whatever its agent has left unanswered.
+pub const TAKEN_OVER_AT_ONCE: usize = 64;
+
+/// How much others can make the ledger keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quotas {
+    /// What a tenant's entries may measure when a new one comes, in bytes: [`Entry::weight`]. An outcome always finds the
+    /// place of its command.
+    pub tenant_bytes: u64,
+    /// Outcomes of one agent whose commands are not known (any more).
+    pub agent_forgotten: u32,
+}
+
+impl Quotas {
+    /// Nobody says how much.
+    pub const UNLIMITED: Self = Self { tenant_bytes: u64::MAX, agent_forgotten: u32::MAX };
+}
+
+/// A quota that is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quota {
+    /// [`Quotas::tenant_bytes`].
+    TenantBytes,
+    /// [`Quotas::agent_forgotten`].
+    AgentForgotten,
+}
+
+/// A place among an agent's commands, which are taken over in this order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor {
+    /// When it was accepted, in milliseconds.
+    pub accepted_ms: u64,
+    /// The command.
+    pub key: CommandKey,
 }
 
 /// Why nothing was written to any socket, and nothing will be.
@@ -195,6 +234,29 @@ impl Entry {
         }
     }
 
+    /// Whether only its agent has ever spoken of it.
+    #[must_use]
+    pub fn is_forgotten(&self) -> bool {
+        self.body_sha256.is_none()
+    }
+
+    /// What it takes of its tenant's quota, in bytes.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        let outcome = match &self.end {
+            Some(End::Outcome { jws, .. }) => jws.len(),
+            Some(End::Undelivered { .. }) | None => 0,
+        };
+        let texts = self.jws.as_ref().map_or(0, String::len) + outcome;
+        ENTRY_BYTES.saturating_add(u64::try_from(texts).unwrap_or(u64::MAX))
+    }
+
+    /// Its place among its agent's commands.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        Cursor { accepted_ms: self.accepted_ms, key: self.key.clone() }
+    }
+
     /// The same command in the hands of another session.
     #[must_use]
     pub fn handed_to(self, session: SessionId, written: Written) -> Self {
@@ -269,6 +331,8 @@ pub enum Accepted {
     Known(Entry),
     /// Its id was used with another body.
     Conflict,
+    /// Its tenant has no room left ([`Quota::TenantBytes`]); nothing was stored.
+    OverQuota,
 }
 
 /// What became of a signed outcome.
@@ -282,6 +346,10 @@ pub enum Concluded {
     Foreign,
     /// Another portal sent the command by this id, and it has no end yet; nothing was stored.
     OtherPortals,
+    /// The command is not known (any more); nothing was stored.
+    Unknown,
+    /// The same, and there is no room left for what is not known; nothing was stored.
+    OverQuota(Quota),
 }
 
 /// A step on the way, noted for those who watch; losing one does no harm.
@@ -318,20 +386,22 @@ pub trait Ledger: Send + Sync + 'static {
     async fn complete_since(&self, tenant: &TenantId, now: UnixTime) -> Result<UnixTime, StoreError>;
 
     /// Stores a new command with its intent, in one step: of two identical requests one is new. One that may have come
-    /// before the ledger was complete is never given up: [`Entry::new`].
+    /// before the ledger was complete is never given up: [`Entry::new`]. One for which its tenant has no room is not stored.
     async fn accept(&self, command: NewCommand, intent: Intent, now_ms: u64) -> Result<Accepted, StoreError>;
 
     /// One command.
     async fn get(&self, key: &CommandKey) -> Result<Option<Entry>, StoreError>;
 
     /// Gives `session` the commands of this agent that have no end, oldest first, so that it delivers them. They may
-    /// have been written before, so nobody can take them back any more.
+    /// have been written before, so nobody can take them back any more. At most [`TAKEN_OVER_AT_ONCE`], of those behind
+    /// `after`; if there are so many, there may be more behind the last.
     async fn take_over(
         &self,
         tenant: &TenantId,
         agent: AgentId,
         session: SessionId,
         whose: Whose,
+        after: Option<Cursor>,
     ) -> Result<Vec<Entry>, StoreError>;
 
     /// Gives a command that stands as `entry` to another session of its agent. If its owner has certainly not written
@@ -352,9 +422,19 @@ pub trait Ledger: Send + Sync + 'static {
     /// Notes a step on the way of a command that has no end. May return before it is stored.
     async fn note(&self, key: &CommandKey, milestone: Milestone, now_ms: u64) -> Result<(), StoreError>;
 
-    /// Stores a signed outcome and erases the command's JWS. An outcome of a command the ledger does not know is
-    /// stored too, unless the agent has one by the same id, without an end, from another portal: that one is meant.
+    /// Stores a signed outcome of a command that is known, and erases the command's JWS. The second time nothing is
+    /// written.
     async fn conclude(
+        &self,
+        key: &CommandKey,
+        agent: AgentId,
+        outcome_jws: String,
+        now_ms: u64,
+    ) -> Result<Concluded, StoreError>;
+
+    /// The same, and an outcome of a command that is not known is stored too, within the quotas, unless the agent has one
+    /// by the same id, without an end, from another portal: that one is meant.
+    async fn conclude_forgotten(
         &self,
         key: &CommandKey,
         agent: AgentId,

@@ -26,7 +26,7 @@ use super::limits::Limits;
 use super::mailbox::Order;
 use super::memory::Memory;
 use super::recent::Attentive;
-use super::session::Services;
+use super::session::{Rate, Services};
 use super::sessions::Sessions;
 use super::store::{Health, OpenError, Stores};
 use super::tls::{self, Certificate, TlsError};
@@ -133,6 +133,7 @@ impl Node {
             hello_timeout: Duration::from_secs(config.session.hello_timeout_seconds),
             opening_timeout: OPENING_TIMEOUT,
             max_age: config.max_age(),
+            frames: Rate::per_second(config.limits.session_frames_per_second),
             openings: Semaphore::new(usize::try_from(config.limits.session_openings).unwrap_or(Semaphore::MAX_PERMITS)),
         });
         let memory = Memory::of_process(Arc::clone(&metrics));

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use self::counts::{Counts, Full};
 use super::config::LimitsConfig;
-use crate::protocol::ids::{PortalId, TenantId};
+use crate::protocol::ids::{AgentId, PortalId, TenantId};
 use crate::telemetry::limit::Limit;
 use crate::telemetry::metrics::Metrics;
 
@@ -36,6 +36,9 @@ const CLIENT_LOG_BURST: u32 = 20;
 /// Those of all clients, in a second, and so many times as many in a moment: some 10 KB.
 const LOGGED: u32 = 50;
 const LOG_BURST: u32 = 4;
+/// An agent is asked so often in a minute to check its directory, which then has some dozens of searches to answer. A person
+/// who mends something looks more seldom.
+const CHECKS_PER_MINUTE: u32 = 12;
 /// For a moment, so many times an address's handshakes of a second: agents of one site come back together.
 const HANDSHAKES_BURST: u32 = 10;
 
@@ -74,6 +77,11 @@ pub enum Exceeded {
     /// A portal has too many connections.
     #[error("this portal has as many connections to this node as it may have; use those, or close some")]
     PortalConnections,
+    /// One of its agents is asked too often.
+    #[error(
+        "this agent was asked to check its directory a moment ago; its report comes, and it may be asked again later"
+    )]
+    Checks,
 }
 
 impl Exceeded {
@@ -87,6 +95,7 @@ impl Exceeded {
             Self::PortalRequests => Limit::PortalRequests,
             Self::Requests => Limit::Requests,
             Self::PortalConnections => Limit::PortalConnections,
+            Self::Checks => Limit::AgentChecks,
         }
     }
 }
@@ -121,6 +130,7 @@ pub struct Limits {
     logged: RateLimiter<NotKeyed, InMemoryState, MonotonicClock>,
     /// Those that were not.
     unlogged: AtomicU64,
+    checks: Rate<(TenantId, AgentId)>,
     /// None: who the clients are is not known.
     addresses: Option<Addresses>,
     metrics: Arc<Metrics>,
@@ -144,6 +154,7 @@ impl Limits {
             logged_of_address: rate(Quota::per_second, 1, CLIENT_LOG_BURST),
             logged: RateLimiter::direct_with_clock(quota(Quota::per_second, LOGGED, LOG_BURST), MonotonicClock),
             unlogged: AtomicU64::new(0),
+            checks: rate(Quota::per_minute, CHECKS_PER_MINUTE, 1),
             addresses,
             config: config.clone(),
             metrics,
@@ -196,6 +207,14 @@ impl Limits {
     pub fn anonymous_body(&self, address: Option<IpAddr>) -> Option<Counted> {
         let each = if address.is_some() { ADDRESS_BODIES } else { ANONYMOUS_BODIES };
         self.bodies.one_more(&address.map(holder), each, ANONYMOUS_BODIES).ok()
+    }
+
+    /// One more check of this agent's directory. It has to be one that is known.
+    ///
+    /// # Errors
+    /// If it was asked so often a moment ago.
+    pub fn check(&self, tenant: &TenantId, agent: AgentId) -> Result<(), Exceeded> {
+        self.checks.check_key(&(tenant.clone(), agent)).map_err(|_| self.count(tenant, Exceeded::Checks))
     }
 
     /// Whether one more TLS handshake of this address is begun.
@@ -271,6 +290,7 @@ impl Limits {
         if unlogged > 0 {
             tracing::warn!(unlogged, "more requests were refused than are written here, each by itself");
         }
+        self.checks.retain_recent();
         if let Some(addresses) = &self.addresses {
             addresses.handshakes.retain_recent();
             addresses.rejections.retain_recent();

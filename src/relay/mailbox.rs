@@ -12,6 +12,10 @@ use crate::protocol::frame::CloseReason;
 
 /// Commands that may wait for one session's socket; more are answered `agent_busy`.
 const MAILBOX: usize = 64;
+/// Commands that may be written to one session and have no answer yet; the same.
+pub const MAX_UNANSWERED: usize = 1024;
+/// Orders that may wait for a session. As many rotations as an agent can have missed: the last ones of all its portals.
+const MAX_ORDERS: usize = 128;
 
 /// What a session is told to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,20 +45,22 @@ impl Orders {
     pub(super) fn give(&self, order: Order) {
         let (waiting, given) = &*self.0;
         let mut waiting = waiting.lock();
-        if !waiting.contains(&order) {
+        // An agent hears of a rotation that finds no room here on its next session.
+        let room = waiting.len() < MAX_ORDERS || !matches!(order, Order::Carry(_));
+        if room && !waiting.contains(&order) {
             waiting.push(order);
         }
         given.notify_one();
     }
 
-    /// The next one. To close comes before everything else.
-    pub async fn next(&self) -> Order {
+    /// The next one. To close comes before everything else, and is all that is heard where there is no `room` for frames.
+    pub async fn next(&self, room: bool) -> Order {
         let (waiting, given) = &*self.0;
         loop {
             {
                 let mut waiting = waiting.lock();
                 let close = waiting.iter().position(|order| matches!(order, Order::Close(_)));
-                if let Some(first) = close.or((!waiting.is_empty()).then_some(0)) {
+                if let Some(first) = close.or((room && !waiting.is_empty()).then_some(0)) {
                     return waiting.remove(first);
                 }
             }
@@ -65,16 +71,23 @@ impl Orders {
 
 /// The commands that wait for a session. A channel would keep room for many, and most sessions are idle.
 #[derive(Clone, Debug, Default)]
-pub struct Deliveries(Arc<(Mutex<VecDeque<Box<Entry>>>, Notify)>);
+pub struct Deliveries(Arc<(Mutex<Waiting>, Notify)>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    commands: VecDeque<Box<Entry>>,
+    /// Those that were written and have no answer.
+    unanswered: usize,
+}
 
 impl Deliveries {
     pub(super) fn put(&self, entry: Entry) -> Delivery {
         let (waiting, put) = &*self.0;
         let mut waiting = waiting.lock();
-        if waiting.len() >= MAILBOX {
+        if waiting.commands.len() >= MAILBOX || waiting.commands.len() + waiting.unanswered >= MAX_UNANSWERED {
             return Delivery::Busy;
         }
-        waiting.push_back(Box::new(entry));
+        waiting.commands.push_back(Box::new(entry));
         put.notify_one();
         Delivery::Queued
     }
@@ -92,13 +105,18 @@ impl Deliveries {
     /// The next one, if any.
     #[must_use]
     pub fn take(&self) -> Option<Box<Entry>> {
-        self.0.0.lock().pop_front()
+        self.0.0.lock().commands.pop_front()
     }
 
     /// Whether none waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.0.lock().is_empty()
+        self.0.0.lock().commands.is_empty()
+    }
+
+    /// So many were written and have no answer.
+    pub fn set_unanswered(&self, unanswered: usize) {
+        self.0.0.lock().unanswered = unanswered;
     }
 }
 
@@ -113,7 +131,12 @@ pub struct Mailbox {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
+    use crate::clock::System;
+    use crate::protocol::ids::{AgentId, CommandId};
+    use crate::relay::ledger::CommandKey;
 
     #[tokio::test]
     async fn an_order_to_close_is_not_lost_behind_others_and_comes_first() {
@@ -124,7 +147,37 @@ mod tests {
             orders.give(go_away(n));
         }
         orders.give(Order::Close(CloseReason::Revoked));
-        assert_eq!(orders.next().await, Order::Close(CloseReason::Revoked));
-        assert_eq!((orders.next().await, orders.next().await), (Order::Reconcile(Whose::Own), go_away(0)));
+        assert_eq!(orders.next(false).await, Order::Close(CloseReason::Revoked));
+        assert_eq!(orders.next(false).now_or_never(), None, "there is no room for what they say");
+        assert_eq!((orders.next(true).await, orders.next(true).await), (Order::Reconcile(Whose::Own), go_away(0)));
+    }
+
+    #[test]
+    fn a_session_whose_agent_answers_nothing_is_busy() {
+        let deliveries = Deliveries::default();
+        let command = || {
+            let (tenant, portal) = ("a".parse().unwrap(), "portal-1".parse().unwrap());
+            let key = CommandKey { tenant, portal, command: CommandId::new(&System, &System) };
+            Entry::forgotten(key, AgentId::new(&System, &System), 1)
+        };
+        deliveries.set_unanswered(MAX_UNANSWERED - 1);
+        assert_eq!(deliveries.put(command()), Delivery::Queued);
+        assert_eq!(deliveries.put(command()), Delivery::Busy, "also what waits is unanswered");
+        deliveries.set_unanswered(0);
+        assert_eq!(deliveries.put(command()), Delivery::Queued);
+    }
+
+    #[tokio::test]
+    async fn rotations_without_number_take_no_room_from_other_orders() {
+        let orders = Orders::default();
+        for n in 0..10_000 {
+            orders.give(Order::Carry(n.to_string().into()));
+        }
+        orders.give(Order::Check);
+        for n in 0..MAX_ORDERS {
+            assert_eq!(orders.next(true).await, Order::Carry(n.to_string().into()));
+        }
+        assert_eq!(orders.next(true).await, Order::Check);
+        assert_eq!(orders.next(true).now_or_never(), None);
     }
 }

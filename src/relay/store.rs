@@ -136,8 +136,9 @@ impl Stores {
         if config.store == Store::Embedded {
             let registry =
                 EmbeddedRegistry::open(&config.data_dir.join("registry.redb")).await?.timed(Arc::clone(metrics));
-            let ledger =
-                EmbeddedLedger::open(&config.data_dir.join("ledger.redb"), clock.now())?.timed(Arc::clone(metrics));
+            let ledger = EmbeddedLedger::open(&config.data_dir.join("ledger.redb"), clock.now())?
+                .within(config.limits.quotas())
+                .timed(Arc::clone(metrics));
             let (one, other) = (registry.database().failure(), ledger.failure());
             let failed = async move {
                 tokio::select! { error = one => error, error = other => error }
@@ -165,7 +166,7 @@ impl Stores {
         let guard: Arc<dyn Guard> = Arc::new(keys.clone());
         let bus = RedisBus::open(link.clone(), node, name, guard, clock, random, Arc::clone(metrics)).await?;
         let bus = Arc::new(bus);
-        let ledger = RedisLedger::new(link);
+        let ledger = RedisLedger::new(link).within(config.limits.quotas());
         Ok(Self {
             keys,
             registry,

@@ -32,6 +32,20 @@ limits! {
     Requests, "requests";
     /// Connections of a portal.
     PortalConnections, "portal_connections";
+    /// What a tenant's commands and outcomes measure in the store.
+    TenantStored, "tenant_stored";
+    /// Outcomes of an agent whose commands the store does not know.
+    AgentForgotten, "agent_forgotten";
+    /// Outcomes that nobody can have asked for: of an agent that is not approved, or for a portal that is not there.
+    UnaskedOutcomes, "unasked_outcomes";
+    /// Frames of a session, in a second: they are read later.
+    SessionFrames, "session_frames";
+    /// What waits for an agent that does not read: it is not read either.
+    SessionUnread, "session_unread";
+    /// Acknowledgements of a session.
+    SessionAcknowledgements, "session_acknowledgements";
+    /// Requests that an agent checks its directory.
+    AgentChecks, "agent_checks";
     /// Sessions of one agent's process: the oldest is closed.
     AgentSessions, "agent_sessions";
     /// TLS handshakes at a time.

@@ -3,6 +3,7 @@
 mod commands;
 mod enrolment;
 mod folders;
+mod kept;
 mod limits;
 mod redis;
 mod rotations;

@@ -103,9 +103,13 @@ async fn only_the_first_owner_can_say_that_nothing_was_written(ground: Ground) {
     assert_eq!(ledger.take_back(&new.key, session(), Undelivered::NoAgent, T).await.unwrap(), None, "a stranger");
 
     let second = session();
-    let taken = ledger.take_over(&t, new.agent, second, Whose::Others).await.unwrap();
+    let taken = ledger.take_over(&t, new.agent, second, Whose::Others, None).await.unwrap();
     assert_eq!(taken.iter().map(|e| (e.key.clone(), e.attempt)).collect::<Vec<_>>(), vec![(new.key.clone(), 2)]);
-    assert_eq!(ledger.take_over(&t, new.agent, second, Whose::Others).await.unwrap(), vec![], "it has it already");
+    assert_eq!(
+        ledger.take_over(&t, new.agent, second, Whose::Others, None).await.unwrap(),
+        vec![],
+        "it has it already"
+    );
     assert_eq!(ledger.take_back(&new.key, owner, Undelivered::NoAgent, T).await.unwrap(), None, "no longer its owner");
     assert_eq!(
         ledger.take_back(&new.key, second, Undelivered::NoAgent, T).await.unwrap(),
@@ -118,7 +122,7 @@ async fn only_the_first_owner_can_say_that_nothing_was_written(ground: Ground) {
     assert!(ledger.take_back(&other.key, owner, Undelivered::AgentBusy, T + 1).await.unwrap().is_some());
     let entry = get(&*ledger, &other.key).await;
     assert_eq!((entry.state(EXP), entry.jws), (CommandState::Undeliverable, None));
-    assert_eq!(ledger.take_over(&t, other.agent, second, Whose::Others).await.unwrap(), vec![], "it has an end");
+    assert_eq!(ledger.take_over(&t, other.agent, second, Whose::Others, None).await.unwrap(), vec![], "it has an end");
 }
 
 async fn a_command_that_was_handed_over_can_be_taken_back_unless_it_may_have_been_written(ground: Ground) {
@@ -160,7 +164,7 @@ async fn nobody_can_say_so_of_a_command_that_its_owner_has_looked_up(ground: Gro
     ledger.accept(ended.clone(), Intent::Deliver(owner), T).await.unwrap();
     ledger.conclude(&ended.key, who, "o".into(), T).await.unwrap();
 
-    let own = ledger.take_over(&t, who, owner, Whose::Own).await.unwrap();
+    let own = ledger.take_over(&t, who, owner, Whose::Own, None).await.unwrap();
     let found: Vec<_> = own.into_iter().map(|entry| (entry.key, entry.owner, entry.attempt)).collect();
     assert_eq!(found, [(early.key.clone(), Some(owner), 2), (late.key.clone(), Some(owner), 2)]);
     for key in [&early.key, &late.key] {
@@ -183,7 +187,10 @@ async fn a_signed_outcome_replaces_what_the_relay_said_on_its_own(ground: Ground
 async fn an_outcome_whose_command_was_forgotten_is_kept(ground: Ground) {
     let ledger = ground.ledger().await;
     let new = command(&tenant("a"), agent());
-    assert!(matches!(ledger.conclude(&new.key, new.agent, "o".into(), T).await.unwrap(), Concluded::Stored(_)));
+    assert!(matches!(
+        ledger.conclude_forgotten(&new.key, new.agent, "o".into(), T).await.unwrap(),
+        Concluded::Stored(_)
+    ));
     assert!(matches!(
         ledger.accept(new.clone(), Intent::Deliver(session()), T).await.unwrap(),
         Accepted::Known(Entry { end: Some(End::Outcome { .. }), .. })
@@ -199,14 +206,14 @@ async fn an_outcome_that_names_another_portal_than_the_one_that_asked_is_not_sto
     ledger.accept(new.clone(), Intent::Deliver(session()), T).await.unwrap();
     ledger.accept(NewCommand { agent: who, ..other }, Intent::Deliver(session()), T).await.unwrap();
     let wrong = CommandKey { portal: "another".parse().unwrap(), ..new.key.clone() };
-    assert_eq!(ledger.conclude(&wrong, who, "o".into(), T).await.unwrap(), Concluded::OtherPortals);
+    assert_eq!(ledger.conclude_forgotten(&wrong, who, "o".into(), T).await.unwrap(), Concluded::OtherPortals);
     assert_eq!(ledger.get(&wrong).await.unwrap(), None);
     // Another agent's word by the same id is none of its business.
-    assert!(matches!(ledger.conclude(&wrong, agent(), "o".into(), T).await.unwrap(), Concluded::Stored(_)));
+    assert!(matches!(ledger.conclude_forgotten(&wrong, agent(), "o".into(), T).await.unwrap(), Concluded::Stored(_)));
     assert!(matches!(ledger.conclude(&new.key, who, "o".into(), T).await.unwrap(), Concluded::Stored(_)));
     // The command has its end: what comes now is about one that is not known.
     let wrong = CommandKey { portal: "a-third".parse().unwrap(), ..new.key };
-    assert!(matches!(ledger.conclude(&wrong, who, "o".into(), T).await.unwrap(), Concluded::Stored(_)));
+    assert!(matches!(ledger.conclude_forgotten(&wrong, who, "o".into(), T).await.unwrap(), Concluded::Stored(_)));
 }
 
 async fn milestones_are_noted_once(ground: Ground) {
@@ -252,7 +259,7 @@ async fn an_empty_ledger_invents_nothing_about_a_command_that_it_has_forgotten(g
 
     assert_eq!(ledger.get(&new.key).await.unwrap(), None);
     assert_eq!(ledger.take_back(&new.key, owner, Undelivered::NoAgent, T + 2).await.unwrap(), None);
-    assert_eq!(ledger.take_over(&t, new.agent, session(), Whose::Others).await.unwrap(), vec![]);
+    assert_eq!(ledger.take_over(&t, new.agent, session(), Whose::Others, None).await.unwrap(), vec![]);
     ledger.note(&new.key, Milestone::Received, T + 2).await.unwrap();
     let again = session();
     let Accepted::New(entry) = ledger.accept(new.clone(), Intent::Deliver(again), T + 3).await.unwrap() else {
@@ -293,7 +300,7 @@ async fn nobody_says_of_a_command_that_may_have_come_before_that_it_was_not_writ
             let owner = handed.owner.unwrap();
             assert_eq!(ledger.take_back(&new.key, owner, Undelivered::NoAgent, T).await.unwrap(), None);
         }
-        let taken = ledger.take_over(&t, new.agent, session(), Whose::Others).await.unwrap();
+        let taken = ledger.take_over(&t, new.agent, session(), Whose::Others, None).await.unwrap();
         assert_eq!(taken.iter().map(|entry| &entry.key).collect::<Vec<_>>(), [&new.key]);
     }
 }
@@ -307,7 +314,7 @@ async fn tenants_and_portals_do_not_see_each_others_commands(ground: Ground) {
     let other_portal = CommandKey { portal: "portal-2".parse().unwrap(), ..new.key.clone() };
     assert_eq!(ledger.get(&elsewhere).await.unwrap(), None);
     assert_eq!(ledger.get(&other_portal).await.unwrap(), None);
-    assert_eq!(ledger.take_over(&tenant("b"), who, session(), Whose::Others).await.unwrap(), vec![]);
+    assert_eq!(ledger.take_over(&tenant("b"), who, session(), Whose::Others, None).await.unwrap(), vec![]);
 }
 
 // The embedded ledger is told the time; Redis has a clock of its own (see `redis_ledger`).
@@ -328,7 +335,7 @@ async fn commands_are_kept_for_seven_days_and_then_forgotten() {
     assert!(!ledger.purge(UnixTime(later.0 + 5)).await.unwrap());
     assert_eq!(ledger.get(&answered_late.key).await.unwrap(), None);
     assert_eq!(ledger.get(&new.key).await.unwrap(), None);
-    assert_eq!(ledger.take_over(&tenant("a"), new.agent, session(), Whose::Others).await.unwrap(), vec![]);
+    assert_eq!(ledger.take_over(&tenant("a"), new.agent, session(), Whose::Others, None).await.unwrap(), vec![]);
 }
 
 #[tokio::test]
@@ -367,7 +374,7 @@ async fn whatever_was_answered_is_in_the_file_or_in_its_log_while_one_follows_th
             assert_eq!(left.get(&entry.key).await.unwrap().as_ref(), Some(entry), "after {n}");
             assert_eq!(ledger.get(&entry.key).await.unwrap().as_ref(), Some(entry), "after {n}");
         }
-        let open = left.take_over(&tenant("a"), who, session(), Whose::Others).await.unwrap();
+        let open = left.take_over(&tenant("a"), who, session(), Whose::Others, None).await.unwrap();
         assert_eq!(open.len(), told.iter().filter(|entry| entry.end.is_none()).count(), "after {n}");
     }
     assert!(heads.len() > 2, "one log followed the other, and they were written over");

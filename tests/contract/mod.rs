@@ -4,6 +4,7 @@ mod bus;
 mod intake;
 mod ledger;
 mod nodes;
+mod quotas;
 mod recent;
 mod redis_bus;
 mod redis_ledger;

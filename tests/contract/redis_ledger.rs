@@ -59,7 +59,7 @@ async fn a_command_that_redis_has_forgotten_is_not_delivered_and_leaves_nothing_
     let open = keys::open(&t, new.agent);
     assert!(about(kept(&redis, &open), keys::OPEN_KEPT));
     redis.cli(6379, &["DEL", &keys::command(&new.key)]);
-    assert_eq!(ledger.take_over(&t, new.agent, session(), Whose::Others).await.unwrap(), vec![]);
+    assert_eq!(ledger.take_over(&t, new.agent, session(), Whose::Others, None).await.unwrap(), vec![]);
     assert_eq!(redis.cli(6379, &["EXISTS", &open]).trim(), "0");
 }
 
@@ -69,10 +69,10 @@ async fn every_key_but_the_registrys_has_an_end() {
     let ledger = ledger(&redis).await;
     let [open, lost] = [(); 2].map(|()| command(&tenant("a"), agent()));
     ledger.accept(open.clone(), Intent::Deliver(session()), T).await.unwrap();
-    ledger.take_over(&open.key.tenant, open.agent, session(), Whose::Others).await.unwrap();
-    ledger.conclude(&lost.key, lost.agent, "o".into(), T).await.unwrap();
+    ledger.take_over(&open.key.tenant, open.agent, session(), Whose::Others, None).await.unwrap();
+    ledger.conclude_forgotten(&lost.key, lost.agent, "o".into(), T).await.unwrap();
     let stored = redis.cli(6379, &["KEYS", "*"]);
-    assert_eq!(stored.lines().count(), 4, "{stored}");
+    assert_eq!(stored.lines().count(), 6, "{stored}");
     for key in stored.lines() {
         assert!(!kept(&redis, key).is_zero());
     }

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use writeback_relay::clock::{Clock, System};
 use writeback_relay::relay::embedded::{EmbeddedLedger, EmbeddedRegistry};
-use writeback_relay::relay::ledger::Ledger;
+use writeback_relay::relay::ledger::{Ledger, Quotas};
 use writeback_relay::relay::redis::ledger::RedisLedger;
 use writeback_relay::relay::redis::link::Link;
 use writeback_relay::relay::redis::registry::RedisRegistry;
@@ -60,11 +60,15 @@ impl Ground {
     }
 
     pub(crate) async fn ledger(&self) -> Arc<dyn Ledger> {
+        self.ledger_within(Quotas::UNLIMITED).await
+    }
+
+    pub(crate) async fn ledger_within(&self, quotas: Quotas) -> Arc<dyn Ledger> {
         match (self, self.redis()) {
-            (_, Some(redis)) => Arc::new(RedisLedger::new(link(redis).await)),
+            (_, Some(redis)) => Arc::new(RedisLedger::new(link(redis).await).within(quotas)),
             (Self::Embedded(folder), _) => {
                 let file = folder.path().join("ledger.redb");
-                Arc::new(EmbeddedLedger::open(&file, System.now()).unwrap())
+                Arc::new(EmbeddedLedger::open(&file, System.now()).unwrap().within(quotas))
             }
             _ => unreachable!(),
         }

@@ -24,8 +24,8 @@ use crate::storage::PrivateFile;
 const START: Duration = Duration::from_secs(30);
 
 /// What one tenant may have: all that is measured is of one.
-const LIMITS: &str =
-    "[limits]\ntenant_commands_per_second = 1000000\ntenant_in_flight = 1000000\ntenant_sessions = 1000000\n";
+const LIMITS: &str = "[limits]\ntenant_commands_per_second = 1000000\ntenant_in_flight = 1000000\ntenant_sessions = 1000000\n\
+     tenant_stored_mib = 1000000\nsession_frames_per_second = 1000000\n";
 
 /// The servers, and where agents and portals reach them.
 pub(super) async fn start(

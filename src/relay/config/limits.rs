@@ -4,6 +4,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::ConfigError;
+use crate::relay::ledger::Quotas;
 
 /// What may happen at the same time, and how often. All of it is for one node: of three, each takes as much.
 #[derive(Clone, Debug, Deserialize)]
@@ -30,6 +31,14 @@ pub struct LimitsConfig {
     /// Connections of one address that have shown no valid credential yet. For a newer one the oldest is closed that its
     /// client keeps waiting.
     pub address_connections: u32,
+    /// What one tenant's commands and outcomes may measure in the store, all nodes together, in MiB; each is counted with
+    /// 1 KiB more than its text. New commands are then answered 429.
+    pub tenant_stored_mib: u32,
+    /// Outcomes of one agent, of commands that the store has lost, that are kept. More are not taken, and stay with the
+    /// agent.
+    pub agent_forgotten_outcomes: u32,
+    /// Frames of one agent session in a second; in a moment, twice as many. More are read later.
+    pub session_frames_per_second: u32,
     /// TLS handshakes of one address in a second; in a moment, ten times as many. More are cut off.
     pub address_handshakes_per_second: u32,
     /// Refused credentials of one address in a minute. Whoever shows more is answered 429 for a minute, whatever he shows.
@@ -61,6 +70,14 @@ impl Default for LimitsConfig {
             // They are without a credential for a round trip or two: with 5,000 agents behind one address, of which fifty
             // come in a second, a dozen.
             address_connections: 500,
+            // A command that has its outcome is some 2 KiB: ten thousand a day, for the seven days that they are kept. Half
+            // of a Redis of 256 MiB, so that one tenant alone does not fill it.
+            tenant_stored_mib: 128,
+            // An agent never has more outcomes unanswered than its tenant may have commands in flight at a node. A store
+            // that comes back without them is told of no more than those.
+            agent_forgotten_outcomes: 2000,
+            // Two frames for each of the commands that a tenant may send in a second, and as many again.
+            session_frames_per_second: 800,
             // A site of some hundred agents behind one address is back within a few seconds.
             address_handshakes_per_second: 50,
             // A person who tries, and an agent with a wrong clock, stay far below; who guesses does not.
@@ -75,6 +92,13 @@ const MAX_AT_ONCE: u32 = 65_536;
 const MAX_RATE: u32 = 1_000_000;
 
 impl LimitsConfig {
+    /// How much others can make the ledger keep.
+    #[must_use]
+    pub fn quotas(&self) -> Quotas {
+        let tenant_bytes = u64::from(self.tenant_stored_mib) * 1024 * 1024;
+        Quotas { tenant_bytes, agent_forgotten: self.agent_forgotten_outcomes }
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         for (field, value, most) in [
             ("limits.tls_handshakes", self.tls_handshakes, MAX_AT_ONCE),
@@ -86,6 +110,9 @@ impl LimitsConfig {
             ("limits.requests", self.requests, MAX_RATE),
             ("limits.portal_connections", self.portal_connections, MAX_AT_ONCE),
             ("limits.address_connections", self.address_connections, MAX_AT_ONCE),
+            ("limits.tenant_stored_mib", self.tenant_stored_mib, MAX_RATE),
+            ("limits.agent_forgotten_outcomes", self.agent_forgotten_outcomes, MAX_RATE),
+            ("limits.session_frames_per_second", self.session_frames_per_second, MAX_RATE),
             ("limits.address_handshakes_per_second", self.address_handshakes_per_second, MAX_RATE),
             ("limits.address_rejections_per_minute", self.address_rejections_per_minute, MAX_RATE),
         ] {

@@ -18,6 +18,7 @@ use super::ledger::{Accepted, CommandKey, Entry, Intent, Ledger, NewCommand, Und
 use super::limits::Counted;
 use super::sessions::Sessions;
 use crate::clock::Clock;
+use crate::telemetry::limit::Limit;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace::{Kind, Span};
 
@@ -36,6 +37,12 @@ pub enum DispatchError {
          it, and will say so if it has"
     )]
     Forgotten,
+    /// There is no room for it.
+    #[error(
+        "what this tenant's commands and outcomes of the last 7 days take in the relay's store is all that it may take \
+         (limits.tenant_stored_mib); send the same command again later, and tell the relay's operator"
+    )]
+    OverQuota,
     /// The store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -98,6 +105,7 @@ impl Dispatcher {
         tokio::spawn(Arc::clone(self).carry(command.clone(), place, until, in_flight, accepted));
         match answer.await.map_err(|_| StoreError("the node failed".to_owned()))?? {
             Accepted::Conflict => self.conflict(&command.key),
+            Accepted::OverQuota => self.over_quota(&command.key),
             Accepted::Known(entry) => self.repeated(entry, &command, until).await,
             Accepted::New(entry) => Ok(self.wait(entry, ending, until).await?),
         }
@@ -159,6 +167,7 @@ impl Dispatcher {
             }
             TakenIn::Known(entry) => Accepted::Known(entry),
             TakenIn::Conflict => Accepted::Conflict,
+            TakenIn::OverQuota => Accepted::OverQuota,
         })
     }
 
@@ -200,7 +209,13 @@ impl Dispatcher {
             Accepted::New(refused) if refused.end.is_some() => Ok(None),
             Accepted::New(known) | Accepted::Known(known) => Ok(Some(known)),
             Accepted::Conflict => self.conflict(&key),
+            Accepted::OverQuota => self.over_quota(&key),
         }
+    }
+
+    fn over_quota<T>(&self, key: &CommandKey) -> Result<T, DispatchError> {
+        self.metrics.tenant_limit_hit(&key.tenant, Limit::TenantStored);
+        Err(DispatchError::OverQuota)
     }
 
     fn conflict<T>(&self, key: &CommandKey) -> Result<T, DispatchError> {

@@ -124,6 +124,7 @@ pub(super) async fn approve(
     responses(
         (status = 202, description = "It was asked"),
         (status = 404, body = Problem, content_type = "application/problem+json", description = "unknown_agent"),
+        (status = 429, body = Problem, content_type = "application/problem+json", description = "rate_limited: it was asked a moment ago"),
         (status = 503, body = Problem, content_type = "application/problem+json", description = "It is not connected")
     ),
     security(("portal" = []))
@@ -139,6 +140,7 @@ pub(super) async fn check(
     if places.is_empty() {
         return Err(Refusal::new(ProblemCode::NoAgent, format!("the agent {agent} is not connected")));
     }
+    public.limits.check(&call.tenant, agent)?;
     // It reports on one of its sessions, and only it knows on which.
     for place in places {
         services.bus.tell(Notice::Check(place)).await?;

@@ -79,10 +79,15 @@ pub(super) async fn submit(
             let wait = prefer.duration().min(public.services.clock.now().until(new.exp));
             public.dispatcher.submit(new, wait, counted).await?
         }
-        Err(refusal) => {
+        Err(mut refusal) => {
             let (tenant, portal) = (new.key.tenant.clone(), new.key.portal.clone());
-            let known = match undelivered(refusal.code) {
-                Some(reason) => public.dispatcher.refuse(new, reason).await?,
+            let known = match undelivered(refusal.code).map(|reason| (reason, public.limits.command(&tenant))) {
+                // It is stored, and counts as one that is taken.
+                Some((reason, Ok(_counted))) => public.dispatcher.refuse(new, reason).await?,
+                Some((_, Err(exceeded))) => {
+                    refusal = exceeded.into();
+                    public.dispatcher.known(&new).await?
+                }
                 None => public.dispatcher.known(&new).await?,
             };
             match known {

@@ -31,6 +31,8 @@ use crate::telemetry::trace_context::TraceContext;
 
 /// How long a caller should wait before it asks again, in seconds: not all of them the same.
 const RETRY_AFTER_SECONDS: RangeInclusive<u8> = 1..=5;
+/// Room in the store comes back with the hours.
+const OVER_QUOTA_RETRY: Duration = Duration::from_secs(30);
 /// What a framework's own error text may measure.
 const MAX_DETAIL_BYTES: usize = 2048;
 
@@ -74,6 +76,10 @@ impl From<DispatchError> for Refusal {
         match error {
             DispatchError::Conflict => Self::new(ProblemCode::CommandConflict, error.to_string()),
             DispatchError::Forgotten => Self::new(ProblemCode::OutcomeUnknown, error.to_string()),
+            DispatchError::OverQuota => {
+                let retry_after = Some(OVER_QUOTA_RETRY);
+                Self { retry_after, ..Self::new(ProblemCode::RateLimited, error.to_string()) }
+            }
             DispatchError::Store(error) => error.into(),
         }
     }

@@ -164,26 +164,27 @@ fn socket_error(error: tungstenite::Error) -> SocketError {
 }
 
 impl Stream for Frames {
-    type Item = Result<FromAgent, SocketError>;
+    type Item = Result<Option<FromAgent>, SocketError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            let message = match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
-                None => return Poll::Ready(None),
-                // It did not wait for our answer.
-                Some(Err(_)) if self.closed => return Poll::Ready(None),
-                Some(Err(error)) => return Poll::Ready(Some(Err(socket_error(error)))),
-                Some(Ok(message)) => message,
-            };
-            match message {
-                Message::Binary(bytes) => return Poll::Ready(Some(FromAgent::decode(&bytes).map_err(Into::into))),
-                Message::Text(_) => return Poll::Ready(Some(Err(SocketError::Text))),
+        let message = match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
+            None => return Poll::Ready(None),
+            // It did not wait for our answer.
+            Some(Err(_)) if self.closed => return Poll::Ready(None),
+            Some(Err(error)) => return Poll::Ready(Some(Err(socket_error(error)))),
+            Some(Ok(message)) => message,
+        };
+        Poll::Ready(Some(match message {
+            Message::Binary(bytes) => FromAgent::decode(&bytes).map(Some).map_err(Into::into),
+            Message::Text(_) => Err(SocketError::Text),
+            Message::Close(_) => {
                 // Our answer is written on the way to the end of the stream.
-                Message::Close(_) => self.closed = true,
-                // Pings are answered below us.
-                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+                self.closed = true;
+                Ok(None)
             }
-        }
+            // Pings are answered below us.
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(None),
+        }))
     }
 }
 

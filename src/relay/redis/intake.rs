@@ -51,6 +51,7 @@ impl Intake for RedisIntake {
             }
             Accepted::Known(entry) => TakenIn::Known(entry),
             Accepted::Conflict => TakenIn::Conflict,
+            Accepted::OverQuota => TakenIn::OverQuota,
         })
     }
 }

@@ -7,8 +7,10 @@
 //! | `wb:{TENANT}:invitations` | hash | invitation → its record | for ever |
 //! | `wb:{TENANT}:agents` | hash | agent → its record; tombstones too | for ever |
 //! | `wb:{TENANT}:used:AGENT:JTI` | string | an assertion that opened a session | until its `exp` |
-//! | `wb:{TENANT}:command:PORTAL:COMMAND` | hash | `entry`: the command as JSON, `jws` until it has an end, `owner`, `attempt`, `delivering`, `received`, `end` | 7 days, from its end |
+//! | `wb:{TENANT}:command:PORTAL:COMMAND` | hash | `entry`: the command as JSON, `jws` until it has an end, `owner`, `attempt`, `delivering`, `received`, `end`; `bytes` and `forgotten`: how it is counted below | 7 days, from its end |
 //! | `wb:{TENANT}:open:AGENT` | set | keys of the agent's commands that have no end | 8 days, from the last one |
+//! | `wb:{TENANT}:bytes` | hash | period of six hours → what of the tenant's commands, in bytes, will be forgotten in it | half a day longer than they |
+//! | `wb:{TENANT}:forgotten:AGENT` | hash | the same of the agent's outcomes whose command was not known, as a number | the same |
 //! | `wb:{TENANT}:life` | hash | `id` of the server's life, and `since` when the tenant's commands are complete in it | 8 days, from the last command |
 //! | `wb:{TENANT}:sessions:AGENT` | hash | session → node, instance, since | a day, from the last change |
 //! | `wb:{TENANT}:lost:AGENT` | string | the agent lost its last session a moment ago | 30 s |
@@ -84,6 +86,18 @@ pub fn command(key: &CommandKey) -> String {
 #[must_use]
 pub fn open(tenant: &TenantId, agent: AgentId) -> String {
     format!("wb:{{{tenant}}}:open:{agent}")
+}
+
+/// What a tenant keeps, in bytes.
+#[must_use]
+pub fn bytes(tenant: &TenantId) -> String {
+    format!("wb:{{{tenant}}}:bytes")
+}
+
+/// How many outcomes of an agent are kept whose command was not known.
+#[must_use]
+pub fn forgotten(tenant: &TenantId, agent: AgentId) -> String {
+    format!("wb:{{{tenant}}}:forgotten:{agent}")
 }
 
 /// The mark of the server's life.

@@ -19,7 +19,8 @@ use crate::protocol::limits::OUTCOME_RETENTION;
 use crate::relay::StoreError;
 use crate::relay::ids::{NodeId, SessionId};
 use crate::relay::ledger::{
-    Accepted, CommandKey, Concluded, End, Entry, Intent, Ledger, Milestone, NewCommand, Undelivered, Whose, Written,
+    Accepted, CommandKey, Concluded, Cursor, ENTRY_BYTES, End, Entry, Intent, Ledger, Milestone, NewCommand, Quota,
+    Quotas, TAKEN_OVER_AT_ONCE, Undelivered, Whose, Written,
 };
 
 /// A milestone waits so long for the command's end, which is then written with it: most commands end sooner, and cost
@@ -33,6 +34,7 @@ type Notes = HashMap<CommandKey, Vec<(&'static str, u64)>>;
 #[derive(Clone)]
 pub struct RedisLedger {
     link: Link,
+    quotas: Quotas,
     /// Milestones that are not written yet.
     pending: Arc<Mutex<Notes>>,
 }
@@ -97,7 +99,48 @@ impl RedisLedger {
     /// Over this link.
     #[must_use]
     pub fn new(link: Link) -> Self {
-        Self { link: link.used_for("ledger"), pending: Arc::default() }
+        Self { link: link.used_for("ledger"), quotas: Quotas::UNLIMITED, pending: Arc::default() }
+    }
+
+    /// The same, that keeps no more than this.
+    #[must_use]
+    pub fn within(self, quotas: Quotas) -> Self {
+        Self { quotas, ..self }
+    }
+
+    /// Stores an outcome; one whose command is not known, only if it is `forgotten`.
+    async fn conclude_if(
+        &self,
+        key: &CommandKey,
+        agent: AgentId,
+        outcome_jws: String,
+        now_ms: u64,
+        forgotten: bool,
+    ) -> Result<Concluded, StoreError> {
+        let end = End::Outcome { jws: outcome_jws, at_ms: now_ms };
+        let entry = Entry { end: Some(end), ..Entry::forgotten(key.clone(), agent, now_ms) };
+        let fallback = if forgotten { json(&Fixed::of(&entry))? } else { String::new() };
+        let mut script = CONCLUDE.key(keys::command(key));
+        script
+            .key(keys::open(&key.tenant, agent))
+            .key(keys::bytes(&key.tenant))
+            .key(keys::forgotten(&key.tenant, agent))
+            .arg(agent.to_string())
+            .arg(json(&entry.end)?)
+            .arg(millis(OUTCOME_RETENTION))
+            .arg(fallback)
+            .arg(key.command.to_string())
+            .arg(self.quotas.tenant_bytes)
+            .arg(self.quotas.agent_forgotten)
+            .arg(entry.weight());
+        for (field, ms) in self.pending.lock().remove(key).unwrap_or_default() {
+            script.arg(field).arg(ms);
+        }
+        match self.link.script::<Value>(&script).await? {
+            Value::SimpleString(word) | Value::VerbatimString { text: word, .. } => Ok(said(&word)),
+            Value::BulkString(word) => Ok(said(&String::from_utf8_lossy(&word))),
+            stored => Ok(Concluded::Stored(Box::new(read(&fields(stored)?)?))),
+        }
     }
 
     /// Writes what was noted of a command, unless its end has taken it along.
@@ -139,6 +182,7 @@ impl RedisLedger {
         script
             .key(keys::open(&entry.key.tenant, entry.agent))
             .key(keys::life(&entry.key.tenant))
+            .key(keys::bytes(&entry.key.tenant))
             .arg(json(&Fixed::of(&entry))?)
             .arg(entry.agent.to_string())
             .arg(&command.jws)
@@ -147,7 +191,9 @@ impl RedisLedger {
             .arg(millis(OUTCOME_RETENTION))
             .arg(millis(keys::OPEN_KEPT))
             .arg(now_ms / 1000)
-            .arg(command.earliest.0);
+            .arg(command.earliest.0)
+            .arg(self.quotas.tenant_bytes)
+            .arg(ENTRY_BYTES);
         if let Some(letter) = letter {
             script.arg(&letter.channel).arg(&letter.sealed);
         }
@@ -157,6 +203,9 @@ impl RedisLedger {
         {
             let entry = if forgotten == 1 { Entry::new(command, intent, true, now_ms) } else { entry };
             return Ok((Accepted::New(entry), u64::try_from(listeners).unwrap_or(0)));
+        }
+        if matches!(answer, Value::BulkString(_) | Value::SimpleString(_) | Value::VerbatimString { .. }) {
+            return Ok((Accepted::OverQuota, 0));
         }
         let known = read(&fields(answer)?)?;
         Ok((if known.is_same(&command) { Accepted::Known(known) } else { Accepted::Conflict }, 0))
@@ -186,6 +235,7 @@ impl Ledger for RedisLedger {
         agent: AgentId,
         session: SessionId,
         whose: Whose,
+        after: Option<Cursor>,
     ) -> Result<Vec<Entry>, StoreError> {
         let open = keys::open(tenant, agent);
         let listed: Vec<String> = self.link.command(&Cmd::smembers(&open)).await?;
@@ -200,10 +250,13 @@ impl Ledger for RedisLedger {
             Whose::Others => "others",
             Whose::Own => "own",
         });
+        script.arg(TAKEN_OVER_AT_ONCE);
+        match after {
+            Some(after) => script.arg(after.accepted_ms).arg(keys::command(&after.key)),
+            None => script.arg("").arg(""),
+        };
         let taken: Vec<HashMap<String, String>> = self.link.script(&script).await?;
-        let mut taken = taken.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        taken.sort_by_key(|entry| entry.accepted_ms);
-        Ok(taken)
+        taken.iter().map(read).collect()
     }
 
     async fn hand_over(&self, entry: Entry, to: SessionId, written: Written) -> Result<Option<Entry>, StoreError> {
@@ -225,9 +278,11 @@ impl Ledger for RedisLedger {
         let mut script = TAKE_BACK.key(keys::command(key));
         script
             .key(keys::open(&key.tenant, entry.agent))
+            .key(keys::bytes(&key.tenant))
             .arg(owner.to_string())
             .arg(json(&End::Undelivered { reason, at_ms: now_ms })?)
-            .arg(millis(OUTCOME_RETENTION));
+            .arg(millis(OUTCOME_RETENTION))
+            .arg(ENTRY_BYTES);
         let fields: HashMap<String, String> = self.link.script(&script).await?;
         if fields.is_empty() { Ok(None) } else { read(&fields).map(Some) }
     }
@@ -256,23 +311,17 @@ impl Ledger for RedisLedger {
         outcome_jws: String,
         now_ms: u64,
     ) -> Result<Concluded, StoreError> {
-        let fallback = Fixed::of(&Entry::forgotten(key.clone(), agent, now_ms));
-        let mut script = CONCLUDE.key(keys::command(key));
-        script
-            .key(keys::open(&key.tenant, agent))
-            .arg(agent.to_string())
-            .arg(json(&End::Outcome { jws: outcome_jws, at_ms: now_ms })?)
-            .arg(millis(OUTCOME_RETENTION))
-            .arg(json(&fallback)?)
-            .arg(key.command.to_string());
-        for (field, ms) in self.pending.lock().remove(key).unwrap_or_default() {
-            script.arg(field).arg(ms);
-        }
-        match self.link.script::<Value>(&script).await? {
-            Value::SimpleString(word) | Value::VerbatimString { text: word, .. } => Ok(said(&word)),
-            Value::BulkString(word) => Ok(said(&String::from_utf8_lossy(&word))),
-            stored => Ok(Concluded::Stored(Box::new(read(&fields(stored)?)?))),
-        }
+        self.conclude_if(key, agent, outcome_jws, now_ms, false).await
+    }
+
+    async fn conclude_forgotten(
+        &self,
+        key: &CommandKey,
+        agent: AgentId,
+        outcome_jws: String,
+        now_ms: u64,
+    ) -> Result<Concluded, StoreError> {
+        self.conclude_if(key, agent, outcome_jws, now_ms, true).await
     }
 
     async fn purge(&self, _now: UnixTime) -> Result<bool, StoreError> {
@@ -289,6 +338,9 @@ fn said(word: &str) -> Concluded {
     match word {
         "already" => Concluded::Already,
         "other" => Concluded::OtherPortals,
+        "unknown" => Concluded::Unknown,
+        "bytes" => Concluded::OverQuota(Quota::TenantBytes),
+        "forgotten" => Concluded::OverQuota(Quota::AgentForgotten),
         _ => Concluded::Foreign,
     }
 }

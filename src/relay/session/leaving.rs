@@ -44,6 +44,7 @@ impl<S: Socket> Session<'_, S> {
     /// Another session of the agent, if this one leaves commands without an end.
     async fn successor(&mut self, ended: &Ended) -> Option<Place> {
         let nothing = self.mailbox.deliveries.is_empty() && self.backlog.is_empty() && self.delivered.is_empty();
+        let nothing = nothing && self.walks.is_empty();
         if nothing || *ended == Ended::Closed(CloseReason::Revoked) {
             return None;
         }

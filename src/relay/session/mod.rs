@@ -4,7 +4,9 @@ mod ended;
 mod leaving;
 mod open;
 mod outcome;
+mod pace;
 mod rotation;
+mod taking_over;
 mod term;
 mod wire;
 
@@ -19,10 +21,14 @@ use futures_util::{FutureExt, Sink, Stream, StreamExt};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use self::pace::Pace;
+use self::rotation::ACKNOWLEDGEMENTS;
+use self::taking_over::Walk;
 use self::term::Term;
-use self::wire::Wire;
+use self::wire::{Moved, Wire};
 
 pub use self::ended::{Ended, Fault};
+pub use self::pace::Rate;
 
 use super::bus::{Bus, Departure, Presence};
 use super::ids::SessionId;
@@ -34,12 +40,15 @@ use crate::clock::{Clock, Random, UnixTime};
 use crate::protocol::api::{PreflightReport, PreflightState};
 use crate::protocol::frame::{CloseReason, FrameError, FromAgent, FromRelay, v1};
 use crate::protocol::ids::{AgentId, CommandId, JournalId, TenantId};
+use crate::protocol::limits::MAX_FRAME_BYTES;
 use crate::telemetry::limit::Limit;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace::{Kind, Span};
 
 /// Outcomes of one agent that may be on their way to the ledger; more are left in the socket.
 const MAX_STORING: usize = 64;
+/// The same in bytes: as many of the usual length.
+const MAX_STORING_BYTES: usize = 4 * MAX_FRAME_BYTES;
 
 /// When more commands than this were written and not answered, those whose time is over are no longer remembered.
 const REMEMBERED: usize = 256;
@@ -67,13 +76,13 @@ pub enum SocketError {
     Lost(String),
 }
 
-/// A socket, as the session sees it.
+/// A socket, as the session sees it. What comes and is no frame, a ping, is nothing: it only costs the time to read it.
 pub trait Socket:
-    Stream<Item = Result<FromAgent, SocketError>> + Sink<FromRelay, Error = SocketError> + Send + Unpin
+    Stream<Item = Result<Option<FromAgent>, SocketError>> + Sink<FromRelay, Error = SocketError> + Send + Unpin
 {
 }
 impl<T> Socket for T where
-    T: Stream<Item = Result<FromAgent, SocketError>> + Sink<FromRelay, Error = SocketError> + Send + Unpin
+    T: Stream<Item = Result<Option<FromAgent>, SocketError>> + Sink<FromRelay, Error = SocketError> + Send + Unpin
 {
 }
 
@@ -103,11 +112,21 @@ pub struct Services {
     pub opening_timeout: Duration,
     /// How old a session becomes, at most, before it is asked to move.
     pub max_age: Duration,
+    /// How often an agent is read on one session; what it sends beyond that waits in the socket.
+    pub frames: Rate,
     /// As many as may be opened at the same time. Nobody keeps a place while he waits for an agent.
     pub openings: Semaphore,
 }
 
-type Stored = Pin<Box<dyn Future<Output = Result<CommandId, Ended>> + Send>>;
+type Storing = Pin<Box<dyn Future<Output = Settled> + Send>>;
+
+/// What became of an outcome.
+struct Settled {
+    command: CommandId,
+    bytes: usize,
+    /// On disk; or the limit for which it is not.
+    taken: Result<Result<(), Limit>, Ended>,
+}
 
 /// A command that was written to the socket.
 struct Delivered {
@@ -115,6 +134,8 @@ struct Delivered {
     exp: UnixTime,
     /// Its outcome has come, and is on its way to the ledger.
     answered: bool,
+    /// It is in the agent's journal.
+    received: bool,
     /// From the frame that takes it to the agent to the one that brings the outcome.
     span: Span,
 }
@@ -128,12 +149,24 @@ struct Session<'a, S> {
     mailbox: Mailbox,
     /// Nothing is delivered here any more.
     left: bool,
+    /// Whether the agent was approved when the session opened.
+    approved: bool,
+    /// What is still to be taken over.
+    walks: Vec<Walk>,
+    /// Commands that the agent has in its journal, until its first walk ends.
+    unfinished: Vec<CommandId>,
     /// Commands that were taken over, to be delivered beside everything else.
     backlog: VecDeque<Entry>,
     /// What was written to this socket and has no stored outcome yet: an agent names commands by their id alone.
     delivered: HashMap<CommandId, Delivered>,
     /// Outcomes on their way to the ledger.
-    storing: FuturesUnordered<Stored>,
+    storing: FuturesUnordered<Storing>,
+    storing_bytes: usize,
+    /// It was logged that an outcome was not taken.
+    complained: bool,
+    /// What the agent has sent so far.
+    frames: Pace,
+    acknowledgements: Pace,
     term: Term,
     /// When it looks again what it may have missed, because it could not.
     reconcile_at: Option<Instant>,
@@ -162,6 +195,7 @@ pub async fn run<S: Socket>(
     let Some((registered, mailbox)) = services.sessions.register(session, &presence.tenant, presence.agent) else {
         return Ended::Closed(CloseReason::Drain);
     };
+    let now = Instant::now();
     let mut open = Session {
         services,
         presence,
@@ -169,10 +203,17 @@ pub async fn run<S: Socket>(
         _registered: registered,
         mailbox,
         left: false,
+        approved: false,
+        walks: Vec::new(),
+        unfinished: Vec::new(),
         backlog: VecDeque::new(),
         delivered: HashMap::new(),
         storing: FuturesUnordered::new(),
-        term: Term::starting(Instant::now(), services.max_age, &*services.random),
+        storing_bytes: 0,
+        complained: false,
+        frames: Pace::starting(services.frames, now),
+        acknowledgements: Pace::starting(ACKNOWLEDGEMENTS, now),
+        term: Term::starting(now, services.max_age, &*services.random),
         reconcile_at: None,
         follows: !hello.portals.is_empty(),
         preflight_at: None,
@@ -219,31 +260,45 @@ impl<S: Socket> Session<'_, S> {
         let heartbeat = self.services.heartbeat;
         let mut beats_at = Instant::now() + heartbeat;
         let mut silent_at = Instant::now() + heartbeat * 5 / 2;
+        let mut listened = true;
         loop {
+            if std::mem::replace(&mut listened, self.wire.listens()) && !listened {
+                self.services.metrics.tenant_limit_hit(&self.presence.tenant, Limit::SessionUnread);
+            }
             // One timer for all that comes by itself.
             let due = self.reconcile_at.unwrap_or(silent_at).min(self.term.at()).min(silent_at).min(beats_at);
             let lingers_until = self.wire.lingers_until();
-            let due = lingers_until.map_or(due, |until| due.min(until));
-            let (reading, room) = (self.storing.len() < MAX_STORING, self.wire.has_room());
+            let paused_until = self.frames.wait(Instant::now());
+            let due = [lingers_until, paused_until].into_iter().flatten().fold(due, Instant::min);
+            let storing = self.storing.len() < MAX_STORING && self.storing_bytes < MAX_STORING_BYTES;
+            let (reading, room) = (storing && paused_until.is_none(), self.wire.has_room());
             let step = tokio::select! {
                 biased;
-                order = self.mailbox.orders.next() => Box::pin(self.obey(order)).await,
+                order = self.mailbox.orders.next(room) => Box::pin(self.obey(order)).await,
                 Some(stored) = self.storing.next(), if !self.storing.is_empty() => self.stored(stored),
                 entry = self.mailbox.deliveries.next(), if room => Box::pin(self.deliver(*entry)).await,
                 () = std::future::ready(()), if room && !self.backlog.is_empty() => self.deliver_backlog().await,
+                () = std::future::ready(()), if room && self.may_take_over() => Box::pin(self.take_over()).await,
                 moved = self.wire.next(reading) => match moved {
-                    Ok(Some(frame)) => {
-                        silent_at = Instant::now() + heartbeat * 5 / 2;
+                    Ok(Moved::Frame(frame)) => {
+                        silent_at = self.has_come() + heartbeat * 5 / 2;
                         Box::pin(self.take(frame)).await
                     }
-                    Ok(None) => Ok(()),
+                    Ok(Moved::Noise) => {
+                        self.has_come();
+                        Ok(())
+                    }
+                    Ok(Moved::Room) => Ok(()),
                     Err(ended) => Err(ended),
                 },
                 () = sleep_until(due) => if lingers_until == Some(due) {
                     self.wire.hurry();
                     Ok(())
+                } else if paused_until == Some(due) {
+                    Ok(())
                 } else if due == beats_at {
                     beats_at = Instant::now() + heartbeat;
+                    self.forget_expired();
                     self.wire.send(FromRelay::Heartbeat(v1::Heartbeat { nodes: self.services.bus.nodes() }));
                     if self.wire.is_stuck() { Err(Ended::Lost) } else { Ok(()) }
                 } else if self.reconcile_at == Some(due) {
@@ -258,6 +313,16 @@ impl<S: Socket> Session<'_, S> {
                 return ended;
             }
         }
+    }
+
+    /// Something has come, now.
+    fn has_come(&mut self) -> Instant {
+        let now = Instant::now();
+        self.frames.take(now);
+        if self.frames.wait(now).is_some() {
+            self.services.metrics.tenant_limit_hit(&self.presence.tenant, Limit::SessionFrames);
+        }
+        now
     }
 
     async fn obey(&mut self, order: Order) -> Result<(), Ended> {
@@ -365,11 +430,18 @@ impl<S: Socket> Session<'_, S> {
 
     /// Keeps the keys of what was written here, as long as an answer may come by the command's id alone.
     fn remember(&mut self, key: CommandKey, exp: UnixTime, span: Span) {
+        self.forget_expired();
+        self.delivered.insert(key.command, Delivered { key, exp, answered: false, received: false, span });
+        self.mailbox.deliveries.set_unanswered(self.delivered.len());
+    }
+
+    /// An agent that answers none is busy until their time is over, and no longer.
+    fn forget_expired(&mut self) {
         if self.delivered.len() >= REMEMBERED {
             let now = self.services.clock.now();
             self.delivered.retain(|_, delivered| delivered.exp > now);
+            self.mailbox.deliveries.set_unanswered(self.delivered.len());
         }
-        self.delivered.insert(key.command, Delivered { key, exp, answered: false, span });
     }
 }
 

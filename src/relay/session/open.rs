@@ -1,7 +1,6 @@
 //! How a session opens: `Hello`, presence, `Welcome`, and what was left undelivered.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout};
@@ -9,16 +8,13 @@ use tokio::time::{Instant, timeout};
 use super::super::StoreError;
 use super::super::bus::{Claim, Notice, Presence};
 use super::super::ledger::Whose;
+use super::taking_over::RECONCILE_PAUSE;
 use super::{Ended, Fault, Services, Session, Socket};
 use crate::audit;
 use crate::protocol::api::AgentStatus;
 use crate::protocol::frame::{CloseReason, FromAgent, FromRelay, v1};
-use crate::protocol::ids::{AgentId, InstanceId, InvalidId, JournalId};
+use crate::protocol::ids::{AgentId, CommandId, InstanceId, InvalidId, JournalId};
 use crate::protocol::limits::MAX_FRAME_BYTES;
-use crate::telemetry::trace::Span;
-
-/// A store that does not answer is asked again after this.
-const RECONCILE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Longer version texts are cut.
 const MAX_VERSION_CHARS: usize = 32;
@@ -28,7 +24,7 @@ pub(super) struct Greeting {
     pub(super) instance: InstanceId,
     version: String,
     /// Commands it has in its journal, without an outcome.
-    unfinished: Vec<String>,
+    pub(super) unfinished: Vec<CommandId>,
     /// The portals whose commands it takes.
     pub(super) portals: Vec<v1::PinnedPortal>,
 }
@@ -40,12 +36,20 @@ pub(super) async fn hello<S: Socket>(
     expected: JournalId,
     socket: &mut S,
 ) -> Result<Greeting, Ended> {
-    let hello = match timeout(services.hello_timeout, socket.next()).await {
+    let first = async {
+        // Pings are not frames.
+        loop {
+            match socket.next().await.ok_or(Ended::Lost)?? {
+                Some(frame) => break Ok::<_, Ended>(frame),
+                None => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let hello = match timeout(services.hello_timeout, first).await {
         Err(_) => return Err(Ended::Closed(CloseReason::HelloTimeout)),
-        Ok(None) => return Err(Ended::Lost),
-        Ok(Some(Err(error))) => return Err(error.into()),
-        Ok(Some(Ok(FromAgent::Hello(hello)))) => hello,
-        Ok(Some(Ok(_))) => return Err(Fault::protocol("the first frame has to be Hello").into()),
+        Ok(Err(ended)) => return Err(ended),
+        Ok(Ok(FromAgent::Hello(hello))) => hello,
+        Ok(Ok(_)) => return Err(Fault::protocol("the first frame has to be Hello").into()),
     };
     let malformed = |error: InvalidId| Fault::protocol(format_args!("Hello: {error}"));
     let journal: JournalId = hello.journal.parse().map_err(malformed)?;
@@ -57,7 +61,8 @@ pub(super) async fn hello<S: Socket>(
     Ok(Greeting {
         instance: hello.instance.parse().map_err(malformed)?,
         version,
-        unfinished: hello.unfinished,
+        // What is no id names no command.
+        unfinished: hello.unfinished.iter().filter_map(|command| command.parse().ok()).collect(),
         portals: hello.portals,
     })
 }
@@ -98,6 +103,7 @@ impl<S: Socket> Session<'_, S> {
         if record.status == AgentStatus::Revoked {
             return Err(Ended::Closed(CloseReason::Revoked));
         }
+        self.approved = record.status == AgentStatus::Approved;
         if record.version.as_deref() != Some(&hello.version) {
             services.registry.note_version(&tenant, id, &hello.version).await.map_err(away)?;
         }
@@ -105,25 +111,15 @@ impl<S: Socket> Session<'_, S> {
             node: services.node_name.clone(),
             heartbeat_interval_ms: u32::try_from(services.heartbeat.as_millis()).unwrap_or(u32::MAX),
             max_frame_bytes: u32::try_from(MAX_FRAME_BYTES).unwrap_or(u32::MAX),
-            approved: record.status == AgentStatus::Approved,
+            approved: self.approved,
             node_id: services.bus.node().0.to_string(),
             nodes: services.bus.nodes(),
         }));
         self.carry_missed(&record, &hello.portals).await.map_err(away)?;
         audit!("session_opened", %tenant, agent = %id, session = %self.presence.session);
         services.bus.tell(Notice::Arrived(tenant.clone(), id)).await.map_err(away)?;
-        let left = services.ledger.take_over(&tenant, id, self.presence.session, Whose::Others).await;
-        for entry in left.map_err(away)? {
-            // What is in its journal needs no second delivery: its outcome comes by itself.
-            let command = entry.key.command.to_string();
-            if hello.unfinished.contains(&command) {
-                self.remember(entry.key, entry.exp, Span::default());
-                self.received(&v1::Received { command }).await?;
-            } else {
-                self.backlog.push_back(entry);
-            }
-        }
-        Ok(())
+        self.unfinished = hello.unfinished;
+        self.take_over_behind(Whose::Others, None).await.map_err(away)
     }
 
     /// Messages for this session may have been lost, and its presence too, or another session of the agent has left
@@ -144,13 +140,13 @@ impl<S: Socket> Session<'_, S> {
             if record.is_some_and(|record| record.status == AgentStatus::Revoked) {
                 return Ok(Err(Ended::Closed(CloseReason::Revoked)));
             }
-            if !self.left {
-                // Whoever sent them may believe that nothing was written: from here on nobody can say so.
-                self.backlog.extend(services.ledger.take_over(tenant, agent, self.presence.session, whose).await?);
-            }
             Ok::<_, StoreError>(Ok(()))
         };
-        looked.await.unwrap_or_else(|error| {
+        let looked = looked.await;
+        if matches!(looked, Ok(Ok(()))) && !self.left {
+            self.walk(whose);
+        }
+        looked.unwrap_or_else(|error| {
             tracing::warn!(%error, "a session could not look what it may have missed");
             // What another one has left, it is told again of.
             if whose == Whose::Own {

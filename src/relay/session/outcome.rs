@@ -8,12 +8,16 @@ use tokio::time::{Instant, sleep};
 
 use super::super::bus::Notice;
 use super::super::ledger::{CommandKey, Concluded, Entry, Milestone};
-use super::{Ended, Fault, Services, Session, Socket};
+use super::{Ended, Fault, Services, Session, Settled, Socket};
 use crate::audit;
+use crate::protocol::api::AgentStatus;
 use crate::protocol::frame::{CloseReason, FromRelay, v1};
 use crate::protocol::ids::{AgentId, CommandId, InvalidId, PortalId, TenantId};
 use crate::protocol::jose::JoseError;
 use crate::protocol::outcome::{Code, Outcome, Status};
+use crate::relay::StoreError;
+use crate::relay::ledger::Quota;
+use crate::telemetry::limit::Limit;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace::{Kind, Span};
 
@@ -76,12 +80,18 @@ impl<S: Socket> Session<'_, S> {
     pub(super) async fn received(&mut self, received: &v1::Received) -> Result<(), Ended> {
         let malformed = |error: InvalidId| Fault::protocol(format_args!("Received: {error}"));
         let command: CommandId = received.command.parse().map_err(malformed)?;
-        let Some(delivered) = self.delivered.get(&command) else { return Ok(()) };
+        self.note_received(command).await;
+        Ok(())
+    }
+
+    /// Once; nothing is known here of other commands.
+    pub(super) async fn note_received(&mut self, command: CommandId) {
+        let Some(delivered) = self.delivered.get_mut(&command).filter(|delivered| !delivered.received) else { return };
+        delivered.received = true;
         let noted = self.services.ledger.note(&delivered.key, Milestone::Received, self.services.clock.now_ms()).await;
         if let Err(error) = noted {
             tracing::warn!(%error, "a milestone was not noted");
         }
-        Ok(())
     }
 
     /// Where an outcome belongs; it is this agent's, and about the command that the frame names.
@@ -108,11 +118,18 @@ impl<S: Socket> Session<'_, S> {
         let said = address.said();
         let key = CommandKey { tenant: address.tenant, portal: address.aud, command: address.command };
         let mut sent = Span::default();
+        let mut asked = self.approved;
         if let Some(delivered) = self.delivered.get_mut(&key.command).filter(|delivered| delivered.key == key) {
-            delivered.answered = true;
+            if std::mem::replace(&mut delivered.answered, true) {
+                // What becomes of the first one answers this one too.
+                return Ok(());
+            }
+            asked = true;
             sent = std::mem::take(&mut delivered.span);
         }
         let (services, agent) = (Arc::clone(self.services), self.presence.agent);
+        let bytes = frame.jws.len();
+        self.storing_bytes += bytes;
         self.storing.push(Box::pin(async move {
             // It ends when the outcome is stored.
             let mut span = sent.context().map(|sent| Span::start("store outcome", Kind::Internal, &sent));
@@ -120,15 +137,27 @@ impl<S: Socket> Session<'_, S> {
                 span.set("writeback.outcome.status", said.status);
                 span.set("writeback.outcome.code", said.code);
             }
-            store(&services, key, agent, frame.jws, said).await
+            let command = key.command;
+            Settled { command, bytes, taken: store(&services, key, agent, frame.jws, said, asked).await }
         }));
         Ok(())
     }
 
-    /// Tells the agent that its outcome is on disk. Only one that leaves waits for that word.
-    pub(super) fn stored(&mut self, stored: Result<CommandId, Ended>) -> Result<(), Ended> {
-        let command = stored?;
+    /// Tells the agent that its outcome is on disk. Only one that leaves waits for that word. Of one that was not taken it
+    /// hears nothing: it keeps it, and sends it on its next session.
+    pub(super) fn stored(&mut self, Settled { command, bytes, taken }: Settled) -> Result<(), Ended> {
+        self.storing_bytes = self.storing_bytes.saturating_sub(bytes);
+        if let Err(why) = taken? {
+            let (tenant, agent) = (&self.presence.tenant, self.presence.agent);
+            self.services.metrics.tenant_limit_hit(tenant, why);
+            // Once for each session: there may be very many.
+            if !std::mem::replace(&mut self.complained, true) {
+                audit!("outcome_not_taken", %tenant, %agent, %command, limit = why.as_str());
+            }
+            return Ok(());
+        }
         self.delivered.remove(&command);
+        self.mailbox.deliveries.set_unanswered(self.delivered.len());
         if self.delivered.is_empty() {
             // An idle session keeps no table.
             self.delivered.shrink_to_fit();
@@ -144,17 +173,50 @@ impl<S: Socket> Session<'_, S> {
     }
 }
 
+/// Whether the registry calls this agent approved.
+async fn is_approved(services: &Services, key: &CommandKey, agent: AgentId) -> Result<bool, StoreError> {
+    let record = services.registry.agent(&key.tenant, agent).await?;
+    Ok(record.is_some_and(|record| record.status == AgentStatus::Approved))
+}
+
+/// Stores an outcome if somebody can have asked for it. A command that is not known may be forgotten: of an approved agent
+/// that is believed, if there is such a portal.
+async fn conclude(
+    services: &Services,
+    key: &CommandKey,
+    agent: AgentId,
+    jws: &str,
+    now_ms: u64,
+    asked: bool,
+) -> Result<Concluded, StoreError> {
+    if !asked && !is_approved(services, key, agent).await? {
+        return Ok(Concluded::Unknown);
+    }
+    let concluded = services.ledger.conclude(key, agent, jws.to_owned(), now_ms).await?;
+    if concluded != Concluded::Unknown || !is_approved(services, key, agent).await? {
+        return Ok(concluded);
+    }
+    match services.registry.portal(&key.portal).await? {
+        Some(portal) if portal.tenants.contains(&key.tenant) => {
+            services.ledger.conclude_forgotten(key, agent, jws.to_owned(), now_ms).await
+        }
+        _ => Ok(Concluded::Unknown),
+    }
+}
+
+/// Whether it is stored, or the limit for which it is not.
 async fn store(
     services: &Services,
     key: CommandKey,
     agent: AgentId,
     jws: String,
     said: Said,
-) -> Result<CommandId, Ended> {
+    asked: bool,
+) -> Result<Result<(), Limit>, Ended> {
     let patience = Instant::now() + STORE_PATIENCE;
     let (now_ms, stored) = loop {
         let now_ms = services.clock.now_ms();
-        match services.ledger.conclude(&key, agent, jws.clone(), now_ms).await {
+        match conclude(services, &key, agent, &jws, now_ms, asked).await {
             Err(error) if Instant::now() < patience => {
                 tracing::warn!(%error, command = %key.command, "an outcome could not be stored yet");
                 sleep(STORE_PAUSE).await;
@@ -168,9 +230,12 @@ async fn store(
                 trace_id = entry.trace_id());
             count(&services.metrics, &entry, said, now_ms);
             let _ = services.bus.tell(Notice::Ended(entry)).await;
-            Ok(key.command)
+            Ok(Ok(()))
         }
-        Ok(Concluded::Already) => Ok(key.command),
+        Ok(Concluded::Already) => Ok(Ok(())),
+        Ok(Concluded::Unknown) => Ok(Err(Limit::UnaskedOutcomes)),
+        Ok(Concluded::OverQuota(Quota::AgentForgotten)) => Ok(Err(Limit::AgentForgotten)),
+        Ok(Concluded::OverQuota(Quota::TenantBytes)) => Ok(Err(Limit::TenantStored)),
         Ok(Concluded::Foreign) => {
             Err(refused(&key, agent, JoseError::mismatch("iss", "the agent that the command names is expected")))
         }

@@ -1,17 +1,28 @@
 //! Portals' new keys on their way to an agent, and the agent's word that it has pinned them. The session only carries
 //! both: the agent verifies the one, and the portal the other.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::super::StoreError;
+use super::super::mailbox::Order;
 use super::super::registry::{Acknowledged, AgentRecord};
+use super::pace::Rate;
 use super::{Ended, Fault, Session, Socket};
 use crate::audit;
 use crate::protocol::frame::{FromRelay, v1};
 use crate::protocol::ids::PortalId;
 use crate::protocol::jose::{JoseError, Jws};
 use crate::protocol::rotation::{ACKNOWLEDGEMENT_TYP, Acknowledgement, PortalRotation};
+use crate::telemetry::limit::Limit;
 
 /// More portals than any agent has; each is looked up.
 const MAX_PORTALS: usize = 16;
+
+/// Each may be written to disk: one of every portal that an agent can name, and then as often as a preflight.
+pub(super) const ACKNOWLEDGEMENTS: Rate = Rate::new(Duration::from_secs(10), 16);
 
 impl<S: Socket> Session<'_, S> {
     /// Tells the agent of a rotation, if it knows what that is.
@@ -38,7 +49,9 @@ impl<S: Socket> Session<'_, S> {
             let known = |jws: &String| PortalRotation::read(jws).is_ok_and(|rotation| rotation.seq <= *seq);
             let rotations = &record.later.rotations;
             let first = rotations.iter().take_while(|jws| known(jws)).count().min(rotations.len().saturating_sub(1));
-            rotations.iter().skip(first).for_each(|jws| self.carry(jws));
+            // As there is room for them.
+            let missed = rotations.iter().skip(first).map(|jws| Order::Carry(Arc::from(jws.as_str())));
+            missed.for_each(|order| self.mailbox.orders.give(order));
         }
         Ok(())
     }
@@ -48,6 +61,13 @@ impl<S: Socket> Session<'_, S> {
         let foreign = |error: JoseError| Fault::protocol(format_args!("Acknowledgement: {error}"));
         let jws = Jws::parse(&frame.jws, ACKNOWLEDGEMENT_TYP).map_err(foreign)?;
         let said: Acknowledgement = jws.unverified().map_err(foreign)?;
+        let now = Instant::now();
+        if self.acknowledgements.wait(now).is_some() {
+            // It is asked again when its next session opens.
+            self.services.metrics.tenant_limit_hit(&self.presence.tenant, Limit::SessionAcknowledgements);
+            return Ok(());
+        }
+        self.acknowledgements.take(now);
         let (registry, tenant, agent) = (&self.services.registry, &self.presence.tenant, self.presence.agent);
         if said.iss != agent {
             return Err(foreign(JoseError::mismatch("iss", "the agent whose session this is is expected")).into());

@@ -10,20 +10,41 @@ use tokio::time::{Instant, timeout};
 
 use super::{Ended, Socket, SocketError};
 use crate::protocol::frame::{FromAgent, FromRelay};
+use crate::protocol::limits::MAX_FRAME_BYTES;
 
 /// How long frames may wait for a peer that takes none: a half-open socket must not hold its queue for long.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Commands wait in the session's queue, where they can still be taken back, and not here.
 const ROOM: usize = 4;
+/// An agent that leaves so much unread is not read, in bytes. It is more than the commands that may wait here: only answers
+/// to what it sends fill it.
+const UNREAD_BYTES: usize = 3 * MAX_FRAME_BYTES;
 /// What can wait goes with the next frame, or alone after this time: most frames then cost no write of their own.
 const LINGER: Duration = Duration::from_millis(100);
 /// What is written last is given this long.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// What has happened on the socket.
+pub(super) enum Moved {
+    /// A frame has come.
+    Frame(FromAgent),
+    /// Something has come that is no frame: a ping.
+    Noise,
+    /// There is room again for what the relay has to say.
+    Room,
+}
+
+/// What a frame takes here, in bytes.
+fn weight(frame: &FromRelay) -> usize {
+    size_of::<FromRelay>() + frame.encoded_len()
+}
+
 /// A socket, and the frames that wait for it.
 pub(super) struct Wire<S> {
     socket: S,
     outgoing: VecDeque<FromRelay>,
+    /// What they measure.
+    bytes: usize,
     /// What waits can wait so long for company.
     lingers_until: Option<Instant>,
     /// Since when nothing has been taken, while something waits.
@@ -34,11 +55,12 @@ pub(super) struct Wire<S> {
 
 impl<S: Socket> Wire<S> {
     pub(super) fn new(socket: S) -> Self {
-        Self { socket, outgoing: VecDeque::new(), lingers_until: None, waiting_since: None, closed: false }
+        Self { socket, outgoing: VecDeque::new(), bytes: 0, lingers_until: None, waiting_since: None, closed: false }
     }
 
     /// Puts a frame behind the others. It is written while [`Self::next`] is waited for.
     pub(super) fn send(&mut self, frame: FromRelay) {
+        self.bytes += weight(&frame);
         self.outgoing.push_back(frame);
         self.hurry();
     }
@@ -46,6 +68,7 @@ impl<S: Socket> Wire<S> {
     /// The same for a frame that can wait a moment for others.
     pub(super) fn send_soon(&mut self, frame: FromRelay) {
         let alone = self.outgoing.is_empty();
+        self.bytes += weight(&frame);
         self.outgoing.push_back(frame);
         if alone {
             self.lingers_until = Some(Instant::now() + LINGER);
@@ -66,7 +89,12 @@ impl<S: Socket> Wire<S> {
 
     /// Whether a command may be put behind what waits.
     pub(super) fn has_room(&self) -> bool {
-        self.outgoing.len() < ROOM
+        self.outgoing.len() < ROOM && self.bytes < 2 * MAX_FRAME_BYTES
+    }
+
+    /// Whether the agent is read: it takes what it is told.
+    pub(super) fn listens(&self) -> bool {
+        self.bytes < UNREAD_BYTES
     }
 
     /// Whether the agent closed it, so that it was not lost.
@@ -79,9 +107,9 @@ impl<S: Socket> Wire<S> {
         self.waiting_since.is_some_and(|since| since.elapsed() > WRITE_TIMEOUT)
     }
 
-    /// The agent's next frame, if `reading`; writes what waits meanwhile, and gives nothing when that has made room.
-    /// Can be dropped and called again.
-    pub(super) async fn next(&mut self, reading: bool) -> Result<Option<FromAgent>, Ended> {
+    /// The agent's next frame, if `reading`; writes what waits meanwhile, and says when that has made room. Can be dropped
+    /// and called again.
+    pub(super) async fn next(&mut self, reading: bool) -> Result<Moved, Ended> {
         poll_fn(|cx| {
             let had_room = self.has_room();
             if let Poll::Ready(Err(error)) = self.poll_write(cx) {
@@ -90,9 +118,9 @@ impl<S: Socket> Wire<S> {
                 return if read.is_ready() { read } else { Poll::Ready(Err(error.into())) };
             }
             if self.has_room() && !had_room {
-                return Poll::Ready(Ok(None));
+                return Poll::Ready(Ok(Moved::Room));
             }
-            if !reading {
+            if !reading || !self.listens() {
                 return Poll::Pending;
             }
             self.poll_read(cx)
@@ -100,9 +128,9 @@ impl<S: Socket> Wire<S> {
         .await
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<FromAgent>, Ended>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Moved, Ended>> {
         self.socket.poll_next_unpin(cx).map(|frame| match frame {
-            Some(frame) => Ok(Some(frame?)),
+            Some(frame) => Ok(frame?.map_or(Moved::Noise, Moved::Frame)),
             None => {
                 self.closed = true;
                 Err(Ended::Lost)
@@ -136,6 +164,7 @@ impl<S: Socket> Wire<S> {
         while !self.outgoing.is_empty() {
             std::task::ready!(self.socket.poll_ready_unpin(cx))?;
             if let Some(frame) = self.outgoing.pop_front() {
+                self.bytes = self.bytes.saturating_sub(weight(&frame));
                 self.socket.start_send_unpin(frame)?;
             }
         }
@@ -155,10 +184,10 @@ mod tests {
     use crate::protocol::frame::v1;
 
     /// A peer that has said something and is gone: what is written to it fails.
-    struct Gone(VecDeque<Result<FromAgent, SocketError>>);
+    struct Gone(VecDeque<Result<Option<FromAgent>, SocketError>>);
 
     impl Stream for Gone {
-        type Item = Result<FromAgent, SocketError>;
+        type Item = Result<Option<FromAgent>, SocketError>;
 
         fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
             Poll::Ready(self.0.pop_front())
@@ -189,12 +218,12 @@ mod tests {
     async fn what_was_said_before_the_end_is_heard_although_nothing_can_be_written_any_more() {
         let beat = || FromAgent::Heartbeat(v1::Heartbeat::default());
         for (last, closed) in [(None, true), (Some(Err(SocketError::Lost("reset".to_owned()))), false)] {
-            let mut wire = Wire::new(Gone([Ok(beat()), Ok(beat())].into_iter().chain(last).collect()));
+            let mut wire = Wire::new(Gone([Ok(Some(beat())), Ok(Some(beat()))].into_iter().chain(last).collect()));
             wire.send(FromRelay::Heartbeat(v1::Heartbeat::default()));
             for _ in 0..2 {
-                assert_eq!(wire.next(true).await, Ok(Some(beat())));
+                assert!(matches!(wire.next(true).await, Ok(Moved::Frame(FromAgent::Heartbeat(_)))));
             }
-            assert_eq!(wire.next(true).await, Err(Ended::Lost));
+            assert_eq!(wire.next(true).await.err(), Some(Ended::Lost));
             assert_eq!(wire.was_closed(), closed);
         }
     }

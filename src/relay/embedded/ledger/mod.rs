@@ -4,6 +4,7 @@ mod open;
 mod recent;
 mod rows;
 mod stored;
+mod usage;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +21,8 @@ use self::stored::{Changes, Stored};
 use super::super::StoreError;
 use super::super::ids::SessionId;
 use super::super::ledger::{
-    Accepted, CommandKey, Concluded, End, Entry, Intent, Ledger, Milestone, NewCommand, Undelivered, Whose, Written,
+    Accepted, CommandKey, Concluded, Cursor, End, Entry, Intent, Ledger, Milestone, NewCommand, Quotas,
+    TAKEN_OVER_AT_ONCE, Undelivered, Whose, Written,
 };
 use crate::clock::UnixTime;
 use crate::protocol::ids::{AgentId, TenantId};
@@ -35,6 +37,7 @@ pub struct EmbeddedLedger {
     open: Arc<Open>,
     writes: Groups<Stored>,
     complete_since: UnixTime,
+    quotas: Quotas,
     /// Told how long writes take.
     metrics: Option<Arc<Metrics>>,
 }
@@ -59,7 +62,13 @@ impl EmbeddedLedger {
         let stored = Stored::new(Arc::clone(&file), log, Arc::clone(&recent), Arc::clone(&open))
             .map_err(|error| DatabaseError::Failed { path: path.to_owned(), detail: error.to_string() })?;
         let writes = Groups::start(path, stored)?;
-        Ok(Self { file, recent, open, writes, complete_since, metrics: None })
+        Ok(Self { file, recent, open, writes, complete_since, quotas: Quotas::UNLIMITED, metrics: None })
+    }
+
+    /// The same, that keeps no more than this.
+    #[must_use]
+    pub fn within(self, quotas: Quotas) -> Self {
+        Self { quotas, ..self }
     }
 
     /// The same, whose writes are timed.
@@ -85,6 +94,50 @@ impl EmbeddedLedger {
         Ok(written?)
     }
 
+    /// Stores an outcome; one whose command is not known, within these quotas.
+    async fn conclude_if(
+        &self,
+        command: &CommandKey,
+        agent: AgentId,
+        outcome_jws: String,
+        now_ms: u64,
+        forgotten: Option<Quotas>,
+    ) -> Result<Concluded, StoreError> {
+        let command = command.clone();
+        let index = Arc::clone(&self.open);
+        let concluded = self
+            .write(move |changes| {
+                let end = Some(End::Outcome { jws: outcome_jws, at_ms: now_ms });
+                let entry = match (changes.get(&command)?, forgotten) {
+                    (Some(entry), _) if entry.agent != agent => return Ok(Concluded::Foreign),
+                    (Some(Entry { end: Some(End::Outcome { .. }), .. }), _) => return Ok(Concluded::Already),
+                    (Some(entry), _) => {
+                        let before = entry.weight();
+                        let entry = Entry { jws: None, end, ..entry };
+                        changes.replace(&entry, before);
+                        entry
+                    }
+                    (None, _) if meant_for_another(changes, &index, &command, agent)? => {
+                        return Ok(Concluded::OtherPortals);
+                    }
+                    (None, None) => return Ok(Concluded::Unknown),
+                    (None, Some(quotas)) => {
+                        let entry = Entry { end, ..Entry::forgotten(command, agent, now_ms) };
+                        if let Err(quota) = changes.insert(&entry, quotas) {
+                            return Ok(Concluded::OverQuota(quota));
+                        }
+                        entry
+                    }
+                };
+                Ok(Concluded::Stored(Box::new(entry)))
+            })
+            .await?;
+        if let Concluded::Stored(entry) = &concluded {
+            self.has_ended(entry);
+        }
+        Ok(concluded)
+    }
+
     /// It is on disk, and the index needs it no more.
     fn has_ended(&self, entry: &Entry) {
         self.open.remove(&entry.key, entry.agent);
@@ -98,8 +151,8 @@ fn meant_for_another(
     command: &CommandKey,
     agent: AgentId,
 ) -> Result<bool, redb::Error> {
-    for key in index.of(&command.tenant, agent) {
-        if key.command == command.command && changes.open(&key)?.is_some() {
+    for key in index.by_id(&command.tenant, agent, command.command) {
+        if changes.open(&key)?.is_some() {
             return Ok(true);
         }
     }
@@ -113,15 +166,14 @@ impl Ledger for EmbeddedLedger {
     }
 
     async fn accept(&self, command: NewCommand, intent: Intent, now_ms: u64) -> Result<Accepted, StoreError> {
-        let may_be_forgotten = command.may_be_forgotten(self.complete_since);
+        let (may_be_forgotten, quotas) = (command.may_be_forgotten(self.complete_since), self.quotas);
         self.write(move |changes| {
             if let Some(known) = changes.get(&command.key)? {
                 let same = known.is_same(&command);
                 return Ok(if same { Accepted::Known(known) } else { Accepted::Conflict });
             }
             let entry = Entry::new(command, intent, may_be_forgotten, now_ms);
-            changes.put(&entry);
-            Ok(Accepted::New(entry))
+            Ok(changes.insert(&entry, quotas).map_or(Accepted::OverQuota, |()| Accepted::New(entry)))
         })
         .await
     }
@@ -141,8 +193,9 @@ impl Ledger for EmbeddedLedger {
         agent: AgentId,
         session: SessionId,
         whose: Whose,
+        after: Option<Cursor>,
     ) -> Result<Vec<Entry>, StoreError> {
-        let keys = self.open.of(tenant, agent);
+        let keys = self.open.of(tenant, agent, after);
         if keys.is_empty() {
             return Ok(Vec::new());
         }
@@ -150,6 +203,9 @@ impl Ledger for EmbeddedLedger {
             .write(move |changes| {
                 let (mut taken, mut ended) = (Vec::new(), Vec::new());
                 for key in keys {
+                    if taken.len() == TAKEN_OVER_AT_ONCE {
+                        break;
+                    }
                     let Some(mut entry) = changes.open(&key)? else {
                         ended.push(key);
                         continue;
@@ -159,10 +215,9 @@ impl Ledger for EmbeddedLedger {
                     }
                     entry.owner = Some(session);
                     entry.attempt += 1;
-                    changes.put(&entry);
+                    changes.replace(&entry, entry.weight());
                     taken.push(entry);
                 }
-                taken.sort_by_key(|entry| entry.accepted_ms);
                 Ok((taken, ended))
             })
             .await?;
@@ -177,7 +232,7 @@ impl Ledger for EmbeddedLedger {
                 return Ok(None);
             }
             let handed = now.handed_to(to, written);
-            changes.put(&handed);
+            changes.replace(&handed, handed.weight());
             Ok(Some(handed))
         })
         .await
@@ -197,9 +252,10 @@ impl Ledger for EmbeddedLedger {
                 if entry.owner != Some(owner) || entry.attempt != 1 {
                     return Ok(None);
                 }
+                let before = entry.weight();
                 entry.end = Some(End::Undelivered { reason, at_ms: now_ms });
                 entry.jws = None;
-                changes.put(&entry);
+                changes.replace(&entry, before);
                 Ok(Some(entry))
             })
             .await?;
@@ -219,28 +275,17 @@ impl Ledger for EmbeddedLedger {
         outcome_jws: String,
         now_ms: u64,
     ) -> Result<Concluded, StoreError> {
-        let command = command.clone();
-        let index = Arc::clone(&self.open);
-        let concluded = self
-            .write(move |changes| {
-                let end = Some(End::Outcome { jws: outcome_jws, at_ms: now_ms });
-                let entry = match changes.get(&command)? {
-                    Some(entry) if entry.agent != agent => return Ok(Concluded::Foreign),
-                    Some(Entry { end: Some(End::Outcome { .. }), .. }) => return Ok(Concluded::Already),
-                    Some(entry) => Entry { jws: None, end, ..entry },
-                    None if meant_for_another(changes, &index, &command, agent)? => {
-                        return Ok(Concluded::OtherPortals);
-                    }
-                    None => Entry { end, ..Entry::forgotten(command, agent, now_ms) },
-                };
-                changes.put(&entry);
-                Ok(Concluded::Stored(Box::new(entry)))
-            })
-            .await?;
-        if let Concluded::Stored(entry) = &concluded {
-            self.has_ended(entry);
-        }
-        Ok(concluded)
+        self.conclude_if(command, agent, outcome_jws, now_ms, None).await
+    }
+
+    async fn conclude_forgotten(
+        &self,
+        command: &CommandKey,
+        agent: AgentId,
+        outcome_jws: String,
+        now_ms: u64,
+    ) -> Result<Concluded, StoreError> {
+        self.conclude_if(command, agent, outcome_jws, now_ms, Some(self.quotas)).await
     }
 
     async fn purge(&self, now: UnixTime) -> Result<bool, StoreError> {

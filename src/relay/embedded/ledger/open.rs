@@ -1,22 +1,24 @@
 //! The commands that have no end, as an index in memory: which are an agent's, and how far each has come.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 
 use parking_lot::Mutex;
 
-use super::super::super::ledger::{CommandKey, Entry, Milestone};
-use crate::protocol::ids::{AgentId, TenantId};
+use super::super::super::ledger::{CommandKey, Cursor, Entry, Milestone};
+use crate::protocol::ids::{AgentId, CommandId, TenantId};
 
 /// Milestones of a command, in milliseconds. They are stored with its next change, and lost with the process.
 #[derive(Clone, Copy, Debug, Default)]
 struct Reached {
+    accepted_ms: u64,
     delivering_ms: Option<u64>,
     received_ms: Option<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Index {
-    of_agents: HashMap<(TenantId, AgentId), HashSet<CommandKey>>,
+    of_agents: HashMap<(TenantId, AgentId), BTreeSet<Cursor>>,
     reached: HashMap<CommandKey, Reached>,
 }
 
@@ -32,27 +34,37 @@ impl Open {
         }
         let mut index = self.0.lock();
         let agent = (entry.key.tenant.clone(), entry.agent);
-        index.of_agents.entry(agent).or_default().insert(entry.key.clone());
-        index.reached.entry(entry.key.clone()).or_default();
+        index.of_agents.entry(agent).or_default().insert(entry.cursor());
+        let accepted_ms = entry.accepted_ms;
+        index.reached.entry(entry.key.clone()).or_insert(Reached { accepted_ms, ..Reached::default() });
     }
 
     /// A command is stored with an end, or forgotten.
     pub(super) fn remove(&self, key: &CommandKey, agent: AgentId) {
         let mut index = self.0.lock();
+        let Some(Reached { accepted_ms, .. }) = index.reached.remove(key) else { return };
         let agent = (key.tenant.clone(), agent);
         if let Some(its) = index.of_agents.get_mut(&agent) {
-            its.remove(key);
+            its.remove(&Cursor { accepted_ms, key: key.clone() });
             if its.is_empty() {
                 index.of_agents.remove(&agent);
             }
         }
-        index.reached.remove(key);
     }
 
-    /// An agent's commands.
-    pub(super) fn of(&self, tenant: &TenantId, agent: AgentId) -> Vec<CommandKey> {
+    /// An agent's commands, oldest first, from behind `after` on.
+    pub(super) fn of(&self, tenant: &TenantId, agent: AgentId, after: Option<Cursor>) -> Vec<CommandKey> {
         let index = self.0.lock();
-        index.of_agents.get(&(tenant.clone(), agent)).map(|its| its.iter().cloned().collect()).unwrap_or_default()
+        let Some(its) = index.of_agents.get(&(tenant.clone(), agent)) else { return Vec::new() };
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        its.range((from, Bound::Unbounded)).map(|cursor| cursor.key.clone()).collect()
+    }
+
+    /// Those of them by this id, one for each portal.
+    pub(super) fn by_id(&self, tenant: &TenantId, agent: AgentId, command: CommandId) -> Vec<CommandKey> {
+        let index = self.0.lock();
+        let its = index.of_agents.get(&(tenant.clone(), agent)).into_iter().flatten();
+        its.filter(|cursor| cursor.key.command == command).map(|cursor| cursor.key.clone()).collect()
     }
 
     /// The first time counts.

@@ -4,6 +4,7 @@ use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::super::super::ledger::{CommandKey, End, Entry};
 use super::super::{read_row, write_row};
+use super::usage::Usage;
 use crate::clock::UnixTime;
 use crate::protocol::limits::OUTCOME_RETENTION;
 use crate::storage::redb;
@@ -41,6 +42,17 @@ pub(super) fn prepare(t: &WriteTransaction, now: UnixTime) -> Result<(UnixTime, 
         table.insert((), now.0)?;
     }
     Ok((UnixTime(since.unwrap_or(now.0)), open))
+}
+
+/// Everything that is kept, by what it takes.
+pub(super) fn usage(t: &ReadTransaction) -> Result<Usage, redb::Error> {
+    let mut usage = Usage::default();
+    for table in [OPEN, ENDED] {
+        for row in t.open_table(table)?.iter()? {
+            usage.insert(&read_row(row?.1.value())?);
+        }
+    }
+    Ok(usage)
 }
 
 /// What the tables held at one moment.

@@ -7,11 +7,12 @@ use std::thread::{self, JoinHandle};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::super::super::ledger::{CommandKey, Entry};
+use super::super::super::ledger::{CommandKey, Entry, Quota, Quotas};
 use super::super::{read_row, write_row};
 use super::open::Open;
 use super::recent::{Entries, Recent};
 use super::rows::{self, Picture};
+use super::usage::Usage;
 use crate::clock::UnixTime;
 use crate::storage::{DatabaseFile, Log, Spare, Store, redb};
 
@@ -29,6 +30,7 @@ pub(super) struct Stored {
     /// What the logs tell, and the file does not know yet.
     recent: Arc<Mutex<Recent>>,
     open: Arc<Open>,
+    usage: Arc<Mutex<Usage>>,
     /// The thread that tells the file: nobody waits for what it does.
     telling: Option<JoinHandle<Result<Spare, redb::Error>>>,
 }
@@ -49,8 +51,9 @@ impl Stored {
             }
             recent.lock().extend([(entry.key.clone(), Arc::new(entry))]);
         }
-        let mut stored = Self { file, log, recent, open, telling: None };
+        let mut stored = Self { file, log, recent, open, usage: Arc::default(), telling: None };
         stored.tell_file()?;
+        *stored.usage.lock() = rows::usage(&stored.file.begin_read()?)?;
         Ok(stored)
     }
 
@@ -95,7 +98,11 @@ impl Stored {
         let transaction = self.file.begin_write()?;
         let (forgotten, more) = rows::forget(&transaction, now, FORGOTTEN_AT_ONCE)?;
         transaction.commit()?;
-        forgotten.iter().for_each(|entry| self.open.remove(&entry.key, entry.agent));
+        let mut usage = self.usage.lock();
+        for entry in &forgotten {
+            self.open.remove(&entry.key, entry.agent);
+            usage.remove(entry);
+        }
         tracing::debug!(forgotten = forgotten.len(), "old commands were forgotten");
         Ok(more)
     }
@@ -126,6 +133,8 @@ impl Store for Stored {
             telling,
             known,
             open: Arc::clone(&self.open),
+            usage: Arc::clone(&self.usage),
+            added: Usage::default(),
             forget: None,
         })
     }
@@ -134,6 +143,7 @@ impl Store for Stored {
         if !changes.changed.is_empty() {
             self.log.append(&records(changes.changed.values().map(Arc::as_ref))?)?;
             self.recent.lock().extend(changes.changed);
+            self.usage.lock().extend(changes.added);
         }
         if let Some((now, reply)) = changes.forget {
             // The group is stored, whatever becomes of this: whoever asked for it sees his reply dropped, or may have gone.
@@ -159,6 +169,9 @@ pub(super) struct Changes {
     telling: Arc<Entries>,
     known: Picture,
     open: Arc<Open>,
+    usage: Arc<Mutex<Usage>>,
+    /// To what was kept before.
+    added: Usage,
     forget: Option<(UnixTime, oneshot::Sender<bool>)>,
 }
 
@@ -178,8 +191,23 @@ impl Changes {
         Ok(self.get(key)?.filter(|entry| entry.end.is_none()))
     }
 
-    /// Stores an entry.
-    pub(super) fn put(&mut self, entry: &Entry) {
+    /// Stores a new entry, if there is room for it; else nothing, and the quota that is used up.
+    pub(super) fn insert(&mut self, entry: &Entry, quotas: Quotas) -> Result<(), Quota> {
+        if let Some(quota) = self.usage.lock().exceeded(&self.added, entry, quotas) {
+            return Err(quota);
+        }
+        self.added.insert(entry);
+        self.put(entry);
+        Ok(())
+    }
+
+    /// Stores an entry anew, which weighed so much `before`.
+    pub(super) fn replace(&mut self, entry: &Entry, before: u64) {
+        self.added.reweigh(entry, before);
+        self.put(entry);
+    }
+
+    fn put(&mut self, entry: &Entry) {
         self.open.add(entry);
         self.changed.insert(entry.key.clone(), Arc::new(entry.clone()));
     }

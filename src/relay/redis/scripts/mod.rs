@@ -73,12 +73,12 @@ macro_rules! scripts {
 }
 
 scripts! {
-    ACCEPT = "life.lua" "accept.lua";
+    ACCEPT = "life.lua" "counted.lua" "accept.lua";
     COMPLETE_SINCE = "life.lua" "complete_since.lua";
     HAND_OVER = "hand_over.lua";
     TAKE_OVER = "take_over.lua";
-    TAKE_BACK = "take_back.lua";
+    TAKE_BACK = "counted.lua" "take_back.lua";
     NOTE = "note.lua";
-    CONCLUDE = "conclude.lua";
+    CONCLUDE = "counted.lua" "conclude.lua";
     REPLACE = "replace.lua";
 }

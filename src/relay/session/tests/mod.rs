@@ -1,5 +1,7 @@
 //! The session fed directly: frames in, frames out, no socket.
 
+mod bounds;
+
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -34,9 +36,9 @@ struct Pipe {
 }
 
 impl Stream for Pipe {
-    type Item = Result<FromAgent, SocketError>;
+    type Item = Result<Option<FromAgent>, SocketError>;
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.from_agent.poll_recv(cx).map(|frame| frame.map(Ok))
+        self.from_agent.poll_recv(cx).map(|frame| frame.map(|frame| Ok(Some(frame))))
     }
 }
 
@@ -102,6 +104,7 @@ impl Stage {
             hello_timeout: Duration::from_secs(5),
             opening_timeout: PATIENCE,
             max_age: Duration::from_secs(3600),
+            frames: Rate::per_second(800),
             openings: Semaphore::new(1),
         };
         change(&mut services);

@@ -1,0 +1,67 @@
+//! What each tenant, and each agent, makes the ledger keep. It is counted anew whenever the file is opened.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use super::super::super::ledger::{Entry, Quota, Quotas};
+use crate::protocol::ids::{AgentId, TenantId};
+
+/// Sums, or what a group adds to them and takes from them.
+#[derive(Debug, Default)]
+pub(super) struct Usage {
+    bytes: HashMap<TenantId, i64>,
+    forgotten: HashMap<(TenantId, AgentId), i64>,
+}
+
+fn signed(weight: u64) -> i64 {
+    i64::try_from(weight).unwrap_or(i64::MAX)
+}
+
+fn add<K: Eq + Hash>(sums: &mut HashMap<K, i64>, key: K, more: i64) {
+    let sum = sums.entry(key).or_default();
+    *sum = sum.saturating_add(more);
+}
+
+impl Usage {
+    /// One more entry.
+    pub(super) fn insert(&mut self, entry: &Entry) {
+        self.count(entry, 1);
+    }
+
+    /// An entry is gone.
+    pub(super) fn remove(&mut self, entry: &Entry) {
+        self.count(entry, -1);
+        self.bytes.retain(|_, bytes| *bytes != 0);
+        self.forgotten.retain(|_, entries| *entries != 0);
+    }
+
+    fn count(&mut self, entry: &Entry, sign: i64) {
+        add(&mut self.bytes, entry.key.tenant.clone(), sign * signed(entry.weight()));
+        if entry.is_forgotten() {
+            add(&mut self.forgotten, (entry.key.tenant.clone(), entry.agent), sign);
+        }
+    }
+
+    /// An entry weighs something else than before.
+    pub(super) fn reweigh(&mut self, entry: &Entry, before: u64) {
+        add(&mut self.bytes, entry.key.tenant.clone(), signed(entry.weight()) - signed(before));
+    }
+
+    /// What a group has changed is on disk.
+    pub(super) fn extend(&mut self, group: Self) {
+        group.bytes.into_iter().for_each(|(tenant, more)| add(&mut self.bytes, tenant, more));
+        group.forgotten.into_iter().for_each(|(agent, more)| add(&mut self.forgotten, agent, more));
+    }
+
+    /// The quota that one more `entry` would exceed, on top of these sums and of what its group has added so far.
+    pub(super) fn exceeded(&self, group: &Self, entry: &Entry, quotas: Quotas) -> Option<Quota> {
+        let (tenant, agent) = (&entry.key.tenant, (entry.key.tenant.clone(), entry.agent));
+        let of = |usage: &Self| usage.forgotten.get(&agent).copied().unwrap_or_default();
+        if entry.is_forgotten() && of(self) + of(group) >= i64::from(quotas.agent_forgotten) {
+            return Some(Quota::AgentForgotten);
+        }
+        let of = |usage: &Self| usage.bytes.get(tenant).copied().unwrap_or_default();
+        let bytes = of(self) + of(group) + signed(entry.weight());
+        (bytes > signed(quotas.tenant_bytes)).then_some(Quota::TenantBytes)
+    }
+}
