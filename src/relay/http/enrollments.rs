@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 
 use super::Public;
+use super::json::Json;
 use super::problem::Refusal;
 use crate::audit;
 use crate::protocol::api::{AgentStatus, Enrolled, Enrollment};
-use crate::protocol::enrollment::{ATTESTATION_TYP, AgentKeys, Proof};
-use crate::protocol::jose::{JoseError, Jws};
+use crate::protocol::enrollment::{AgentKeys, Attestation, Proof};
+use crate::protocol::jose::JoseError;
 use crate::protocol::limits::MAX_NAME_CHARS;
 use crate::protocol::problem::{Problem, ProblemCode};
 use crate::relay::registry::{AgentLater, AgentRecord, Redeemed};
@@ -34,9 +33,8 @@ const MAX_ATTESTATION_BYTES: usize = 2048;
 )]
 pub(super) async fn redeem(
     State(public): State<Arc<Public>>,
-    body: Result<Json<Enrollment>, JsonRejection>,
+    Json(enrollment): Json<Enrollment>,
 ) -> Result<(StatusCode, Json<Enrolled>), Refusal> {
-    let Json(enrollment) = body?;
     let now = public.services.clock.now();
     let keys = AgentKeys { signing: enrollment.signing_key, sealing: enrollment.sealing_key };
     keys.check().map_err(|error| Refusal::new(ProblemCode::Unprocessable, error.to_string()))?;
@@ -56,10 +54,8 @@ pub(super) async fn redeem(
         }
     }
     // Only the portal can verify it; here it only has to be one.
-    if enrollment.attestation.len() > MAX_ATTESTATION_BYTES
-        || Jws::parse(&enrollment.attestation, ATTESTATION_TYP).is_err()
-    {
-        return Err(Refusal::new(ProblemCode::Malformed, "attestation is not a JWS of its type"));
+    if enrollment.attestation.len() > MAX_ATTESTATION_BYTES || Attestation::parse(&enrollment.attestation).is_err() {
+        return Err(Refusal::new(ProblemCode::Malformed, "attestation is not a JWS of its type, with its claims"));
     }
     let record = AgentRecord {
         agent: enrollment.agent,

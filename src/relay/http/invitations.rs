@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 
 use super::Public;
 use super::caller::PortalCall;
+use super::json::Json;
 use super::problem::Refusal;
 use crate::audit;
 use crate::protocol::api::NewInvitation;
@@ -34,9 +33,8 @@ use crate::relay::registry::{Added, InvitationRecord};
 pub(super) async fn create(
     State(public): State<Arc<Public>>,
     call: PortalCall,
-    body: Result<Json<NewInvitation>, JsonRejection>,
+    Json(new): Json<NewInvitation>,
 ) -> Result<(StatusCode, Json<NewInvitation>), Refusal> {
-    let Json(new) = body?;
     let now = public.services.clock.now();
     if new.expires_at <= now || new.expires_at > now.plus(INVITATION_LIFETIME + MAX_CLOCK_AHEAD) {
         return Err(Refusal::new(ProblemCode::Unprocessable, "expires_at has to lie ahead, at most 24 hours"));
@@ -58,16 +56,5 @@ pub(super) async fn create(
         }
         Added::Same => Ok((StatusCode::CREATED, Json(new))),
         Added::Other => Err(Refusal::new(ProblemCode::AlreadyExists, "another invitation has this id")),
-    }
-}
-
-impl From<JsonRejection> for Refusal {
-    fn from(rejection: JsonRejection) -> Self {
-        match rejection {
-            JsonRejection::MissingJsonContentType(_) => {
-                Self::new(ProblemCode::UnsupportedMediaType, "Content-Type application/json is expected")
-            }
-            other => Self::new(ProblemCode::Malformed, other.body_text()),
-        }
     }
 }

@@ -9,6 +9,7 @@ mod commands;
 mod enrollments;
 pub mod handshake;
 mod invitations;
+pub(super) mod json;
 pub mod listener;
 mod prefer;
 pub(super) mod problem;

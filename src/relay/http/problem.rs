@@ -5,7 +5,6 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::to_bytes;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE};
@@ -18,6 +17,7 @@ use super::super::dispatch::DispatchError;
 use super::super::keys::Refused;
 use super::super::limits::{Exceeded, Limits};
 use super::client_address::{ClientAddress, Origin};
+use super::json::Json;
 use crate::clock::Random;
 use crate::protocol::jose::JoseError;
 use crate::protocol::problem::{PROBLEM_JSON, Problem, ProblemCode};
