@@ -9,6 +9,7 @@
 
 mod active_directory;
 mod agent;
+mod agree;
 mod bad_input;
 mod bench;
 mod chaos_checker;

@@ -178,3 +178,40 @@ impl CloseReason {
         !(4500..5000).contains(&code)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::api::{PreflightReport, PreflightState};
+
+    fn received(command: &str) -> FromAgent {
+        FromAgent::Received(v1::Received { command: command.to_owned() })
+    }
+
+    #[test]
+    fn a_message_is_one_frame_whatever_stands_beside_it() {
+        let (one, two) = (received("a").encode_frame(), FromAgent::Heartbeat(v1::Heartbeat::default()).encode_frame());
+        for both in [[&one[..], &two].concat(), [&two[..], &one].concat(), [&one[..], &one].concat()] {
+            assert_eq!(FromAgent::decode(&both), Err(FrameError::Malformed));
+        }
+        // Field 100, of each wire type.
+        for newer in [&[0xa0, 0x06, 1][..], &[0xa2, 0x06, 1, 0], &[0xa5, 0x06, 0, 0, 0, 0]] {
+            assert_eq!(FromAgent::decode(&[&one[..], newer].concat()), Ok(received("a")));
+            assert_eq!(FromAgent::decode(&[newer, &one[..]].concat()), Ok(received("a")));
+            assert_eq!(FromAgent::decode(&[newer, &one[..], newer, &one[..]].concat()), Err(FrameError::Malformed));
+            assert_eq!(FromAgent::decode(newer), Err(FrameError::UnknownKind));
+        }
+        assert_eq!(FromAgent::decode(&[&one[..], &[0x12]].concat()), Err(FrameError::Malformed), "it breaks off");
+    }
+
+    #[test]
+    fn inside_a_frame_the_last_one_of_a_field_counts_and_a_state_that_is_not_known_has_failed() {
+        let twice = [0x12, 6, 0x0a, 1, b'a', 0x0a, 1, b'b'];
+        assert_eq!(FromAgent::decode(&twice), Ok(received("b")), "as Protobuf has it");
+        assert_eq!(FromAgent::decode(&[0x12, 3, 0x0a, 1, 0xff]), Err(FrameError::Malformed), "no UTF-8");
+        let row = v1::PreflightRow { state: 99, ..v1::PreflightRow::default() };
+        let frame = FromAgent::Preflight(v1::Preflight { checked_at: 1, rows: vec![row] });
+        let Ok(FromAgent::Preflight(read)) = FromAgent::decode(&frame.encode_frame()) else { panic!("no report") };
+        assert_eq!(PreflightReport::from(read).worst(), PreflightState::Failed);
+    }
+}

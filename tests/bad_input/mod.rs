@@ -8,6 +8,7 @@ mod rotations;
 mod sessions;
 mod slow;
 mod startup;
+mod strict;
 mod texts;
 
 use crate::support::relay::Relay;

@@ -53,8 +53,5 @@ pub(in crate::protocol) fn form(path: &Path, message: &str) -> String {
     } else {
         message.to_owned()
     };
-    // Of a name that is itself the fault, the object it stands in is the place.
-    let place = path.to_string();
-    let place = place.strip_suffix('?').map_or(&*place, |within| within.trim_end_matches('.'));
-    if matches!(place, "" | ".") { said } else { format!("{place}: {said}") }
+    if path.iter().next().is_none() { said } else { format!("{path}: {said}") }
 }

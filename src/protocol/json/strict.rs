@@ -243,7 +243,6 @@ struct Name<'a, 'de, T> {
     seen: &'a mut BTreeSet<Cow<'de, str>>,
 }
 
-/// A name that stands twice is not repeated: it is as foreign as a value.
 fn once<'de, E: Error>(seen: &mut BTreeSet<Cow<'de, str>>, name: Cow<'de, str>) -> Result<(), E> {
     if seen.insert(name) { Ok(()) } else { Err(E::custom("a name stands twice in one object")) }
 }
@@ -277,13 +276,16 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Name<'_, 'de, V> {
     }
 
     fn visit_str<E: Error>(self, name: &str) -> Result<V::Value, E> {
+        // First the visitor, so that who tracks the path knows the name.
+        let value = self.inner.visit_str(name)?;
         once(self.seen, Cow::Owned(name.to_owned()))?;
-        self.inner.visit_str(name)
+        Ok(value)
     }
 
     fn visit_borrowed_str<E: Error>(self, name: &'de str) -> Result<V::Value, E> {
+        let value = self.inner.visit_borrowed_str(name)?;
         once(self.seen, Cow::Borrowed(name))?;
-        self.inner.visit_borrowed_str(name)
+        Ok(value)
     }
 }
 
