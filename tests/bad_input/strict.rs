@@ -10,6 +10,7 @@ use writeback_relay::protocol::enrollment::Proof;
 use writeback_relay::protocol::enrolment_code::Secret;
 use writeback_relay::protocol::ids::InvitationId;
 use writeback_relay::protocol::jose::{PublicKey, base64url};
+use writeback_relay::relay::registry::{PortalLater, PortalRecord};
 
 use super::counted;
 use crate::support::raw_agent::RawAgent;
@@ -106,7 +107,7 @@ async fn an_agent_does_not_enrol_with_a_key_by_which_anybody_could_sign() {
         sealing_key: agent.sealing.kid().clone(),
     });
     let header = json!({ "alg": "EdDSA", "typ": "writeback-enrollment+jwt", "kid": key.thumbprint() });
-    let forged = [&key.as_bytes()[..], &[0; 32]].concat();
+    let forged = [key.as_bytes(), &[0; 32]].concat();
     let part = |object: &Value| base64url(object.to_string().as_bytes());
     enrolment.proof = format!("{}.{}.{}", part(&header), part(&about), base64url(&forged));
     enrolment.signing_key = key;
@@ -142,13 +143,10 @@ async fn an_operator_registers_and_imports_no_key_that_is_none() {
         let (done, said) = run(&["portal", "add", "portal-2", "--tenant", TENANT, "--key", path]);
         assert!(!done && said.contains(says) && said.contains(path), "{said}");
         // Whoever calls without our program.
-        let record = json!({ "portal": "portal-2", "keys": [key], "tenants": [TENANT] });
-        let token = std::fs::read_to_string(relay.data_dir().join("admin.token")).unwrap();
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        let put = http.put(format!("{}/admin/v1/portals", relay.ops_url())).bearer_auth(token.trim()).json(&record);
-        let answer = put.send().await.unwrap();
-        assert_eq!(answer.status(), 400);
-        assert!(answer.text().await.unwrap().contains(says));
+        let (portal, tenants) = ("portal-2".parse().unwrap(), vec![tenant()]);
+        let record = PortalRecord { portal, keys: vec![key], tenants, later: PortalLater::default() };
+        let refused = relay.admin().put_portal(&record).await.unwrap_err().to_string();
+        assert!(refused.contains("portal portal-2") && refused.contains(says), "{refused}");
     }
     assert_eq!(relay.admin().portals().await.unwrap().len(), 1);
 
