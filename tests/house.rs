@@ -48,6 +48,7 @@ const FENCES: &[(&str, &[&str])] = &[
         &["src/net/mod.rs", "src/net/fetch.rs", "src/portal/", "src/relay/admin/client.rs", "src/telemetry/otlp.rs"],
     ),
     ("jsonwebtoken", &["src/protocol/jose/"]),
+    ("curve25519_dalek", &["src/protocol/jose/jwk.rs"]),
     ("sd_notify", &["src/host/"]),
     ("prost", &["src/protocol/frame.rs"]),
     ("rcgen", &["src/relay/tls.rs"]),
@@ -203,6 +204,39 @@ fn inside_the_relay_floors_look_down_only_too() {
             let (mine, its) = (floor(RELAY_FLOORS, here), floor(RELAY_FLOORS, room));
             assert!(its <= mine, "{path} uses {}, which is not below it", used.join("::"));
         }
+    }
+}
+
+/// Where JSON is read by `serde_json` itself: what this program, or another node of this relay, has written for itself.
+/// Everything else goes through `protocol::json`, so that all readers are of one mind.
+const OWN_JSON: &[&str] = &[
+    "src/protocol/json/",
+    "src/relay/redis/",
+    "src/relay/embedded/mod.rs",
+    "src/agent/journal/mod.rs",
+    "src/agent/format.rs",
+    "src/agent/events/",
+    "src/agent/directory/demo/mod.rs",
+    "src/demo/world.rs",
+    "src/bench/",
+];
+
+#[test]
+fn json_of_the_protocol_is_read_in_one_place() {
+    for (path, text) in sources() {
+        // What tests look at is theirs.
+        let code = code(text.split("#[cfg(test)]").next().unwrap_or_default());
+        let tests = path.ends_with("/tests.rs") || path.ends_with("testing.rs") || path.contains("/tests/");
+        let own = tests || OWN_JSON.iter().any(|place| path.starts_with(place));
+        for reader in ["from_slice", "from_str", "from_reader", "from_value"] {
+            let reads = code.contains(&format!("serde_json::{reader}"));
+            assert!(own || !reads, "{path} reads JSON with serde_json::{reader}: use crate::protocol::json");
+        }
+        let (axums, ours) = (code.contains("axum::Json"), path == "src/relay/http/json.rs");
+        assert!(
+            ours || !axums,
+            "{path} names axum::Json, which reads what it should refuse: use relay::http::json::Json"
+        );
     }
 }
 

@@ -10,6 +10,7 @@
 mod abuse_verdict;
 mod active_directory;
 mod agent;
+mod agree;
 mod bad_input;
 mod bench;
 mod chaos_checker;

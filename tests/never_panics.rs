@@ -14,6 +14,7 @@ use writeback_relay::protocol::enrollment::{Attestation, Proof};
 use writeback_relay::protocol::enrolment_code::EnrolmentCode;
 use writeback_relay::protocol::frame::{FromAgent, FromRelay};
 use writeback_relay::protocol::jose::{PublicKey, SealingKey, SigningKey, Thumbprint};
+use writeback_relay::protocol::json;
 use writeback_relay::protocol::limits::MAX_FRAME_BYTES;
 use writeback_relay::protocol::outcome::Outcome;
 use writeback_relay::protocol::rotation::{Acknowledgement, AgentRotation, PortalRotation};
@@ -101,14 +102,14 @@ fn every_jws(token: &str) {
 }
 
 fn every_json(text: &str) {
-    let _ = serde_json::from_str::<Subject>(text);
-    let _ = serde_json::from_str::<PublicKey>(text);
-    let _ = serde_json::from_str::<Command>(text);
-    let _ = serde_json::from_str::<Outcome>(text);
-    let _ = serde_json::from_str::<AgentList>(text);
-    let _ = serde_json::from_str::<CommandView>(text);
-    let _ = serde_json::from_str::<Enrollment>(text);
-    let _ = serde_json::from_str::<NewInvitation>(text);
+    let _ = json::read::<Subject>(text.as_bytes());
+    let _ = json::read::<PublicKey>(text.as_bytes());
+    let _ = json::read::<Command>(text.as_bytes());
+    let _ = json::read::<Outcome>(text.as_bytes());
+    let _ = json::read::<AgentList>(text.as_bytes());
+    let _ = json::read::<CommandView>(text.as_bytes());
+    let _ = json::read::<Enrollment>(text.as_bytes());
+    let _ = json::read::<NewInvitation>(text.as_bytes());
     let _ = SigningKey::from_jwk(text);
     let _ = SealingKey::from_jwk(text);
 }
@@ -200,7 +201,7 @@ proptest! {
         if let Ok(subject) = Subject::from_text(&text) {
             // What is taken survives the wire.
             let json = serde_json::to_string(&subject).unwrap();
-            prop_assert_eq!(serde_json::from_str::<Subject>(&json).unwrap(), subject);
+            prop_assert_eq!(json::read::<Subject>(json.as_bytes()).unwrap(), subject);
         }
     }
 }

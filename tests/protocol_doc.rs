@@ -45,6 +45,10 @@ const VECTORS: &[(&str, &str)] = &[
          them is asked first",
     ),
     (
+        "accepted",
+        "Take these: unusual, and right. Each `text` is read as those of `refused` are; the agent has pinned both keys of the portal",
+    ),
+    (
         "refused",
         "Refuse these. Each `text` is one of the objects above with one thing wrong: `why`. It is read at 1767225600 by whom it is\n\
          for, who knows the keys of the examples (not those called `next`), the command and the enrolment code. What is sealed\n\

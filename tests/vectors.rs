@@ -4,8 +4,11 @@
 //! `UPDATE_VECTORS=1 cargo test --test it vectors -- --test-threads=1` writes the files anew, the random ones (JWE, ES256)
 //! only if they no longer hold. Run it twice: the frames carry the command.
 
+mod accepted;
 pub(crate) mod objects;
-mod refused;
+pub(crate) mod readers;
+pub(crate) mod refused;
+mod strict;
 
 use std::fs;
 use std::path::PathBuf;
@@ -34,7 +37,7 @@ use objects::{IAT, Keys, RELAY, es256, hex};
 
 const NOW: UnixTime = IAT;
 
-fn path(name: &str) -> PathBuf {
+pub(crate) fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(format!("{name}.json"))
 }
 
@@ -42,12 +45,29 @@ fn updating() -> bool {
     std::env::var_os("UPDATE_VECTORS").is_some()
 }
 
-fn read(name: &str) -> Value {
+pub(crate) fn read(name: &str) -> Value {
     let path = path(name);
     match fs::read(&path) {
         Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display())),
         Err(_) if updating() => Value::Null,
         Err(e) => panic!("{}: {e}", path.display()),
+    }
+}
+
+/// The good object of this kind.
+pub(crate) fn good(object: &str) -> String {
+    let text = |name: &str, member: &str| read(name)[member].as_str().unwrap().to_owned();
+    match object {
+        "enrolment-code" => text(object, "code"),
+        "public key" => serde_json::to_string(Keys::read().portal.public()).unwrap(),
+        "sub_id" => read("command")["claims"]["sub_id"].to_string(),
+        "frame from an agent" | "frame from a relay" => {
+            let from = object.rsplit(" ").next().unwrap();
+            let frames = read("frames");
+            let frame = frames.as_array().unwrap().iter().find(|frame| frame["from"] == from).unwrap().clone();
+            frame["hex"].as_str().unwrap().to_owned()
+        }
+        _ => text(object, "jws"),
     }
 }
 
@@ -181,27 +201,18 @@ fn each_account_has_one_spelling_and_one_agent_that_is_asked_first() {
 #[test]
 fn what_has_to_be_refused_is() {
     let keys = Keys::read();
-    let good = |object: &str| {
-        let text = |name: &str, member: &str| read(name)[member].as_str().unwrap().to_owned();
-        match object {
-            "enrolment-code" => text(object, "code"),
-            "public key" => serde_json::to_string(keys.portal.public()).unwrap(),
-            "sub_id" => read("command")["claims"]["sub_id"].to_string(),
-            "frame from an agent" | "frame from a relay" => {
-                let from = object.rsplit(" ").next().unwrap();
-                let frames = read("frames");
-                let frame = frames.as_array().unwrap().iter().find(|frame| frame["from"] == from).unwrap().clone();
-                frame["hex"].as_str().unwrap().to_owned()
-            }
-            _ => text(object, "jws"),
-        }
-    };
     let sealed = read("sealed")["jwe"].as_str().unwrap().to_owned();
-    let file = refused::file(&keys, good, &sealed);
+    let es256 = read("command")["jws_es256"].as_str().unwrap().to_owned();
+    let file = refused::file(&keys, good, &sealed, &es256);
     for (object, _) in refused::TYPS {
         assert!(file.as_array().unwrap().iter().any(|row| row["object"] == *object), "no {object} that is refused");
     }
     holds("refused", &file);
+}
+
+#[test]
+fn what_is_unusual_and_right_is_taken() {
+    holds("accepted", &accepted::file(&Keys::read(), read("command")["jws_es256"].as_str().unwrap()));
 }
 
 #[test]

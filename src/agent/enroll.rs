@@ -22,6 +22,7 @@ use crate::protocol::enrolment_code::EnrolmentCode;
 use crate::protocol::event::Event;
 use crate::protocol::ids::{AgentId, InvitationId, JournalId, ObjectId, PortalId};
 use crate::protocol::jose::{JoseError, SealingKey, SigningKey, Validity};
+use crate::protocol::json;
 use crate::protocol::limits::MAX_ASSERTION_LIFETIME;
 use crate::protocol::problem::{Problem, ProblemCode};
 use crate::storage::{FileError, PrivateFile, make_private_folder};
@@ -263,9 +264,9 @@ pub(super) async fn redeem(
     let url = format!("{}/v1/enrollments", code.relay);
     let (status, body) = post(outbound, &url, "application/json", body).await.map_err(no_answer)?;
     if status.is_success() {
-        return serde_json::from_slice(&body).map_err(|e| no_answer(e.to_string()));
+        return json::read(&body).map_err(|e| no_answer(e.to_string()));
     }
-    Err(match serde_json::from_slice(&body) {
+    Err(match json::read(&body) {
         Ok(Problem { title, code, detail, .. }) => EnrollError::Refused { title, code, detail },
         Err(_) => EnrollError::Refused {
             title: "The relay refused the enrolment".to_owned(),

@@ -28,6 +28,7 @@ use super::pin::Pin;
 use crate::protocol::enrollment::AgentKeys;
 use crate::protocol::ids::{AgentId, JournalId, PortalId, TenantId};
 use crate::protocol::jose::{SealingKey, SigningKey};
+use crate::protocol::json;
 use crate::storage::{FileError, PrivateFile, check_folder, check_folder_to_read};
 
 /// Where an agent keeps everything, unless it is told otherwise.
@@ -190,7 +191,7 @@ pub(super) fn read_json<T: DeserializeOwned>(file: &PrivateFile) -> Result<Optio
     }
     let text = file.read()?;
     format::check(file, &text)?;
-    serde_json::from_str(&text).map(Some).map_err(|e| file.contents(e))
+    json::read_with_nulls(text.as_bytes()).map(Some).map_err(|e| file.contents(e))
 }
 
 pub(super) fn write_json(file: &PrivateFile, value: &impl Serialize) -> Result<(), FileError> {

@@ -23,6 +23,7 @@ use crate::clock::{Clock, Random, UnixTime};
 use crate::protocol::command::Command;
 use crate::protocol::ids::ObjectId;
 use crate::protocol::jose::{JoseError, SealingKey, SigningKey, Thumbprint};
+use crate::protocol::json;
 use crate::protocol::limits::KEPT_ROTATIONS;
 use crate::protocol::rotation::{About, AgentRotation};
 use crate::protocol::sealed::{Secrets, open_for};
@@ -165,11 +166,9 @@ impl Stored {
     fn load(home: &Home) -> Result<Self, FileError> {
         let file = home.keys_file();
         if file.exists() {
-            // serde's message may quote the text, so only the place is told.
-            let place = |e: serde_json::Error| file.contents(format_args!("line {}, column {}", e.line(), e.column()));
             let text = file.read()?;
             format::check(&file, &text)?;
-            return serde_json::from_str(&text).map_err(place);
+            return json::read_with_nulls(text.as_bytes()).map_err(|e| file.contents(e));
         }
         let (signing, sealing) = (home.signing_key_file(), home.sealing_key_file());
         let keys = Pair { signing: signing.read()?, sealing: sealing.read()? };

@@ -103,6 +103,7 @@ mod tests {
     use crate::clock::{Clock, System};
     use crate::protocol::ids::ObjectId;
     use crate::protocol::jose::SigningKey;
+    use crate::protocol::json;
     use crate::protocol::rotation::About;
 
     const RELAY: &str = "https://relay.example";
@@ -168,8 +169,8 @@ mod tests {
     fn what_the_first_version_wrote_is_read() {
         let key = key();
         let old = serde_json::to_string(&[key.public()]).unwrap();
-        let pin: Pin = serde_json::from_str(&old).unwrap();
+        let pin: Pin = json::read(old.as_bytes()).unwrap();
         assert_eq!(pin, Pin::new(key.public().clone()));
-        assert_eq!(serde_json::from_str::<Pin>(&serde_json::to_string(&pin).unwrap()).unwrap(), pin);
+        assert_eq!(json::read::<Pin>(serde_json::to_string(&pin).unwrap().as_bytes()).unwrap(), pin);
     }
 }

@@ -11,6 +11,7 @@ use crate::clock::{Clock, Random};
 use crate::net::NetError;
 use crate::net::outbound::{Access, Outbound};
 use crate::protocol::event::Event;
+use crate::protocol::json;
 use crate::protocol::problem::{Problem, ProblemCode};
 use crate::storage::FileError;
 
@@ -133,7 +134,7 @@ impl Rotator {
         if status.is_success() {
             return Ok(());
         }
-        Err(match serde_json::from_slice::<Problem>(&body) {
+        Err(match json::read::<Problem>(&body) {
             Ok(Problem { code, .. }) if code == ProblemCode::NotFound.as_str() => RotationError::Refused {
                 title: "The relay is of an older version".to_owned(),
                 code,

@@ -15,6 +15,7 @@ use crate::protocol::api::{AgentList, Availability, CommandView, NewInvitation};
 use crate::protocol::assertion::PortalAssertion;
 use crate::protocol::ids::{AgentId, CommandId, ObjectId, TenantId};
 use crate::protocol::jose::{JoseError, SigningKey, Thumbprint, Validity};
+use crate::protocol::json;
 use crate::protocol::problem::Problem;
 use crate::telemetry::trace::{Here, Kind, Parent as _, Span};
 use crate::telemetry::trace_context::TraceContext;
@@ -324,8 +325,8 @@ impl RelayClient {
         if status.is_success() {
             return Ok((status, body));
         }
-        let problem = serde_json::from_slice(&body)
-            .map_err(|_| self.not_understood(status, "an error as application/problem+json"))?;
+        let problem =
+            json::read(&body).map_err(|_| self.not_understood(status, "an error as application/problem+json"))?;
         Err(ClientError::Refused {
             relay: self.config.relay.clone(),
             status: status.as_u16(),
@@ -335,7 +336,7 @@ impl RelayClient {
     }
 
     fn read<T: DeserializeOwned>(&self, status: StatusCode, body: &[u8]) -> Result<T, ClientError> {
-        serde_json::from_slice(body).map_err(|_| self.not_understood(status, "the JSON object that this call answers"))
+        json::read(body).map_err(|_| self.not_understood(status, "the JSON object that this call answers"))
     }
 
     fn not_understood(&self, status: StatusCode, detail: &'static str) -> ClientError {

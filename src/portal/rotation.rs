@@ -20,6 +20,7 @@ use super::{Portal, PortalError};
 use crate::clock::{Clock, Random};
 use crate::protocol::ids::{AgentId, ObjectId, TenantId};
 use crate::protocol::jose::{SigningKey, Thumbprint};
+use crate::protocol::json;
 use crate::protocol::rotation::{About, PortalKey, PortalRotation};
 use crate::storage::{FileError, PrivateFile};
 
@@ -114,9 +115,7 @@ impl Home {
         if !file.exists() {
             return Ok(Stored::default());
         }
-        // serde's message may quote the text, so only the place is told.
-        let place = |e: serde_json::Error| file.contents(format_args!("line {}, column {}", e.line(), e.column()));
-        let mut stored: Stored = serde_json::from_str(&file.read()?).map_err(place)?;
+        let mut stored: Stored = json::read_with_nulls(file.read()?.as_bytes()).map_err(|e| file.contents(e))?;
         // It broke off between the two files of the last step.
         if let Some(next) = &stored.next
             && SigningKey::from_jwk(&next.key)?.kid() == self.signing_key()?.kid()

@@ -7,6 +7,7 @@ use super::error::PortalError;
 use crate::clock::UnixTime;
 use crate::protocol::command::Command;
 use crate::protocol::ids::{CommandId, TenantId};
+use crate::protocol::json;
 use crate::protocol::limits::OUTCOME_RETENTION;
 use crate::storage::{PrivateFile, make_private_folder};
 
@@ -53,7 +54,7 @@ impl SentCommands {
         if !file.exists() {
             return Err(unknown());
         }
-        let sent: Command = serde_json::from_str(&file.read()?).map_err(|e| file.contents(e))?;
+        let sent: Command = json::read(file.read()?.as_bytes()).map_err(|e| file.contents(e))?;
         if sent.tenant == *tenant && sent.jti == command { Ok(sent) } else { Err(unknown()) }
     }
 
@@ -61,7 +62,7 @@ impl SentCommands {
     pub fn forget_old(&self, now: UnixTime) {
         let Ok(entries) = fs::read_dir(&self.folder) else { return };
         for path in entries.flatten().map(|entry| entry.path()) {
-            let sent = PrivateFile::new(&path).read().ok().and_then(|text| serde_json::from_str::<Command>(&text).ok());
+            let sent = PrivateFile::new(&path).read().ok().and_then(|text| json::read::<Command>(text.as_bytes()).ok());
             if sent.is_some_and(|command| now >= command.validity.exp.plus(OUTCOME_RETENTION)) {
                 // One that stays is tried again next time.
                 let _ = fs::remove_file(&path);

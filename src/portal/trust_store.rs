@@ -15,7 +15,8 @@ use crate::clock::{Clock, UnixTime};
 use crate::protocol::enrollment::AgentKeys;
 use crate::protocol::enrolment_code::Secret;
 use crate::protocol::ids::{AgentId, InvitationId, TenantId};
-use crate::protocol::jose::PublicKey;
+use crate::protocol::jose::{PublicKey, stored};
+use crate::protocol::json;
 use crate::protocol::limits::{KEY_OVERLAP, OUTCOME_RETENTION};
 use crate::storage::{FileError, PrivateFile};
 
@@ -112,6 +113,7 @@ pub struct History {
 #[serde(deny_unknown_fields)]
 pub struct RetiredKey {
     /// The key.
+    #[serde(deserialize_with = "stored::key")]
     pub signing_key: PublicKey,
     /// When this portal learnt of the next one.
     pub since: UnixTime,
@@ -229,16 +231,11 @@ impl TrustStore {
     /// If the file is missing, damaged, or open to others. It is left as it is.
     pub fn read(&self) -> Result<Contents, PortalError> {
         let text = self.file.read()?;
-        let version = serde_json::from_str::<Version>(&text).map_err(|e| self.damaged(&e))?.version;
+        let version = json::read_with_nulls::<Version>(text.as_bytes()).map_err(|e| self.file.contents(e))?.version;
         if version > VERSION {
             return Err(PortalError::Newer { path: self.file.path().to_owned(), version });
         }
-        Ok(serde_json::from_str(&text).map_err(|e| self.damaged(&e))?)
-    }
-
-    /// serde's message may quote the text, so only the place is told.
-    fn damaged(&self, error: &serde_json::Error) -> FileError {
-        self.file.contents(format_args!("line {}, column {}", error.line(), error.column()))
+        Ok(json::read_with_nulls(text.as_bytes()).map_err(|e| self.file.contents(e))?)
     }
 
     /// Changes it: alone, and durable when this returns. Secrets whose time is long over are destroyed on the way.

@@ -7,7 +7,7 @@ use super::enrollment::AgentKeys;
 use super::enrolment_code::Secret;
 use super::frame::v1;
 use super::ids::{AgentId, CommandId, InvitationId, JournalId, PortalId, TenantId};
-use super::jose::{PublicKey, RawJwk};
+use super::jose::{PublicKey, RawJwk, stored};
 use crate::clock::UnixTime;
 
 /// `POST /v1/tenants/{tenant}/invitations`: one agent may enrol.
@@ -101,9 +101,11 @@ pub struct AgentView {
     pub invitation: InvitationId,
     /// Its signing key.
     #[schema(value_type = RawJwk)]
+    #[serde(deserialize_with = "stored::key")]
     pub signing_key: PublicKey,
     /// Its sealing key.
     #[schema(value_type = RawJwk)]
+    #[serde(deserialize_with = "stored::key")]
     pub sealing_key: PublicKey,
     /// JWS by the secret of that invitation: the portal verifies it before it trusts the keys. It is about the keys that are
     /// shown, or about those that the rotations lead on from.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::assertion;
 use super::ids::{AgentId, InvitationId, JournalId, ObjectId, TenantId};
-use super::jose::{JoseError, Jws, PublicKey, SigningKey, Thumbprint, Validity, sign_hs256, verify_hs256};
+use super::jose::{JoseError, Jws, PublicKey, SigningKey, Thumbprint, Validity, sign_hs256, stored, verify_hs256};
 use crate::clock::UnixTime;
 
 /// The `typ` of the proof of possession.
@@ -64,23 +64,25 @@ impl Proof {
     }
 }
 
-/// The public keys of an agent.
+/// The public keys of an agent. They are read as they were stored, or as a list shows them: [`Self::check`] comes before
+/// anything is believed of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentKeys {
     /// Verifies its outcomes and assertions.
-    #[serde(rename = "signing_key")]
+    #[serde(rename = "signing_key", deserialize_with = "stored::key")]
     pub signing: PublicKey,
     /// Passwords are sealed to it: P-256.
-    #[serde(rename = "sealing_key")]
+    #[serde(rename = "sealing_key", deserialize_with = "stored::key")]
     pub sealing: PublicKey,
 }
 
 impl AgentKeys {
-    /// Whether each is of the kind that its use needs: any signing key signs, and a password is sealed to P-256.
+    /// Whether each is a key, and of the kind that its use needs: either kind signs, and a password is sealed to P-256.
     ///
     /// # Errors
     /// Which one is not.
     pub fn check(&self) -> Result<(), JoseError> {
+        self.signing.check().map_err(|error| JoseError::mismatch("signing_key", error.to_string()))?;
         match self.sealing {
             PublicKey::P256 { .. } => Ok(()),
             PublicKey::Ed25519 { .. } => Err(JoseError::mismatch("sealing_key", "a P-256 key is expected")),
@@ -128,6 +130,14 @@ impl Attestation {
     /// If the cryptographic library refuses.
     pub fn sign(&self, invitation: InvitationId, secret: &[u8; 32]) -> Result<String, JoseError> {
         sign_hs256(ATTESTATION_TYP, &invitation.to_string(), self, secret)
+    }
+
+    /// What it claims, *not verified*: only whoever has the secret can.
+    ///
+    /// # Errors
+    /// If it is not a JWS of this type and form.
+    pub fn parse(token: &str) -> Result<Self, JoseError> {
+        Jws::parse(token, ATTESTATION_TYP)?.unverified()
     }
 
     /// Verifies that whoever holds the secret meant exactly `self`.

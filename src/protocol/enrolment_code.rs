@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::ids::{InvitationId, PortalId, TenantId};
 use super::jose::{Thumbprint, base64url, from_base64url, sha256};
+use super::json;
 
 const PREFIX: &str = "wb1";
 const CHECK_BYTES: usize = 9;
@@ -117,15 +118,15 @@ impl FromStr for EnrolmentCode {
         // A terminal or a mail may have broken the line.
         let text = Zeroizing::new(text.split_whitespace().collect::<String>());
         let (body, given) = text.rsplit_once('.').ok_or(InvalidCode::Form)?;
-        let (prefix, json) = body.split_once('.').ok_or(InvalidCode::Form)?;
+        let (prefix, contents) = body.split_once('.').ok_or(InvalidCode::Form)?;
         if prefix != PREFIX {
             return Err(InvalidCode::Form);
         }
         if check(body) != given {
             return Err(InvalidCode::Check);
         }
-        let json = Zeroizing::new(from_base64url(json).map_err(|_| InvalidCode::Check)?);
-        serde_json::from_slice(&json).map_err(|_| InvalidCode::Contents)
+        let contents = Zeroizing::new(from_base64url(contents).map_err(|_| InvalidCode::Check)?);
+        json::read(&contents).map_err(|_| InvalidCode::Contents)
     }
 }
 

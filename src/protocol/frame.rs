@@ -1,6 +1,7 @@
 //! The frames of a session: `proto/writeback/v1/session.proto`.
 
 use prost::Message;
+use prost::encoding::{DecodeContext, decode_key, skip_field};
 
 use super::limits::MAX_FRAME_BYTES;
 
@@ -22,7 +23,8 @@ pub enum FrameError {
     /// Over [`MAX_FRAME_BYTES`].
     #[error("a frame of {0} bytes; the limit is {MAX_FRAME_BYTES}")]
     TooLarge(usize),
-    /// Not protobuf.
+    /// Not protobuf, or two frames in one message: Protobuf would take the last (or make one of two of a kind), and somebody
+    /// else the first.
     #[error("not a frame of writeback.v1")]
     Malformed,
     /// A kind that is not known here.
@@ -36,13 +38,23 @@ macro_rules! frame {
             /// Reads one binary message.
             ///
             /// # Errors
-            /// If it is too large, malformed, or of an unknown kind. It never panics, whatever the bytes.
+            /// If it is too large, malformed, of an unknown kind, or more than one. It never panics, whatever the bytes.
             pub fn decode(bytes: &[u8]) -> Result<Self, FrameError> {
                 if bytes.len() > MAX_FRAME_BYTES {
                     return Err(FrameError::TooLarge(bytes.len()));
                 }
                 let frame = v1::$message::decode(bytes).map_err(|_| FrameError::Malformed)?;
-                frame.kind.ok_or(FrameError::UnknownKind)
+                let kind = frame.kind.ok_or(FrameError::UnknownKind)?;
+                let (first, rest) = field(bytes)?;
+                // What stands beside it may be of a newer version; not another kind.
+                let is_kind = |field| v1::$message::decode(field).is_ok_and(|frame| frame.kind.is_some());
+                let (mut kinds, mut rest) = (usize::from(rest.is_empty() || is_kind(first)), rest);
+                while !rest.is_empty() {
+                    let (next, behind) = field(rest)?;
+                    kinds += usize::from(is_kind(next));
+                    rest = behind;
+                }
+                if kinds == 1 { Ok(kind) } else { Err(FrameError::Malformed) }
             }
 
             /// Writes one binary message.
@@ -52,6 +64,14 @@ macro_rules! frame {
             }
         }
     };
+}
+
+/// The first field of a message, and what stands behind it.
+fn field(message: &[u8]) -> Result<(&[u8], &[u8]), FrameError> {
+    let mut behind = message;
+    let (number, wire_type) = decode_key(&mut behind).map_err(|_| FrameError::Malformed)?;
+    skip_field(wire_type, number, &mut behind, DecodeContext::default()).map_err(|_| FrameError::Malformed)?;
+    message.split_at_checked(message.len() - behind.len()).ok_or(FrameError::Malformed)
 }
 
 frame!(FromAgent, AgentFrame);
@@ -166,5 +186,42 @@ impl CloseReason {
     #[must_use]
     pub fn may_come_back(code: u16) -> bool {
         !(4500..5000).contains(&code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::api::{PreflightReport, PreflightState};
+
+    fn received(command: &str) -> FromAgent {
+        FromAgent::Received(v1::Received { command: command.to_owned() })
+    }
+
+    #[test]
+    fn a_message_is_one_frame_whatever_stands_beside_it() {
+        let (one, two) = (received("a").encode_frame(), FromAgent::Heartbeat(v1::Heartbeat::default()).encode_frame());
+        for both in [[&one[..], &two].concat(), [&two[..], &one].concat(), [&one[..], &one].concat()] {
+            assert_eq!(FromAgent::decode(&both), Err(FrameError::Malformed));
+        }
+        // Field 100, of each wire type.
+        for newer in [&[0xa0, 0x06, 1][..], &[0xa2, 0x06, 1, 0], &[0xa5, 0x06, 0, 0, 0, 0]] {
+            assert_eq!(FromAgent::decode(&[&one[..], newer].concat()), Ok(received("a")));
+            assert_eq!(FromAgent::decode(&[newer, &one[..]].concat()), Ok(received("a")));
+            assert_eq!(FromAgent::decode(&[newer, &one[..], newer, &one[..]].concat()), Err(FrameError::Malformed));
+            assert_eq!(FromAgent::decode(newer), Err(FrameError::UnknownKind));
+        }
+        assert_eq!(FromAgent::decode(&[&one[..], &[0x12]].concat()), Err(FrameError::Malformed), "it breaks off");
+    }
+
+    #[test]
+    fn inside_a_frame_the_last_one_of_a_field_counts_and_a_state_that_is_not_known_has_failed() {
+        let twice = [0x12, 6, 0x0a, 1, b'a', 0x0a, 1, b'b'];
+        assert_eq!(FromAgent::decode(&twice), Ok(received("b")), "as Protobuf has it");
+        assert_eq!(FromAgent::decode(&[0x12, 3, 0x0a, 1, 0xff]), Err(FrameError::Malformed), "no UTF-8");
+        let row = v1::PreflightRow { state: 99, ..v1::PreflightRow::default() };
+        let frame = FromAgent::Preflight(v1::Preflight { checked_at: 1, rows: vec![row] });
+        let Ok(FromAgent::Preflight(read)) = FromAgent::decode(&frame.encode_frame()) else { panic!("no report") };
+        assert_eq!(PreflightReport::from(read).worst(), PreflightState::Failed);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`json`] | how all of them are read |
 //! | [`ids`] | tenants, portals, agents, commands |
 //! | [`jose`] | JWK, JWS, JWE: the standards, pinned to the few algorithms we take |
 //! | [`command`], [`sealed`] | what a portal asks, and the password that only the agent can open |
@@ -21,6 +22,7 @@ pub mod event;
 pub mod frame;
 pub mod ids;
 pub mod jose;
+pub mod json;
 pub mod limits;
 pub mod outcome;
 pub mod password;

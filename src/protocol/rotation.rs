@@ -71,7 +71,7 @@ impl KeySet for PortalKey {
     }
 
     fn check(&self) -> Result<(), JoseError> {
-        Ok(())
+        self.signing.check().map_err(|error| JoseError::mismatch("signing_key", error.to_string()))
     }
 }
 

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::command::{Command, Operation, Subject};
 use super::ids::{AgentId, CommandId, PortalId};
 use super::jose::{JoseError, PublicKey, SealingKey, seal};
+use super::json;
 use super::limits::SEALED_BLOCK_BYTES;
 use super::password::Password;
 use crate::clock::Random;
@@ -37,7 +38,6 @@ struct Plaintext<'a> {
 #[derive(Deserialize)]
 struct Opened {
     new_password: Password,
-    #[serde(default)]
     current_password: Option<Password>,
     jti: CommandId,
     iss: PortalId,
@@ -79,8 +79,8 @@ pub fn seal_for(
 /// If there is none, it can't be opened, or it belongs to another command.
 pub fn open_for(command: &Command, key: &SealingKey) -> Result<Secrets, JoseError> {
     let plaintext = key.open(command.sealed.as_deref().ok_or(JoseError::mismatch("sealed", "it is missing"))?)?;
-    let opened: Opened = serde_json::from_slice(&plaintext)
-        // serde's message may quote the text, so it is not repeated.
+    let opened: Opened = json::read(&plaintext)
+        // What is expected is said as a whole: nothing of it is shown to anybody.
         .map_err(|_| {
             JoseError::Malformed("what is sealed is not the JSON object of a password of 1 to 256 characters")
         })?;

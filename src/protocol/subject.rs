@@ -3,11 +3,14 @@
 use std::fmt;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::json::{Rules, Strict};
 
 /// An account in the directory.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "RawSubject", into = "RawSubject")]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(into = "RawSubject")]
 pub enum Subject {
     /// By userPrincipalName: `{"format":"account","uri":"acct:jane@corp.example"}`.
     Upn(String),
@@ -29,11 +32,22 @@ pub enum InvalidSubject {
     Guid,
 }
 
+/// As it stands in JSON. A struct, for a tagged enum would be read from an array, too.
 #[derive(Clone, Serialize, Deserialize)]
-#[serde(tag = "format", rename_all = "lowercase", expecting = "an object with the format `account` or `opaque`")]
-enum RawSubject {
-    Account { uri: String },
-    Opaque { id: String },
+#[serde(expecting = "an object with the format `account` or `opaque`")]
+struct RawSubject {
+    format: Format,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uri: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", expecting = "`account` or `opaque`")]
+enum Format {
+    Account,
+    Opaque,
 }
 
 /// Everything but the unreserved characters of RFC 3986 §2.3.
@@ -88,9 +102,11 @@ impl From<Subject> for RawSubject {
             Subject::Upn(upn) => {
                 let (user, domain) = upn.rsplit_once('@').unwrap_or((&upn, ""));
                 let (user, domain) = (utf8_percent_encode(user, ENCODED), utf8_percent_encode(domain, ENCODED));
-                Self::Account { uri: format!("acct:{user}@{domain}") }
+                Self { format: Format::Account, uri: Some(format!("acct:{user}@{domain}")), id: None }
             }
-            Subject::ObjectGuid(guid) => Self::Opaque { id: guid.hyphenated().to_string() },
+            Subject::ObjectGuid(guid) => {
+                Self { format: Format::Opaque, uri: None, id: Some(guid.hyphenated().to_string()) }
+            }
         }
     }
 }
@@ -99,9 +115,10 @@ impl TryFrom<RawSubject> for Subject {
     type Error = InvalidSubject;
 
     fn try_from(raw: RawSubject) -> Result<Self, InvalidSubject> {
-        match raw {
-            RawSubject::Opaque { id } => Self::object_guid(&id),
-            RawSubject::Account { uri } => {
+        match raw.format {
+            Format::Opaque => Self::object_guid(&raw.id.ok_or(InvalidSubject::Guid)?),
+            Format::Account => {
+                let uri = raw.uri.ok_or(InvalidSubject::Uri)?;
                 let encoded = uri.strip_prefix("acct:").ok_or(InvalidSubject::Uri)?;
                 Self::upn(&percent_decode_str(encoded).decode_utf8().map_err(|_| InvalidSubject::Uri)?)
             }
@@ -109,8 +126,16 @@ impl TryFrom<RawSubject> for Subject {
     }
 }
 
+impl<'de> Deserialize<'de> for Subject {
+    /// Strict wherever it stands.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        RawSubject::deserialize(Strict::new(from, Rules::OURS))?.try_into().map_err(D::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::json;
     use super::*;
 
     #[test]
@@ -118,13 +143,13 @@ mod tests {
         let subject = Subject::upn("jürgen o'neil@corp.example").unwrap();
         let json = serde_json::to_string(&subject).unwrap();
         assert_eq!(json, r#"{"format":"account","uri":"acct:j%C3%BCrgen%20o%27neil@corp.example"}"#);
-        assert_eq!(serde_json::from_str::<Subject>(&json).unwrap(), subject);
+        assert_eq!(json::read::<Subject>(json.as_bytes()).unwrap(), subject);
     }
 
     #[test]
     fn an_object_guid_has_one_spelling() {
         let json = r#"{"format":"opaque","id":"6f2c1a52-1b7f-4d5e-9a53-0c9d2f1f0a11"}"#;
-        assert_eq!(serde_json::to_string(&serde_json::from_str::<Subject>(json).unwrap()).unwrap(), json);
+        assert_eq!(serde_json::to_string(&json::read::<Subject>(json.as_bytes()).unwrap()).unwrap(), json);
         for bad in [
             r#"{"format":"opaque","id":"6F2C1A52-1B7F-4D5E-9A53-0C9D2F1F0A11"}"#,
             r#"{"format":"opaque","id":"6f2c1a521b7f4d5e9a530c9d2f1f0a11"}"#,
@@ -133,7 +158,7 @@ mod tests {
             r#"{"format":"account","uri":"acct:%FF@corp.example"}"#,
             r#"{"format":"email","email":"jane@corp.example"}"#,
         ] {
-            assert!(serde_json::from_str::<Subject>(bad).is_err(), "{bad}");
+            assert!(json::read::<Subject>(bad.as_bytes()).is_err(), "{bad}");
         }
     }
 }

@@ -11,6 +11,7 @@ mod sessions;
 mod slow;
 mod startup;
 mod strangers;
+mod strict;
 mod texts;
 
 use crate::support::relay::Relay;

@@ -267,6 +267,12 @@ async fn who_writes_an_agent_is_told_what_it_did_wrong_and_so_is_the_log() {
         (later(changed(|c| c["status"] = "hunter2".into())).await, 1008, "status: one of `succeeded`"),
         (later(changed(|c| c["aud"] = serde_json::json!(["hunter2"]))).await, 1008, "aud: a string is expected"),
         (later(changed(|c| drop(c.as_object_mut().unwrap().remove("code")))).await, 1008, "missing field `code`"),
+        (
+            later(changed(|c| drop(c.as_object_mut().unwrap().remove("retry_safe")))).await,
+            1008,
+            "missing field `retry_safe`",
+        ),
+        (later(changed(|c| c["retry_at"] = serde_json::Value::Null)).await, 1008, "retry_at: "),
         (later(changed(|c| c["iss"] = c["jti"].clone())).await, 1008, "iss: the agent whose session this is"),
         (later(changed(|c| c["tenant"] = "hunter2".into())).await, 1008, "tenant: the agent's is expected"),
         (later(changed(|c| c["command"] = c["jti"].clone())).await, 1008, "command: the same as in the frame"),

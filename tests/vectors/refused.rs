@@ -4,93 +4,31 @@ use aws_lc_rs::signature::Ed25519KeyPair;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use writeback_relay::clock::UnixTime;
-use writeback_relay::protocol::assertion::{
-    AGENT_ASSERTION_TYP, AgentAssertion, PORTAL_ASSERTION_TYP, PortalAssertion,
-};
-use writeback_relay::protocol::command::{COMMAND_TYP, Command, Operation, Subject};
+use writeback_relay::protocol::assertion::{AGENT_ASSERTION_TYP, AgentAssertion, PORTAL_ASSERTION_TYP};
+use writeback_relay::protocol::command::{COMMAND_TYP, Command, Operation};
 use writeback_relay::protocol::enrollment::{ATTESTATION_TYP, AgentKeys, Attestation, PROOF_TYP, Proof};
-use writeback_relay::protocol::enrolment_code::EnrolmentCode;
-use writeback_relay::protocol::frame::{FromAgent, FromRelay};
-use writeback_relay::protocol::jose::{PublicKey, Validity, base64url, from_base64url, sign_hs256};
-use writeback_relay::protocol::outcome::{OUTCOME_TYP, Outcome};
+use writeback_relay::protocol::jose::{Validity, base64url, from_base64url, sign_hs256};
+use writeback_relay::protocol::outcome::OUTCOME_TYP;
 use writeback_relay::protocol::rotation::{
-    ACKNOWLEDGEMENT_TYP, AGENT_ROTATION_TYP, Acknowledgement, AgentRotation, PORTAL_ROTATION_TYP, PortalRotation,
-    Rotation,
+    ACKNOWLEDGEMENT_TYP, AGENT_ROTATION_TYP, Acknowledgement, PORTAL_ROTATION_TYP, PortalRotation, Rotation,
 };
-use writeback_relay::protocol::sealed::open_for;
 
-use super::objects::{self, IAT, Keys, RELAY, private_jwk};
+use super::objects::{self, IAT, Keys, private_jwk};
+use super::readers::read;
+use super::strict;
 
 /// An object, why it is refused, and its text.
-struct Bad(&'static str, &'static str, String);
-
-type Read = Result<(), String>;
-
-fn said<T>(read: Result<T, impl ToString>) -> Read {
-    read.map(drop).map_err(|error| error.to_string())
-}
-
-/// Reads an object as the one that it is meant for does.
-fn read(keys: &Keys, object: &str, text: &str) -> Read {
-    let (agent, tenant, portal) = (objects::agent(), objects::tenant(), objects::portal());
-    match object {
-        "command" => said(Command::parse(text).and_then(|jws| {
-            let command = Command::verify(&jws, [keys.portal.public()])?;
-            command.validity.check_now(IAT)?;
-            if command.operation != Operation::UnlockAccount {
-                open_for(&command, &keys.agent_sealing)?;
-            }
-            Ok(())
-        })),
-        "outcome" => said(Outcome::verify(text, keys.agent_signing.public(), &objects::command())),
-        "agent-assertion" => said(
-            AgentAssertion::parse(text)
-                .and_then(|(jws, _)| AgentAssertion::verify(&jws, keys.agent_signing.public(), RELAY, IAT)),
-        ),
-        "portal-assertion" => said(
-            PortalAssertion::parse(text)
-                .and_then(|(jws, _)| PortalAssertion::verify(&jws, [keys.portal.public()], RELAY, IAT)),
-        ),
-        "enrollment-proof" => said(Proof::verify(text, &keys.agent(), RELAY, IAT)),
-        "attestation" => {
-            let code = objects::enrolment_code(keys);
-            said(Attestation::new(tenant, agent, &keys.agent()).verify(text, code.invitation, code.secret.expose()))
-        }
-        "agent-rotation" => said(
-            AgentRotation::read(text)
-                .and_then(|rotation| rotation.follows((&agent, Some(&tenant), RELAY), 0, &keys.agent())),
-        ),
-        "portal-rotation" => said(PortalRotation::read(text).and_then(|rotation| {
-            let pinned = objects::portal_rotation(keys).previous;
-            rotation.follows((&portal, None, RELAY), 0, &pinned)
-        })),
-        "acknowledgement" => {
-            said(Acknowledgement::verify(text, [keys.agent_signing.public()], (agent, &tenant, &portal)))
-        }
-        "enrolment-code" => said(text.parse::<EnrolmentCode>()),
-        "public key" => said(serde_json::from_str::<PublicKey>(text)),
-        "sub_id" => said(serde_json::from_str::<Subject>(text)),
-        "frame from an agent" => said(FromAgent::decode(&unhex(text))),
-        "frame from a relay" => said(FromRelay::decode(&unhex(text))),
-        other => panic!("no reader of {other}"),
-    }
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    let bytes =
-        text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap());
-    bytes.collect()
-}
+pub(super) struct Bad(pub(super) &'static str, pub(super) &'static str, pub(super) String);
 
 /// A JWS by this key of `keys.json`, with any header and any payload.
-fn raw(key: &str, header: &str, payload: &str) -> String {
+pub(crate) fn raw(key: &str, header: &str, payload: &str) -> String {
     let seed = from_base64url(private_jwk(key)["d"].as_str().unwrap()).unwrap();
     let input = format!("{}.{}", base64url(header.as_bytes()), base64url(payload.as_bytes()));
     let signature = Ed25519KeyPair::from_seed_unchecked(&seed).unwrap().sign(input.as_bytes());
     format!("{input}.{}", base64url(signature.as_ref()))
 }
 
-fn kid(keys: &Keys, key: &str) -> String {
+pub(crate) fn kid(keys: &Keys, key: &str) -> String {
     match key {
         "portal" => keys.portal.kid().to_string(),
         "portal_next" => keys.portal_next.kid().to_string(),
@@ -99,7 +37,7 @@ fn kid(keys: &Keys, key: &str) -> String {
     }
 }
 
-fn header(typ: &str, kid: &str) -> String {
+pub(crate) fn header(typ: &str, kid: &str) -> String {
     format!(r#"{{"alg":"EdDSA","typ":"{typ}","kid":"{kid}"}}"#)
 }
 
@@ -310,9 +248,16 @@ fn others(keys: &Keys) -> Vec<Bad> {
 }
 
 /// `refused.json`; each object in it was refused by our code, and its good counterpart, by the same reader, was not.
-pub(super) fn file(keys: &Keys, good: impl Fn(&str) -> String, sealed: &str) -> Value {
-    let all =
-        [commands(keys, sealed), outcomes(keys), assertions(keys), attestations(keys), rotations(keys), others(keys)];
+pub(super) fn file(keys: &Keys, good: impl Fn(&str) -> String, sealed: &str, es256: &str) -> Value {
+    let all = [
+        commands(keys, sealed),
+        outcomes(keys),
+        assertions(keys),
+        attestations(keys),
+        rotations(keys),
+        others(keys),
+        strict::rows(keys, es256),
+    ];
     let rows = all.into_iter().flatten().map(|Bad(object, why, text)| {
         assert!(read(keys, object, &text).is_err(), "{object}, {why}: it was taken");
         assert_eq!(read(keys, object, &good(object)), Ok(()), "{object}: the good one was refused");
@@ -322,7 +267,7 @@ pub(super) fn file(keys: &Keys, good: impl Fn(&str) -> String, sealed: &str) -> 
 }
 
 /// The `typ`s that stand in the header of the signed ones, so that none is forgotten here.
-pub(super) const TYPS: &[(&str, &str)] = &[
+pub(crate) const TYPS: &[(&str, &str)] = &[
     ("command", COMMAND_TYP),
     ("outcome", OUTCOME_TYP),
     ("agent-assertion", AGENT_ASSERTION_TYP),

@@ -33,6 +33,7 @@ use crate::protocol::assertion::AgentAssertion;
 use crate::protocol::frame::{FrameError, FromAgent, FromRelay, SUBPROTOCOL};
 use crate::protocol::ids::ObjectId;
 use crate::protocol::jose::{JoseError, Validity};
+use crate::protocol::json;
 use crate::protocol::limits::MAX_FRAME_BYTES;
 use crate::protocol::problem::{Problem, ProblemCode};
 
@@ -152,7 +153,7 @@ async fn refusal(answer: Response<Incoming>, now: UnixTime) -> DialError {
     let retry_after = retry_after(answer.headers());
     let ahead = clock_ahead(answer.headers(), now).unwrap_or_default();
     let body = Limited::new(answer.into_body(), MAX_PROBLEM_BYTES).collect().await;
-    let problem = body.ok().and_then(|body| serde_json::from_slice::<Problem>(&body.to_bytes()).ok());
+    let problem = body.ok().and_then(|body| json::read::<Problem>(&body.to_bytes()).ok());
     let (code, mut message) = match problem {
         Some(problem) => (problem.code, format!("{}: {}", problem.title, problem.detail)),
         None => (String::new(), "without saying why; is this the relay's address?".to_owned()),

@@ -12,6 +12,7 @@ use crate::agent::home::Home;
 use crate::clock::Clock;
 use crate::net::clock_ahead;
 use crate::net::outbound::{Access, Outbound};
+use crate::protocol::json;
 use crate::protocol::limits::MAX_CLOCK_AHEAD;
 use crate::protocol::problem::Problem;
 
@@ -63,7 +64,7 @@ async fn ask(relay: &str, outbound: &Outbound, clock: &dyn Clock) -> Finding {
     let (status, ahead) = (answer.status(), clock_ahead(answer.headers(), clock.now()));
     let body = timeout(ANSWER, Limited::new(answer.into_body(), MAX_PROBLEM_BYTES).collect()).await;
     let problem = body.ok().and_then(Result::ok).map(|body| body.to_bytes());
-    if problem.and_then(|body| serde_json::from_slice::<Problem>(&body).ok()).is_none() {
+    if problem.and_then(|body| json::read::<Problem>(&body).ok()).is_none() {
         return failed(format!("it answered {status}, and not as a relay does: something on the way speaks for it"));
     }
     match ahead {

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use writeback_relay::host;
 use writeback_relay::protocol::ids::{AgentId, PortalId, TenantId};
 use writeback_relay::protocol::jose::PublicKey;
+use writeback_relay::protocol::json;
 use writeback_relay::relay::admin::client::{AdminClient, readiness};
 use writeback_relay::relay::registry::PortalRecord;
 use zeroize::Zeroizing;
@@ -191,7 +192,7 @@ fn read_key(file: &PathBuf) -> Result<PublicKey, Box<dyn Error>> {
     } else {
         std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?
     };
-    serde_json::from_str(&text).map_err(|e| format!("{}: no public key as JWK: {e}", file.display()).into())
+    json::read(text.as_bytes()).map_err(|e| format!("{}: no public key as JWK: {e}", file.display()).into())
 }
 
 pub(super) async fn agent(command: Agent) -> Outcome {
@@ -223,7 +224,7 @@ pub(super) async fn registry(command: Registry) -> Outcome {
         Registry::Import { file, admin } => {
             let text = std::fs::read(&file).map_err(|e| format!("{}: {e}", file.display()))?;
             let snapshot =
-                serde_json::from_slice(&text).map_err(|e| format!("{}: no exported registry: {e}", file.display()))?;
+                json::read_with_nulls(&text).map_err(|e| format!("{}: no exported registry: {e}", file.display()))?;
             admin.connect()?.import(&snapshot).await?;
         }
     }

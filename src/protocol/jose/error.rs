@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::error::Category;
-use serde_path_to_error::Path;
+use crate::protocol::json;
 
 /// Why a JOSE object is refused. It never repeats the object.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,29 +72,15 @@ impl JoseError {
     }
 
     /// Claims that are not of their form.
-    pub(super) fn claims(error: &serde_path_to_error::Error<serde_json::Error>) -> Self {
-        let at = error.inner();
-        let message = at.to_string();
-        let place = format!(" at line {} column {}", at.line(), at.column());
-        Self::Claims(match at.classify() {
-            Category::Data => form(error.path(), message.strip_suffix(&place).unwrap_or(&message)),
-            _ => format!("the claims are no JSON object: look near character {}", at.column()),
+    pub(super) fn claims(error: json::Error) -> Self {
+        Self::Claims(match error {
+            json::Error::Form(said) => said,
+            json::Error::NotUtf8 => "the claims are not UTF-8".to_owned(),
+            json::Error::Syntax { column, .. } => {
+                format!("the claims are no JSON object: look near character {column}")
+            }
         })
     }
-}
-
-/// Which value is not of its form, and what is expected there. Not the value, which serde's own messages quote; those of
-/// our own types (`try_from`) say what is expected and nothing else.
-pub(super) fn form(path: &Path, message: &str) -> String {
-    let quoting = ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant "];
-    let said = if quoting.iter().any(|start| message.starts_with(start)) {
-        // What is expected comes last, and is the type's own text.
-        let expected = message.rsplit_once(", expected ").map_or("another value", |(_, expected)| expected);
-        format!("{expected} is expected")
-    } else {
-        message.to_owned()
-    };
-    if path.iter().next().is_none() { said } else { format!("{path}: {said}") }
 }
 
 #[cfg(test)]
@@ -109,8 +94,7 @@ mod tests {
     }
 
     fn error(json: &str) -> String {
-        let read: Result<Claims, _> = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(json));
-        JoseError::claims(&read.unwrap_err()).to_string()
+        JoseError::claims(json::read::<Claims>(json.as_bytes()).unwrap_err()).to_string()
     }
 
     #[test]
@@ -120,6 +104,7 @@ mod tests {
         assert_eq!(error(r#"{"exp":"hunter2, expected hunter2"}"#), "exp: i64 is expected");
         assert_eq!(error(r#"{"exp":["hunter2"]}"#), "exp: i64 is expected");
         assert_eq!(error(r#"{"exp":hunter2}"#), "the claims are no JSON object: look near character 8");
+        assert_eq!(error(r#"{"exp":1,"hunter2":1,"hunter2":1}"#), "hunter2: a name stands twice in one object");
         assert_eq!(error(r#""hunter2""#), "struct Claims is expected");
     }
 }

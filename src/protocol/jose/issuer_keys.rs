@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::jws::decoding_key;
 use super::{JoseError, Jws, PublicKey, from_base64url};
+use crate::protocol::json;
 
 /// More keys than any provider has at a time.
 const MAX_KEYS: usize = 100;
@@ -53,8 +54,8 @@ impl IssuerKeys {
     ///
     /// # Errors
     /// If it is no set, or no key is left.
-    pub fn parse(json: &[u8]) -> Result<Self, JoseError> {
-        let set: Set = serde_json::from_slice(json).map_err(|_| JoseError::Malformed("no JWK set"))?;
+    pub fn parse(set: &[u8]) -> Result<Self, JoseError> {
+        let set: Set = json::read_with_nulls(set).map_err(|_| JoseError::Malformed("no JWK set"))?;
         let keys: Vec<_> = set.keys.into_iter().take(MAX_KEYS).filter_map(Key::read).collect();
         if keys.is_empty() {
             return Err(JoseError::Key("the set has no key for RS256, PS256, ES256 or EdDSA with a kid"));
@@ -79,7 +80,7 @@ impl IssuerKeys {
             Some((key.decoding.clone(), *algorithm))
         };
         let (key, algorithm) = named.find_map(fitting).ok_or(JoseError::Algorithm)?;
-        if token.is_signed(&key, algorithm) { token.unverified() } else { Err(JoseError::Signature) }
+        if token.is_signed(&key, algorithm) { token.unverified_with_nulls() } else { Err(JoseError::Signature) }
     }
 }
 
@@ -94,7 +95,7 @@ impl Key {
         let (algorithms, decoding) = if meant.kty == "RSA" {
             (RSA, rsa(&meant.n?, &meant.e?)?)
         } else {
-            let key: PublicKey = serde_json::from_value(jwk).ok()?;
+            let key = PublicKey::deserialize(jwk).ok()?;
             let algorithms = if matches!(key, PublicKey::Ed25519 { .. }) { ED25519 } else { P256 };
             (algorithms, decoding_key(&key).ok()?.1)
         };

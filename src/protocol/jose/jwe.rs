@@ -13,8 +13,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
 
+use super::jwk::PrivateJwk;
 use super::{JoseError, PublicKey, Thumbprint, base64url, from_base64url};
 use crate::clock::Random;
+use crate::protocol::json;
 
 /// A private P-256 key that opens what was sealed to its public half.
 pub struct SealingKey {
@@ -29,13 +31,9 @@ struct Header {
     enc: String,
     kid: Option<String>,
     epk: PublicKey,
-    #[serde(default)]
     apu: Option<String>,
-    #[serde(default)]
     apv: Option<String>,
-    #[serde(default)]
     crit: Option<IgnoredAny>,
-    #[serde(default)]
     zip: Option<IgnoredAny>,
 }
 
@@ -61,11 +59,9 @@ impl SealingKey {
     /// If it is not a P-256 key, or its halves don't belong together.
     pub fn from_jwk(text: &str) -> Result<Self, JoseError> {
         const EXPECTED: JoseError = JoseError::Key("a private JWK of P-256 is expected");
-        let mut jwk: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).map_err(|_| EXPECTED)?;
-        let Some(serde_json::Value::String(d)) = jwk.remove("d") else { return Err(EXPECTED) };
-        let d = Zeroizing::new(d);
-        let public: PublicKey = serde_json::from_value(jwk.into()).map_err(|_| EXPECTED)?;
-        let scalar = Zeroizing::new(from_base64url(&d)?);
+        let jwk: PrivateJwk = json::read(text.as_bytes()).map_err(|_| EXPECTED)?;
+        let public = jwk.public().map_err(|_| EXPECTED)?;
+        let scalar = Zeroizing::new(from_base64url(jwk.d())?);
         let key = Self::from_private(PrivateKey::from_private_key(&ECDH_P256, &scalar).map_err(|_| EXPECTED)?)?;
         if key.public != public {
             return Err(JoseError::Key("x and y do not belong to d"));
@@ -106,7 +102,7 @@ impl SealingKey {
         let [protected, encrypted_key, iv, ciphertext, tag] = parts[..] else {
             return Err(JoseError::Malformed("not five parts"));
         };
-        let header: Header = serde_json::from_slice(&from_base64url(protected)?)
+        let header: Header = json::read(&from_base64url(protected)?)
             .map_err(|_| JoseError::Malformed("the protected header is not one of ECDH-ES"))?;
         if header.crit.is_some() || header.zip.is_some() {
             return Err(JoseError::Critical);
@@ -209,7 +205,7 @@ mod tests {
         let alice = r#"{"kty":"EC","crv":"P-256","x":"gI0GAILBdu7T53akrFmMyGcsF3n5dO7MmwNBHKW5SV0","y":"SLW_xSffzlPWrHEVI30DHM_4egVwt3NQqeUD7nMFpps","d":"0_NxaRPUMQoAJt50Gz8YiTr8gRTwyEaCumd-MToTmIo"}"#;
         let bob = r#"{"kty":"EC","crv":"P-256","x":"weNJy2HscCSM6AEDTDg04biOvhFhyyWvOHQfeF_PxMQ","y":"e8lnCO-AlStT-NJVX-crhB7QRYhiix03illJOVAOyck"}"#;
         let alice = SealingKey::from_jwk(alice).unwrap();
-        let bob: PublicKey = serde_json::from_str(bob).unwrap();
+        let bob: PublicKey = json::read(bob.as_bytes()).unwrap();
         let key = agree(&alice.private, &bob, "A128GCM", b"Alice", b"Bob", 16).unwrap();
         assert_eq!(base64url(&key), "VqqN6vgjbSBcIijNcacQGg");
     }

@@ -6,6 +6,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
 use super::{JoseError, PublicKey, base64url, from_base64url};
+use crate::protocol::json;
 
 /// A JWS that has the right form and `typ`, and is not verified yet.
 #[derive(Debug)]
@@ -16,13 +17,12 @@ pub struct Jws<'a> {
     header: Header,
 }
 
-/// Header parameters that are looked at; others are ignored. A name that stands twice is an error (RFC 7515 §4).
+/// Header parameters that are looked at; others are ignored.
 #[derive(Debug, Deserialize)]
 struct Header {
     alg: String,
     typ: Option<String>,
     kid: Option<String>,
-    #[serde(default)]
     crit: Option<IgnoredAny>,
 }
 
@@ -58,7 +58,7 @@ impl<'a> Jws<'a> {
         let (header, payload) = signing_input.split_once('.').ok_or(JoseError::Malformed("not three parts"))?;
         // Judged as form, before anything is looked up. A dot that is left in the payload is no base64url either.
         from_base64url(signature)?;
-        let header: Header = serde_json::from_slice(&from_base64url(header)?)
+        let header: Header = json::read(&from_base64url(header)?)
             .map_err(|_| JoseError::Malformed("the header is not a JSON object with alg, and each name once"))?;
         if header.crit.is_some() {
             return Err(JoseError::Critical);
@@ -97,10 +97,12 @@ impl<'a> Jws<'a> {
     /// # Errors
     /// If they are not of the form `C`.
     pub fn unverified<C: DeserializeOwned>(&self) -> Result<C, JoseError> {
-        let mut claims = serde_json::Deserializer::from_slice(&self.payload);
-        let read = serde_path_to_error::deserialize(&mut claims).map_err(|e| JoseError::claims(&e))?;
-        claims.end().map_err(|_| JoseError::Malformed("there is something behind the claims"))?;
-        Ok(read)
+        json::read(&self.payload).map_err(JoseError::claims)
+    }
+
+    /// The claims of a token that others make: `null` is what is absent there.
+    pub(super) fn unverified_with_nulls<C: DeserializeOwned>(&self) -> Result<C, JoseError> {
+        json::read_with_nulls(&self.payload).map_err(JoseError::claims)
     }
 
     /// Verifies with whichever of `keys` the `kid` names, and gives the claims.
@@ -142,6 +144,7 @@ fn name(algorithm: Algorithm) -> &'static str {
 }
 
 pub(super) fn decoding_key(key: &PublicKey) -> Result<(Algorithm, DecodingKey), JoseError> {
+    key.check_order()?;
     match key {
         PublicKey::Ed25519 { x } => Ok((Algorithm::EdDSA, DecodingKey::from_ed_der(x))),
         PublicKey::P256 { point } => Ok((Algorithm::ES256, DecodingKey::from_ec_der(point))),

@@ -15,7 +15,7 @@ mod validity;
 pub use error::JoseError;
 pub use issuer_keys::IssuerKeys;
 pub use jwe::{SealingKey, seal};
-pub use jwk::{PublicKey, RawJwk, Thumbprint};
+pub use jwk::{PublicKey, RawJwk, Thumbprint, stored};
 pub use jws::{Jws, sign_hs256, verify_hs256};
 pub use signing::SigningKey;
 pub use validity::Validity;

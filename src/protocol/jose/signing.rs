@@ -4,11 +4,13 @@ use std::fmt;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use zeroize::Zeroizing;
 
+use super::jwk::PrivateJwk;
 use super::{JoseError, PublicKey, Thumbprint, base64url, from_base64url};
 use crate::clock::Random;
+use crate::protocol::json;
 
 /// A private Ed25519 key that signs JWS as `EdDSA` (RFC 8037 §3.1).
 #[derive(Clone)]
@@ -17,14 +19,6 @@ pub struct SigningKey {
     encoding: EncodingKey,
     public: PublicKey,
     kid: Thumbprint,
-}
-
-#[derive(Deserialize)]
-struct PrivateJwk {
-    kty: String,
-    crv: String,
-    x: String,
-    d: Zeroizing<String>,
 }
 
 impl SigningKey {
@@ -53,15 +47,13 @@ impl SigningKey {
     /// # Errors
     /// If it is not an Ed25519 key, or its halves don't belong together.
     pub fn from_jwk(text: &str) -> Result<Self, JoseError> {
-        let jwk: PrivateJwk =
-            serde_json::from_str(text).map_err(|_| JoseError::Key("a private JWK of Ed25519 is expected"))?;
-        if (jwk.kty.as_str(), jwk.crv.as_str()) != ("OKP", "Ed25519") {
-            return Err(JoseError::Key("a private JWK of Ed25519 is expected"));
-        }
-        let seed = Zeroizing::new(from_base64url(&jwk.d)?);
+        const EXPECTED: JoseError = JoseError::Key("a private JWK of Ed25519 is expected");
+        let jwk: PrivateJwk = json::read(text.as_bytes()).map_err(|_| EXPECTED)?;
+        let PublicKey::Ed25519 { x } = jwk.public().map_err(|_| EXPECTED)? else { return Err(EXPECTED) };
+        let seed = Zeroizing::new(from_base64url(jwk.d())?);
         let seed = seed[..].try_into().map_err(|_| JoseError::Key("d is not 32 bytes"))?;
         let key = Self::from_seed(Zeroizing::new(seed))?;
-        if base64url(key.public.as_bytes()) != jwk.x {
+        if *key.public.as_bytes() != x {
             return Err(JoseError::Key("x does not belong to d"));
         }
         Ok(key)

@@ -6,8 +6,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::JoseError;
-use super::error::form;
 use crate::clock::UnixTime;
+use crate::protocol::json::form;
 use crate::protocol::limits::MAX_CLOCK_AHEAD;
 
 /// The claims `iat` and `exp` (RFC 7519 §4.1.4, §4.1.6).

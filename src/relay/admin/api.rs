@@ -1,7 +1,5 @@
 //! Tenants, portals, agents, this node's sessions and log level, and the registry as a whole.
 
-use axum::Json;
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -12,6 +10,7 @@ use crate::protocol::ids::{AgentId, ObjectId, PortalId, TenantId};
 use crate::protocol::problem::ProblemCode;
 use crate::relay::bus::Notice;
 use crate::relay::http::agents::revoke_at;
+use crate::relay::http::json::{Json, JsonWithNulls, OperatorJson};
 use crate::relay::http::problem::Refusal;
 use crate::relay::registry::{Added, AgentRecord, PortalRecord, Snapshot, TenantRecord};
 use crate::telemetry::log;
@@ -49,14 +48,14 @@ pub struct LogLevel {
     pub level: String,
 }
 
-type Body<T> = Result<Json<T>, JsonRejection>;
-
 pub(super) async fn tenants(State(ops): State<Ops>) -> Result<Json<Vec<TenantRecord>>, Refusal> {
     Ok(Json(ops.public.services.registry.tenants().await?))
 }
 
-pub(super) async fn add_tenant(State(ops): State<Ops>, body: Body<NewTenant>) -> Result<StatusCode, Refusal> {
-    let Json(NewTenant { tenant }) = body?;
+pub(super) async fn add_tenant(
+    State(ops): State<Ops>,
+    OperatorJson(NewTenant { tenant }): OperatorJson<NewTenant>,
+) -> Result<StatusCode, Refusal> {
     let record = TenantRecord { tenant: tenant.clone(), created_at: ops.public.services.clock.now() };
     if ops.public.services.registry.add_tenant(record).await? == Added::New {
         audit!("tenant_added", %tenant);
@@ -68,8 +67,11 @@ pub(super) async fn portals(State(ops): State<Ops>) -> Result<Json<Vec<PortalRec
     Ok(Json(ops.public.services.registry.portals().await?))
 }
 
-pub(super) async fn put_portal(State(ops): State<Ops>, body: Body<PortalRecord>) -> Result<StatusCode, Refusal> {
-    let Json(mut portal) = body?;
+pub(super) async fn put_portal(
+    State(ops): State<Ops>,
+    OperatorJson(mut portal): OperatorJson<PortalRecord>,
+) -> Result<StatusCode, Refusal> {
+    portal.check().map_err(|error| Refusal::new(ProblemCode::Malformed, error.to_string()))?;
     if portal.keys.is_empty() {
         return Err(Refusal::new(ProblemCode::Unprocessable, "a portal needs at least one key"));
     }
@@ -137,8 +139,9 @@ pub(super) async fn log_level() -> Result<Json<LogLevel>, Refusal> {
     Ok(Json(LogLevel { level }))
 }
 
-pub(super) async fn set_log_level(body: Body<LogLevel>) -> Result<StatusCode, Refusal> {
-    let Json(LogLevel { level }) = body?;
+pub(super) async fn set_log_level(
+    OperatorJson(LogLevel { level }): OperatorJson<LogLevel>,
+) -> Result<StatusCode, Refusal> {
     log::set_filter(&level).map_err(|e| Refusal::new(ProblemCode::Unprocessable, e.to_string()))?;
     audit!("log_level_set", level);
     Ok(StatusCode::NO_CONTENT)
@@ -149,11 +152,14 @@ pub(super) async fn export(State(ops): State<Ops>) -> Result<Json<Snapshot>, Ref
     Ok(Json(ops.public.services.registry.export().await?))
 }
 
-pub(super) async fn import(State(ops): State<Ops>, body: Body<Snapshot>) -> Result<StatusCode, Refusal> {
-    let Json(snapshot) = body?;
+pub(super) async fn import(
+    State(ops): State<Ops>,
+    JsonWithNulls(snapshot): JsonWithNulls<Snapshot>,
+) -> Result<StatusCode, Refusal> {
     if snapshot.version != 1 {
         return Err(Refusal::new(ProblemCode::Unprocessable, "only version 1 of an exported registry is known"));
     }
+    snapshot.check().map_err(|error| Refusal::new(ProblemCode::Unprocessable, error.to_string()))?;
     let (tenants, portals) = (snapshot.tenants.len(), snapshot.portals.len());
     for (tenant, agent) in ops.public.services.registry.import(snapshot).await? {
         audit!("agent_revoked", %tenant, %agent, by = "import");
@@ -161,15 +167,4 @@ pub(super) async fn import(State(ops): State<Ops>, body: Body<Snapshot>) -> Resu
     }
     audit!("registry_imported", tenants, portals);
     Ok(StatusCode::NO_CONTENT)
-}
-
-impl From<JsonRejection> for Refusal {
-    fn from(rejection: JsonRejection) -> Self {
-        match rejection {
-            JsonRejection::MissingJsonContentType(_) => {
-                Self::new(ProblemCode::UnsupportedMediaType, "Content-Type application/json is expected")
-            }
-            other => Self::new(ProblemCode::Malformed, other.body_text()),
-        }
-    }
 }

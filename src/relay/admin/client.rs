@@ -15,6 +15,7 @@ pub use super::presence::SeenSession;
 pub use super::troubles::Trouble;
 use crate::net::{NetError, causes, operator_client};
 use crate::protocol::ids::{AgentId, PortalId, TenantId};
+use crate::protocol::json;
 use crate::protocol::problem::Problem;
 use crate::relay::registry::{AgentRecord, PortalRecord, Snapshot, TenantRecord};
 use crate::storage::{FileError, PrivateFile};
@@ -69,7 +70,7 @@ async fn read(request: reqwest::RequestBuilder, url: &str) -> Result<Vec<u8>, Ad
     if status.is_success() {
         return Ok(bytes.into());
     }
-    match serde_json::from_slice(&bytes) {
+    match json::read(&bytes) {
         Ok(problem) => Err(AdminError::Refused(Box::new(problem))),
         Err(_) => Err(AdminError::Unexpected { url: url.to_owned(), status: status.as_u16() }),
     }
@@ -115,7 +116,7 @@ impl AdminClient {
 
     async fn call<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, AdminError> {
         let bytes = self.send(method, path, None::<&()>).await?;
-        serde_json::from_slice(&bytes)
+        json::read_with_nulls(&bytes)
             .map_err(|_| AdminError::Unexpected { url: format!("{}{path}", self.base), status: 200 })
     }
 

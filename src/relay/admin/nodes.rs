@@ -1,6 +1,5 @@
 //! The nodes that are alive, and the one that is to stop.
 
-use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -10,6 +9,7 @@ use crate::audit;
 use crate::protocol::ids::ObjectId;
 use crate::protocol::problem::ProblemCode;
 use crate::relay::bus::{Member, Notice};
+use crate::relay::http::json::Json;
 use crate::relay::http::problem::Refusal;
 use crate::relay::ids::NodeId;
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +11,7 @@ use super::presence::{Seen, look};
 use super::troubles::{Trouble, troubles};
 use crate::protocol::api::AgentStatus;
 use crate::protocol::ids::PortalId;
+use crate::relay::http::json::Json;
 use crate::relay::http::problem::Refusal;
 use crate::relay::registry::PortalRecord;
 

@@ -1,6 +1,5 @@
 //! Agents, and their sessions on all nodes.
 
-use axum::Json;
 use axum::extract::{Query, State};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
@@ -11,6 +10,7 @@ use crate::protocol::api::AgentStatus;
 use crate::protocol::ids::{AgentId, ObjectId, TenantId};
 use crate::relay::StoreError;
 use crate::relay::bus::Place;
+use crate::relay::http::json::Json;
 use crate::relay::http::problem::Refusal;
 use crate::relay::registry::{AgentRecord, TenantRecord};
 

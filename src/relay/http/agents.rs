@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 
@@ -10,6 +9,7 @@ use futures_util::future::try_join_all;
 
 use super::Public;
 use super::caller::PortalCall;
+use super::json::Json;
 use super::problem::Refusal;
 use crate::audit;
 use crate::protocol::api::{AgentList, AgentStatus, AgentView, Availability};

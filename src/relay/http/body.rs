@@ -13,7 +13,6 @@ use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::LengthLimitError;
-use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -57,17 +56,11 @@ pub(super) struct CompactJws(pub(super) String);
 /// The same from somebody who is known only by it.
 pub(super) struct AnonymousJws(pub(super) String);
 
-/// A body that is JSON, and says so.
-pub(super) struct Json<T>(pub(super) T);
-
-/// The same from somebody who is known only by it.
-pub(super) struct AnonymousJson<T>(pub(super) T);
-
 impl FromRequest<Arc<Public>> for CompactJws {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, public: &Arc<Public>) -> Result<Self, Refusal> {
-        expect(JOSE, request.headers())?;
+        said_to_be(JOSE, request.headers())?;
         Ok(Self(text(of_known(public, request, MAX_COMMAND_BYTES).await?)?))
     }
 }
@@ -76,30 +69,13 @@ impl FromRequest<Arc<Public>> for AnonymousJws {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, public: &Arc<Public>) -> Result<Self, Refusal> {
-        expect(JOSE, request.headers())?;
+        said_to_be(JOSE, request.headers())?;
         Ok(Self(text(of_anybody(public, request).await?)?))
     }
 }
 
-impl<T: DeserializeOwned> FromRequest<Arc<Public>> for Json<T> {
-    type Rejection = Refusal;
-
-    async fn from_request(request: Request, public: &Arc<Public>) -> Result<Self, Refusal> {
-        expect("application/json", request.headers())?;
-        Ok(Self(json(&of_known(public, request, MAX_FRAME_BYTES).await?)?))
-    }
-}
-
-impl<T: DeserializeOwned> FromRequest<Arc<Public>> for AnonymousJson<T> {
-    type Rejection = Refusal;
-
-    async fn from_request(request: Request, public: &Arc<Public>) -> Result<Self, Refusal> {
-        expect("application/json", request.headers())?;
-        Ok(Self(json(&of_anybody(public, request).await?)?))
-    }
-}
-
-fn expect(media_type: &str, headers: &HeaderMap) -> Result<(), Refusal> {
+/// Whether a body is said to be of this type.
+pub(super) fn said_to_be(media_type: &str, headers: &HeaderMap) -> Result<(), Refusal> {
     let said = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if said.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media_type) {
         return Ok(());
@@ -112,23 +88,15 @@ fn text(body: Bytes) -> Result<String, Refusal> {
     String::from_utf8(body.into()).map_err(no_text)
 }
 
-fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let malformed = |error: String| Refusal::new(ProblemCode::Malformed, format!("the body can't be read: {error}"));
-    let read = serde_path_to_error::deserialize(&mut json).map_err(|error| malformed(error.to_string()))?;
-    json.end().map_err(|error| malformed(error.to_string()))?;
-    Ok(read)
-}
-
 /// The body of a sender who has shown a valid credential.
-async fn of_known(public: &Public, request: Request, limit: usize) -> Result<Bytes, Refusal> {
+pub(super) async fn of_known(public: &Public, request: Request, limit: usize) -> Result<Bytes, Refusal> {
     let bodies = &public.bodies;
     let Ok(Ok(_turn)) = timeout(WAIT, bodies.known.acquire()).await else { return Err(overloaded(public)) };
     read(public, request.into_body(), limit, TIMEOUT).await
 }
 
 /// The body of a sender who is known only when it is read.
-async fn of_anybody(public: &Public, request: Request) -> Result<Bytes, Refusal> {
+pub(super) async fn of_anybody(public: &Public, request: Request) -> Result<Bytes, Refusal> {
     let client = request.extensions().get::<Arc<Exchange>>().and_then(|exchange| exchange.peer().client);
     let client = client.map(|peer| public.origin.of_request(peer, request.headers()));
     let _turn = public.limits.anonymous_body(client).ok_or_else(|| overloaded(public))?;

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse, Response};
-use axum::{Extension, Json};
 
 use super::Public;
 use super::body::CompactJws;
 use super::caller::Sender;
 use super::exchange::Exchange;
+use super::json::Json;
 use super::prefer::Wait;
 use super::problem::{Refusal, of_command};
 use crate::audit;

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::{Extension, Json};
 
 use super::Public;
-use super::body::AnonymousJson;
 use super::exchange::Exchange;
+use super::json::{AnonymousJson, Json};
 use super::problem::Refusal;
 use crate::audit;
 use crate::protocol::api::{AgentStatus, Enrolled, Enrollment};
-use crate::protocol::enrollment::{ATTESTATION_TYP, AgentKeys, Proof};
+use crate::protocol::enrollment::{AgentKeys, Attestation, Proof};
 use crate::protocol::ids::{AgentId, TenantId};
-use crate::protocol::jose::{JoseError, Jws};
+use crate::protocol::jose::JoseError;
 use crate::protocol::limits::MAX_NAME_CHARS;
 use crate::protocol::problem::{Problem, ProblemCode};
 use crate::relay::registry::{AgentLater, AgentRecord, Redeemed};
@@ -63,10 +63,8 @@ pub(super) async fn redeem(
         }
     }
     // Only the portal can verify it; here it only has to be one.
-    if enrollment.attestation.len() > MAX_ATTESTATION_BYTES
-        || Jws::parse(&enrollment.attestation, ATTESTATION_TYP).is_err()
-    {
-        return Err(Refusal::new(ProblemCode::Malformed, "attestation is not a JWS of its type"));
+    if enrollment.attestation.len() > MAX_ATTESTATION_BYTES || Attestation::parse(&enrollment.attestation).is_err() {
+        return Err(Refusal::new(ProblemCode::Malformed, "attestation is not a JWS of its type, with its claims"));
     }
     let record = AgentRecord {
         agent: enrollment.agent,

@@ -6,8 +6,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 
 use super::Public;
-use super::body::Json;
 use super::caller::PortalCall;
+use super::json::Json;
 use super::problem::Refusal;
 use crate::audit;
 use crate::protocol::api::NewInvitation;
@@ -34,7 +34,7 @@ pub(super) async fn create(
     State(public): State<Arc<Public>>,
     call: PortalCall,
     Json(new): Json<NewInvitation>,
-) -> Result<(StatusCode, axum::Json<NewInvitation>), Refusal> {
+) -> Result<(StatusCode, Json<NewInvitation>), Refusal> {
     let now = public.services.clock.now();
     if new.expires_at <= now || new.expires_at > now.plus(INVITATION_LIFETIME + MAX_CLOCK_AHEAD) {
         return Err(Refusal::new(ProblemCode::Unprocessable, "expires_at has to lie ahead, at most 24 hours"));
@@ -52,9 +52,9 @@ pub(super) async fn create(
     match public.services.registry.add_invitation(&call.tenant, record.clone()).await? {
         Added::New => {
             audit!("invitation_created", tenant = %call.tenant, portal = %record.portal, invitation = %new.id);
-            Ok((StatusCode::CREATED, axum::Json(new)))
+            Ok((StatusCode::CREATED, Json(new)))
         }
-        Added::Same => Ok((StatusCode::CREATED, axum::Json(new))),
+        Added::Same => Ok((StatusCode::CREATED, Json(new))),
         Added::Other => Err(Refusal::new(ProblemCode::AlreadyExists, "another invitation has this id")),
     }
 }

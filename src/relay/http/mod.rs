@@ -14,6 +14,7 @@ mod exchange;
 mod frame_lengths;
 pub mod handshake;
 mod invitations;
+pub(super) mod json;
 pub mod listener;
 mod prefer;
 pub(super) mod problem;

@@ -5,7 +5,6 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::to_bytes;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{
@@ -21,6 +20,7 @@ use super::super::keys::Refused;
 use super::super::limits::{Exceeded, Limits};
 use super::client_address::Origin;
 use super::exchange::Exchange;
+use super::json::Json;
 use crate::clock::Random;
 use crate::protocol::jose::JoseError;
 use crate::protocol::problem::{PROBLEM_JSON, Problem, ProblemCode};

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 pub use self::keyring::Rotated;
 pub use self::records::{
     Acknowledged, AgentLater, AgentRecord, InvitationRecord, PortalLater, PortalRecord, Retiring, Snapshot,
-    TenantRecord, TenantSnapshot, Vouched,
+    TenantRecord, TenantSnapshot, UnusableKey, Vouched,
 };
 pub use self::redemption::Redeemed;
 use super::StoreError;

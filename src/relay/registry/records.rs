@@ -9,7 +9,7 @@ use crate::clock::UnixTime;
 use crate::protocol::api::{AgentStatus, PreflightReport};
 use crate::protocol::enrollment::AgentKeys;
 use crate::protocol::ids::{AgentId, InvitationId, JournalId, PortalId, TenantId};
-use crate::protocol::jose::{PublicKey, RawJwk};
+use crate::protocol::jose::{JoseError, PublicKey, RawJwk, stored};
 
 /// A tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -29,6 +29,7 @@ pub struct PortalRecord {
     pub portal: PortalId,
     /// Its public signing keys.
     #[schema(value_type = Vec<RawJwk>)]
+    #[serde(deserialize_with = "stored::keys")]
     pub keys: Vec<PublicKey>,
     /// The tenants it was granted.
     pub tenants: Vec<TenantId>,
@@ -153,6 +154,7 @@ pub struct PortalLater {
 #[serde(deny_unknown_fields)]
 pub struct Retiring {
     /// The key.
+    #[serde(deserialize_with = "stored::key")]
     pub key: PublicKey,
     /// Not taken at or after this time.
     pub until: UnixTime,
@@ -177,6 +179,43 @@ impl PortalLater {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 fn is_zero(seq: &u64) -> bool {
     *seq == 0
+}
+
+impl PortalRecord {
+    /// Whether each of its keys is one.
+    ///
+    /// # Errors
+    /// Which one is not.
+    pub fn check(&self) -> Result<(), UnusableKey> {
+        for key in self.keys.iter().chain(self.later.retiring.iter().map(|retiring| &retiring.key)) {
+            key.check().map_err(|error| UnusableKey { whose: format!("portal {}", self.portal), error })?;
+        }
+        Ok(())
+    }
+}
+
+/// A key that verifies nothing, or everything.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{whose}: {error}")]
+pub struct UnusableKey {
+    /// The portal's or the agent's.
+    pub whose: String,
+    /// What is wrong with it.
+    pub error: JoseError,
+}
+
+impl Snapshot {
+    /// Whether each key in it is one: an older relay may have kept others.
+    ///
+    /// # Errors
+    /// Whose is not.
+    pub fn check(&self) -> Result<(), UnusableKey> {
+        self.portals.iter().try_for_each(PortalRecord::check)?;
+        for agent in self.tenants.iter().flat_map(|tenant| &tenant.agents) {
+            agent.keys.check().map_err(|error| UnusableKey { whose: format!("agent {}", agent.agent), error })?;
+        }
+        Ok(())
+    }
 }
 
 /// All of a tenant's invitations and agents.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
 use super::super::bus::Notice;
@@ -28,7 +27,6 @@ const STORE_PATIENCE: Duration = Duration::from_secs(5);
 const STORE_PAUSE: Duration = Duration::from_millis(250);
 
 /// What the relay reads of an outcome: where it belongs. The signature is for the portal to verify.
-#[derive(Deserialize)]
 struct Address {
     iss: AgentId,
     aud: PortalId,
@@ -96,7 +94,10 @@ impl<S: Socket> Session<'_, S> {
 
     /// Where an outcome belongs; it is this agent's, and about the command that the frame names.
     fn address(&self, frame: &v1::Outcome) -> Result<Address, JoseError> {
-        let address: Address = Outcome::parse(&frame.jws)?.unverified()?;
+        // All of it is read: what the portal can't read must not be the answer for ever.
+        let outcome: Outcome = Outcome::parse(&frame.jws)?.unverified()?;
+        let Outcome { iss, aud, tenant, command, status, code, .. } = outcome;
+        let address = Address { iss, aud, tenant, command, status, code };
         if address.iss != self.presence.agent {
             return Err(JoseError::mismatch("iss", "the agent whose session this is is expected"));
         }

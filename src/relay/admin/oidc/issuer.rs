@@ -14,6 +14,7 @@ use super::refused::TokenRefused;
 use crate::net::NetError;
 use crate::net::fetch::{Fetch, is_protected};
 use crate::protocol::jose::IssuerKeys;
+use crate::protocol::json;
 
 /// Entra ID's keys with their certificates are some 20 KiB.
 const MAX_BYTES: usize = 256 * 1024;
@@ -102,7 +103,7 @@ impl Issuer {
     async fn fetch(&self) -> Result<IssuerKeys, String> {
         let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
         let document = self.fetch.get(&url).await.map_err(|e| e.to_string())?;
-        let metadata: Metadata = serde_json::from_slice(&document)
+        let metadata: Metadata = json::read_with_nulls(&document)
             .map_err(|_| format!("{url} is no OpenID provider's metadata: issuer and jwks_uri are expected"))?;
         if metadata.issuer != self.issuer {
             return Err(format!(
