@@ -18,7 +18,7 @@ const FLOORS: &[&[&str]] = &[
 
 /// The same inside the relay.
 const RELAY_FLOORS: &[&[&str]] = &[
-    &["ids", "cache"],
+    &["ids", "cache", "writes"],
     &["registry", "ledger", "bus"],
     &["recent", "intake", "mailbox"],
     &["embedded", "redis", "keys", "sessions"],

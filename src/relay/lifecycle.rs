@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -24,10 +24,12 @@ use super::ledger::Ledger;
 use super::limits::Limits;
 use super::mailbox::Order;
 use super::recent::Attentive;
+use super::registry::Registry;
 use super::session::Services;
 use super::sessions::Sessions;
 use super::store::{Health, OpenError, Stores};
 use super::tls::{self, Certificate, TlsError};
+use super::writes::Cause;
 use crate::clock::{Clock, Random};
 use crate::host;
 use crate::protocol::frame::CloseReason;
@@ -40,6 +42,8 @@ const OPENING_TIMEOUT: Duration = Duration::from_secs(8);
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How often what has been kept long enough is forgotten.
 const PURGE_EVERY: Duration = Duration::from_secs(60);
+/// The same of the registry, where it is kept for days.
+const PURGE_REGISTRY_EVERY: Duration = Duration::from_secs(600);
 /// So many of a draining node's agents come back in each second: a tenth of what one core can do, so that the nodes that
 /// they come to go on with their work.
 const RECONNECTS_PER_SECOND: f64 = 200.0;
@@ -115,7 +119,7 @@ impl Node {
         let inbox = Arc::clone(&sessions) as Arc<_>;
         bus.attach(Arc::new(Attentive { recent: Arc::clone(keys.recent()), inbox }));
         let services = Arc::new(Services {
-            registry,
+            registry: Arc::clone(&registry),
             ledger: Arc::clone(&ledger),
             bus: Arc::clone(&bus),
             sessions: Arc::clone(&sessions),
@@ -144,6 +148,7 @@ impl Node {
                 sessions,
                 Arc::clone(&clock),
                 metrics,
+                Arc::clone(health.writes()),
                 stopping.clone(),
             )),
             services,
@@ -163,7 +168,10 @@ impl Node {
             certificate: certificate.clone(),
         });
         tokio::spawn(background.clone().run_until_cancelled_owned(certificate.watch()));
-        tokio::spawn(background.clone().run_until_cancelled_owned(purge(ledger, Arc::clone(&limits), clock)));
+        let news = health.writes().subscribe();
+        let purging = purge(registry, ledger, Arc::clone(&limits), news, clock);
+        tokio::spawn(background.clone().run_until_cancelled_owned(purging));
+        tokio::spawn(background.clone().run_until_cancelled_owned(health.clone().watch()));
         let listeners = vec![
             tokio::spawn(listener::serve(
                 listener,
@@ -296,13 +304,32 @@ fn certificate(config: &Config, dev_tls: bool) -> Result<Certificate, StartError
     Ok(Certificate::load(files)?)
 }
 
-async fn purge(ledger: Arc<dyn Ledger>, limits: Arc<Limits>, clock: Arc<dyn Clock>) {
-    let mut due = interval(PURGE_EVERY);
+/// Forgets what has been kept long enough: from time to time, and when the store is full.
+async fn purge(
+    registry: Arc<dyn Registry>,
+    ledger: Arc<dyn Ledger>,
+    limits: Arc<Limits>,
+    mut news: watch::Receiver<Option<Cause>>,
+    clock: Arc<dyn Clock>,
+) {
+    let (mut due, mut registry_due) = (interval(PURGE_EVERY), interval(PURGE_REGISTRY_EVERY));
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    registry_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        due.tick().await;
+        let (of_registry, of_ledger) = tokio::select! {
+            _ = due.tick() => (false, true),
+            _ = registry_due.tick() => (true, false),
+            Ok(()) = news.changed() => (true, true),
+        };
         limits.forget();
-        loop {
+        if of_registry {
+            match registry.purge(clock.now()).await {
+                Ok(0) => {}
+                Ok(forgotten) => tracing::info!(forgotten, "old invitations and agents were forgotten"),
+                Err(error) => tracing::error!(%error, "old invitations and agents could not be forgotten"),
+            }
+        }
+        while of_ledger {
             match ledger.purge(clock.now()).await {
                 Ok(true) => {}
                 Ok(false) => break,

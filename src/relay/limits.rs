@@ -14,7 +14,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::config::LimitsConfig;
-use crate::protocol::ids::TenantId;
+use super::registry::Full;
+use crate::protocol::ids::{AgentId, PortalId, TenantId};
 use crate::telemetry::limit::Limit;
 use crate::telemetry::metrics::Metrics;
 
@@ -24,6 +25,8 @@ const BARRED: Duration = Duration::from_secs(60);
 const COMMANDS_BURST: u32 = 2;
 /// For a moment, so many times an address's handshakes of a second: agents of one site come back together.
 const HANDSHAKES_BURST: u32 = 10;
+/// Of one portal, or one agent. Keys change once in months; each change of a portal's is told to all its agents.
+const ROTATIONS_PER_HOUR: u32 = 60;
 
 type Rate<K> = RateLimiter<K, HashMapStateStore<K>, MonotonicClock>;
 
@@ -45,6 +48,24 @@ pub enum Exceeded {
     /// It has too many sessions.
     #[error("this tenant has as many sessions on this node as it may have; come back")]
     Sessions,
+    /// It has too many invitations.
+    #[error(
+        "this tenant has as many invitations as it may have (tenant_invitations), those that have ended within a day among \
+         them; invite again later"
+    )]
+    Invitations,
+    /// It has too many agents.
+    #[error(
+        "this tenant has as many agents as it may have (tenant_agents), revoked ones among them; ask the relay's operator \
+         to forget some, or to raise the limit"
+    )]
+    Agents,
+    /// It has too many that nobody has approved.
+    #[error(
+        "as many agents of this tenant as may be wait for their approval, or were revoked without one \
+         (tenant_unapproved_agents); approve some, and try again"
+    )]
+    UnapprovedAgents,
 }
 
 impl Exceeded {
@@ -53,6 +74,9 @@ impl Exceeded {
             Self::Rate => Limit::TenantRate,
             Self::InFlight => Limit::TenantInFlight,
             Self::Sessions => Limit::TenantSessions,
+            Self::Invitations => Limit::TenantInvitations,
+            Self::Agents => Limit::TenantAgents,
+            Self::UnapprovedAgents => Limit::TenantUnapprovedAgents,
         }
     }
 }
@@ -114,6 +138,8 @@ pub struct Limits {
     commands: Rate<TenantId>,
     in_flight: Counts,
     sessions: Counts,
+    portal_rotations: Rate<PortalId>,
+    agent_rotations: Rate<(TenantId, AgentId)>,
     /// None: who the clients are is not known.
     addresses: Option<Addresses>,
     metrics: Arc<Metrics>,
@@ -132,6 +158,8 @@ impl Limits {
             commands: rate(Quota::per_second, config.tenant_commands_per_second, COMMANDS_BURST),
             in_flight: Counts::default(),
             sessions: Counts::default(),
+            portal_rotations: rate(Quota::per_hour, ROTATIONS_PER_HOUR, 1),
+            agent_rotations: rate(Quota::per_hour, ROTATIONS_PER_HOUR, 1),
             addresses,
             config: config.clone(),
             metrics,
@@ -162,6 +190,38 @@ impl Limits {
     pub fn session(&self, tenant: &TenantId) -> Result<Counted, Exceeded> {
         let counted = self.sessions.one_more(tenant, self.config.tenant_sessions);
         counted.ok_or_else(|| self.count(tenant, Exceeded::Sessions))
+    }
+
+    /// The registry keeps no more of this for the tenant.
+    pub fn kept(&self, tenant: &TenantId, full: Full) -> Exceeded {
+        self.count(
+            tenant,
+            match full {
+                Full::Invitations => Exceeded::Invitations,
+                Full::Agents => Exceeded::Agents,
+                Full::Unapproved => Exceeded::UnapprovedAgents,
+            },
+        )
+    }
+
+    /// Whether one more rotation of this portal is followed.
+    #[must_use]
+    pub fn portal_rotation(&self, portal: &PortalId) -> bool {
+        self.takes(&self.portal_rotations, portal, Limit::PortalRotations)
+    }
+
+    /// Whether one more rotation of this agent is followed.
+    #[must_use]
+    pub fn agent_rotation(&self, tenant: &TenantId, agent: AgentId) -> bool {
+        self.takes(&self.agent_rotations, &(tenant.clone(), agent), Limit::AgentRotations)
+    }
+
+    fn takes<K: Hash + Eq + Clone>(&self, rate: &Rate<K>, key: &K, limit: Limit) -> bool {
+        let taken = rate.check_key(key).is_ok();
+        if !taken {
+            self.metrics.limit_hit(limit);
+        }
+        taken
     }
 
     /// Whether one more TLS handshake of this address is begun.
@@ -207,6 +267,8 @@ impl Limits {
     /// Forgets tenants and addresses that have been quiet for a while.
     pub fn forget(&self) {
         self.commands.retain_recent();
+        self.portal_rotations.retain_recent();
+        self.agent_rotations.retain_recent();
         if let Some(addresses) = &self.addresses {
             addresses.handshakes.retain_recent();
             addresses.rejections.retain_recent();

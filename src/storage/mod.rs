@@ -5,6 +5,7 @@ mod file;
 mod groups;
 mod log;
 mod private_file;
+mod reserve;
 mod secret;
 
 pub use database::Database;
@@ -12,6 +13,7 @@ pub use file::{DatabaseError, DatabaseFile};
 pub use groups::{Groups, Store};
 pub use log::{Log, Spare};
 pub use private_file::{FileError, PrivateFile, make_private_folder};
+pub use reserve::{RESERVE_BYTES, Reserve};
 pub use secret::Secret;
 
 /// The tables and transactions of [`Database`].

@@ -26,6 +26,18 @@ limits! {
     TenantInFlight, "tenant_in_flight";
     /// Agent sessions of a tenant.
     TenantSessions, "tenant_sessions";
+    /// Invitations of a tenant.
+    TenantInvitations, "tenant_invitations";
+    /// Agents of a tenant, revoked ones too.
+    TenantAgents, "tenant_agents";
+    /// Agents of a tenant that nobody has approved.
+    TenantUnapprovedAgents, "tenant_unapproved_agents";
+    /// Rotations of one portal's key, in an hour.
+    PortalRotations, "portal_rotations";
+    /// Rotations of one agent's keys, in an hour.
+    AgentRotations, "agent_rotations";
+    /// What an agent found, in rows and in bytes: the rest is cut off.
+    PreflightSize, "preflight_size";
     /// Sessions of one agent's process: the oldest is closed.
     AgentSessions, "agent_sessions";
     /// TLS handshakes at a time.

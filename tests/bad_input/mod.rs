@@ -2,6 +2,7 @@
 
 mod commands;
 mod enrolment;
+mod kept;
 mod limits;
 mod redis;
 mod rotations;

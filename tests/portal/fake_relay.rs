@@ -198,7 +198,7 @@ async fn agents(State(inner): Shared, headers: HeaderMap) -> Response {
     if !authorized(&inner, &headers) {
         return problem(ProblemCode::InvalidAssertion);
     }
-    axum::Json(AgentList { agents: inner.agents.clone() }).into_response()
+    axum::Json(AgentList { agents: inner.agents.clone(), next: None }).into_response()
 }
 
 fn decide(inner: &Mutex<Inner>, call: Call, agent: AgentId, status: AgentStatus) -> Response {

@@ -66,9 +66,19 @@ impl Relay {
         Self::alone("", Some(files)).await
     }
 
+    /// The same, with its files in this folder.
+    pub(crate) async fn start_in(data: PathBuf) -> Self {
+        Self::with_one_tenant(tempfile::tempdir().unwrap(), data, "", None).await
+    }
+
     async fn alone(settings: &str, files: Option<u32>) -> Self {
-        let (folder, address) = (tempfile::tempdir().unwrap(), own_address());
+        let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
+        Self::with_one_tenant(folder, data, settings, files).await
+    }
+
+    async fn with_one_tenant(folder: TempDir, data: PathBuf, settings: &str, files: Option<u32>) -> Self {
+        let address = own_address();
         let place = Place { address, public: address, data, settings: settings.to_owned(), files };
         let relay = Self::start_at(folder, place).await;
         relay.admin().add_tenant(TENANT.parse().unwrap()).await.unwrap();

@@ -4,6 +4,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::ConfigError;
+use crate::relay::registry::Bounds;
 
 /// What may happen at the same time, and how often. All of it is for one node: of three, each takes as much.
 #[derive(Clone, Debug, Deserialize)]
@@ -20,6 +21,12 @@ pub struct LimitsConfig {
     pub tenant_in_flight: u32,
     /// Agent sessions of one tenant. More are answered 429.
     pub tenant_sessions: u32,
+    /// Invitations of one tenant, those that ended within a day too. More are answered 429.
+    pub tenant_invitations: u32,
+    /// Agents of one tenant, revoked ones too. An enrolment beyond is answered 429.
+    pub tenant_agents: u32,
+    /// Of these, agents that nobody has approved, revoked ones too. An enrolment beyond is answered 429.
+    pub tenant_unapproved_agents: u32,
     /// TLS handshakes of one address in a second; in a moment, ten times as many. More are cut off.
     pub address_handshakes_per_second: u32,
     /// Refused credentials of one address in a minute. Whoever shows more is answered 429 for a minute, whatever he shows.
@@ -42,6 +49,12 @@ impl Default for LimitsConfig {
             tenant_in_flight: 2000,
             // Two for each agent, and four while it moves: some hundred agents on one node.
             tenant_sessions: 500,
+            // A rollout of five hundred agents in a day, and their second codes; a quarter of a KiB each.
+            tenant_invitations: 1000,
+            // Some hundred agents that are enrolled anew every year for some years; some 3 KiB each.
+            tenant_agents: 2000,
+            // As many as wait in the largest rollout until somebody has compared fingerprints.
+            tenant_unapproved_agents: 500,
             // A site of some hundred agents behind one address is back within a few seconds.
             address_handshakes_per_second: 50,
             // A person who tries, and an agent with a wrong clock, stay far below; who guesses does not.
@@ -56,6 +69,16 @@ const MAX_AT_ONCE: u32 = 65_536;
 const MAX_RATE: u32 = 1_000_000;
 
 impl LimitsConfig {
+    /// How much of a tenant's the registry keeps.
+    #[must_use]
+    pub fn registry_bounds(&self) -> Bounds {
+        Bounds {
+            invitations: self.tenant_invitations,
+            agents: self.tenant_agents,
+            unapproved: self.tenant_unapproved_agents,
+        }
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         for (field, value, most) in [
             ("limits.tls_handshakes", self.tls_handshakes, MAX_AT_ONCE),
@@ -63,6 +86,9 @@ impl LimitsConfig {
             ("limits.tenant_commands_per_second", self.tenant_commands_per_second, MAX_RATE),
             ("limits.tenant_in_flight", self.tenant_in_flight, MAX_RATE),
             ("limits.tenant_sessions", self.tenant_sessions, MAX_RATE),
+            ("limits.tenant_invitations", self.tenant_invitations, MAX_RATE),
+            ("limits.tenant_agents", self.tenant_agents, MAX_RATE),
+            ("limits.tenant_unapproved_agents", self.tenant_unapproved_agents, MAX_RATE),
             ("limits.address_handshakes_per_second", self.address_handshakes_per_second, MAX_RATE),
             ("limits.address_rejections_per_minute", self.address_rejections_per_minute, MAX_RATE),
         ] {

@@ -17,6 +17,7 @@ use super::intake::{Intake, TakenIn};
 use super::ledger::{Accepted, CommandKey, Entry, Intent, Ledger, NewCommand, Undelivered};
 use super::limits::Counted;
 use super::sessions::Sessions;
+use super::writes::Writes;
 use crate::clock::Clock;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace::{Kind, Span};
@@ -49,6 +50,8 @@ pub struct Dispatcher {
     sessions: Arc<Sessions>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    /// Whether the ledger takes any.
+    writes: Arc<Writes>,
     stopping: CancellationToken,
     /// Commands that were submitted here and have no end.
     in_flight: watch::Sender<usize>,
@@ -64,9 +67,10 @@ impl Dispatcher {
         sessions: Arc<Sessions>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
+        writes: Arc<Writes>,
         stopping: CancellationToken,
     ) -> Self {
-        Self { ledger, bus, intake, sessions, clock, metrics, stopping, in_flight: watch::Sender::new(0) }
+        Self { ledger, bus, intake, sessions, clock, metrics, writes, stopping, in_flight: watch::Sender::new(0) }
     }
 
     /// Submits a command and waits at most `wait` for its end; what is known then. `counted` is given back when the
@@ -88,6 +92,8 @@ impl Dispatcher {
             if let Some(known) = self.ledger.get(&command.key).await? {
                 return self.repeated(known, &command, until).await;
             }
+            // Nobody waits for an agent only to hear that its command can't be stored.
+            self.writes.check()?;
             place = self.return_of(&command.key.tenant, command.agent, until).await?;
         }
         // Before it is accepted, so that no end is missed.

@@ -77,7 +77,14 @@ pub(super) async fn submit(
         }
         Err(refusal) => {
             let (tenant, portal) = (new.key.tenant.clone(), new.key.portal.clone());
-            let known = match undelivered(refusal.code) {
+            // That it was refused is stored for a week: so it counts as a command that was taken.
+            let (refusal, reason) =
+                match undelivered(refusal.code).map(|reason| (reason, public.limits.command(&tenant))) {
+                    Some((reason, Ok(_))) => (refusal, Some(reason)),
+                    Some((_, Err(exceeded))) => (exceeded.into(), None),
+                    None => (refusal, None),
+                };
+            let known = match reason {
                 Some(reason) => public.dispatcher.refuse(new, reason).await?,
                 None => public.dispatcher.known(&new).await?,
             };

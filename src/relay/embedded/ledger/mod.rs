@@ -22,6 +22,7 @@ use super::super::ids::SessionId;
 use super::super::ledger::{
     Accepted, CommandKey, Concluded, End, Entry, Intent, Ledger, Milestone, NewCommand, Undelivered, Whose, Written,
 };
+use super::room::Room;
 use crate::clock::UnixTime;
 use crate::protocol::ids::{AgentId, TenantId};
 use crate::storage::redb;
@@ -35,6 +36,7 @@ pub struct EmbeddedLedger {
     open: Arc<Open>,
     writes: Groups<Stored>,
     complete_since: UnixTime,
+    room: Room,
     /// Told how long writes take.
     metrics: Option<Arc<Metrics>>,
 }
@@ -59,13 +61,19 @@ impl EmbeddedLedger {
         let stored = Stored::new(Arc::clone(&file), log, Arc::clone(&recent), Arc::clone(&open))
             .map_err(|error| DatabaseError::Failed { path: path.to_owned(), detail: error.to_string() })?;
         let writes = Groups::start(path, stored)?;
-        Ok(Self { file, recent, open, writes, complete_since, metrics: None })
+        Ok(Self { file, recent, open, writes, complete_since, room: Room::default(), metrics: None })
     }
 
     /// The same, whose writes are timed.
     #[must_use]
     pub fn timed(self, metrics: Arc<Metrics>) -> Self {
         Self { metrics: Some(metrics), ..self }
+    }
+
+    /// The same, on a disk that may be full.
+    #[must_use]
+    pub fn within(self, room: Room) -> Self {
+        Self { room, ..self }
     }
 
     /// Resolves when nothing can be written any more.
@@ -77,6 +85,16 @@ impl EmbeddedLedger {
         &self,
         f: impl FnOnce(&mut Changes) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.room.check()?;
+        self.write_anyway(f).await
+    }
+
+    /// What makes room is written on a full disk, too.
+    async fn write_anyway<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Changes) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.room.make_way();
         let begun = Instant::now();
         let written = self.writes.write(f).await;
         if let Some(metrics) = &self.metrics {
@@ -245,7 +263,7 @@ impl Ledger for EmbeddedLedger {
 
     async fn purge(&self, now: UnixTime) -> Result<bool, StoreError> {
         let (reply, more) = oneshot::channel();
-        self.write(move |changes| {
+        self.write_anyway(move |changes| {
             changes.forget(now, reply);
             Ok(())
         })
