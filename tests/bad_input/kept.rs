@@ -122,6 +122,19 @@ async fn what_an_agent_found_is_cut_and_counted() {
 }
 
 #[tokio::test]
+async fn an_acknowledgement_that_is_longer_than_it_need_be_ends_the_session() {
+    let relay = Relay::start().await;
+    let portal = relay.portal("portal-1").await;
+    let agent = RawAgent::enrolled(&relay, &portal).await;
+    let mut session = agent.open().await;
+    let said = serde_json::json!({"padding": "x".repeat(2048)});
+    let jws = agent.signing.sign("writeback-acknowledgement+jwt", &said).unwrap();
+    session.send(FromAgent::Acknowledgement(v1::Acknowledgement { jws })).await;
+    let (code, why) = session.closed().await;
+    assert!(code == 4500 && why.contains("at most 2048 bytes"), "{code} {why}");
+}
+
+#[tokio::test]
 async fn a_list_of_agents_comes_in_pages_for_whoever_asks_so_and_as_a_whole_for_older_portals() {
     let relay = Relay::start().await;
     let portal = relay.portal("portal-1").await;
