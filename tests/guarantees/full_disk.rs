@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use writeback_relay::protocol::frame::{CloseReason, FromAgent, v1};
+use writeback_relay::protocol::frame::CloseReason;
 use writeback_relay::protocol::outcome::Code;
 
 use crate::support::cli::Cli;
@@ -64,7 +64,7 @@ async fn on_a_full_disk_rights_are_taken_away_and_all_else_is_refused_at_once_un
     assert_eq!(dropped.closed().await.0, CloseReason::Revoked.code());
     assert_eq!(cli.run(&["portal", "remove", "portal-2"]).await.status, 0);
     assert!(other.portal.agents(&tenant()).await.is_err());
-    kept.send(FromAgent::Heartbeat(v1::Heartbeat { nodes: 0 })).await;
+    kept.heartbeat().await;
 
     // A node that is started on a full disk comes up, and has not forgotten.
     relay.kill();

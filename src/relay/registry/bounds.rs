@@ -63,7 +63,7 @@ impl AgentRecord {
             AgentStatus::Approved => PREFLIGHT,
             AgentStatus::Pending => PENDING_PREFLIGHT,
             // Nobody looks at it any more.
-            AgentStatus::Revoked => (0, 0),
+            AgentStatus::Revoked => return false,
         };
         let said = report.rows.len();
         let mut left = bytes;
