@@ -92,8 +92,11 @@ impl Dispatcher {
             if let Some(known) = self.ledger.get(&command.key).await? {
                 return self.repeated(known, &command, until).await;
             }
-            // Nobody waits for an agent only to hear that its command can't be stored.
-            self.writes.check()?;
+            // Nobody waits for an agent only to hear that its command can't be stored. Of several servers one may be full: that
+            // of the tenant's commands is asked, for what it would have to write, too.
+            if self.writes.cause().is_some() {
+                self.ledger.complete_since(&command.key.tenant, self.clock.now()).await?;
+            }
             place = self.return_of(&command.key.tenant, command.agent, until).await?;
         }
         // Before it is accepted, so that no end is missed.

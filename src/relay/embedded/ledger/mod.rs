@@ -127,6 +127,7 @@ fn meant_for_another(
 #[async_trait]
 impl Ledger for EmbeddedLedger {
     async fn complete_since(&self, _: &TenantId, _: UnixTime) -> Result<UnixTime, StoreError> {
+        self.room.check()?;
         Ok(self.complete_since)
     }
 

@@ -1,5 +1,7 @@
 //! The registry in a redb file.
 
+mod rows;
+
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,37 +9,24 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use self::rows::{
+    AGENTS, ASSERTIONS, INVITATIONS, PORTALS, Rows, TENANTS, UNAPPROVED, all, change_in, get, is_full, put, row_key,
+    some,
+};
 use super::super::StoreError;
 use super::super::registry::{
-    Acknowledged, Added, AgentRecord, Bounds, Forgotten, Full, INVITATION_KEPT, InvitationRecord, PortalRecord,
-    Redeemed, Registry, Rotated, Snapshot, TenantRecord, TenantSnapshot, UNAPPROVED_KEPT,
+    Acknowledged, Added, AgentRecord, Bounds, Forgotten, Full, InvitationRecord, PortalRecord, Redeemed, Registry,
+    Rotated, Snapshot, TenantRecord, TenantSnapshot, UNAPPROVED_KEPT,
 };
 use super::room::Room;
-use super::{read_row, write_row};
 use crate::clock::UnixTime;
 use crate::protocol::api::{AgentStatus, PreflightReport};
 use crate::protocol::ids::{AgentId, ObjectId, PortalId, TenantId};
 use crate::protocol::jose::Thumbprint;
 use crate::protocol::rotation::{AgentRotation, PortalRotation};
-use crate::storage::redb::{self, ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
+use crate::storage::redb::{self, ReadTransaction, ReadableTable, WriteTransaction};
 use crate::storage::{Database, DatabaseError};
 use crate::telemetry::metrics::Metrics;
-
-type Rows = TableDefinition<'static, &'static str, &'static [u8]>;
-
-/// tenant → [`TenantRecord`].
-const TENANTS: Rows = TableDefinition::new("tenants");
-/// portal → [`PortalRecord`].
-const PORTALS: Rows = TableDefinition::new("portals");
-/// tenant/invitation → [`InvitationRecord`].
-const INVITATIONS: Rows = TableDefinition::new("invitations");
-/// tenant/agent → [`AgentRecord`].
-const AGENTS: Rows = TableDefinition::new("agents");
-/// tenant/agent that nobody has approved → when it is forgotten.
-const UNAPPROVED: TableDefinition<'static, &'static str, i64> = TableDefinition::new("unapproved");
-/// agent and `jti` of an assertion that was used → its `exp`.
-const ASSERTIONS: TableDefinition<'static, (&'static [u8; 16], &'static [u8; 16]), i64> =
-    TableDefinition::new("assertions");
 
 /// [`Registry`] for one node.
 #[derive(Debug)]
@@ -47,69 +36,6 @@ pub struct EmbeddedRegistry {
     room: Room,
     /// Told how long writes take.
     metrics: Option<Arc<Metrics>>,
-}
-
-fn row_key(tenant: &TenantId, id: impl std::fmt::Display) -> String {
-    format!("{tenant}/{id}")
-}
-
-fn put<T: serde::Serialize>(t: &WriteTransaction, table: Rows, key: &str, row: &T) -> Result<(), redb::Error> {
-    t.open_table(table)?.insert(key, write_row(row)?.as_slice())?;
-    Ok(())
-}
-
-fn get<T: serde::de::DeserializeOwned>(
-    table: &impl ReadableTable<&'static str, &'static [u8]>,
-    key: &str,
-) -> Result<Option<T>, redb::Error> {
-    table.get(key)?.map(|row| read_row(row.value())).transpose()
-}
-
-/// Every row whose key begins with `prefix`, in order.
-fn all<T: serde::de::DeserializeOwned>(
-    table: &impl ReadableTable<&'static str, &'static [u8]>,
-    prefix: &str,
-) -> Result<Vec<T>, redb::Error> {
-    some(table, prefix, Bound::Included(prefix), usize::MAX, |_| true)
-}
-
-/// The same from `from` on, of those that are `wanted`, `limit` at the most.
-fn some<T: serde::de::DeserializeOwned>(
-    table: &impl ReadableTable<&'static str, &'static [u8]>,
-    prefix: &str,
-    from: Bound<&str>,
-    limit: usize,
-    wanted: impl Fn(&T) -> bool,
-) -> Result<Vec<T>, redb::Error> {
-    let mut rows = Vec::new();
-    for row in table.range::<&str>((from, Bound::Unbounded))? {
-        let (key, value) = row?;
-        if !key.value().starts_with(prefix) || rows.len() >= limit {
-            break;
-        }
-        let row = read_row(value.value())?;
-        if wanted(&row) {
-            rows.push(row);
-        }
-    }
-    Ok(rows)
-}
-
-/// Whether a tenant has `most` rows or more in a table.
-fn is_full<V: redb::Value + 'static>(
-    table: &impl ReadableTable<&'static str, V>,
-    tenant: &TenantId,
-    most: u32,
-) -> Result<bool, redb::Error> {
-    let (prefix, most) = (row_key(tenant, ""), usize::try_from(most).unwrap_or(usize::MAX));
-    let mut count = 0;
-    for row in table.range(&*prefix..)? {
-        if count >= most || !row?.0.value().starts_with(&prefix) {
-            break;
-        }
-        count += 1;
-    }
-    Ok(count >= most)
 }
 
 impl EmbeddedRegistry {
@@ -207,23 +133,6 @@ impl EmbeddedRegistry {
         T: Send + 'static,
     {
         self.write(change_in(table, key, change)).await
-    }
-}
-
-/// A write that changes a record, if there is one, and gives what the change gives.
-fn change_in<R, T>(
-    table: Rows,
-    key: String,
-    change: impl FnOnce(R) -> (R, T) + Send + 'static,
-) -> impl FnOnce(&WriteTransaction) -> Result<Option<T>, redb::Error> + Send + 'static
-where
-    R: serde::Serialize + serde::de::DeserializeOwned,
-{
-    move |t| {
-        let Some(record) = get::<R>(&t.open_table(table)?, &key)? else { return Ok(None) };
-        let (record, given) = change(record);
-        put(t, table, &key, &record)?;
-        Ok(Some(given))
     }
 }
 
@@ -462,37 +371,7 @@ impl Registry for EmbeddedRegistry {
     }
 
     async fn purge(&self, now: UnixTime) -> Result<u64, StoreError> {
-        self.write_anyway(move |t| {
-            t.open_table(ASSERTIONS)?.retain(|_, exp| exp > now.0)?;
-            let (ended, mut forgotten) = (now.minus(INVITATION_KEPT), 0);
-            let mut damaged = None;
-            t.open_table(INVITATIONS)?.retain(|_, row| match read_row::<InvitationRecord>(row) {
-                Ok(invitation) => {
-                    let is_kept = invitation.expires_at > ended;
-                    forgotten += u64::from(!is_kept);
-                    is_kept
-                }
-                Err(error) => {
-                    damaged = Some(error);
-                    true
-                }
-            })?;
-            if let Some(error) = damaged {
-                return Err(error);
-            }
-            let (mut agents, mut unapproved) = (t.open_table(AGENTS)?, t.open_table(UNAPPROVED)?);
-            let due = unapproved.extract_if(|_, until| until <= now.0)?;
-            for row in due {
-                let (key, _) = row?;
-                let record = get::<AgentRecord>(&agents, key.value())?;
-                if record.is_some_and(|record| record.status != AgentStatus::Approved) {
-                    agents.remove(key.value())?;
-                    forgotten += 1;
-                }
-            }
-            Ok(forgotten)
-        })
-        .await
+        self.write_anyway(move |t| rows::purge(t, now)).await
     }
 
     async fn export(&self) -> Result<Snapshot, StoreError> {
