@@ -113,7 +113,7 @@ async fn in_a_full_redis_rights_are_taken_away_and_all_else_is_refused_at_once_u
 
 #[tokio::test]
 async fn a_redis_that_takes_no_writes_is_named_with_its_cause_and_heals_by_itself() {
-    let settings = "save 3600 1000000\ndbfilename occupied.rdb\nrepl-serve-stale-data yes";
+    let settings = "save 3600 1000000\ndbfilename occupied.rdb\nreplica-serve-stale-data yes";
     let cluster = Cluster::start(1, Redis::single_with(settings).await).await;
     let portal = cluster.nodes[0].portal("portal-1").await;
     let agent = RawAgent::enrolled(&cluster.nodes[0], &portal).await;

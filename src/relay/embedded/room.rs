@@ -86,13 +86,14 @@ impl Kept {
         let free = self.free();
         self.give_if_needed(free);
         let missing = if self.reserve.is_taken() { 0 } else { RESERVE_BYTES };
-        // Once it was full, more than a little has to be free, so that it is not full again at the next write.
-        let enough = if self.writes.cause().is_some() { 2 * MARGIN + missing } else { MARGIN };
+        // Once it was full, which a missing reserve says after a restart, too, more than a little has to be free, so that it is
+        // not full again at the next write.
+        let was_full = missing > 0 || self.writes.cause().is_some();
+        let enough = if was_full { 2 * MARGIN + missing } else { MARGIN };
         if free < enough {
             return self.writes.refused(Cause::Disk);
         }
         if missing > 0
-            && free >= MARGIN + missing
             && let Err(error) = self.reserve.take()
         {
             tracing::debug!(%error, "no room is kept back on the disk");

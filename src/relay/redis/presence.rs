@@ -8,7 +8,7 @@ use redis::{Cmd, Pipeline};
 use serde::{Deserialize, Serialize};
 
 use super::link::Link;
-use super::scripts::{LEASE, RELEASE};
+use super::scripts::{ENTER, LEASE, RELEASE};
 use super::{keys, millis};
 use crate::protocol::ids::{AgentId, InstanceId, TenantId};
 use crate::relay::StoreError;
@@ -118,7 +118,7 @@ impl PresenceTable {
             return Ok(known);
         }
         // Whoever comes at the same moment is seen after this node can be.
-        self.leases.command::<()>(&Cmd::hset(keys::NODES, id, name)).await?;
+        self.leases.script::<()>(ENTER.key(keys::NODES).arg(id).arg(name)).await?;
         self.leases.command(&all).await
     }
 

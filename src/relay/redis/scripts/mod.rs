@@ -84,6 +84,7 @@ scripts! {
     REPLACE = "replace.lua";
     REPLACE_ANYWAY["allow-oom"] = "replace.lua";
     LEASE["allow-oom"] = "lease.lua";
+    ENTER["allow-oom"] = "enter.lua";
     RELEASE["allow-oom"] = "release.lua";
     IN_SERVICE["no-writes"] = "in_service.lua";
 }
