@@ -2,9 +2,9 @@
 
 mod commands;
 mod enrolment;
-mod kept;
 mod limits;
 mod redis;
+mod registry;
 mod rotations;
 mod sessions;
 mod slow;
