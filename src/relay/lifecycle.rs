@@ -30,7 +30,7 @@ use super::sessions::Sessions;
 use super::store::{Health, OpenError, Stores};
 use super::tls::{self, Certificate, TlsError};
 use super::writes::Cause;
-use crate::clock::{Clock, Random};
+use crate::clock::{Clock, Random, UnixTime};
 use crate::host;
 use crate::protocol::frame::CloseReason;
 use crate::storage::DatabaseError;
@@ -141,16 +141,18 @@ impl Node {
             limits: Arc::clone(&limits),
             origin: origin.clone(),
             keys,
-            dispatcher: Arc::new(Dispatcher::new(
-                Arc::clone(&ledger),
-                bus,
-                intake,
-                sessions,
-                Arc::clone(&clock),
-                metrics,
-                Arc::clone(health.writes()),
-                stopping.clone(),
-            )),
+            dispatcher: Arc::new(
+                Dispatcher::new(
+                    Arc::clone(&ledger),
+                    bus,
+                    intake,
+                    sessions,
+                    Arc::clone(&clock),
+                    metrics,
+                    stopping.clone(),
+                )
+                .minding(health.writes()),
+            ),
             services,
             minimum_agent_version: config.session.minimum_agent_version.clone(),
             sockets: TaskTracker::new(),
@@ -329,15 +331,18 @@ async fn purge(
                 Err(error) => tracing::error!(%error, "old invitations and agents could not be forgotten"),
             }
         }
-        while of_ledger {
-            match ledger.purge(clock.now()).await {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => {
-                    tracing::error!(%error, "old commands could not be forgotten");
-                    break;
-                }
-            }
+        if of_ledger {
+            purge_ledger(&*ledger, clock.now()).await;
+        }
+    }
+}
+
+async fn purge_ledger(ledger: &dyn Ledger, now: UnixTime) {
+    loop {
+        match ledger.purge(now).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => return tracing::error!(%error, "old commands could not be forgotten"),
         }
     }
 }

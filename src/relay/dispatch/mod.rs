@@ -67,10 +67,16 @@ impl Dispatcher {
         sessions: Arc<Sessions>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
-        writes: Arc<Writes>,
         stopping: CancellationToken,
     ) -> Self {
+        let writes = Arc::default();
         Self { ledger, bus, intake, sessions, clock, metrics, writes, stopping, in_flight: watch::Sender::new(0) }
+    }
+
+    /// The same, that knows whether the ledger takes anything.
+    #[must_use]
+    pub fn minding(self, writes: &Arc<Writes>) -> Self {
+        Self { writes: Arc::clone(writes), ..self }
     }
 
     /// Submits a command and waits at most `wait` for its end; what is known then. `counted` is given back when the

@@ -45,7 +45,7 @@ pub(super) enum Replaced {
 
 /// What an agent's record becomes when somebody has decided about it.
 pub(super) enum Settled<T> {
-    As(AgentRecord, T),
+    As(Box<AgentRecord>, T),
     Gone(T),
     Nothing(T),
 }

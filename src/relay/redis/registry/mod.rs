@@ -269,7 +269,7 @@ impl Registry for RedisRegistry {
                 return Settled::Nothing(record);
             }
             record.approve();
-            Settled::As(record.clone(), record)
+            Settled::As(Box::new(record.clone()), record)
         };
         self.settle(tenant, agent, When::ThereIsRoom, approve).await
     }
@@ -376,7 +376,7 @@ impl Registry for RedisRegistry {
             for (field, _) in noted.into_iter().filter(|(_, until)| *until <= now.0) {
                 let forget = |record: AgentRecord| match record.status {
                     // A node that knows no such notes has approved it.
-                    AgentStatus::Approved => Settled::As(record, 0),
+                    AgentStatus::Approved => Settled::As(Box::new(record), 0),
                     AgentStatus::Pending | AgentStatus::Revoked => Settled::Gone(1),
                 };
                 let settled = match field.parse() {
