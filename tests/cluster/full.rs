@@ -111,6 +111,9 @@ async fn in_a_full_redis_rights_are_taken_away_and_all_else_is_refused_at_once_u
     assert_eq!(answered.json::<CommandView>().state, CommandState::Concluded);
 }
 
+/// What breaks it, what mends it, and what is said meanwhile: the cause, and what to do.
+type Case<'a> = (&'a dyn Fn(), &'a dyn Fn(), &'static str, &'static str);
+
 #[tokio::test]
 async fn a_redis_that_takes_no_writes_is_named_with_its_cause_and_heals_by_itself() {
     let settings = "save 3600 1000000\ndbfilename occupied.rdb\nreplica-serve-stale-data yes";
@@ -132,7 +135,7 @@ async fn a_redis_that_takes_no_writes_is_named_with_its_cause_and_heals_by_itsel
     // Nobody listens there.
     let follows = || drop(redis.cli(PORT, &["REPLICAOF", "127.0.0.1", "1"]));
     let leads = || drop(redis.cli(PORT, &["REPLICAOF", "NO", "ONE"]));
-    let cases: [(&dyn Fn(), &dyn Fn(), &str, &str); 3] = [
+    let cases: [Case<'_>; 3] = [
         (&snapshot_fails, &snapshot_succeeds, "redis can't write to its own disk", "look at redis' log"),
         (
             &|| replicas("1"),
