@@ -39,6 +39,12 @@ impl UnixTime {
         Self(self.0.saturating_add_unsigned(span.as_secs()))
     }
 
+    /// This time, earlier by `span` (whole seconds; the rest is cut off).
+    #[must_use]
+    pub fn minus(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub_unsigned(span.as_secs()))
+    }
+
     /// How long until `later`; zero if it has passed.
     #[must_use]
     pub fn until(self, later: Self) -> Duration {

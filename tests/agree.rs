@@ -338,7 +338,7 @@ fn bodies(world: &World) -> Vec<Body> {
         Body { closed: true, ..body("invitation", invitation, reads::<NewInvitation>) },
         Body { closed: true, ..body("enrolment", enrollment, reads::<Enrollment>) },
         body("enrolled", enrolled, reads::<Enrolled>),
-        body("agents", AgentList { agents: vec![view] }, reads_agents),
+        body("agents", AgentList { agents: vec![view], next: None }, reads_agents),
         body("a command's state", command, reads::<CommandView>),
         body("availability", available, reads::<Availability>),
         body("problem", Problem::new(ProblemCode::NoAgent, "none", "0"), reads::<Problem>),

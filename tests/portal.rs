@@ -213,6 +213,21 @@ async fn a_wrong_fingerprint_and_an_unattested_agent_are_not_approved() {
 }
 
 #[tokio::test]
+async fn a_list_in_pages_is_followed_to_its_end_and_one_without_an_end_is_given_up() {
+    let world = World::new().await;
+    let first = world.trusted_agent().await;
+    let code = world.portal.invite(&tenant(), false).await.unwrap();
+    let second = FakeAgent::new();
+    world.relay.list(second.enrolled(&code));
+    world.relay.set_pages(1, false);
+    let ids = |agents: Vec<Agent>| agents.into_iter().map(|agent| agent.agent).collect::<Vec<_>>();
+    assert_eq!(ids(world.portal.agents(&tenant()).await.unwrap()), [first.id, second.id]);
+    world.relay.set_pages(1, true);
+    let endless = world.portal.agents(&tenant()).await.unwrap_err().to_string();
+    assert!(endless.contains("a list of agents that has an end"), "{endless}");
+}
+
+#[tokio::test]
 async fn a_relay_that_slips_in_keys_or_approvals_gets_no_password() {
     let world = World::new().await;
     let (agent, intruder) = (world.trusted_agent().await, FakeAgent::new());

@@ -5,8 +5,10 @@ pub mod service_manager;
 
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::Duration;
 
+use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
@@ -133,6 +135,23 @@ pub fn notice_dead_peers(connection: &impl AsFd) -> std::io::Result<()> {
 pub fn end_unless_taken(connection: &impl AsFd, timeout: Duration) -> std::io::Result<()> {
     let milliseconds = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
     Ok(sockopt::set_tcp_user_timeout(connection, milliseconds)?)
+}
+
+/// How much this process can still write to a folder's file system, in bytes.
+///
+/// # Errors
+/// If the operating system refuses.
+pub fn free_bytes(folder: &Path) -> std::io::Result<u64> {
+    let found = rustix::fs::statvfs(folder)?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+/// Makes a file this long, with its blocks on the disk: to write them later needs no room.
+///
+/// # Errors
+/// If there is no room, or the file system does not promise any.
+pub fn allocate(file: &impl AsFd, bytes: u64) -> std::io::Result<()> {
+    Ok(rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes)?)
 }
 
 /// The user that this process acts as.

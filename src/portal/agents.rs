@@ -129,7 +129,7 @@ impl Portal {
     /// If the relay can't be asked or the trust store can't be used.
     pub async fn agents(&self, tenant: &TenantId) -> Result<Vec<Agent>, PortalError> {
         self.key()?;
-        let listed = self.relay.agents(tenant).await?.agents;
+        let listed = self.relay.agents(tenant).await?;
         let rotation = self.home.rotation()?.map(|under_way| (under_way.seq, under_way.kid));
         let (portal, relay, now) = (&self.config.id, &self.config.relay, self.clock.now());
         let judge = Judge { tenant, portal, relay, rotation, now };

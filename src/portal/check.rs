@@ -34,7 +34,7 @@ impl Portal {
     }
 
     async fn last_report(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<PreflightReport>, PortalError> {
-        let listed = self.relay.agents(tenant).await?.agents;
+        let listed = self.relay.agents(tenant).await?;
         let found = listed.into_iter().find(|view| view.agent == agent);
         let found = found.ok_or_else(|| PortalError::UnknownAgent { tenant: tenant.clone(), agent })?;
         Ok(found.preflight)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
@@ -11,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::config::Config;
 use crate::clock::{Clock, Random, UnixTime};
 use crate::net::{NetError, causes, https_client, retry_after};
-use crate::protocol::api::{AgentList, Availability, CommandView, NewInvitation};
+use crate::protocol::api::{AgentList, AgentView, Availability, CommandView, NewInvitation};
 use crate::protocol::assertion::PortalAssertion;
 use crate::protocol::ids::{AgentId, CommandId, ObjectId, TenantId};
 use crate::protocol::jose::{JoseError, SigningKey, Thumbprint, Validity};
@@ -28,7 +29,11 @@ const ASSERTION_SHOWN: Duration = Duration::from_secs(30);
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest one call waits: proxies on the way cut silent connections after half a minute.
 pub const MAX_WAIT: Duration = Duration::from_secs(25);
-/// The largest answer that is read, in bytes: a tenant with a thousand agents.
+/// Agents that are asked for at a time.
+const PAGE: usize = 200;
+/// More pages than any tenant has: a relay that has more goes on for ever.
+const MAX_PAGES: usize = 500;
+/// The largest answer that is read, in bytes: a thousand agents, of a relay that knows no pages.
 const MAX_ANSWER: usize = 8 * 1024 * 1024;
 
 /// Why a call has no answer, and whether the relay may have taken the request.
@@ -189,12 +194,19 @@ impl RelayClient {
         self.send(call, CALL_TIMEOUT).await.map(drop)
     }
 
-    /// `GET /v1/tenants/{tenant}/agents`.
+    /// `GET /v1/tenants/{tenant}/agents`, page by page.
     ///
     /// # Errors
     /// Any [`ClientError`].
-    pub async fn agents(&self, tenant: &TenantId) -> Result<AgentList, ClientError> {
-        self.get(&format!("{tenant}/agents")).await
+    pub async fn agents(&self, tenant: &TenantId) -> Result<Vec<AgentView>, ClientError> {
+        let (mut agents, mut after) = (Vec::new(), String::new());
+        for _ in 0..MAX_PAGES {
+            let AgentList { agents: listed, next } = self.get(&format!("{tenant}/agents?limit={PAGE}{after}")).await?;
+            agents.extend(listed);
+            let Some(next) = next else { return Ok(agents) };
+            after = format!("&after={}", utf8_percent_encode(&next, NON_ALPHANUMERIC));
+        }
+        Err(self.not_understood(StatusCode::OK, "a list of agents that has an end"))
     }
 
     /// `POST /v1/tenants/{tenant}/agents/{agent}/approval`.

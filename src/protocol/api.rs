@@ -139,8 +139,11 @@ impl AgentView {
 /// `GET /v1/tenants/{tenant}/agents`.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct AgentList {
-    /// All agents of the tenant, revoked ones too, oldest first.
+    /// Agents of the tenant, revoked ones too, oldest first.
     pub agents: Vec<AgentView>,
+    /// If there are more: the `after` that asks for them. A portal hands it back as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// What an agent found when it checked its directory.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -26,11 +26,13 @@ use super::limits::Limits;
 use super::mailbox::Order;
 use super::memory::Memory;
 use super::recent::Attentive;
+use super::registry::Registry;
 use super::session::{Rate, Services};
 use super::sessions::Sessions;
 use super::store::{Health, OpenError, Stores};
 use super::tls::{self, Certificate, TlsError};
-use crate::clock::{Clock, Random};
+use super::writes::Cause;
+use crate::clock::{Clock, Random, UnixTime};
 use crate::host;
 use crate::protocol::frame::CloseReason;
 use crate::storage::{DatabaseError, FileError, make_private_folder};
@@ -42,6 +44,8 @@ const OPENING_TIMEOUT: Duration = Duration::from_secs(8);
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How often what has been kept long enough is forgotten.
 const PURGE_EVERY: Duration = Duration::from_secs(60);
+/// The same of the registry, where it is kept for days.
+const PURGE_REGISTRY_EVERY: Duration = Duration::from_secs(600);
 /// How often addresses and tenants are forgotten that were quiet: a flood brings some thousand new ones in a second.
 const FORGET_EVERY: Duration = Duration::from_secs(10);
 /// So many of a draining node's agents come back in each second: a tenth of what one core can do, so that the nodes that
@@ -121,7 +125,7 @@ impl Node {
         let inbox = Arc::clone(&sessions) as Arc<_>;
         bus.attach(Arc::new(Attentive { recent: Arc::clone(keys.recent()), inbox }));
         let services = Arc::new(Services {
-            registry,
+            registry: Arc::clone(&registry),
             ledger: Arc::clone(&ledger),
             bus: Arc::clone(&bus),
             sessions: Arc::clone(&sessions),
@@ -146,15 +150,18 @@ impl Node {
             bodies: Bodies::new(Arc::clone(&memory)),
             origin: origin.clone(),
             keys,
-            dispatcher: Arc::new(Dispatcher::new(
-                Arc::clone(&ledger),
-                bus,
-                intake,
-                sessions,
-                Arc::clone(&clock),
-                Arc::clone(&metrics),
-                stopping.clone(),
-            )),
+            dispatcher: Arc::new(
+                Dispatcher::new(
+                    Arc::clone(&ledger),
+                    bus,
+                    intake,
+                    sessions,
+                    Arc::clone(&clock),
+                    Arc::clone(&metrics),
+                    stopping.clone(),
+                )
+                .minding(health.writes()),
+            ),
             services,
             minimum_agent_version: config.session.minimum_agent_version.clone(),
             sockets: TaskTracker::new(),
@@ -172,9 +179,12 @@ impl Node {
             certificate: certificate.clone(),
         });
         tokio::spawn(background.clone().run_until_cancelled_owned(certificate.watch()));
-        tokio::spawn(background.clone().run_until_cancelled_owned(purge(ledger, clock)));
+        let news = health.writes().subscribe();
+        let purging = purge(registry, ledger, news, clock);
+        tokio::spawn(background.clone().run_until_cancelled_owned(purging));
         tokio::spawn(background.clone().run_until_cancelled_owned(forget(Arc::clone(&limits))));
         tokio::spawn(background.clone().run_until_cancelled_owned(Arc::clone(&memory).watch()));
+        tokio::spawn(background.clone().run_until_cancelled_owned(health.clone().watch()));
         let listeners = vec![
             tokio::spawn(listener::serve(
                 listener,
@@ -315,20 +325,41 @@ async fn forget(limits: Arc<Limits>) {
     }
 }
 
-async fn purge(ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>) {
-    let mut due = interval(PURGE_EVERY);
+/// Forgets what has been kept long enough: from time to time, and when the store is full.
+async fn purge(
+    registry: Arc<dyn Registry>,
+    ledger: Arc<dyn Ledger>,
+    mut news: watch::Receiver<Option<Cause>>,
+    clock: Arc<dyn Clock>,
+) {
+    let (mut due, mut registry_due) = (interval(PURGE_EVERY), interval(PURGE_REGISTRY_EVERY));
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    registry_due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        due.tick().await;
-        loop {
-            match ledger.purge(clock.now()).await {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(error) => {
-                    tracing::error!(%error, "old commands could not be forgotten");
-                    break;
-                }
+        let (of_registry, of_ledger) = tokio::select! {
+            _ = due.tick() => (false, true),
+            _ = registry_due.tick() => (true, false),
+            Ok(()) = news.changed() => (true, true),
+        };
+        if of_registry {
+            match registry.purge(clock.now()).await {
+                Ok(0) => {}
+                Ok(forgotten) => tracing::info!(forgotten, "old invitations and agents were forgotten"),
+                Err(error) => tracing::error!(%error, "old invitations and agents could not be forgotten"),
             }
+        }
+        if of_ledger {
+            purge_ledger(&*ledger, clock.now()).await;
+        }
+    }
+}
+
+async fn purge_ledger(ledger: &dyn Ledger, now: UnixTime) {
+    loop {
+        match ledger.purge(now).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => return tracing::error!(%error, "old commands could not be forgotten"),
         }
     }
 }

@@ -17,8 +17,9 @@ use governor::{Quota, RateLimiter};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use self::counts::{Counts, Full};
+use self::counts::{Counts, NoMore};
 use super::config::LimitsConfig;
+use super::registry::Full;
 use crate::protocol::ids::{AgentId, PortalId, TenantId};
 use crate::telemetry::limit::Limit;
 use crate::telemetry::metrics::Metrics;
@@ -41,6 +42,8 @@ const LOG_BURST: u32 = 4;
 const CHECKS_PER_MINUTE: u32 = 12;
 /// For a moment, so many times an address's handshakes of a second: agents of one site come back together.
 const HANDSHAKES_BURST: u32 = 10;
+/// Of one portal, or one agent. Keys change once in months; each change of a portal's is told to all its agents.
+const ROTATIONS_PER_HOUR: u32 = 60;
 
 pub use self::counts::Counted;
 
@@ -82,6 +85,24 @@ pub enum Exceeded {
         "this agent was asked to check its directory a moment ago; its report comes, and it may be asked again later"
     )]
     Checks,
+    /// It has too many invitations.
+    #[error(
+        "this tenant has as many invitations as it may have (tenant_invitations), those that have ended within a day among \
+         them; invite again later"
+    )]
+    Invitations,
+    /// It has too many agents.
+    #[error(
+        "this tenant has as many agents as it may have (tenant_agents), revoked ones among them; ask the relay's operator \
+         to forget some, or to raise the limit"
+    )]
+    Agents,
+    /// It has too many that nobody has approved.
+    #[error(
+        "as many agents of this tenant as may be wait for their approval, or were revoked without one \
+         (tenant_unapproved_agents); approve some, and try again"
+    )]
+    UnapprovedAgents,
 }
 
 impl Exceeded {
@@ -96,6 +117,9 @@ impl Exceeded {
             Self::Requests => Limit::Requests,
             Self::PortalConnections => Limit::PortalConnections,
             Self::Checks => Limit::AgentChecks,
+            Self::Invitations => Limit::TenantInvitations,
+            Self::Agents => Limit::TenantAgents,
+            Self::UnapprovedAgents => Limit::TenantUnapprovedAgents,
         }
     }
 }
@@ -131,6 +155,8 @@ pub struct Limits {
     /// Those that were not.
     unlogged: AtomicU64,
     checks: Rate<(TenantId, AgentId)>,
+    portal_rotations: Rate<PortalId>,
+    agent_rotations: Rate<(TenantId, AgentId)>,
     /// None: who the clients are is not known.
     addresses: Option<Addresses>,
     metrics: Arc<Metrics>,
@@ -155,6 +181,8 @@ impl Limits {
             logged: RateLimiter::direct_with_clock(quota(Quota::per_second, LOGGED, LOG_BURST), MonotonicClock),
             unlogged: AtomicU64::new(0),
             checks: rate(Quota::per_minute, CHECKS_PER_MINUTE, 1),
+            portal_rotations: rate(Quota::per_hour, ROTATIONS_PER_HOUR, 1),
+            agent_rotations: rate(Quota::per_hour, ROTATIONS_PER_HOUR, 1),
             addresses,
             config: config.clone(),
             metrics,
@@ -194,8 +222,8 @@ impl Limits {
     pub fn request(&self, portal: &PortalId) -> Result<Counted, Exceeded> {
         self.requests.one_more(portal, self.config.portal_requests, self.config.requests).map_err(|full| {
             let exceeded = match full {
-                Full::Each => Exceeded::PortalRequests,
-                Full::All => Exceeded::Requests,
+                NoMore::Each => Exceeded::PortalRequests,
+                NoMore::All => Exceeded::Requests,
             };
             self.metrics.limit_hit(exceeded.limit());
             exceeded
@@ -215,6 +243,38 @@ impl Limits {
     /// If it was asked so often a moment ago.
     pub fn check(&self, tenant: &TenantId, agent: AgentId) -> Result<(), Exceeded> {
         self.checks.check_key(&(tenant.clone(), agent)).map_err(|_| self.count(tenant, Exceeded::Checks))
+    }
+
+    /// The registry keeps no more of this for the tenant.
+    pub fn kept(&self, tenant: &TenantId, full: Full) -> Exceeded {
+        self.count(
+            tenant,
+            match full {
+                Full::Invitations => Exceeded::Invitations,
+                Full::Agents => Exceeded::Agents,
+                Full::Unapproved => Exceeded::UnapprovedAgents,
+            },
+        )
+    }
+
+    /// Whether one more rotation of this portal is followed.
+    #[must_use]
+    pub fn portal_rotation(&self, portal: &PortalId) -> bool {
+        self.takes(&self.portal_rotations, portal, Limit::PortalRotations)
+    }
+
+    /// Whether one more rotation of this agent is followed.
+    #[must_use]
+    pub fn agent_rotation(&self, tenant: &TenantId, agent: AgentId) -> bool {
+        self.takes(&self.agent_rotations, &(tenant.clone(), agent), Limit::AgentRotations)
+    }
+
+    fn takes<K: Hash + Eq + Clone>(&self, rate: &Rate<K>, key: &K, limit: Limit) -> bool {
+        let taken = rate.check_key(key).is_ok();
+        if !taken {
+            self.metrics.limit_hit(limit);
+        }
+        taken
     }
 
     /// Whether one more TLS handshake of this address is begun.
@@ -291,6 +351,8 @@ impl Limits {
             tracing::warn!(unlogged, "more requests were refused than are written here, each by itself");
         }
         self.checks.retain_recent();
+        self.portal_rotations.retain_recent();
+        self.agent_rotations.retain_recent();
         if let Some(addresses) = &self.addresses {
             addresses.handshakes.retain_recent();
             addresses.rejections.retain_recent();

@@ -4,7 +4,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`ids`] | nodes and sessions |
+//! | [`ids`], [`writes`] | nodes and sessions; whether the store takes writes |
 //! | [`registry`], [`ledger`], [`bus`] | what is stored and who is where: three contracts, and how keys may change |
 //! | [`intake`] | what is stored is handed over |
 //! | [`recent`] | what was found in the registry a moment ago |
@@ -39,6 +39,7 @@ pub mod session;
 pub mod sessions;
 pub mod store;
 pub mod tls;
+pub mod writes;
 
 /// Why a store did not answer. The caller does not know whether a write took effect.
 #[derive(Debug, Clone, thiserror::Error)]

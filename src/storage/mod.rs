@@ -7,6 +7,7 @@ mod folder;
 mod groups;
 mod log;
 mod private_file;
+mod reserve;
 mod secret;
 
 pub use database::Database;
@@ -15,6 +16,7 @@ pub use folder::{check_folder, check_folder_to_read, make_private_folder, make_t
 pub use groups::{Groups, Store};
 pub use log::{Log, Spare};
 pub use private_file::{FileError, PrivateFile, check_file};
+pub use reserve::{RESERVE_BYTES, Reserve};
 pub use secret::Secret;
 
 /// The tables and transactions of [`Database`].

@@ -46,6 +46,18 @@ limits! {
     SessionAcknowledgements, "session_acknowledgements";
     /// Requests that an agent checks its directory.
     AgentChecks, "agent_checks";
+    /// Invitations of a tenant.
+    TenantInvitations, "tenant_invitations";
+    /// Agents of a tenant, revoked ones too.
+    TenantAgents, "tenant_agents";
+    /// Agents of a tenant that nobody has approved.
+    TenantUnapprovedAgents, "tenant_unapproved_agents";
+    /// Rotations of one portal's key, in an hour.
+    PortalRotations, "portal_rotations";
+    /// Rotations of one agent's keys, in an hour.
+    AgentRotations, "agent_rotations";
+    /// What an agent found, in rows and in bytes: the rest is cut off.
+    PreflightSize, "preflight_size";
     /// Sessions of one agent's process: the oldest is closed.
     AgentSessions, "agent_sessions";
     /// TLS handshakes at a time.

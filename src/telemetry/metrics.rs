@@ -33,6 +33,8 @@ pub struct MetricsError(String);
 pub struct Now {
     /// Whether it serves.
     pub ready: bool,
+    /// Whether the store takes writes.
+    pub writable: bool,
     /// Commands without an end.
     pub in_flight: usize,
     /// Since it last heard itself; none if it has no bus to hear.
@@ -205,6 +207,7 @@ impl Metrics {
     pub fn observe(&self, now: &Now) {
         let flag = |set: bool| if set { 1.0 } else { 0.0 };
         self.with.ready.record(flag(now.ready), &[]);
+        self.with.writable.record(flag(now.writable), &[]);
         self.with.in_flight.record(now.in_flight as f64, &[]);
         self.with.draining.record(flag(now.drained.is_some()), &[]);
         self.with.drained.record(now.drained.unwrap_or(0.0), &[]);

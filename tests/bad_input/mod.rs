@@ -6,6 +6,7 @@ mod folders;
 mod kept;
 mod limits;
 mod redis;
+mod registry;
 mod rotations;
 mod sessions;
 mod slow;

@@ -12,21 +12,21 @@ use crate::support::relay::{Answered, Relay, TestPortal};
 
 const JOSE: &str = "application/jose";
 
-struct Stage {
-    relay: Relay,
-    portal: TestPortal,
-    agent: RawAgent,
+pub(super) struct Stage {
+    pub(super) relay: Relay,
+    pub(super) portal: TestPortal,
+    pub(super) agent: RawAgent,
 }
 
 impl Stage {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let relay = Relay::start().await;
         let portal = relay.portal("portal-1").await;
         let agent = RawAgent::enrolled(&relay, &portal).await;
         Self { relay, portal, agent }
     }
 
-    async fn post(&self, who: &str, media_type: &str, jws: &str) -> Answered {
+    pub(super) async fn post(&self, who: &str, media_type: &str, jws: &str) -> Answered {
         let call = self.portal.raw.send(|http, relay| {
             let call = http.post(format!("{relay}/v1/{who}/rotations"));
             call.header("content-type", media_type).body(jws.to_owned())
@@ -40,7 +40,7 @@ impl Stage {
         assert!(answered.detail().contains(text), "{}", answered.detail());
     }
 
-    fn rotation(&self, seq: u64, from: (&AgentKeys, &SigningKey), to: (&SigningKey, &PublicKey)) -> String {
+    pub(super) fn rotation(&self, seq: u64, from: (&AgentKeys, &SigningKey), to: (&SigningKey, &PublicKey)) -> String {
         let about = About {
             iss: self.agent.agent,
             relay: self.relay.url(),
@@ -52,7 +52,7 @@ impl Stage {
         AgentRotation::new(about, seq, from.0.clone(), keys, to.0).unwrap().sign(from.1).unwrap()
     }
 
-    fn portal_rotation(&self, seq: u64, from: &SigningKey, to: &SigningKey) -> String {
+    pub(super) fn portal_rotation(&self, seq: u64, from: &SigningKey, to: &SigningKey) -> String {
         let (jti, iat) = (ObjectId::new(&System, &System), System.now());
         let about = About { iss: self.portal.raw.id.clone(), relay: self.relay.url(), tenant: None, jti, iat };
         let key = |key: &SigningKey| PortalKey { signing: key.public().clone() };
@@ -61,11 +61,11 @@ impl Stage {
 }
 
 /// The public half of a new key that opens what is sealed.
-fn sealing() -> PublicKey {
+pub(super) fn sealing() -> PublicKey {
     SealingKey::generate().unwrap().public().clone()
 }
 
-fn signing() -> SigningKey {
+pub(super) fn signing() -> SigningKey {
     SigningKey::generate(&System).unwrap()
 }
 

@@ -20,7 +20,7 @@ use crate::support::{PATIENCE, eventually};
 const COMMANDS: u64 = 10;
 
 /// What a node does for itself, whatever else happens.
-const BACKGROUND: [&str; 2] = ["lease", "probe"];
+const BACKGROUND: [&str; 3] = ["lease", "probe", "writes"];
 
 /// Round trips, by what they are for.
 type Trips = BTreeMap<String, u64>;
@@ -171,7 +171,7 @@ async fn the_server_counts_as_the_nodes_do() {
     settled(&stage.cluster.nodes).await;
     let mut requests = monitor.requests().await;
     // Not what scripts do inside, and not what each node does for itself.
-    let background = [" lua] ", "wb:nodes", "wb:node:", "Probe"];
+    let background = [" lua] ", "wb:nodes", "wb:node:", "Probe", "#!lua"];
     requests.retain(|request| !background.iter().any(|own| request.contains(own)));
     assert_eq!(requests.len() as u64, 3 * COMMANDS, "{requests:#?}");
 }

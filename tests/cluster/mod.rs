@@ -6,6 +6,7 @@ mod failover;
 mod failures;
 mod forged;
 mod frozen;
+mod full;
 mod keys;
 mod partition;
 mod rebalance;

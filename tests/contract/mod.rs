@@ -11,6 +11,7 @@ mod redis_ledger;
 mod redis_link;
 mod redis_registry;
 mod registry;
+mod registry_bounds;
 mod stores;
 
 use std::sync::Arc;

@@ -27,8 +27,8 @@ on_every_backend! {
     what_an_agent_says_about_itself_is_kept_and_changes_nothing_else
 }
 
-const NOW: UnixTime = UnixTime(1_800_000_000);
-const LATER: UnixTime = UnixTime(1_800_000_100);
+pub(super) const NOW: UnixTime = UnixTime(1_800_000_000);
+pub(super) const LATER: UnixTime = UnixTime(1_800_000_100);
 
 fn keys() -> AgentKeys {
     AgentKeys {
@@ -37,7 +37,7 @@ fn keys() -> AgentKeys {
     }
 }
 
-fn invitation() -> InvitationRecord {
+pub(super) fn invitation() -> InvitationRecord {
     InvitationRecord {
         invitation: InvitationId::new(&System, &System),
         portal: "portal-1".parse().unwrap(),
@@ -47,7 +47,7 @@ fn invitation() -> InvitationRecord {
     }
 }
 
-fn pending(agent: AgentId, invitation: &InvitationRecord) -> AgentRecord {
+pub(super) fn pending(agent: AgentId, invitation: &InvitationRecord) -> AgentRecord {
     AgentRecord {
         agent,
         name: "host".into(),

@@ -10,7 +10,7 @@ use writeback_relay::relay::ledger::{Ledger, Quotas};
 use writeback_relay::relay::redis::ledger::RedisLedger;
 use writeback_relay::relay::redis::link::Link;
 use writeback_relay::relay::redis::registry::RedisRegistry;
-use writeback_relay::relay::registry::Registry;
+use writeback_relay::relay::registry::{Bounds, Registry};
 
 use crate::support::redis::Redis;
 
@@ -65,20 +65,25 @@ impl Ground {
 
     pub(crate) async fn ledger_within(&self, quotas: Quotas) -> Arc<dyn Ledger> {
         match (self, self.redis()) {
-            (_, Some(redis)) => Arc::new(RedisLedger::new(link(redis).await).within(quotas)),
+            (_, Some(redis)) => Arc::new(RedisLedger::new(link(redis).await).bounded(quotas)),
             (Self::Embedded(folder), _) => {
                 let file = folder.path().join("ledger.redb");
-                Arc::new(EmbeddedLedger::open(&file, System.now()).unwrap().within(quotas))
+                Arc::new(EmbeddedLedger::open(&file, System.now()).unwrap().bounded(quotas))
             }
             _ => unreachable!(),
         }
     }
 
     pub(crate) async fn registry(&self) -> Arc<dyn Registry> {
+        self.registry_with(Bounds::default()).await
+    }
+
+    pub(crate) async fn registry_with(&self, bounds: Bounds) -> Arc<dyn Registry> {
         match (self, self.redis()) {
-            (_, Some(redis)) => Arc::new(RedisRegistry::new(link(redis).await)),
+            (_, Some(redis)) => Arc::new(RedisRegistry::new(link(redis).await).bounded(bounds)),
             (Self::Embedded(folder), _) => {
-                Arc::new(EmbeddedRegistry::open(&folder.path().join("registry.redb")).await.unwrap())
+                let file = folder.path().join("registry.redb");
+                Arc::new(EmbeddedRegistry::open(&file).await.unwrap().bounded(bounds))
             }
             _ => unreachable!(),
         }

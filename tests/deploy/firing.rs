@@ -142,3 +142,14 @@ async fn a_right_that_is_missing_is_an_alert_until_it_is_given() {
     assert_ne!(report.worst(), PreflightState::Failed, "{report:?}");
     eventually("PreflightRed ends", async || !prometheus.fires("PreflightRed").await).await;
 }
+
+#[tokio::test]
+async fn a_store_that_takes_no_writes_is_an_alert_until_it_does() {
+    let cluster = Cluster::start(1, Redis::single().await).await;
+    let prometheus = Prometheus::start(&cluster.nodes[0]);
+    prometheus.sees("writeback_store_writable==1").await;
+    cluster.redis.cli(6379, &["CONFIG", "SET", "maxmemory", "1"]);
+    eventually("StoreRefusesWrites", async || prometheus.fires("StoreRefusesWrites").await).await;
+    cluster.redis.cli(6379, &["CONFIG", "SET", "maxmemory", "0"]);
+    eventually("StoreRefusesWrites ends", async || !prometheus.fires("StoreRefusesWrites").await).await;
+}

@@ -3,6 +3,7 @@
 mod drain;
 mod execution;
 mod forgotten;
+mod full_disk;
 mod mailbox;
 mod presence;
 mod relay_crash;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path as Segments, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -59,6 +59,10 @@ struct Inner {
     last: Option<Command>,
     /// Refuses decisions.
     deaf: bool,
+    /// How many agents one answer has; all of them, if it knows no pages.
+    page: Option<usize>,
+    /// Its lists have no end.
+    endless: bool,
 }
 
 #[derive(Clone)]
@@ -167,6 +171,12 @@ impl FakeRelay {
         change(inner.agents.iter_mut().find(|view| view.agent == agent).unwrap());
     }
 
+    /// Its lists come in pages of this size; if they are `endless`, the last one leads to the first.
+    pub(crate) fn set_pages(&self, page: usize, endless: bool) {
+        let mut inner = self.inner.lock().unwrap();
+        (inner.page, inner.endless) = (Some(page), endless);
+    }
+
     pub(crate) fn forget_all_agents(&self) {
         self.inner.lock().unwrap().agents.clear();
     }
@@ -193,12 +203,23 @@ async fn invite(State(inner): Shared, headers: HeaderMap, body: Bytes) -> Respon
     StatusCode::CREATED.into_response()
 }
 
-async fn agents(State(inner): Shared, headers: HeaderMap) -> Response {
+async fn agents(State(inner): Shared, uri: Uri, headers: HeaderMap) -> Response {
     let inner = inner.lock().unwrap();
     if !authorized(&inner, &headers) {
         return problem(ProblemCode::InvalidAssertion);
     }
-    axum::Json(AgentList { agents: inner.agents.clone() }).into_response()
+    let Some(page) = inner.page else {
+        return axum::Json(AgentList { agents: inner.agents.clone(), next: None }).into_response();
+    };
+    // What it has said is next comes back as it was, whatever is in it.
+    let after = uri.query().unwrap().split('&').find_map(|pair| pair.strip_prefix("after=a%20%26%20"));
+    let from: usize = after.map_or(0, |after| after.parse().unwrap());
+    let to = (from + page).min(inner.agents.len());
+    let next = match to < inner.agents.len() {
+        true => Some(format!("a & {to}")),
+        false => inner.endless.then(|| "a & 0".to_owned()),
+    };
+    axum::Json(AgentList { agents: inner.agents[from..to].to_vec(), next }).into_response()
 }
 
 fn decide(inner: &Mutex<Inner>, call: Call, agent: AgentId, status: AgentStatus) -> Response {

@@ -66,20 +66,33 @@ impl Relay {
         Self::start_after(&format!("ulimit -n {files}; "), "").await
     }
 
+    /// The same, with its files in this folder.
+    pub(crate) async fn start_in(data: PathBuf) -> Self {
+        let address = own_address();
+        Self::alone_as(address, &address.to_string(), tempfile::tempdir().unwrap(), data, ("", "")).await
+    }
+
     /// The same, when the shell that becomes the process has done this.
     pub(crate) async fn start_after(before: &str, settings: &str) -> Self {
-        let address = own_address();
-        Self::alone_as(address, &address.to_string(), settings, before).await
+        let (address, folder) = (own_address(), tempfile::tempdir().unwrap());
+        let data = folder.path().join("data");
+        Self::alone_as(address, &address.to_string(), folder, data, (settings, before)).await
     }
 
     /// The same, under a name that only a proxy knows.
     pub(crate) async fn named(name: &str) -> Self {
-        Self::alone_as(own_address(), name, "", "").await
-    }
-
-    async fn alone_as(address: Ipv4Addr, public: &str, settings: &str, before: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
+        Self::alone_as(own_address(), name, folder, data, ("", "")).await
+    }
+
+    async fn alone_as(
+        address: Ipv4Addr,
+        public: &str,
+        folder: TempDir,
+        data: PathBuf,
+        (settings, before): (&str, &str),
+    ) -> Self {
         let (settings, before) = (settings.to_owned(), before.to_owned());
         let place = Place { address, public: public.to_owned(), data, settings, before };
         let relay = Self::start_at(folder, place).await;

@@ -104,6 +104,14 @@ pub(super) enum Agent {
         #[command(flatten)]
         admin: Admin,
     },
+    /// Forget a revoked agent, so that it no longer counts as one of its tenant's. A copy of the registry from before its
+    /// revocation, if it is imported later, brings it back.
+    Forget {
+        tenant: TenantId,
+        agent: AgentId,
+        #[command(flatten)]
+        admin: Admin,
+    },
 }
 
 #[derive(Subcommand)]
@@ -210,6 +218,7 @@ pub(super) async fn agent(command: Agent) -> Outcome {
             }
         }
         Agent::Revoke { tenant, agent, admin } => admin.connect()?.revoke_agent(&tenant, agent).await?,
+        Agent::Forget { tenant, agent, admin } => admin.connect()?.forget_agent(&tenant, agent).await?,
     }
     Ok(())
 }

@@ -2,17 +2,19 @@
 
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use super::Ops;
+use super::page::Page;
 use crate::audit;
-use crate::protocol::ids::{AgentId, ObjectId, PortalId, TenantId};
+use crate::protocol::ids::{AgentId, InvalidId, ObjectId, PortalId, TenantId};
 use crate::protocol::problem::ProblemCode;
 use crate::relay::bus::Notice;
 use crate::relay::http::agents::revoke_at;
 use crate::relay::http::json::{Json, JsonWithNulls, OperatorJson};
 use crate::relay::http::problem::Refusal;
-use crate::relay::registry::{Added, AgentRecord, PortalRecord, Snapshot, TenantRecord};
+use crate::relay::registry::{Added, Forgotten, PortalRecord, Snapshot, TenantRecord};
 use crate::telemetry::log;
 
 /// A tenant to be made.
@@ -48,8 +50,9 @@ pub struct LogLevel {
     pub level: String,
 }
 
-pub(super) async fn tenants(State(ops): State<Ops>) -> Result<Json<Vec<TenantRecord>>, Refusal> {
-    Ok(Json(ops.public.services.registry.tenants().await?))
+pub(super) async fn tenants(State(ops): State<Ops>, Query(page): Query<Page>) -> Result<Response, Refusal> {
+    let tenants = ops.public.services.registry.tenants().await?;
+    Ok(page.answer("/tenants", tenants, |record| record.tenant.to_string()))
 }
 
 pub(super) async fn add_tenant(
@@ -63,8 +66,9 @@ pub(super) async fn add_tenant(
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(super) async fn portals(State(ops): State<Ops>) -> Result<Json<Vec<PortalRecord>>, Refusal> {
-    Ok(Json(ops.public.services.registry.portals().await?))
+pub(super) async fn portals(State(ops): State<Ops>, Query(page): Query<Page>) -> Result<Response, Refusal> {
+    let portals = ops.public.services.registry.portals().await?;
+    Ok(page.answer("/portals", portals, |record| record.portal.to_string()))
 }
 
 pub(super) async fn put_portal(
@@ -113,8 +117,12 @@ pub(super) async fn remove_portal(
 pub(super) async fn agents(
     State(ops): State<Ops>,
     Path(tenant): Path<TenantId>,
-) -> Result<Json<Vec<AgentRecord>>, Refusal> {
-    Ok(Json(ops.public.services.registry.agents(&tenant).await?))
+    Query(page): Query<Page>,
+) -> Result<Response, Refusal> {
+    let after = page.after().map(str::parse).transpose();
+    let after = after.map_err(|e: InvalidId| Refusal::new(ProblemCode::Malformed, format!("after: {e}")))?;
+    let agents = ops.public.services.registry.agents_after(&tenant, after, page.rows()).await?;
+    Ok(page.answer(&format!("/tenants/{tenant}/agents"), agents, |record| record.agent.to_string()))
 }
 
 pub(super) async fn revoke_agent(
@@ -129,9 +137,28 @@ pub(super) async fn revoke_agent(
     }
 }
 
-pub(super) async fn sessions(State(ops): State<Ops>) -> Json<Vec<SessionView>> {
+/// Forgets a tombstone: an older copy of the registry, if it is imported later, brings the agent back.
+pub(super) async fn forget_agent(
+    State(ops): State<Ops>,
+    Path((tenant, agent)): Path<(TenantId, AgentId)>,
+) -> Result<StatusCode, Refusal> {
+    match ops.public.services.registry.forget(&tenant, agent).await? {
+        Forgotten::Gone => {
+            audit!("agent_forgotten", %tenant, %agent);
+            Ok(StatusCode::NO_CONTENT)
+        }
+        Forgotten::Unknown => Err(Refusal::new(ProblemCode::UnknownAgent, format!("this tenant has no agent {agent}"))),
+        Forgotten::NotRevoked => Err(Refusal::new(
+            ProblemCode::Unprocessable,
+            format!("it is not revoked, and stays; run: writeback-relay agent revoke {tenant} {agent}"),
+        )),
+    }
+}
+
+pub(super) async fn sessions(State(ops): State<Ops>, Query(page): Query<Page>) -> Response {
     let sessions = ops.public.services.sessions.list().into_iter();
-    Json(sessions.map(|(session, tenant, agent)| SessionView { session: session.0, tenant, agent }).collect())
+    let sessions = sessions.map(|(session, tenant, agent)| SessionView { session: session.0, tenant, agent });
+    page.answer("/sessions", sessions.collect(), |view| view.session.to_string())
 }
 
 pub(super) async fn log_level() -> Result<Json<LogLevel>, Refusal> {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
+use reqwest::header::LINK;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
@@ -19,6 +20,9 @@ use crate::protocol::json;
 use crate::protocol::problem::Problem;
 use crate::relay::registry::{AgentRecord, PortalRecord, Snapshot, TenantRecord};
 use crate::storage::{FileError, PrivateFile};
+
+/// Rows that are asked for at a time.
+const PAGE: usize = 500;
 
 /// Why an operator's command did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -57,18 +61,31 @@ pub enum AdminError {
 pub async fn readiness(ops_url: &str) -> Result<String, AdminError> {
     let url = format!("{}/readyz", ops_url.trim_end_matches('/'));
     let answer = read(operator_client()?.get(&url), &url).await?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
+    Ok(String::from_utf8_lossy(&answer.bytes).into_owned())
+}
+
+/// What a node answers.
+struct Answer {
+    bytes: Vec<u8>,
+    /// Where a list goes on.
+    next: Option<String>,
+}
+
+/// Where `Link` says that a list goes on (RFC 8288), on the same node.
+fn next_page(response: &reqwest::Response) -> Option<String> {
+    let link = response.headers().get(LINK)?.to_str().ok()?;
+    Some(link.strip_prefix("</admin/v1")?.strip_suffix(">; rel=\"next\"")?.to_owned())
 }
 
 /// Sends a request, and reads its answer.
-async fn read(request: reqwest::RequestBuilder, url: &str) -> Result<Vec<u8>, AdminError> {
+async fn read(request: reqwest::RequestBuilder, url: &str) -> Result<Answer, AdminError> {
     let unreachable =
         |e: reqwest::Error| AdminError::Unreachable { url: url.to_owned(), detail: causes(&e.without_url()) };
     let response = request.send().await.map_err(unreachable)?;
-    let status = response.status();
+    let (status, next) = (response.status(), next_page(&response));
     let bytes = response.bytes().await.map_err(unreachable)?;
     if status.is_success() {
-        return Ok(bytes.into());
+        return Ok(Answer { bytes: bytes.into(), next });
     }
     match json::read(&bytes) {
         Ok(problem) => Err(AdminError::Refused(Box::new(problem))),
@@ -101,7 +118,7 @@ impl AdminClient {
         Ok(Self { http: operator_client()?, base: format!("{}/admin/v1", ops_url.trim_end_matches('/')), token })
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<Vec<u8>, AdminError> {
+    async fn send(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<Answer, AdminError> {
         let url = format!("{}{path}", self.base);
         let mut request = self.http.request(method, &url).bearer_auth(&*self.token);
         if let Some(body) = body {
@@ -115,9 +132,27 @@ impl AdminClient {
     }
 
     async fn call<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, AdminError> {
-        let bytes = self.send(method, path, None::<&()>).await?;
-        json::read_with_nulls(&bytes)
+        let answer = self.send(method, path, None::<&()>).await?;
+        self.understood(path, &answer)
+    }
+
+    fn understood<T: DeserializeOwned>(&self, path: &str, answer: &Answer) -> Result<T, AdminError> {
+        json::read_with_nulls(&answer.bytes)
             .map_err(|_| AdminError::Unexpected { url: format!("{}{path}", self.base), status: 200 })
+    }
+
+    /// A whole list, page by page.
+    async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, AdminError> {
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let (mut rows, mut next) = (Vec::new(), Some(format!("{path}{separator}limit={PAGE}")));
+        while let Some(page) = next {
+            let answer = self.send(Method::GET, &page, None::<&()>).await?;
+            let more: Vec<T> = self.understood(&page, &answer)?;
+            // A page that brings nothing leads nowhere.
+            next = answer.next.filter(|_| !more.is_empty());
+            rows.extend(more);
+        }
+        Ok(rows)
     }
 
     /// Adds a tenant.
@@ -133,7 +168,7 @@ impl AdminClient {
     /// # Errors
     /// If the node refuses or does not answer.
     pub async fn tenants(&self) -> Result<Vec<TenantRecord>, AdminError> {
-        self.get("/tenants").await
+        self.list("/tenants").await
     }
 
     /// All portals.
@@ -141,7 +176,7 @@ impl AdminClient {
     /// # Errors
     /// If the node refuses or does not answer.
     pub async fn portals(&self) -> Result<Vec<PortalRecord>, AdminError> {
-        self.get("/portals").await
+        self.list("/portals").await
     }
 
     /// Stores a portal in place of what was there.
@@ -166,7 +201,7 @@ impl AdminClient {
     /// # Errors
     /// If the node refuses or does not answer.
     pub async fn agents(&self, tenant: &TenantId) -> Result<Vec<AgentRecord>, AdminError> {
-        self.get(&format!("/tenants/{tenant}/agents")).await
+        self.list(&format!("/tenants/{tenant}/agents")).await
     }
 
     /// Revokes an agent.
@@ -177,12 +212,20 @@ impl AdminClient {
         self.send(Method::DELETE, &format!("/tenants/{tenant}/agents/{agent}"), None::<&()>).await.map(drop)
     }
 
+    /// Forgets a revoked agent.
+    ///
+    /// # Errors
+    /// If the node refuses or does not answer.
+    pub async fn forget_agent(&self, tenant: &TenantId, agent: AgentId) -> Result<(), AdminError> {
+        self.send(Method::DELETE, &format!("/tenants/{tenant}/tombstones/{agent}"), None::<&()>).await.map(drop)
+    }
+
     /// This node's sessions.
     ///
     /// # Errors
     /// If the node refuses or does not answer.
     pub async fn sessions(&self) -> Result<Vec<SessionView>, AdminError> {
-        self.get("/sessions").await
+        self.list("/sessions").await
     }
 
     /// The sessions of all nodes, or of one tenant on them.
@@ -191,7 +234,7 @@ impl AdminClient {
     /// If the node refuses or does not answer.
     pub async fn presence(&self, tenant: Option<&TenantId>) -> Result<Vec<SeenSession>, AdminError> {
         let only = tenant.map(|tenant| format!("?tenant={tenant}")).unwrap_or_default();
-        self.get(&format!("/presence{only}")).await
+        self.list(&format!("/presence{only}")).await
     }
 
     /// Nodes, agents, rotations, and what is wrong.

@@ -7,15 +7,17 @@ mod nodes;
 mod oidc;
 mod operator;
 mod overview;
+mod page;
 mod presence;
 mod token;
 mod troubles;
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Router, middleware};
@@ -53,6 +55,7 @@ pub fn router(ops: Ops) -> Router {
         .route("/tenants", get(api::tenants).post(api::add_tenant))
         .route("/tenants/{tenant}/agents", get(api::agents))
         .route("/tenants/{tenant}/agents/{id}", delete(api::revoke_agent))
+        .route("/tenants/{tenant}/tombstones/{id}", delete(api::forget_agent))
         .route("/portals", get(api::portals).put(api::put_portal).delete(api::remove_portal))
         .route("/overview", get(overview::overview))
         .route("/presence", get(presence::presence))
@@ -60,6 +63,7 @@ pub fn router(ops: Ops) -> Router {
         .route("/drain", post(nodes::drain))
         .route("/log-level", get(api::log_level).put(api::set_log_level))
         .route("/registry", get(api::export).put(api::import))
+        .layer(middleware::from_fn_with_state(ops.clone(), name_the_cause))
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(MAX_IMPORT_BYTES, body::whole))
         .layer(middleware::from_fn_with_state(ops.clone(), credentials::require));
@@ -79,6 +83,18 @@ pub fn router(ops: Ops) -> Router {
         .layer(middleware::from_fn_with_state(render, problem::render))
 }
 
+/// An operator is told why the store refused, and what to do; nobody else is.
+async fn name_the_cause(State(ops): State<Ops>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if let Some(cause) = ops.health.writes().cause()
+        && let Some(refusal) = response.extensions_mut().get_mut::<Refusal>()
+        && refusal.code == ProblemCode::StoreUnavailable
+    {
+        refusal.detail = format!("the store takes no writes: {}; {}", cause.detail(), cause.remedy());
+    }
+    response
+}
+
 /// Whether this node serves. What is wrong with others stands in the text, and takes this one out of no service.
 async fn ready(State(ops): State<Ops>) -> Result<String, Refusal> {
     if ops.public.stopping.is_cancelled() {
@@ -95,6 +111,7 @@ async fn metrics(State(ops): State<Ops>) -> Response {
     let drained = ops.public.drained();
     services.metrics.observe(&Now {
         ready: drained.is_none() && ops.health.is_ready(),
+        writable: ops.health.writes().cause().is_none(),
         in_flight: ops.public.dispatcher.in_flight(),
         probe_age: ops.health.probe_age(),
         certificate_remaining: Some(ops.certificate.expires().0.saturating_sub(services.clock.now().0)),

@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::Ops;
 use super::nodes::{NodeView, nodes};
 use super::presence::{Seen, look};
-use super::troubles::{Trouble, troubles};
+use super::troubles::{Trouble, of_agents, of_relay, worst};
 use crate::protocol::api::AgentStatus;
 use crate::protocol::ids::PortalId;
 use crate::relay::http::json::Json;
 use crate::relay::http::problem::Refusal;
-use crate::relay::registry::PortalRecord;
+use crate::relay::registry::{PortalRecord, TenantRecord};
 
 /// Everything of interest.
 #[derive(Debug, Serialize, Deserialize)]
@@ -62,19 +62,26 @@ pub struct RotationView {
 
 pub(super) async fn overview(State(ops): State<Ops>) -> Result<Json<Overview>, Refusal> {
     let services = &ops.public.services;
-    let (nodes, seen) = (nodes(&ops), look(&ops, None).await?);
+    let nodes = nodes(&ops);
     let (tenants, portals) = (services.registry.tenants().await?, services.registry.portals().await?);
-    let agents = counts(&seen);
-    let in_service: Vec<_> = seen.into_iter().filter(|seen| seen.agent.status == AgentStatus::Approved).collect();
-    let rotations = portals.iter().filter_map(|portal| rotation(portal, &in_service)).collect();
     let certificate = ops.certificate.expires().0.saturating_sub(services.clock.now().0);
-    let troubles = troubles(&nodes, certificate, &in_service);
-    let (tenants, portals) = (tenants.len(), portals.len());
+    let mut troubles = of_relay(&nodes, certificate, ops.health.writes().cause());
+    let (mut agents, mut rotations) = (AgentCounts::default(), portals.iter().map(rotation).collect::<Vec<_>>());
+    // One tenant after another: no more than one tenant's agents are held at a time.
+    for TenantRecord { tenant, .. } in &tenants {
+        let seen = look(&ops, tenant).await?;
+        count(&mut agents, &seen);
+        let in_service: Vec<_> = seen.into_iter().filter(|seen| seen.agent.status == AgentStatus::Approved).collect();
+        let its = portals.iter().zip(&mut rotations).filter(|(portal, _)| portal.tenants.contains(tenant));
+        its.for_each(|(_, rotation)| rotation.count(&in_service));
+        troubles.extend(of_agents(tenant, &in_service));
+    }
+    rotations.retain(|rotation| rotation.seq > 0 && rotation.acknowledged < rotation.agents);
+    let (tenants, portals, troubles) = (tenants.len(), portals.len(), worst(troubles));
     Ok(Json(Overview { nodes, tenants, portals, agents, rotations, troubles }))
 }
 
-fn counts(seen: &[Seen]) -> AgentCounts {
-    let mut counts = AgentCounts::default();
+fn count(counts: &mut AgentCounts, seen: &[Seen]) {
     for Seen { agent, places, .. } in seen {
         match agent.status {
             AgentStatus::Pending => counts.pending += 1,
@@ -88,15 +95,19 @@ fn counts(seen: &[Seen]) -> AgentCounts {
             }
         }
     }
-    counts
 }
 
-/// A rotation that not every agent has acknowledged.
-fn rotation(portal: &PortalRecord, agents: &[Seen]) -> Option<RotationView> {
-    let seq = portal.later.seq;
-    let its: Vec<_> = agents.iter().filter(|seen| portal.tenants.contains(&seen.tenant)).collect();
-    let said = |seen: &&&Seen| seen.agent.later.acknowledged.get(&portal.portal).is_some_and(|said| said.seq >= seq);
-    let acknowledged = its.iter().filter(said).count();
-    let under_way = seq > 0 && acknowledged < its.len();
-    under_way.then(|| RotationView { portal: portal.portal.clone(), seq, acknowledged, agents: its.len() })
+/// A portal's last rotation, of which nobody has been asked yet.
+fn rotation(portal: &PortalRecord) -> RotationView {
+    RotationView { portal: portal.portal.clone(), seq: portal.later.seq, acknowledged: 0, agents: 0 }
+}
+
+impl RotationView {
+    /// These agents are of its tenants, too.
+    fn count(&mut self, agents: &[Seen]) {
+        let said =
+            |seen: &&Seen| seen.agent.later.acknowledged.get(&self.portal).is_some_and(|said| said.seq >= self.seq);
+        self.acknowledged += agents.iter().filter(said).count();
+        self.agents += agents.len();
+    }
 }

@@ -1,16 +1,17 @@
 //! Agents, and their sessions on all nodes.
 
 use axum::extract::{Query, State};
+use axum::response::Response;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use super::Ops;
 use super::nodes::nodes;
+use super::page::Page;
 use crate::protocol::api::AgentStatus;
 use crate::protocol::ids::{AgentId, ObjectId, TenantId};
 use crate::relay::StoreError;
 use crate::relay::bus::Place;
-use crate::relay::http::json::Json;
 use crate::relay::http::problem::Refusal;
 use crate::relay::registry::{AgentRecord, TenantRecord};
 
@@ -48,44 +49,56 @@ pub(super) struct Seen {
     pub(super) places: Vec<Place>,
 }
 
-/// Every agent, and where it is; a revoked one is nowhere.
-pub(super) async fn look(ops: &Ops, only: Option<&TenantId>) -> Result<Vec<Seen>, StoreError> {
+/// A tenant's agents, and where each is; a revoked one is nowhere.
+pub(super) async fn look(ops: &Ops, tenant: &TenantId) -> Result<Vec<Seen>, StoreError> {
     let services = &ops.public.services;
-    let mut agents = Vec::new();
-    for TenantRecord { tenant, .. } in services.registry.tenants().await? {
-        if only.is_none_or(|only| *only == tenant) {
-            let its = services.registry.agents(&tenant).await?;
-            agents.extend(its.into_iter().map(|agent| (tenant.clone(), agent)));
-        }
-    }
-    let looks = agents.into_iter().map(async |(tenant, agent)| {
+    let looks = services.registry.agents(tenant).await?.into_iter().map(async |agent| {
         let places = match agent.status {
             AgentStatus::Revoked => Vec::new(),
-            AgentStatus::Pending | AgentStatus::Approved => services.bus.places(&tenant, agent.agent).await?,
+            AgentStatus::Pending | AgentStatus::Approved => services.bus.places(tenant, agent.agent).await?,
         };
-        Ok(Seen { tenant, agent, places })
+        Ok(Seen { tenant: tenant.clone(), agent, places })
     });
     stream::iter(looks).buffered(LOOKS).try_collect().await
+}
+
+/// In this order they come: a space sorts before what names are made of, so it is the order of the tenants.
+fn key(view: &SeenSession) -> String {
+    format!("{} {} {}", view.tenant, view.agent, view.session)
 }
 
 pub(super) async fn presence(
     State(ops): State<Ops>,
     Query(WhichTenant { tenant }): Query<WhichTenant>,
-) -> Result<Json<Vec<SeenSession>>, Refusal> {
-    let (nodes, seen) = (nodes(&ops), look(&ops, tenant.as_ref()).await?);
+    Query(page): Query<Page>,
+) -> Result<Response, Refusal> {
+    let nodes = nodes(&ops);
     let name = |place: &Place| {
         let node = nodes.iter().find(|node| node.node == place.node.0);
         node.map_or_else(|| place.node.0.to_string(), |node| node.name.clone())
     };
-    let sessions = seen.iter().flat_map(|seen| {
-        seen.places.iter().map(|place| SeenSession {
-            node: name(place),
-            tenant: seen.tenant.clone(),
-            agent: seen.agent.agent,
-            name: seen.agent.name.clone(),
-            version: seen.agent.version.clone(),
-            session: place.session.0,
-        })
-    });
-    Ok(Json(sessions.collect()))
+    let mut sessions = Vec::new();
+    for TenantRecord { tenant: its, .. } in ops.public.services.registry.tenants().await? {
+        let is_before =
+            page.after().and_then(|after| after.split_once(' ')).is_some_and(|(after, _)| its.as_str() < after);
+        if is_before || tenant.as_ref().is_some_and(|tenant| *tenant != its) {
+            continue;
+        }
+        for seen in look(&ops, &its).await? {
+            sessions.extend(seen.places.iter().map(|place| SeenSession {
+                node: name(place),
+                tenant: its.clone(),
+                agent: seen.agent.agent,
+                name: seen.agent.name.clone(),
+                version: seen.agent.version.clone(),
+                session: place.session.0,
+            }));
+        }
+        let behind = sessions.iter().filter(|view| page.after().is_none_or(|after| *key(view) > *after));
+        if behind.count() >= page.rows() {
+            break;
+        }
+    }
+    let only = tenant.map(|tenant| format!("?tenant={tenant}")).unwrap_or_default();
+    Ok(page.answer(&format!("/presence{only}"), sessions, key))
 }

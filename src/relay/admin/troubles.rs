@@ -1,7 +1,6 @@
 //! What is wrong, and what to do about it.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,8 +8,15 @@ use super::nodes::NodeView;
 use super::presence::Seen;
 use crate::protocol::api::{PreflightReport, PreflightState};
 use crate::protocol::ids::{AgentId, TenantId};
+use crate::relay::writes::Cause;
 
 const DAY_SECONDS: i64 = 86_400;
+
+/// More things are not listed: an agent that says it has them may say it of all it likes.
+const MAX_TROUBLES: usize = 1000;
+
+/// Nor more rows of one agent.
+const MAX_ROWS: usize = 16;
 
 /// A certificate that ends sooner is told of, as by the alert `CertificateEnds`.
 const CERTIFICATE_SECONDS: i64 = 14 * DAY_SECONDS;
@@ -32,13 +38,40 @@ pub struct Trouble {
     pub remedy: String,
 }
 
-/// All of it, the worst first. `certificate` ends in so many seconds; `agents` are those in service.
-pub(super) fn troubles(nodes: &[NodeView], certificate: i64, agents: &[Seen]) -> Vec<Trouble> {
-    let mut troubles: Vec<_> = nodes.iter().filter_map(of_node).chain(of_certificate(certificate)).collect();
-    let tenants: BTreeSet<_> = agents.iter().map(|seen| &seen.tenant).collect();
-    troubles.extend(tenants.into_iter().filter_map(|tenant| of_tenant(tenant, agents)));
-    troubles.extend(agents.iter().flat_map(of_agent));
+/// What is wrong with the relay itself: its store, its nodes, and its certificate, which ends in so many seconds.
+pub(super) fn of_relay(nodes: &[NodeView], certificate: i64, refused: Option<Cause>) -> Vec<Trouble> {
+    let of_store = refused.map(|cause| Trouble {
+        state: PreflightState::Failed,
+        tenant: None,
+        agent: None,
+        detail: format!("the store takes no writes: {}", cause.detail()),
+        remedy: cause.remedy().to_owned(),
+    });
+    of_store.into_iter().chain(nodes.iter().filter_map(of_node)).chain(of_certificate(certificate)).collect()
+}
+
+/// What is wrong with a tenant's agents that are in service.
+pub(super) fn of_agents(tenant: &TenantId, agents: &[Seen]) -> Vec<Trouble> {
+    if agents.is_empty() {
+        return Vec::new();
+    }
+    of_tenant(tenant, agents).into_iter().chain(agents.iter().flat_map(of_agent)).collect()
+}
+
+/// The worst first, and of very many only those.
+pub(super) fn worst(mut troubles: Vec<Trouble>) -> Vec<Trouble> {
     troubles.sort_by_key(|trouble| Reverse(trouble.state));
+    let more = troubles.len().saturating_sub(MAX_TROUBLES);
+    if more > 0 {
+        troubles.truncate(MAX_TROUBLES);
+        troubles.push(Trouble {
+            state: PreflightState::Warning,
+            tenant: None,
+            agent: None,
+            detail: format!("{more} more things are wrong"),
+            remedy: "mend these first".to_owned(),
+        });
+    }
     troubles
 }
 
@@ -72,7 +105,7 @@ fn of_certificate(seconds: i64) -> Option<Trouble> {
 
 /// A tenant that has agents, none of which is there.
 fn of_tenant(tenant: &TenantId, agents: &[Seen]) -> Option<Trouble> {
-    let is_there = agents.iter().any(|seen| seen.tenant == *tenant && !seen.places.is_empty());
+    let is_there = agents.iter().any(|seen| !seen.places.is_empty());
     (!is_there).then(|| Trouble {
         state: PreflightState::Failed,
         tenant: Some(tenant.clone()),
@@ -92,7 +125,7 @@ fn of_agent(seen: &Seen) -> Vec<Trouble> {
         trouble(PreflightState::Warning, "is not connected".to_owned(), remedy)
     });
     let rows = seen.agent.preflight.iter().flat_map(|report: &PreflightReport| &report.rows);
-    let red = rows.filter(|row| row.state != PreflightState::Ok).map(|row| {
+    let red = rows.filter(|row| row.state != PreflightState::Ok).take(MAX_ROWS).map(|row| {
         let detail = format!("{} at {}: {}", row.check, row.target, row.detail);
         trouble(row.state, detail, row.remedy.clone())
     });

@@ -5,6 +5,7 @@ use serde::Deserialize;
 
 use super::ConfigError;
 use crate::relay::ledger::Quotas;
+use crate::relay::registry::Bounds;
 
 /// What may happen at the same time, and how often. All of it is for one node: of three, each takes as much.
 #[derive(Clone, Debug, Deserialize)]
@@ -39,6 +40,12 @@ pub struct LimitsConfig {
     pub agent_forgotten_outcomes: u32,
     /// Frames of one agent session in a second; in a moment, twice as many. More are read later.
     pub session_frames_per_second: u32,
+    /// Invitations of one tenant, those that ended within a day too. More are answered 429.
+    pub tenant_invitations: u32,
+    /// Agents of one tenant, revoked ones too. An enrolment beyond is answered 429.
+    pub tenant_agents: u32,
+    /// Of these, agents that nobody has approved, revoked ones too. An enrolment beyond is answered 429.
+    pub tenant_unapproved_agents: u32,
     /// TLS handshakes of one address in a second; in a moment, ten times as many. More are cut off.
     pub address_handshakes_per_second: u32,
     /// Refused credentials of one address in a minute. Whoever shows more is answered 429 for a minute, whatever he shows.
@@ -78,6 +85,12 @@ impl Default for LimitsConfig {
             agent_forgotten_outcomes: 2000,
             // Two frames for each of the commands that a tenant may send in a second, and as many again.
             session_frames_per_second: 800,
+            // A rollout of five hundred agents in a day, and their second codes; a quarter of a KiB each.
+            tenant_invitations: 1000,
+            // Some hundred agents that are enrolled anew every year for some years; some 3 KiB each.
+            tenant_agents: 2000,
+            // As many as wait in the largest rollout until somebody has compared fingerprints.
+            tenant_unapproved_agents: 500,
             // A site of some hundred agents behind one address is back within a few seconds.
             address_handshakes_per_second: 50,
             // A person who tries, and an agent with a wrong clock, stay far below; who guesses does not.
@@ -99,6 +112,16 @@ impl LimitsConfig {
         Quotas { tenant_bytes, agent_forgotten: self.agent_forgotten_outcomes }
     }
 
+    /// How much of a tenant's the registry keeps.
+    #[must_use]
+    pub fn registry_bounds(&self) -> Bounds {
+        Bounds {
+            invitations: self.tenant_invitations,
+            agents: self.tenant_agents,
+            unapproved: self.tenant_unapproved_agents,
+        }
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         for (field, value, most) in [
             ("limits.tls_handshakes", self.tls_handshakes, MAX_AT_ONCE),
@@ -113,6 +136,9 @@ impl LimitsConfig {
             ("limits.tenant_stored_mib", self.tenant_stored_mib, MAX_RATE),
             ("limits.agent_forgotten_outcomes", self.agent_forgotten_outcomes, MAX_RATE),
             ("limits.session_frames_per_second", self.session_frames_per_second, MAX_RATE),
+            ("limits.tenant_invitations", self.tenant_invitations, MAX_RATE),
+            ("limits.tenant_agents", self.tenant_agents, MAX_RATE),
+            ("limits.tenant_unapproved_agents", self.tenant_unapproved_agents, MAX_RATE),
             ("limits.address_handshakes_per_second", self.address_handshakes_per_second, MAX_RATE),
             ("limits.address_rejections_per_minute", self.address_rejections_per_minute, MAX_RATE),
         ] {

@@ -17,6 +17,7 @@ use super::intake::{Intake, TakenIn};
 use super::ledger::{Accepted, CommandKey, Entry, Intent, Ledger, NewCommand, Undelivered};
 use super::limits::Counted;
 use super::sessions::Sessions;
+use super::writes::Writes;
 use crate::clock::Clock;
 use crate::telemetry::limit::Limit;
 use crate::telemetry::metrics::Metrics;
@@ -56,6 +57,8 @@ pub struct Dispatcher {
     sessions: Arc<Sessions>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    /// Whether the ledger takes any.
+    writes: Arc<Writes>,
     stopping: CancellationToken,
     /// Commands that were submitted here and have no end.
     in_flight: watch::Sender<usize>,
@@ -73,7 +76,14 @@ impl Dispatcher {
         metrics: Arc<Metrics>,
         stopping: CancellationToken,
     ) -> Self {
-        Self { ledger, bus, intake, sessions, clock, metrics, stopping, in_flight: watch::Sender::new(0) }
+        let writes = Arc::default();
+        Self { ledger, bus, intake, sessions, clock, metrics, writes, stopping, in_flight: watch::Sender::new(0) }
+    }
+
+    /// The same, that knows whether the ledger takes anything.
+    #[must_use]
+    pub fn minding(self, writes: &Arc<Writes>) -> Self {
+        Self { writes: Arc::clone(writes), ..self }
     }
 
     /// Submits a command and waits at most `wait` for its end; what is known then. `counted` is given back when the
@@ -94,6 +104,11 @@ impl Dispatcher {
             // A repeated submit does not wait for an agent that has answered.
             if let Some(known) = self.ledger.get(&command.key).await? {
                 return self.repeated(known, &command, until).await;
+            }
+            // Nobody waits for an agent only to hear that its command can't be stored. Of several servers one may be full: that
+            // of the tenant's commands is asked, for what it would have to write, too.
+            if self.writes.cause().is_some() {
+                self.ledger.complete_since(&command.key.tenant, self.clock.now()).await?;
             }
             place = self.return_of(&command.key.tenant, command.agent, until).await?;
         }

@@ -3,10 +3,12 @@
 mod bus;
 mod ledger;
 mod registry;
+mod room;
 
 pub use bus::EmbeddedBus;
 pub use ledger::EmbeddedLedger;
 pub use registry::EmbeddedRegistry;
+pub use room::Room;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

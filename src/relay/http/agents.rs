@@ -1,11 +1,14 @@
 //! A tenant's agents, and whether a reset is possible now.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
-use axum::http::StatusCode;
-
-use futures_util::future::try_join_all;
+use axum::extract::{Path, Query, State};
+use axum::http::header::LINK;
+use axum::http::{HeaderName, StatusCode};
+use axum::response::AppendHeaders;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::Deserialize;
 
 use super::Public;
 use super::caller::PortalCall;
@@ -18,6 +21,15 @@ use crate::protocol::problem::{Problem, ProblemCode};
 use crate::relay::StoreError;
 use crate::relay::bus::Notice;
 use crate::relay::registry::AgentRecord;
+
+/// Agents in one answer.
+const MAX_LISTED: usize = 1000;
+/// The same in bytes: portals read answers of 8 MiB.
+const MAX_LISTED_BYTES: usize = 4 * 1024 * 1024;
+/// Records that are held at a time while an answer is put together.
+const LOOKED_AT: usize = 256;
+/// Agents whose presence is asked for at a time.
+const LOOKS: usize = 64;
 
 fn view(record: AgentRecord, online: bool, portal: &PortalId) -> AgentView {
     let (invitation, attestation) = record.vouched_to(portal);
@@ -39,27 +51,65 @@ fn view(record: AgentRecord, online: bool, portal: &PortalId) -> AgentView {
     }
 }
 
-async fn views(public: &Public, PortalCall { tenant, portal }: &PortalCall) -> Result<Vec<AgentView>, Refusal> {
+/// Which part of the list.
+#[derive(Debug, Deserialize)]
+pub(super) struct Page {
+    limit: Option<NonZeroUsize>,
+    after: Option<AgentId>,
+}
+
+/// As a portal sees them. Presence is asked for those that may have a session.
+async fn views(public: &Public, call: &PortalCall, records: Vec<AgentRecord>) -> Result<Vec<AgentView>, StoreError> {
     let bus = &public.services.bus;
-    let looked = public.services.registry.agents(tenant).await?.into_iter().map(async |record| {
-        let places = bus.places(tenant, record.agent).await?;
-        Ok::<_, StoreError>(view(record, !places.is_empty(), portal))
+    let looks = records.into_iter().map(async |record| {
+        let online = record.status != AgentStatus::Revoked && !bus.places(&call.tenant, record.agent).await?.is_empty();
+        Ok(view(record, online, &call.portal))
     });
-    let mut views = try_join_all(looked).await?;
-    views.sort_by_key(|agent| agent.enrolled_at);
-    Ok(views)
+    stream::iter(looks).buffered(LOOKS).try_collect().await
 }
 
 /// The tenant's agents, revoked ones too.
 #[utoipa::path(
     get,
     path = "/v1/tenants/{tenant}/agents",
-    params(("tenant" = TenantId, Path)),
-    responses((status = 200, body = AgentList, description = "All of them, the oldest first")),
+    params(
+        ("tenant" = TenantId, Path),
+        ("limit" = Option<u32>, Query, description = "How many at the most; 1000, and those of 4 MiB, if nothing or more is said", minimum = 1),
+        ("after" = Option<String>, Query, description = "Only those behind an answer's next")
+    ),
+    responses((status = 200, body = AgentList, description = "The oldest first. If there are more, next says how to ask for them, and so does Link (RFC 8288)")),
     security(("portal" = []))
 )]
-pub(super) async fn list(State(public): State<Arc<Public>>, call: PortalCall) -> Result<Json<AgentList>, Refusal> {
-    Ok(Json(AgentList { agents: views(&public, &call).await? }))
+pub(super) async fn list(
+    State(public): State<Arc<Public>>,
+    call: PortalCall,
+    Query(page): Query<Page>,
+) -> Result<(AppendHeaders<Option<(HeaderName, String)>>, Json<AgentList>), Refusal> {
+    let limit = page.limit.map_or(MAX_LISTED, NonZeroUsize::get).min(MAX_LISTED);
+    let (mut agents, mut bytes, mut after) = (Vec::new(), 0, page.after);
+    let next = 'pages: loop {
+        let records = public.services.registry.agents_after(&call.tenant, after, LOOKED_AT).await?;
+        let is_last = records.len() < LOOKED_AT;
+        for view in views(&public, &call, records).await? {
+            bytes += serde_json::to_vec(&view).map_or(0, |view| view.len());
+            // One that is larger than a page is a page of its own.
+            if agents.len() >= limit || (bytes > MAX_LISTED_BYTES && !agents.is_empty()) {
+                break 'pages after;
+            }
+            after = Some(view.agent);
+            agents.push(view);
+        }
+        if is_last {
+            break None;
+        }
+    };
+    agents.sort_by_key(|agent: &AgentView| agent.enrolled_at);
+    let next = next.map(|after| after.to_string());
+    let link = next.as_ref().map(|after| {
+        let (tenant, rel) = (&call.tenant, "rel=\"next\"");
+        (LINK, format!("</v1/tenants/{tenant}/agents?limit={limit}&after={after}>; {rel}"))
+    });
+    Ok((AppendHeaders(link), Json(AgentList { agents, next })))
 }
 
 /// Is a reset possible now? To be asked before the user types a password.
@@ -74,11 +124,12 @@ pub(super) async fn availability(
     State(public): State<Arc<Public>>,
     call: PortalCall,
 ) -> Result<Json<Availability>, Refusal> {
-    let agents = views(&public, &call).await?;
-    let in_service = |agent: &&AgentView| agent.online && agent.status == AgentStatus::Approved;
-    let able = agents.iter().filter(in_service).filter(|agent| !agent.preflight_failed());
-    let able: Vec<AgentId> = able.map(|agent| agent.agent).collect();
-    let reason = match agents.iter().find(in_service) {
+    let in_service = public.services.registry.in_service(&call.tenant).await?;
+    let mut online = views(&public, &call, in_service).await?;
+    online.retain(|agent| agent.online);
+    online.sort_by_key(|agent| agent.enrolled_at);
+    let able: Vec<AgentId> = online.iter().filter(|agent| !agent.preflight_failed()).map(|agent| agent.agent).collect();
+    let reason = match online.first() {
         _ if !able.is_empty() => None,
         Some(_) => Some("preflight_failed".to_owned()),
         None => Some("no_agent".to_owned()),

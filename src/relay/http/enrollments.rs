@@ -31,7 +31,8 @@ const MAX_ATTESTATION_BYTES: usize = 2048;
         (status = 201, body = Enrolled, description = "Enrolled, now or by the same request before"),
         (status = 401, body = Problem, content_type = "application/problem+json", description = "No such invitation, a token that is not its, or a proof that does not hold"),
         (status = 409, body = Problem, content_type = "application/problem+json", description = "Another agent has redeemed it"),
-        (status = 422, body = Problem, content_type = "application/problem+json", description = "It has expired, or the keys are of the wrong kind")
+        (status = 422, body = Problem, content_type = "application/problem+json", description = "It has expired, or the keys are of the wrong kind"),
+        (status = 429, body = Problem, content_type = "application/problem+json", description = "rate_limited: the tenant has as many agents as it may; the code stays good")
     )
 )]
 pub(super) async fn redeem(
@@ -92,6 +93,10 @@ pub(super) async fn redeem(
         Redeemed::Unknown => (ProblemCode::InvalidEnrollment, "there is no such invitation, or the token is not its"),
         Redeemed::Expired => (ProblemCode::InvitationExpired, "ask the portal's administrator for a new code"),
         Redeemed::Taken => (ProblemCode::AlreadyExists, "there is an agent by this id already; make a new id"),
+        Redeemed::Full(full) => {
+            audit!("enrollment_refused", %tenant, agent = %enrollment.agent, reason = "rate_limited");
+            return Err(public.limits.kept(&tenant, full).into());
+        }
         Redeemed::Used => {
             (ProblemCode::InvitationUsed, "a code enrols one agent; if it was not you, have that agent revoked")
         }

@@ -15,7 +15,7 @@ use crate::protocol::ids::TenantId;
 use crate::protocol::jose::from_base64url;
 use crate::protocol::limits::{INVITATION_LIFETIME, MAX_CLOCK_AHEAD};
 use crate::protocol::problem::{Problem, ProblemCode};
-use crate::relay::registry::{Added, InvitationRecord};
+use crate::relay::registry::{Added, Full, InvitationRecord};
 
 /// Invite one agent to enrol.
 #[utoipa::path(
@@ -26,6 +26,7 @@ use crate::relay::registry::{Added, InvitationRecord};
     responses(
         (status = 201, body = NewInvitation, description = "Stored, now or by the same request before"),
         (status = 409, body = Problem, content_type = "application/problem+json", description = "Another invitation has this id"),
+        (status = 429, body = Problem, content_type = "application/problem+json", description = "rate_limited: the tenant has as many invitations as it may; those that have ended count for a day"),
         (status = 422, body = Problem, content_type = "application/problem+json", description = "expires_at has passed, or is more than 24 hours ahead")
     ),
     security(("portal" = []))
@@ -55,6 +56,7 @@ pub(super) async fn create(
             Ok((StatusCode::CREATED, Json(new)))
         }
         Added::Same => Ok((StatusCode::CREATED, Json(new))),
+        Added::Full => Err(public.limits.kept(&call.tenant, Full::Invitations).into()),
         Added::Other => Err(Refusal::new(ProblemCode::AlreadyExists, "another invitation has this id")),
     }
 }

@@ -1,6 +1,7 @@
 //! New keys of agents and portals. A rotation proves itself: whoever carries it here needs no other credential.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::{Path, State};
@@ -21,6 +22,9 @@ use crate::protocol::rotation::{AgentRotation, PortalRotation};
 use crate::relay::bus::Notice;
 use crate::relay::registry::Rotated;
 
+/// Whoever has rotated too often may do so again after this.
+const ROTATION_PAUSE: Duration = Duration::from_secs(60);
+
 fn refused(error: &JoseError) -> Refusal {
     Refusal::new(of_command(error), format!("the rotation does not hold: {error}"))
 }
@@ -32,6 +36,18 @@ fn made_by(iat: UnixTime, now: UnixTime) -> Result<(), Refusal> {
 
 fn leads_nowhere(error: &JoseError) -> Refusal {
     Refusal::new(ProblemCode::RotationRefused, format!("it does not lead on from the known keys: {error}"))
+}
+
+/// Whether a rotation would change a record. Only such a one counts: nobody uses up another one's by what does not hold.
+fn changes<R: Clone + PartialEq>(known: Option<R>, rotate: impl FnOnce(&mut R) -> Rotated) -> bool {
+    let Some(known) = known else { return false };
+    let mut becomes = known.clone();
+    rotate(&mut becomes) == Rotated::Done && becomes != known
+}
+
+fn too_often() -> Refusal {
+    let detail = "its keys have changed too often within an hour (60 times); send the same again later";
+    Refusal { retry_after: Some(ROTATION_PAUSE), ..Refusal::new(ProblemCode::RateLimited, detail) }
 }
 
 fn answer(rotated: Rotated, unknown: Refusal) -> Result<StatusCode, Refusal> {
@@ -68,6 +84,12 @@ pub(super) async fn agent(
     let tenant =
         rotation.tenant.clone().ok_or_else(|| refused(&JoseError::mismatch("tenant", "an agent's rotation has it")))?;
     let relay = public.keys.public_url();
+    let known = public.services.registry.agent(&tenant, rotation.iss).await?;
+    if changes(known, |record| record.rotate(&tenant, relay, &rotation, &jws))
+        && !public.limits.agent_rotation(&tenant, rotation.iss)
+    {
+        return Err(too_often());
+    }
     let rotated = public.services.registry.rotate_agent(&tenant, relay, &rotation, &jws).await?;
     match &rotated {
         Rotated::Done => audit!("agent_rotated", %tenant, agent = %rotation.iss, seq = rotation.seq),
@@ -103,6 +125,12 @@ pub(super) async fn portal(
     let rotation = PortalRotation::read(&jws).map_err(|error| refused(&error))?;
     made_by(rotation.iat, public.services.clock.now())?;
     let (services, id) = (&public.services, &rotation.iss);
+    let known = services.registry.portal(id).await?;
+    if changes(known, |record| record.rotate(public.keys.public_url(), &rotation, &jws))
+        && !public.limits.portal_rotation(id)
+    {
+        return Err(too_often());
+    }
     let rotated = services.registry.rotate_portal(public.keys.public_url(), &rotation, &jws).await?;
     match &rotated {
         Rotated::Done => {

@@ -17,7 +17,7 @@ struct Table<K> {
 
 /// Why there is not one more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Full {
+pub(super) enum NoMore {
     /// This one has as many as it may.
     Each,
     /// All together have.
@@ -32,13 +32,13 @@ impl<K> Default for Counts<K> {
 
 impl<K: Clone + Eq + Hash + Send + Sync + 'static> Counts<K> {
     /// One more, if this one has fewer than `each`, and all together fewer than `all`.
-    pub(super) fn one_more(&self, key: &K, each: u32, all: u32) -> Result<Counted, Full> {
+    pub(super) fn one_more(&self, key: &K, each: u32, all: u32) -> Result<Counted, NoMore> {
         let mut table = self.0.lock();
         if table.all >= all {
-            return Err(Full::All);
+            return Err(NoMore::All);
         }
         match table.each.get_mut(key) {
-            Some(count) if *count >= each => return Err(Full::Each),
+            Some(count) if *count >= each => return Err(NoMore::Each),
             Some(count) => *count += 1,
             None => {
                 table.each.insert(key.clone(), 1);

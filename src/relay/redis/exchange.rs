@@ -44,6 +44,8 @@ pub(super) struct Exchange {
     judging: Arc<Semaphore>,
     messages: Link,
     probes: Link,
+    /// The same, for whether writes are taken.
+    writes: Link,
     hearing: Mutex<Hearing>,
     /// The subscription was lost, and is there again.
     reopened: Notify,
@@ -76,6 +78,7 @@ impl Exchange {
             judging: Arc::new(Semaphore::new(MAX_JUDGED)),
             messages: link.used_for("message"),
             probes: link.used_for("probe"),
+            writes: link.used_for("writes"),
             hearing: Mutex::default(),
             reopened: Notify::new(),
             uncounted: Arc::default(),
@@ -99,6 +102,16 @@ impl Exchange {
     /// Whether that node is known to have another cluster key: neither hears the other.
     pub(super) fn is_stranger(&self, node: NodeId) -> bool {
         self.presence.lease(node).is_some_and(|lease| !self.envelopes.is_mark(&lease.mark, node))
+    }
+
+    /// Looks whether the store takes writes, for ever: on its own, so that neither lease nor probe waits for it.
+    pub(super) async fn look_at_writes(self: Arc<Self>) {
+        let mut look = interval(PROBE_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            look.tick().await;
+            self.writes.look_at_writes().await;
+        }
     }
 
     /// What this node has to do.

@@ -4,8 +4,9 @@
 //! |---|---|---|---|
 //! | `wb:tenants` | hash | tenant → [`TenantRecord`](crate::relay::registry::TenantRecord) | for ever |
 //! | `wb:portals` | hash | portal → [`PortalRecord`](crate::relay::registry::PortalRecord) | for ever |
-//! | `wb:{TENANT}:invitations` | hash | invitation → its record | for ever |
+//! | `wb:{TENANT}:invitations` | hash | invitation → its record | a day after its end |
 //! | `wb:{TENANT}:agents` | hash | agent → its record; tombstones too | for ever |
+//! | `wb:{TENANT}:unapproved` | hash | agent that nobody has approved → when it is forgotten, in seconds | until then, or its approval |
 //! | `wb:{TENANT}:used:AGENT:JTI` | string | an assertion that opened a session | until its `exp` |
 //! | `wb:{TENANT}:command:PORTAL:COMMAND` | hash | `entry`: the command as JSON, `jws` until it has an end, `owner`, `attempt`, `delivering`, `received`, `end`; `bytes` and `forgotten`: how it is counted below | 7 days, from its end |
 //! | `wb:{TENANT}:open:AGENT` | set | keys of the agent's commands that have no end | 8 days, from the last one |
@@ -68,6 +69,12 @@ pub fn invitations(tenant: &TenantId) -> String {
 #[must_use]
 pub fn agents(tenant: &TenantId) -> String {
     format!("wb:{{{tenant}}}:agents")
+}
+
+/// A tenant's agents that nobody has approved.
+#[must_use]
+pub fn unapproved(tenant: &TenantId) -> String {
+    format!("wb:{{{tenant}}}:unapproved")
 }
 
 /// An assertion that opened a session.

@@ -104,7 +104,7 @@ impl RedisLedger {
 
     /// The same, that keeps no more than this.
     #[must_use]
-    pub fn within(self, quotas: Quotas) -> Self {
+    pub fn bounded(self, quotas: Quotas) -> Self {
         Self { quotas, ..self }
     }
 

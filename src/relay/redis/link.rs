@@ -13,7 +13,7 @@ use redis::cluster_routing::{
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
     Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, ProtocolVersion, RedisError, RedisFuture,
-    ServerErrorKind, TlsMode, Value, from_redis_value,
+    ServerErrorKind, TlsMode, Value, cmd, from_redis_value,
 };
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
@@ -22,6 +22,7 @@ use super::config::{Config, ConfigError, Topology};
 use super::scripts::Call;
 use super::server::{Connector, Live, Server};
 use crate::relay::StoreError;
+use crate::relay::writes::{Cause, Writes};
 use crate::telemetry::metrics::Metrics;
 
 /// How often a command is sent again that a Cluster has not run, because it went to the wrong node.
@@ -64,6 +65,7 @@ pub struct Link {
 struct Inner {
     kind: Kind,
     config: Config,
+    writes: Arc<Writes>,
 }
 
 pub(super) fn library(config: &Config) -> impl Fn(RedisError) -> LinkError + '_ {
@@ -147,7 +149,8 @@ impl Link {
                 Kind::Cluster(client.get_async_connection().await.map_err(library(&config))?)
             }
         };
-        Ok(Self { inner: Arc::new(Inner { kind, config }), metrics: None, purpose: "check" })
+        let inner = Arc::new(Inner { kind, config, writes: Arc::default() });
+        Ok(Self { inner, metrics: None, purpose: "check" })
     }
 
     /// The same link, whose round trips are counted.
@@ -175,6 +178,22 @@ impl Link {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.inner.config
+    }
+
+    /// Whether the servers take writes.
+    #[must_use]
+    pub fn writes(&self) -> &Arc<Writes> {
+        &self.inner.writes
+    }
+
+    /// Looks whether every server would take a write now. Nothing is written: a script that might is refused for the same
+    /// reasons, and needs no key of a server's own.
+    pub(super) async fn look_at_writes(&self) {
+        let look = cmd("EVAL").arg("#!lua\nreturn 1").arg(0).take();
+        match self.put(Question::Everywhere(&look)).await {
+            Ok(_) => self.writes().taken(),
+            Err(error) => self.writes().refused(refusal(&error).unwrap_or(Cause::Away)),
+        }
     }
 
     /// One command.
@@ -276,6 +295,11 @@ impl Link {
         if let Some(metrics) = &self.metrics {
             metrics.stored("redis", self.purpose, begun.elapsed(), answered.is_ok());
         }
+        if let Err(error) = &answered
+            && let Some(cause) = refusal(error)
+        {
+            self.writes().refused(cause);
+        }
         answered
     }
 
@@ -374,6 +398,17 @@ fn misplaced(error: &RedisError) -> bool {
 /// Whether the server has not seen the script before.
 fn unknown(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+}
+
+/// Why the server takes no writes, if it says so.
+fn refusal(error: &RedisError) -> Option<Cause> {
+    match error.code()? {
+        "OOM" => Some(Cause::Memory),
+        "READONLY" => Some(Cause::ReadOnly),
+        "MISCONF" => Some(Cause::NotPersisted),
+        "NOREPLICAS" => Some(Cause::Replicas),
+        _ => None,
+    }
 }
 
 /// Whether another connection may do better: this one is gone, or its server is no master any more.

@@ -8,11 +8,15 @@ use redis::{Cmd, Pipeline};
 use serde::{Deserialize, Serialize};
 
 use super::link::Link;
+use super::scripts::{ENTER, LEASE, RELEASE};
 use super::{keys, millis};
 use crate::protocol::ids::{AgentId, InstanceId, TenantId};
 use crate::relay::StoreError;
 use crate::relay::bus::{Claim, Departure, Load, Place, Presence, RETURN_WINDOW};
 use crate::relay::ids::{NodeId, SessionId};
+
+/// Sessions that could not be released: more are left to the day after which the store forgets them by itself.
+const MAX_UNRELEASED: usize = 65_536;
 
 /// A session, as other nodes see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,11 +93,10 @@ impl PresenceTable {
     pub(super) async fn renew(&self, load: Load) -> Result<Renewal, StoreError> {
         let own = Lease { sessions: load.sessions, draining: load.draining, ..self.lease.clone() };
         let text = serde_json::to_string(&own).map_err(|e| StoreError(e.to_string()))?;
-        let mut lease = Cmd::set(keys::node(self.node), text);
-        lease.arg("PX").arg(millis(keys::NODE_LEASE)).arg("GET");
-        let before: Option<String> = self.leases.command(&lease).await?;
-        self.leases.command::<()>(&Cmd::hset(keys::NODES, self.node.0.to_string(), &own.name)).await?;
-        let known: HashMap<String, String> = self.leases.command(&Cmd::hgetall(keys::NODES)).await?;
+        let mut lease = LEASE.key(keys::node(self.node));
+        lease.arg(text).arg(millis(keys::NODE_LEASE));
+        let before: Option<String> = self.leases.script(&lease).await?;
+        let known = self.known(&own.name).await?;
         let mut alive = HashMap::from([(self.node, own)]);
         for id in known.keys() {
             let Ok(id) = id.parse().map(NodeId) else { continue };
@@ -105,6 +108,18 @@ impl PresenceTable {
         *self.alive.lock() = alive;
         self.doubted.lock().clear();
         Ok(if before.is_some() { Renewal::Kept } else { Renewal::New })
+    }
+
+    /// All nodes, this one too, and what they are called.
+    async fn known(&self, name: &str) -> Result<HashMap<String, String>, StoreError> {
+        let (all, id) = (Cmd::hgetall(keys::NODES), self.node.0.to_string());
+        let known: HashMap<String, String> = self.leases.command(&all).await?;
+        if known.get(&id).is_some_and(|known| known == name) {
+            return Ok(known);
+        }
+        // Whoever comes at the same moment is seen after this node can be.
+        self.leases.script::<()>(ENTER.key(keys::NODES).arg(id).arg(name)).await?;
+        self.leases.command(&all).await
     }
 
     /// Gives the lease back: the others need not wait for it to run out.
@@ -236,7 +251,10 @@ impl PresenceTable {
         let unclaimed = self.unclaimed.lock().remove(&presence.session);
         let released = self.try_release(presence, departure).await;
         if unclaimed || released.is_err() {
-            self.unreleased.lock().push((presence.clone(), departure));
+            let mut unreleased = self.unreleased.lock();
+            let surplus = (unreleased.len() + 1).saturating_sub(MAX_UNRELEASED);
+            unreleased.drain(..surplus);
+            unreleased.push((presence.clone(), departure));
         }
         released
     }
@@ -244,23 +262,24 @@ impl PresenceTable {
     /// Releases what could not be released when its session ended.
     pub(super) async fn release_again(&self) {
         let unreleased = std::mem::take(&mut *self.unreleased.lock());
-        for (presence, departure) in unreleased {
+        let mut left = unreleased.into_iter();
+        while let Some((presence, departure)) = left.next() {
             if self.try_release(&presence, departure).await.is_err() {
-                self.unreleased.lock().push((presence, departure));
+                // The next one would not do better, and the lease is not to wait for all of them.
+                self.unreleased.lock().extend([(presence, departure)].into_iter().chain(left));
+                return;
             }
         }
     }
 
     async fn try_release(&self, presence: &Presence, departure: Departure) -> Result<(), StoreError> {
-        let key = keys::sessions(&presence.tenant, presence.agent);
-        let mut release = Pipeline::new();
-        release.hdel(&key, presence.session.to_string()).ignore();
-        let lost = keys::lost(&presence.tenant, presence.agent);
-        match departure {
-            Departure::Lost => release.pset_ex(lost, 1, millis(RETURN_WINDOW)).ignore(),
-            Departure::Left => release.del(lost).ignore(),
-        };
-        self.link.pipeline(&release).await
+        let mut release = RELEASE.key(keys::sessions(&presence.tenant, presence.agent));
+        release.key(keys::lost(&presence.tenant, presence.agent)).arg(presence.session.to_string());
+        release.arg(match departure {
+            Departure::Lost => millis(RETURN_WINDOW),
+            Departure::Left => 0,
+        });
+        self.link.script(&release).await
     }
 
     pub(super) async fn may_return(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<Duration>, StoreError> {

@@ -1,6 +1,7 @@
 //! How keys in the registry change: only along a chain of rotations, each signed by the key before it. The relay judges
 //! what it is sent, and makes no key known of its own.
 
+use super::bounds::{MAX_PORTAL_KEYS, MAX_ROTATION_BYTES};
 use super::records::{Acknowledged, AgentRecord, PortalRecord, Retiring};
 use crate::clock::UnixTime;
 use crate::protocol::api::AgentStatus;
@@ -30,6 +31,14 @@ fn known(kept: &[String], jws: &str) -> Option<Rotated> {
     Some(if at + 1 == kept.len() { Rotated::Done } else { Rotated::Passed })
 }
 
+/// The last ones are kept for whoever was away: nobody may make them longer than they need to be.
+fn not_too_long(jws: &str) -> Result<(), JoseError> {
+    if jws.len() <= MAX_ROTATION_BYTES {
+        return Ok(());
+    }
+    Err(JoseError::mismatch("rotation", format!("a JWS of at most {MAX_ROTATION_BYTES} bytes is expected")))
+}
+
 fn keep(rotations: &mut Vec<String>, jws: &str) {
     rotations.push(jws.to_owned());
     let old = rotations.len().saturating_sub(KEPT_ROTATIONS);
@@ -45,7 +54,8 @@ impl AgentRecord {
         if let Some(known) = known(&self.later.rotations, jws) {
             return known;
         }
-        if let Err(error) = rotation.follows((&self.agent, Some(tenant), relay), self.later.seq, &self.keys) {
+        let follows = rotation.follows((&self.agent, Some(tenant), relay), self.later.seq, &self.keys);
+        if let Err(error) = follows.and_then(|()| not_too_long(jws)) {
             return Rotated::Refused(error);
         }
         self.keys = rotation.keys.clone();
@@ -90,8 +100,13 @@ impl PortalRecord {
             return Rotated::Refused(JoseError::mismatch("previous", "the key that is known now is expected"));
         }
         let from = PortalKey { signing: from };
-        if let Err(error) = rotation.follows((&self.portal, None, relay), self.later.seq, &from) {
+        let follows = rotation.follows((&self.portal, None, relay), self.later.seq, &from);
+        if let Err(error) = follows.and_then(|()| not_too_long(jws)) {
             return Rotated::Refused(error);
+        }
+        if self.keys.len() >= MAX_PORTAL_KEYS {
+            let fewer = format!("fewer than {MAX_PORTAL_KEYS} known keys are expected; let an old one go first");
+            return Rotated::Refused(JoseError::mismatch("keys", fewer));
         }
         self.keys.push(rotation.keys.signing.clone());
         self.later.seq = rotation.seq;
@@ -108,6 +123,9 @@ impl PortalRecord {
         }
         let key = self.keys.remove(at);
         self.later.retiring.push(Retiring { key, until: now.plus(KEY_OVERLAP) });
+        // Whoever changes his key faster than this has no use for the oldest.
+        let surplus = self.later.retiring.len().saturating_sub(MAX_PORTAL_KEYS);
+        self.later.retiring.drain(..surplus);
         true
     }
 

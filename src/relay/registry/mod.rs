@@ -1,11 +1,13 @@
 //! Who may do what: tenants, portals, invitations, agents. Durable, and free of secrets: public keys and hashes only.
 
+mod bounds;
 mod keyring;
 mod records;
 mod redemption;
 
 use async_trait::async_trait;
 
+pub use self::bounds::{Bounds, Full, INVITATION_KEPT, MAX_ACKNOWLEDGEMENT_BYTES, MAX_PORTAL_KEYS, UNAPPROVED_KEPT};
 pub use self::keyring::Rotated;
 pub use self::records::{
     Acknowledged, AgentLater, AgentRecord, InvitationRecord, PortalLater, PortalRecord, Retiring, Snapshot,
@@ -28,6 +30,19 @@ pub enum Added {
     Same,
     /// Another one is there; it was left.
     Other,
+    /// There are as many as there may be.
+    Full,
+}
+
+/// What became of a tombstone that is to be forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forgotten {
+    /// It is gone.
+    Gone,
+    /// There is no such agent.
+    Unknown,
+    /// The agent was not revoked: it stays.
+    NotRevoked,
 }
 
 /// Tenants, portals, invitations, agents.
@@ -40,7 +55,7 @@ pub trait Registry: Send + Sync + 'static {
     /// All tenants, by name.
     async fn tenants(&self) -> Result<Vec<TenantRecord>, StoreError>;
 
-    /// Stores a portal, in place of what was there.
+    /// Stores a portal, in place of what was there; in a full store too: it may take a tenant away.
     async fn put_portal(&self, portal: PortalRecord) -> Result<(), StoreError>;
     /// One portal.
     async fn portal(&self, portal: &PortalId) -> Result<Option<PortalRecord>, StoreError>;
@@ -63,21 +78,34 @@ pub trait Registry: Send + Sync + 'static {
 
     /// One agent.
     async fn agent(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError>;
-    /// A tenant's agents, oldest first.
-    async fn agents(&self, tenant: &TenantId) -> Result<Vec<AgentRecord>, StoreError>;
+    /// A tenant's agents in the order of their ids: those behind `after`, `limit` of them at the most.
+    async fn agents_after(
+        &self,
+        tenant: &TenantId,
+        after: Option<AgentId>,
+        limit: usize,
+    ) -> Result<Vec<AgentRecord>, StoreError>;
+    /// All of a tenant's agents, in that order.
+    async fn agents(&self, tenant: &TenantId) -> Result<Vec<AgentRecord>, StoreError> {
+        self.agents_after(tenant, None, usize::MAX).await
+    }
+    /// Those that were approved and not revoked, in that order.
+    async fn in_service(&self, tenant: &TenantId) -> Result<Vec<AgentRecord>, StoreError>;
     /// `pending` becomes `approved`; a tombstone stays. The record after that.
     async fn approve(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError>;
-    /// Whatever it was becomes `revoked`. The record after that.
+    /// Whatever it was becomes `revoked`, in a full store too. The record after that.
     async fn revoke(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError>;
+    /// Forgets a revoked agent: from then on only its keys' absence keeps it out.
+    async fn forget(&self, tenant: &TenantId, agent: AgentId) -> Result<Forgotten, StoreError>;
     /// Notes the version an agent said.
     async fn note_version(&self, tenant: &TenantId, agent: AgentId, version: &str) -> Result<(), StoreError>;
-    /// Notes what an agent found.
+    /// Notes what an agent found; whether all of it was kept.
     async fn note_preflight(
         &self,
         tenant: &TenantId,
         agent: AgentId,
         report: PreflightReport,
-    ) -> Result<(), StoreError>;
+    ) -> Result<bool, StoreError>;
 
     /// Follows an agent's rotation, in one step: of two that lead on from the same keys one is refused.
     async fn rotate_agent(
@@ -109,6 +137,10 @@ pub trait Registry: Send + Sync + 'static {
         exp: UnixTime,
         now: UnixTime,
     ) -> Result<bool, StoreError>;
+
+    /// Forgets invitations that have ended, and agents that nobody has approved, when they were kept long enough; and
+    /// assertions that can't be used any more. How many invitations and agents.
+    async fn purge(&self, now: UnixTime) -> Result<u64, StoreError>;
 
     /// Everything.
     async fn export(&self) -> Result<Snapshot, StoreError>;

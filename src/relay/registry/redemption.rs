@@ -1,5 +1,6 @@
 //! How an enrolment code is redeemed: once, by one agent.
 
+use super::bounds::Full;
 use super::records::{AgentRecord, InvitationRecord, Vouched};
 use crate::clock::UnixTime;
 use crate::protocol::api::AgentStatus;
@@ -23,6 +24,8 @@ pub enum Redeemed {
     Used,
     /// The invitation is good, but there is an agent by this id already.
     Taken,
+    /// The invitation is good, but the tenant has as many agents as it may.
+    Full(Full),
 }
 
 impl InvitationRecord {

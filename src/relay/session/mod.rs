@@ -422,8 +422,10 @@ impl<S: Socket> Session<'_, S> {
                 state.inspect(|state| self.services.metrics.preflight(tenant, state.as_str(), change));
             }
         }
-        if let Err(error) = registry.note_preflight(tenant, *agent, report).await {
-            tracing::warn!(%error, "a preflight was not noted");
+        match registry.note_preflight(tenant, *agent, report).await {
+            Ok(true) => {}
+            Ok(false) => self.services.metrics.tenant_limit_hit(tenant, Limit::PreflightSize),
+            Err(error) => tracing::warn!(%error, "a preflight was not noted"),
         }
         Ok(())
     }

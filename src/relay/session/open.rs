@@ -130,15 +130,16 @@ impl<S: Socket> Session<'_, S> {
             self.reconcile_at = None;
         }
         let looked = async {
+            // First what a store that takes no writes can say.
+            let record = services.registry.agent(tenant, agent).await?;
+            if record.is_some_and(|record| record.status == AgentStatus::Revoked) {
+                return Ok(Err(Ended::Closed(CloseReason::Revoked)));
+            }
             if whose == Whose::Own
                 && !self.left
                 && let Err(ended) = claim(services, &self.presence).await?
             {
                 return Ok(Err(ended));
-            }
-            let record = services.registry.agent(tenant, agent).await?;
-            if record.is_some_and(|record| record.status == AgentStatus::Revoked) {
-                return Ok(Err(Ended::Closed(CloseReason::Revoked)));
             }
             Ok::<_, StoreError>(Ok(()))
         };

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::super::StoreError;
 use super::super::mailbox::Order;
-use super::super::registry::{Acknowledged, AgentRecord};
+use super::super::registry::{Acknowledged, AgentRecord, MAX_ACKNOWLEDGEMENT_BYTES};
 use super::pace::Rate;
 use super::{Ended, Fault, Session, Socket};
 use crate::audit;
@@ -59,6 +59,10 @@ impl<S: Socket> Session<'_, S> {
     /// Stores the agent's word for the portal, if it is about the portal's last rotation.
     pub(super) async fn acknowledged(&mut self, frame: v1::Acknowledgement) -> Result<(), Ended> {
         let foreign = |error: JoseError| Fault::protocol(format_args!("Acknowledgement: {error}"));
+        if frame.jws.len() > MAX_ACKNOWLEDGEMENT_BYTES {
+            let expected = format!("a JWS of at most {MAX_ACKNOWLEDGEMENT_BYTES} bytes is expected");
+            return Err(foreign(JoseError::mismatch("jws", expected)).into());
+        }
         let jws = Jws::parse(&frame.jws, ACKNOWLEDGEMENT_TYP).map_err(foreign)?;
         let said: Acknowledgement = jws.unverified().map_err(foreign)?;
         let now = Instant::now();

@@ -138,6 +138,7 @@ instruments! {
     limits, Counter, "writeback.limits.hits", "", ["limit"], true, "What was refused because there was too much of it, by limit";
     stored, Short, "writeback.store.duration", "s", ["store", "purpose"], false, "How long the store took to answer, by what it was asked for";
     store_errors, Counter, "writeback.store.errors", "", ["store", "purpose"], false, "Questions to the store that were not answered, or with an error";
+    writable, Gauge, "writeback.store.writable", "", [], false, "1 if the store takes writes, as far as this node knows; /readyz and status say why not";
     redis_round_trips, Counter, "writeback.redis.round_trips", "", ["purpose"], false, "Commands, pipelines and scripts sent to Redis, by what they are for";
     bus_round_trip, Short, "writeback.bus.round_trip.duration", "s", [], false, "From this node through Redis back to this node, once a second";
     probe_age, Gauge, "writeback.bus.probe.age", "s", [], false, "Since this node last heard itself through Redis";

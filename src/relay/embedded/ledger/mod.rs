@@ -24,6 +24,7 @@ use super::super::ledger::{
     Accepted, CommandKey, Concluded, Cursor, End, Entry, Intent, Ledger, Milestone, NewCommand, Quotas,
     TAKEN_OVER_AT_ONCE, Undelivered, Whose, Written,
 };
+use super::room::Room;
 use crate::clock::UnixTime;
 use crate::protocol::ids::{AgentId, TenantId};
 use crate::storage::redb;
@@ -38,6 +39,7 @@ pub struct EmbeddedLedger {
     writes: Groups<Stored>,
     complete_since: UnixTime,
     quotas: Quotas,
+    room: Room,
     /// Told how long writes take.
     metrics: Option<Arc<Metrics>>,
 }
@@ -62,12 +64,21 @@ impl EmbeddedLedger {
         let stored = Stored::new(Arc::clone(&file), log, Arc::clone(&recent), Arc::clone(&open))
             .map_err(|error| DatabaseError::Failed { path: path.to_owned(), detail: error.to_string() })?;
         let writes = Groups::start(path, stored)?;
-        Ok(Self { file, recent, open, writes, complete_since, quotas: Quotas::UNLIMITED, metrics: None })
+        Ok(Self {
+            file,
+            recent,
+            open,
+            writes,
+            complete_since,
+            quotas: Quotas::UNLIMITED,
+            room: Room::default(),
+            metrics: None,
+        })
     }
 
     /// The same, that keeps no more than this.
     #[must_use]
-    pub fn within(self, quotas: Quotas) -> Self {
+    pub fn bounded(self, quotas: Quotas) -> Self {
         Self { quotas, ..self }
     }
 
@@ -75,6 +86,12 @@ impl EmbeddedLedger {
     #[must_use]
     pub fn timed(self, metrics: Arc<Metrics>) -> Self {
         Self { metrics: Some(metrics), ..self }
+    }
+
+    /// The same, on a disk that may be full.
+    #[must_use]
+    pub fn within(self, room: Room) -> Self {
+        Self { room, ..self }
     }
 
     /// Resolves when nothing can be written any more.
@@ -86,6 +103,16 @@ impl EmbeddedLedger {
         &self,
         f: impl FnOnce(&mut Changes) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.room.check()?;
+        self.write_anyway(f).await
+    }
+
+    /// What makes room is written on a full disk, too.
+    async fn write_anyway<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Changes) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.room.make_way();
         let begun = Instant::now();
         let written = self.writes.write(f).await;
         if let Some(metrics) = &self.metrics {
@@ -162,6 +189,7 @@ fn meant_for_another(
 #[async_trait]
 impl Ledger for EmbeddedLedger {
     async fn complete_since(&self, _: &TenantId, _: UnixTime) -> Result<UnixTime, StoreError> {
+        self.room.check()?;
         Ok(self.complete_since)
     }
 
@@ -290,7 +318,7 @@ impl Ledger for EmbeddedLedger {
 
     async fn purge(&self, now: UnixTime) -> Result<bool, StoreError> {
         let (reply, more) = oneshot::channel();
-        self.write(move |changes| {
+        self.write_anyway(move |changes| {
             changes.forget(now, reply);
             Ok(())
         })

@@ -66,12 +66,13 @@ impl Call {
 }
 
 macro_rules! scripts {
-    ($($name:ident = $($file:literal)+;)*) => {
+    ($($name:ident $([$flags:literal])? = $($file:literal)+;)*) => {
         $(pub(super) static $name: LazyLock<Script> =
-            LazyLock::new(|| Script::new(concat!($(include_str!($file)),+)));)*
+            LazyLock::new(|| Script::new(concat!($("#!lua flags=", $flags, "\n",)? $(include_str!($file)),+)));)*
     };
 }
 
+// `allow-oom`: a step that is taken at maxmemory, too. Each of them writes little, and nobody can have it taken without end.
 scripts! {
     ACCEPT = "life.lua" "counted.lua" "accept.lua";
     COMPLETE_SINCE = "life.lua" "complete_since.lua";
@@ -81,4 +82,9 @@ scripts! {
     NOTE = "note.lua";
     CONCLUDE = "counted.lua" "conclude.lua";
     REPLACE = "replace.lua";
+    REPLACE_ANYWAY["allow-oom"] = "replace.lua";
+    LEASE["allow-oom"] = "lease.lua";
+    ENTER["allow-oom"] = "enter.lua";
+    RELEASE["allow-oom"] = "release.lua";
+    IN_SERVICE["no-writes"] = "in_service.lua";
 }

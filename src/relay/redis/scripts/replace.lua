@@ -1,16 +1,27 @@
 -- Replaces fields of hashes, all or none, if they are still what they were.
 --
 -- KEYS     one hash for each field
--- ARGV     field, what it was (empty if it was not there), what it becomes; again for each
+-- ARGV     field, what it was (empty if it was not there), what it becomes (empty if it goes), and how many fields its hash
+--          may have with it if it is new (0: any number); again for each
 --
--- Gives 1 if it was done, 0 if something has changed.
+-- Gives 1 if it was done, 0 if something has changed, and -N if the Nth hash is full.
 for i = 1, #KEYS do
-  local now = redis.call('HGET', KEYS[i], ARGV[3 * i - 2]) or ''
-  if now ~= ARGV[3 * i - 1] then
+  local now = redis.call('HGET', KEYS[i], ARGV[4 * i - 3]) or ''
+  if now ~= ARGV[4 * i - 2] then
     return 0
   end
 end
 for i = 1, #KEYS do
-  redis.call('HSET', KEYS[i], ARGV[3 * i - 2], ARGV[3 * i])
+  local most = tonumber(ARGV[4 * i])
+  if most > 0 and ARGV[4 * i - 2] == '' and redis.call('HLEN', KEYS[i]) >= most then
+    return -i
+  end
+end
+for i = 1, #KEYS do
+  if ARGV[4 * i - 1] == '' then
+    redis.call('HDEL', KEYS[i], ARGV[4 * i - 3])
+  else
+    redis.call('HSET', KEYS[i], ARGV[4 * i - 3], ARGV[4 * i - 1])
+  end
 end
 return 1

@@ -1,5 +1,7 @@
 //! The registry in Redis.
 
+mod change;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -8,9 +10,10 @@ use redis::Cmd;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::change::{ATTEMPTS, Change, Replaced, Settled, When};
 use super::keys;
 use super::link::Link;
-use super::scripts::REPLACE;
+use super::scripts::IN_SERVICE;
 use crate::clock::UnixTime;
 use crate::protocol::api::{AgentStatus, PreflightReport};
 use crate::protocol::ids::{AgentId, ObjectId, PortalId, TenantId};
@@ -18,12 +21,9 @@ use crate::protocol::jose::Thumbprint;
 use crate::protocol::rotation::{AgentRotation, PortalRotation};
 use crate::relay::StoreError;
 use crate::relay::registry::{
-    Acknowledged, Added, AgentRecord, InvitationRecord, PortalRecord, Redeemed, Registry, Rotated, Snapshot,
-    TenantRecord, TenantSnapshot,
+    Acknowledged, Added, AgentRecord, Bounds, Forgotten, Full, INVITATION_KEPT, InvitationRecord, PortalRecord,
+    Redeemed, Registry, Rotated, Snapshot, TenantRecord, TenantSnapshot, UNAPPROVED_KEPT,
 };
-
-/// How often a change is tried again that another one has overtaken.
-const ATTEMPTS: u32 = 16;
 
 /// How long a replica may take to confirm. Commands that come after it on the same connection wait, too.
 const CONFIRMATION_MS: u64 = 500;
@@ -32,6 +32,7 @@ const CONFIRMATION_MS: u64 = 500;
 #[derive(Clone, Debug)]
 pub struct RedisRegistry {
     link: Link,
+    bounds: Bounds,
 }
 
 fn write<T: Serialize>(record: &T) -> Result<String, StoreError> {
@@ -42,19 +43,17 @@ fn read<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|e| StoreError(format!("a record in redis can't be read: {e}")))
 }
 
-/// A field of a hash: what it was, and what it is to become.
-struct Change {
-    hash: String,
-    field: String,
-    was: Option<String>,
-    becomes: String,
-}
-
 impl RedisRegistry {
     /// Over this link.
     #[must_use]
     pub fn new(link: Link) -> Self {
-        Self { link: link.used_for("registry") }
+        Self { link: link.used_for("registry"), bounds: Bounds::default() }
+    }
+
+    /// The same, with other bounds.
+    #[must_use]
+    pub fn bounded(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
     }
 
     async fn text(&self, hash: &str, field: &str) -> Result<Option<String>, StoreError> {
@@ -72,25 +71,22 @@ impl RedisRegistry {
         all.iter().map(|(_, text)| read(text)).collect()
     }
 
-    /// Makes all changes, if nothing has changed in between.
-    async fn replace(&self, changes: &[Change]) -> Result<bool, StoreError> {
-        let mut script = REPLACE.prepare_invoke();
-        for change in changes {
-            let was = change.was.as_deref().unwrap_or_default();
-            script.key(&change.hash).arg(&change.field).arg(was).arg(&change.becomes);
-        }
-        self.link.script(&script).await
-    }
-
-    async fn add<T: Serialize>(&self, hash: String, field: String, record: &T) -> Result<Added, StoreError> {
+    async fn add<T: Serialize>(
+        &self,
+        hash: String,
+        field: String,
+        record: &T,
+        most: Option<u32>,
+    ) -> Result<Added, StoreError> {
         let becomes = write(record)?;
-        if self
-            .replace(&[Change { hash: hash.clone(), field: field.clone(), was: None, becomes: becomes.clone() }])
-            .await?
-        {
-            return Ok(Added::New);
-        }
-        Ok(if self.text(&hash, &field).await?.as_deref() == Some(&becomes) { Added::Same } else { Added::Other })
+        let change =
+            Change { hash: hash.clone(), field: field.clone(), was: None, becomes: Some(becomes.clone()), most };
+        Ok(match self.replace(&[change], When::ThereIsRoom).await? {
+            Replaced::Done => Added::New,
+            Replaced::Full(_) => Added::Full,
+            Replaced::Overtaken if self.text(&hash, &field).await?.as_deref() == Some(&becomes) => Added::Same,
+            Replaced::Overtaken => Added::Other,
+        })
     }
 
     async fn change_agent(
@@ -109,26 +105,13 @@ impl RedisRegistry {
         Ok(changed.map(|(record, _)| record))
     }
 
-    /// Changes a record, if there is one, and gives what the change gives. One that changes nothing is written only if it
-    /// is to be `always`.
-    async fn change<R: DeserializeOwned + Serialize, T>(
-        &self,
-        hash: &str,
-        field: &str,
-        change: impl Fn(R) -> (R, T) + Send + Sync,
-        always: impl Fn(&T) -> bool + Send + Sync,
-    ) -> Result<Option<T>, StoreError> {
-        for _ in 0..ATTEMPTS {
-            let Some(was) = self.text(hash, field).await? else { return Ok(None) };
-            let (becomes, given) = change(read(&was)?);
-            let becomes = write(&becomes)?;
-            let same = becomes == was && !always(&given);
-            let (hash, field) = (hash.to_owned(), field.to_owned());
-            if same || self.replace(&[Change { hash, field, was: Some(was), becomes }]).await? {
-                return Ok(Some(given));
-            }
-        }
-        Err(StoreError("a record changes all the time".to_owned()))
+    /// Forgets a tenant's invitations that ended at or before this time. How many.
+    async fn forget_invitations(&self, tenant: &TenantId, ended: UnixTime) -> Result<u64, StoreError> {
+        let invitations = keys::invitations(tenant);
+        let known: Vec<InvitationRecord> = self.records(&invitations).await?;
+        let over = known.into_iter().filter(|known| known.expires_at <= ended);
+        let over: Vec<String> = over.map(|known| known.invitation.to_string()).collect();
+        if over.is_empty() { Ok(0) } else { self.link.command(&Cmd::hdel(invitations, over)).await }
     }
 
     /// Returns when a replica has what was written beside `key` by this link, where there is a replica: a change that
@@ -151,9 +134,9 @@ impl RedisRegistry {
 impl Registry for RedisRegistry {
     async fn add_tenant(&self, tenant: TenantRecord) -> Result<Added, StoreError> {
         let field = tenant.tenant.to_string();
-        Ok(match self.add(keys::TENANTS.to_owned(), field, &tenant).await? {
+        Ok(match self.add(keys::TENANTS.to_owned(), field, &tenant, None).await? {
             Added::New => Added::New,
-            Added::Same | Added::Other => Added::Same,
+            Added::Same | Added::Other | Added::Full => Added::Same,
         })
     }
 
@@ -166,7 +149,16 @@ impl Registry for RedisRegistry {
     }
 
     async fn put_portal(&self, portal: PortalRecord) -> Result<(), StoreError> {
-        self.link.command(&Cmd::hset(keys::PORTALS, portal.portal.as_str(), write(&portal)?)).await
+        let (field, becomes) = (portal.portal.to_string(), write(&portal)?);
+        for _ in 0..ATTEMPTS {
+            let was = self.text(keys::PORTALS, &field).await?;
+            let (hash, becomes) = (keys::PORTALS.to_owned(), Some(becomes.clone()));
+            let change = Change { hash, field: field.clone(), was, becomes, most: None };
+            if self.replace(&[change], When::Always).await? == Replaced::Done {
+                return Ok(());
+            }
+        }
+        Err(StoreError("a record changes all the time".to_owned()))
     }
 
     async fn portal(&self, portal: &PortalId) -> Result<Option<PortalRecord>, StoreError> {
@@ -182,7 +174,15 @@ impl Registry for RedisRegistry {
     }
 
     async fn add_invitation(&self, tenant: &TenantId, invitation: InvitationRecord) -> Result<Added, StoreError> {
-        self.add(keys::invitations(tenant), invitation.invitation.to_string(), &invitation).await
+        let (hash, field) = (keys::invitations(tenant), invitation.invitation.to_string());
+        let added = self.add(hash.clone(), field.clone(), &invitation, Some(self.bounds.invitations)).await?;
+        if added != Added::Other {
+            return Ok(added);
+        }
+        // The same that was redeemed since is no other one.
+        let present: Option<InvitationRecord> = self.record(&hash, &field).await?;
+        let as_it_was = present.map(|present| InvitationRecord { redeemed_by: None, ..present });
+        Ok(if as_it_was == Some(invitation) { Added::Same } else { Added::Other })
     }
 
     async fn redeem(
@@ -204,17 +204,27 @@ impl Registry for RedisRegistry {
                 Err(end) => return Ok(end),
             };
             let portal = invitation.portal.clone();
-            let redeemed = [
-                Change {
-                    hash: invitations.clone(),
-                    field: invitation_field.clone(),
-                    was: Some(was),
-                    becomes: write(&invitation)?,
-                },
-                Change { hash: agents.clone(), field: agent_field.clone(), was: agent_was, becomes: write(&agent)? },
+            let change = |hash: &str, field: &str, was, becomes, most| Change {
+                hash: hash.to_owned(),
+                field: field.to_owned(),
+                was,
+                becomes: Some(becomes),
+                most,
+            };
+            let (most, unapproved) = (self.bounds, keys::unapproved(tenant));
+            let mut redeemed = vec![
+                change(&invitations, &invitation_field, Some(was), write(&invitation)?, None),
+                change(&agents, &agent_field, agent_was.clone(), write(&agent)?, Some(most.agents)),
             ];
-            if self.replace(&redeemed).await? {
-                return Ok(Redeemed::Enrolled { agent: Box::new(agent), portal });
+            if agent_was.is_none() {
+                let until = now.plus(UNAPPROVED_KEPT).0.to_string();
+                redeemed.push(change(&unapproved, &agent_field, None, until, Some(most.unapproved)));
+            }
+            match self.replace(&redeemed, When::ThereIsRoom).await? {
+                Replaced::Done => return Ok(Redeemed::Enrolled { agent: Box::new(agent), portal }),
+                Replaced::Full(2) => return Ok(Redeemed::Full(Full::Unapproved)),
+                Replaced::Full(_) => return Ok(Redeemed::Full(Full::Agents)),
+                Replaced::Overtaken => {}
             }
         }
         Err(StoreError("an invitation's record changes all the time".to_owned()))
@@ -224,18 +234,58 @@ impl Registry for RedisRegistry {
         self.record(&keys::agents(tenant), &agent.to_string()).await
     }
 
-    async fn agents(&self, tenant: &TenantId) -> Result<Vec<AgentRecord>, StoreError> {
-        self.records(&keys::agents(tenant)).await
+    async fn agents_after(
+        &self,
+        tenant: &TenantId,
+        after: Option<AgentId>,
+        limit: usize,
+    ) -> Result<Vec<AgentRecord>, StoreError> {
+        let agents = keys::agents(tenant);
+        if after.is_none() && limit == usize::MAX {
+            return self.records(&agents).await;
+        }
+        let mut ids: Vec<String> = self.link.command(&Cmd::hkeys(&agents)).await?;
+        let after = after.map(|after| after.to_string());
+        ids.retain(|id| after.as_ref().is_none_or(|after| id > after));
+        ids.sort_unstable();
+        ids.truncate(limit);
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found: Vec<Option<String>> = self.link.command(redis::cmd("HMGET").arg(&agents).arg(&ids)).await?;
+        found.iter().flatten().map(|text| read(text)).collect()
+    }
+
+    async fn in_service(&self, tenant: &TenantId) -> Result<Vec<AgentRecord>, StoreError> {
+        let texts: Vec<String> = self.link.script(&IN_SERVICE.key(keys::agents(tenant))).await?;
+        let mut found: Vec<AgentRecord> = texts.iter().map(|text| read(text)).collect::<Result<_, _>>()?;
+        found.sort_unstable_by_key(|record| record.agent);
+        Ok(found)
     }
 
     async fn approve(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError> {
-        self.change_agent(tenant, agent, AgentRecord::approve).await
+        let approve = |mut record: AgentRecord| {
+            if record.status != AgentStatus::Pending {
+                return Settled::Nothing(record);
+            }
+            record.approve();
+            Settled::As(Box::new(record.clone()), record)
+        };
+        self.settle(tenant, agent, When::ThereIsRoom, approve).await
     }
 
     async fn revoke(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError> {
-        let revoked = self.change_agent(tenant, agent, |record| record.status = AgentStatus::Revoked).await?;
+        let revoked = self.change_agent(tenant, agent, AgentRecord::revoke).await?;
         self.confirmed(&keys::agents(tenant)).await?;
         Ok(revoked)
+    }
+
+    async fn forget(&self, tenant: &TenantId, agent: AgentId) -> Result<Forgotten, StoreError> {
+        let forget = |record: AgentRecord| match record.status {
+            AgentStatus::Revoked => Settled::Gone(Forgotten::Gone),
+            AgentStatus::Pending | AgentStatus::Approved => Settled::Nothing(Forgotten::NotRevoked),
+        };
+        Ok(self.settle(tenant, agent, When::Always, forget).await?.unwrap_or(Forgotten::Unknown))
     }
 
     async fn note_version(&self, tenant: &TenantId, agent: AgentId, version: &str) -> Result<(), StoreError> {
@@ -247,8 +297,12 @@ impl Registry for RedisRegistry {
         tenant: &TenantId,
         agent: AgentId,
         report: PreflightReport,
-    ) -> Result<(), StoreError> {
-        self.change_agent(tenant, agent, |record| record.preflight = Some(report.clone())).await.map(drop)
+    ) -> Result<bool, StoreError> {
+        let note = |mut record: AgentRecord| {
+            let whole = record.note_preflight(report.clone());
+            (record, whole)
+        };
+        Ok(self.change(&keys::agents(tenant), &agent.to_string(), note, |_| false).await?.unwrap_or(true))
     }
 
     async fn rotate_agent(
@@ -284,7 +338,7 @@ impl Registry for RedisRegistry {
             let retired = record.retire(kid, now);
             (record, retired)
         };
-        Ok(self.change(keys::PORTALS, portal.as_str(), retire, |_| false).await?.unwrap_or(true))
+        Ok(self.change(keys::PORTALS, portal.as_str(), retire, |_| true).await?.unwrap_or(true))
     }
 
     async fn note_acknowledgement(
@@ -313,6 +367,32 @@ impl Registry for RedisRegistry {
         Ok(self.link.command::<Option<String>>(&set).await?.is_some())
     }
 
+    async fn purge(&self, now: UnixTime) -> Result<u64, StoreError> {
+        let (ended, mut forgotten) = (now.minus(INVITATION_KEPT), 0);
+        for TenantRecord { tenant, .. } in self.tenants().await? {
+            forgotten += self.forget_invitations(&tenant, ended).await?;
+            let unapproved = keys::unapproved(&tenant);
+            let noted: HashMap<String, i64> = self.link.command(&Cmd::hgetall(&unapproved)).await?;
+            for (field, _) in noted.into_iter().filter(|(_, until)| *until <= now.0) {
+                let forget = |record: AgentRecord| match record.status {
+                    // A node that knows no such notes has approved it.
+                    AgentStatus::Approved => Settled::As(Box::new(record), 0),
+                    AgentStatus::Pending | AgentStatus::Revoked => Settled::Gone(1),
+                };
+                let settled = match field.parse() {
+                    Ok(agent) => self.settle(&tenant, agent, When::Always, forget).await?,
+                    Err(_) => None,
+                };
+                match settled {
+                    Some(gone) => forgotten += gone,
+                    // Nobody by this name is there any more.
+                    None => self.link.command(&Cmd::hdel(&unapproved, &field)).await?,
+                }
+            }
+        }
+        Ok(forgotten)
+    }
+
     async fn export(&self) -> Result<Snapshot, StoreError> {
         let mut tenants = Vec::new();
         for tenant in self.tenants().await? {
@@ -326,22 +406,23 @@ impl Registry for RedisRegistry {
     async fn import(&self, snapshot: Snapshot) -> Result<Vec<(TenantId, AgentId)>, StoreError> {
         let mut newly_revoked = Vec::new();
         for portal in snapshot.portals {
-            self.add(keys::PORTALS.to_owned(), portal.portal.to_string(), &portal).await?;
+            self.add(keys::PORTALS.to_owned(), portal.portal.to_string(), &portal, None).await?;
         }
         for TenantSnapshot { tenant, invitations, agents } in snapshot.tenants {
             self.add_tenant(tenant.clone()).await?;
             let tenant = &tenant.tenant;
             for invitation in invitations {
-                self.add_invitation(tenant, invitation).await?;
+                let (hash, field) = (keys::invitations(tenant), invitation.invitation.to_string());
+                self.add(hash, field, &invitation, None).await?;
             }
             for agent in agents {
                 let (id, revoked) = (agent.agent, agent.status == AgentStatus::Revoked);
-                let added = self.add(keys::agents(tenant), id.to_string(), &agent).await?;
+                let added = self.add(keys::agents(tenant), id.to_string(), &agent, None).await?;
                 if !revoked || added != Added::Other {
                     continue;
                 }
                 let was = self.agent(tenant, id).await?.map(|record| record.status);
-                self.change_agent(tenant, id, |record| record.status = AgentStatus::Revoked).await?;
+                self.change_agent(tenant, id, AgentRecord::revoke).await?;
                 if was != Some(AgentStatus::Revoked) {
                     newly_revoked.push((tenant.clone(), id));
                 }

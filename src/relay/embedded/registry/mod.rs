@@ -1,78 +1,41 @@
 //! The registry in a redb file.
 
+mod rows;
+
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use self::rows::{
+    AGENTS, ASSERTIONS, INVITATIONS, PORTALS, Rows, TENANTS, UNAPPROVED, all, change_in, get, is_full, put, row_key,
+    some,
+};
 use super::super::StoreError;
 use super::super::registry::{
-    Acknowledged, Added, AgentRecord, InvitationRecord, PortalRecord, Redeemed, Registry, Rotated, Snapshot,
-    TenantRecord, TenantSnapshot,
+    Acknowledged, Added, AgentRecord, Bounds, Forgotten, Full, InvitationRecord, PortalRecord, Redeemed, Registry,
+    Rotated, Snapshot, TenantRecord, TenantSnapshot, UNAPPROVED_KEPT,
 };
-use super::{read_row, write_row};
+use super::room::Room;
 use crate::clock::UnixTime;
 use crate::protocol::api::{AgentStatus, PreflightReport};
 use crate::protocol::ids::{AgentId, ObjectId, PortalId, TenantId};
 use crate::protocol::jose::Thumbprint;
 use crate::protocol::rotation::{AgentRotation, PortalRotation};
-use crate::storage::redb::{self, ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
+use crate::storage::redb::{self, ReadTransaction, ReadableTable, WriteTransaction};
 use crate::storage::{Database, DatabaseError};
 use crate::telemetry::metrics::Metrics;
-
-type Rows = TableDefinition<'static, &'static str, &'static [u8]>;
-
-/// tenant → [`TenantRecord`].
-const TENANTS: Rows = TableDefinition::new("tenants");
-/// portal → [`PortalRecord`].
-const PORTALS: Rows = TableDefinition::new("portals");
-/// tenant/invitation → [`InvitationRecord`].
-const INVITATIONS: Rows = TableDefinition::new("invitations");
-/// tenant/agent → [`AgentRecord`].
-const AGENTS: Rows = TableDefinition::new("agents");
-/// agent and `jti` of an assertion that was used → its `exp`.
-const ASSERTIONS: TableDefinition<'static, (&'static [u8; 16], &'static [u8; 16]), i64> =
-    TableDefinition::new("assertions");
 
 /// [`Registry`] for one node.
 #[derive(Debug)]
 pub struct EmbeddedRegistry {
     database: Database,
+    bounds: Bounds,
+    room: Room,
     /// Told how long writes take.
     metrics: Option<Arc<Metrics>>,
-}
-
-fn row_key(tenant: &TenantId, id: impl std::fmt::Display) -> String {
-    format!("{tenant}/{id}")
-}
-
-fn put<T: serde::Serialize>(t: &WriteTransaction, table: Rows, key: &str, row: &T) -> Result<(), redb::Error> {
-    t.open_table(table)?.insert(key, write_row(row)?.as_slice())?;
-    Ok(())
-}
-
-fn get<T: serde::de::DeserializeOwned>(
-    table: &impl ReadableTable<&'static str, &'static [u8]>,
-    key: &str,
-) -> Result<Option<T>, redb::Error> {
-    table.get(key)?.map(|row| read_row(row.value())).transpose()
-}
-
-/// Every row whose key begins with `prefix`, in order.
-fn all<T: serde::de::DeserializeOwned>(
-    table: &impl ReadableTable<&'static str, &'static [u8]>,
-    prefix: &str,
-) -> Result<Vec<T>, redb::Error> {
-    let mut rows = Vec::new();
-    for row in table.range(prefix..)? {
-        let (key, value) = row?;
-        if !key.value().starts_with(prefix) {
-            break;
-        }
-        rows.push(read_row(value.value())?);
-    }
-    Ok(rows)
 }
 
 impl EmbeddedRegistry {
@@ -80,6 +43,18 @@ impl EmbeddedRegistry {
     #[must_use]
     pub fn timed(self, metrics: Arc<Metrics>) -> Self {
         Self { metrics: Some(metrics), ..self }
+    }
+
+    /// The same, with other bounds.
+    #[must_use]
+    pub fn bounded(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
+    }
+
+    /// The same, on a disk that may be full.
+    #[must_use]
+    pub fn within(self, room: Room) -> Self {
+        Self { room, ..self }
     }
 
     /// The file it stands on.
@@ -99,11 +74,12 @@ impl EmbeddedRegistry {
                 for table in [TENANTS, PORTALS, INVITATIONS, AGENTS] {
                     t.open_table(table)?;
                 }
+                t.open_table(UNAPPROVED)?;
                 t.open_table(ASSERTIONS)?;
                 Ok(())
             })
             .await?;
-        Ok(Self { database, metrics: None })
+        Ok(Self { database, bounds: Bounds::default(), room: Room::default(), metrics: None })
     }
 
     fn read<T>(&self, f: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T, StoreError> {
@@ -114,6 +90,16 @@ impl EmbeddedRegistry {
         &self,
         f: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.room.check()?;
+        self.write_anyway(f).await
+    }
+
+    /// What takes a right away, or makes room, is written on a full disk, too.
+    async fn write_anyway<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.room.make_way();
         let begun = Instant::now();
         let written = self.database.write(f).await;
         if let Some(metrics) = &self.metrics {
@@ -146,13 +132,7 @@ impl EmbeddedRegistry {
         R: serde::Serialize + serde::de::DeserializeOwned,
         T: Send + 'static,
     {
-        self.write(move |t| {
-            let Some(record) = get::<R>(&t.open_table(table)?, &key)? else { return Ok(None) };
-            let (record, given) = change(record);
-            put(t, table, &key, &record)?;
-            Ok(Some(given))
-        })
-        .await
+        self.write(change_in(table, key, change)).await
     }
 }
 
@@ -179,7 +159,7 @@ impl Registry for EmbeddedRegistry {
     }
 
     async fn put_portal(&self, portal: PortalRecord) -> Result<(), StoreError> {
-        self.write(move |t| put(t, PORTALS, portal.portal.as_str(), &portal)).await
+        self.write_anyway(move |t| put(t, PORTALS, portal.portal.as_str(), &portal)).await
     }
 
     async fn portal(&self, portal: &PortalId) -> Result<Option<PortalRecord>, StoreError> {
@@ -192,15 +172,18 @@ impl Registry for EmbeddedRegistry {
 
     async fn remove_portal(&self, portal: &PortalId) -> Result<bool, StoreError> {
         let portal = portal.clone();
-        self.write(move |t| Ok(t.open_table(PORTALS)?.remove(portal.as_str())?.is_some())).await
+        self.write_anyway(move |t| Ok(t.open_table(PORTALS)?.remove(portal.as_str())?.is_some())).await
     }
 
     async fn add_invitation(&self, tenant: &TenantId, invitation: InvitationRecord) -> Result<Added, StoreError> {
-        let key = row_key(tenant, invitation.invitation);
+        let (key, tenant, most) = (row_key(tenant, invitation.invitation), tenant.clone(), self.bounds.invitations);
         self.write(move |t| {
             if let Some(present) = get::<InvitationRecord>(&t.open_table(INVITATIONS)?, &key)? {
                 let as_it_was = InvitationRecord { redeemed_by: None, ..present };
                 return Ok(if as_it_was == invitation { Added::Same } else { Added::Other });
+            }
+            if is_full(&t.open_table(INVITATIONS)?, &tenant, most)? {
+                return Ok(Added::Full);
             }
             put(t, INVITATIONS, &key, &invitation)?;
             Ok(Added::New)
@@ -216,15 +199,26 @@ impl Registry for EmbeddedRegistry {
         now: UnixTime,
     ) -> Result<Redeemed, StoreError> {
         let (invitation_key, agent_key) = (row_key(tenant, agent.invitation), row_key(tenant, agent.agent));
-        let token_sha256 = token_sha256.to_owned();
+        let (tenant, token_sha256, most) = (tenant.clone(), token_sha256.to_owned(), self.bounds);
         self.write(move |t| {
             let invitation = get::<InvitationRecord>(&t.open_table(INVITATIONS)?, &invitation_key)?;
             let Some(invitation) = invitation else { return Ok(Redeemed::Unknown) };
             let present = get::<AgentRecord>(&t.open_table(AGENTS)?, &agent_key)?;
+            let is_new = present.is_none();
             let (invitation, agent) = match invitation.redeem(&token_sha256, &agent, present, now) {
                 Ok(redeemed) => redeemed,
                 Err(end) => return Ok(end),
             };
+            if is_new {
+                if is_full(&t.open_table(AGENTS)?, &tenant, most.agents)? {
+                    return Ok(Redeemed::Full(Full::Agents));
+                }
+                let mut unapproved = t.open_table(UNAPPROVED)?;
+                if is_full(&unapproved, &tenant, most.unapproved)? {
+                    return Ok(Redeemed::Full(Full::Unapproved));
+                }
+                unapproved.insert(agent_key.as_str(), now.plus(UNAPPROVED_KEPT).0)?;
+            }
             let portal = invitation.portal.clone();
             put(t, INVITATIONS, &invitation_key, &invitation)?;
             put(t, AGENTS, &agent_key, &agent)?;
@@ -237,16 +231,59 @@ impl Registry for EmbeddedRegistry {
         self.read(|t| get(&t.open_table(AGENTS)?, &row_key(tenant, agent)))
     }
 
-    async fn agents(&self, tenant: &TenantId) -> Result<Vec<AgentRecord>, StoreError> {
-        self.read(|t| all(&t.open_table(AGENTS)?, &row_key(tenant, "")))
+    async fn agents_after(
+        &self,
+        tenant: &TenantId,
+        after: Option<AgentId>,
+        limit: usize,
+    ) -> Result<Vec<AgentRecord>, StoreError> {
+        let (prefix, after) = (row_key(tenant, ""), after.map(|after| row_key(tenant, after)));
+        let from = after.as_deref().map_or(Bound::Included(&*prefix), Bound::Excluded);
+        self.read(|t| some(&t.open_table(AGENTS)?, &prefix, from, limit, |_| true))
+    }
+
+    async fn in_service(&self, tenant: &TenantId) -> Result<Vec<AgentRecord>, StoreError> {
+        let prefix = row_key(tenant, "");
+        let approved = |record: &AgentRecord| record.status == AgentStatus::Approved;
+        self.read(|t| some(&t.open_table(AGENTS)?, &prefix, Bound::Included(&prefix), usize::MAX, approved))
     }
 
     async fn approve(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError> {
-        self.change_agent(tenant, agent, AgentRecord::approve).await
+        let key = row_key(tenant, agent);
+        self.write(move |t| {
+            let Some(mut record) = get::<AgentRecord>(&t.open_table(AGENTS)?, &key)? else { return Ok(None) };
+            if record.status == AgentStatus::Pending {
+                record.approve();
+                put(t, AGENTS, &key, &record)?;
+                t.open_table(UNAPPROVED)?.remove(key.as_str())?;
+            }
+            Ok(Some(record))
+        })
+        .await
     }
 
     async fn revoke(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError> {
-        self.change_agent(tenant, agent, |record| record.status = AgentStatus::Revoked).await
+        let revoke = |mut record: AgentRecord| {
+            record.revoke();
+            (record.clone(), record)
+        };
+        self.write_anyway(change_in(AGENTS, row_key(tenant, agent), revoke)).await
+    }
+
+    async fn forget(&self, tenant: &TenantId, agent: AgentId) -> Result<Forgotten, StoreError> {
+        let key = row_key(tenant, agent);
+        self.write_anyway(move |t| {
+            let mut agents = t.open_table(AGENTS)?;
+            match get::<AgentRecord>(&agents, &key)? {
+                None => return Ok(Forgotten::Unknown),
+                Some(record) if record.status != AgentStatus::Revoked => return Ok(Forgotten::NotRevoked),
+                Some(_) => {}
+            }
+            agents.remove(key.as_str())?;
+            t.open_table(UNAPPROVED)?.remove(key.as_str())?;
+            Ok(Forgotten::Gone)
+        })
+        .await
     }
 
     async fn note_version(&self, tenant: &TenantId, agent: AgentId, version: &str) -> Result<(), StoreError> {
@@ -259,8 +296,12 @@ impl Registry for EmbeddedRegistry {
         tenant: &TenantId,
         agent: AgentId,
         report: PreflightReport,
-    ) -> Result<(), StoreError> {
-        self.change_agent(tenant, agent, |record| record.preflight = Some(report)).await.map(|_| ())
+    ) -> Result<bool, StoreError> {
+        let note = |mut record: AgentRecord| {
+            let whole = record.note_preflight(report);
+            (record, whole)
+        };
+        Ok(self.change(AGENTS, row_key(tenant, agent), note).await?.unwrap_or(true))
     }
 
     async fn rotate_agent(
@@ -295,7 +336,7 @@ impl Registry for EmbeddedRegistry {
             let retired = record.retire(&kid, now);
             (record, retired)
         };
-        Ok(self.change(PORTALS, portal.to_string(), retire).await?.unwrap_or(true))
+        Ok(self.write_anyway(change_in(PORTALS, portal.to_string(), retire)).await?.unwrap_or(true))
     }
 
     async fn note_acknowledgement(
@@ -327,6 +368,10 @@ impl Registry for EmbeddedRegistry {
             Ok(first)
         })
         .await
+    }
+
+    async fn purge(&self, now: UnixTime) -> Result<u64, StoreError> {
+        self.write_anyway(move |t| rows::purge(t, now)).await
     }
 
     async fn export(&self) -> Result<Snapshot, StoreError> {
