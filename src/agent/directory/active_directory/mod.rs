@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `config`, `forest` | what the administrator writes |
 //! | `connection` | one LDAP connection; every request has a deadline |
+//! | `transport` | TLS, StartTLS, and what of the other side's words reaches the LDAP library |
 //! | `service_account` | who the agent is to the directory |
 //! | `domain`, `discovery` | which controllers there are, and which is tried first |
 //! | `controller`, `health`, `read_only` | one domain controller, and the connection kept to it |
@@ -37,6 +38,7 @@ mod read_only;
 mod right;
 mod security_descriptor;
 mod service_account;
+mod transport;
 mod trustee;
 mod write;
 
