@@ -59,15 +59,25 @@ pub async fn readiness(ops_url: &str) -> Result<String, AdminError> {
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
+/// The registry of a hundred thousand agents has a tenth of it.
+const MAX_ANSWER_BYTES: usize = 1024 * 1024 * 1024;
+
 /// Sends a request, and reads its answer.
 async fn read(request: reqwest::RequestBuilder, url: &str) -> Result<Vec<u8>, AdminError> {
     let unreachable =
         |e: reqwest::Error| AdminError::Unreachable { url: url.to_owned(), detail: causes(&e.without_url()) };
-    let response = request.send().await.map_err(unreachable)?;
+    let mut response = request.send().await.map_err(unreachable)?;
     let status = response.status();
-    let bytes = response.bytes().await.map_err(unreachable)?;
+    let mut bytes = Vec::new();
+    while let Some(part) = response.chunk().await.map_err(unreachable)? {
+        if bytes.len() + part.len() > MAX_ANSWER_BYTES {
+            let detail = format!("it answers more than {MAX_ANSWER_BYTES} bytes; is this a node's ops_listen?");
+            return Err(AdminError::Unreachable { url: url.to_owned(), detail });
+        }
+        bytes.extend(part);
+    }
     if status.is_success() {
-        return Ok(bytes.into());
+        return Ok(bytes);
     }
     match serde_json::from_slice(&bytes) {
         Ok(problem) => Err(AdminError::Refused(Box::new(problem))),

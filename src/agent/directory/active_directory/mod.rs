@@ -45,7 +45,6 @@ mod write;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
 use uuid::Uuid;
 
 pub use self::config::{Config, ConfigError, DomainConfig, NameServer};
@@ -268,7 +267,7 @@ impl Directory for ActiveDirectory {
                         let names: Vec<_> = controllers.iter().map(|controller| controller.name()).collect();
                         findings.push(Finding::ok(Check::Srv, domain.name(), names.join(", ")));
                         // Read-only ones are nobody's mistake.
-                        join_all(controllers.iter().map(|controller| controller.look())).await;
+                        preflight::side_by_side(controllers.iter().map(|controller| controller.look()).collect()).await;
                         controllers.retain(|controller| !controller.is_read_only());
                     }
                     findings.extend(preflight::preflight(&controllers, clock).await);

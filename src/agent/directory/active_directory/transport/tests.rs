@@ -215,7 +215,7 @@ async fn a_notice_of_disconnection_ends_the_connection_and_is_no_violation() {
     // As RFC 4511 has it, and as Active Directory writes it.
     let name = element(0x8a, b"1.3.6.1.4.1.1466.20036");
     let notice = [vec![0x0a, 1, 52], text(b""), text(b"going down")];
-    let proper = message(0, 0x78, &[&notice[..], &[name.clone()]].concat());
+    let proper = message(0, 0x78, &[&notice[..], std::slice::from_ref(&name)].concat());
     let windows = element(0x30, &[vec![2, 1, 0], element(0x78, &notice.concat()), name].concat());
     for notice in [proper, windows] {
         let mut guarded = guarded(LIMIT).await;
