@@ -64,6 +64,37 @@ async fn each_way_in_which_a_proxy_refuses_is_told_from_the_others() {
     }
 }
 
+/// A server that sends this without end, whatever it is asked.
+async fn endless(first: &'static str, again: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let _ = stream.write_all(first.as_bytes()).await;
+                while stream.write_all(again.repeat(1000).as_bytes()).await.is_ok() {}
+            });
+        }
+    });
+    address.to_string()
+}
+
+#[tokio::test]
+async fn a_proxy_whose_answer_never_ends_is_given_up() {
+    for (first, again) in [
+        ("HTTP/1.1 200 OK\r\nX: ", "x"),
+        ("HTTP/1.1 200 OK\r\n", "X: y\r\n"),
+        ("", "x"),
+        ("", "\r\n"),
+        // It is asked to be patient for as long as connecting may take.
+        ("", "HTTP/1.1 100 Continue\r\n\r\n"),
+    ] {
+        let place = endless(first, again).await;
+        let said = why_not(&format!("http://{place}")).await;
+        assert!(said.contains(&place) && said.len() < 1000, "{first}{again}\n{said}");
+    }
+}
+
 #[tokio::test]
 async fn a_wrong_password_is_told_from_a_missing_one_and_is_not_repeated() {
     let place = answering("HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n").await;

@@ -146,7 +146,7 @@ pub async fn enroll(
     match &enrolled {
         Ok(done) => {
             let message = format!("agent {} is enrolled; its fingerprint is {}", done.agent, done.fingerprint);
-            events.record(Event::OnboardingEventSuccess, &message, &about);
+            events.record_done(Event::OnboardingEventSuccess, &message, &about);
         }
         Err(error) => events.record(Event::ServiceError, &error.to_string(), &about),
     }
@@ -215,7 +215,7 @@ fn make_keys(home: &Home, events: &EventLog, random: &dyn Random) -> Result<Keys
     let keys = Keys { signing: SigningKey::generate(random)?, sealing: SealingKey::generate()? };
     signing.replace(&keys.signing.to_jwk())?;
     sealing.replace(&keys.sealing.to_jwk()?)?;
-    events.record(Event::KeyPairCreationSuccess, "the agent has made its keys", &About::default());
+    events.record_done(Event::KeyPairCreationSuccess, "the agent has made its keys", &About::default());
     Ok(keys)
 }
 

@@ -11,6 +11,7 @@
 //! | `instance.json` | the last start of the process |
 //! | `journal.redb` | every command and its outcome |
 //! | `events.jsonl` | the event log |
+//! | `audit.jsonl` | what of it the agent has done, which others can't make go |
 //!
 //! The JSON files and the journal say which form they are of ([`Format`]); a JWK and a line of the event log are what they
 //! are elsewhere, too.
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::events;
 use super::format::{self, Format};
 use super::pin::Pin;
 use crate::protocol::enrollment::AgentKeys;
@@ -142,6 +144,7 @@ impl Home {
             self.instance_file(),
             PrivateFile::new(self.journal()),
             PrivateFile::new(self.events()),
+            PrivateFile::new(events::audit(&self.events())),
         ]
     }
 

@@ -82,7 +82,7 @@ impl KeyCare {
         let erased = self.rotator.rings.erase(|old| !needed(old)).map_err(RotationError::from)?;
         if erased > 0 {
             let message = "a sealing key from before the last rotation was erased; no command needs it";
-            self.rotator.events.record(Event::KeyPairCreationSuccess, message, &About::default());
+            self.rotator.events.record_done(Event::KeyPairCreationSuccess, message, &About::default());
         }
         Ok(())
     }

@@ -107,7 +107,7 @@ impl Rotator {
         self.rings.accept(next.seq, self.clock.now())?;
         let fingerprint = self.rings.now()?.keys.public().fingerprint(self.identity.agent);
         let message = format!("the agent has new keys (rotation {}); their fingerprint is {fingerprint}", next.seq);
-        self.events.record(Event::KeyPairCreationSuccess, &message, &About::default());
+        self.events.record_done(Event::KeyPairCreationSuccess, &message, &About::default());
         Ok(())
     }
 

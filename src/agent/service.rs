@@ -30,6 +30,8 @@ use crate::telemetry::agent_metrics::AgentMetrics;
 
 /// How often the journal forgets what is old enough.
 const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
+/// How often it is told what was refused.
+const REFUSALS_INTERVAL: Duration = Duration::from_secs(60);
 
 /// An enrolled agent, opened and not yet connected.
 pub struct Agent {
@@ -144,6 +146,7 @@ impl Agent {
             error = care.keep() => Err(error.into()),
             never = stay_alive(&stop) => match never {},
             never = preflight.run() => match never {},
+            never = tell_refusals(&events) => match never {},
             ended = self.link.keep(&stop) => ended,
         };
         if let Err(error) = &ended {
@@ -157,6 +160,7 @@ impl Agent {
             }
             self.link.finish().await;
         }
+        events.tell_last_refusals();
         events.record(Event::WriteBackServiceStopped, "the agent has stopped", &About::default());
         ended
     }
@@ -178,6 +182,15 @@ async fn stay_alive(stop: &CancellationToken) -> Infallible {
                 told = true;
             }
         }
+    }
+}
+
+/// Once a minute, what peers had refused so often that it was counted.
+async fn tell_refusals(events: &EventLog) -> Infallible {
+    let mut often = interval(REFUSALS_INTERVAL);
+    loop {
+        often.tick().await;
+        events.tell_refusals();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::error::AgentError;
-use super::events::history;
+use super::events::{Filter, tail};
 use super::home::Home;
 use super::journal::{Journal, JournalError};
 use crate::storage::DatabaseError;
@@ -29,7 +29,7 @@ pub fn status(home: &Home) -> Result<String, AgentError> {
         line(&mut text, "portal", &format!("{portal} (key {})", pin.key.thumbprint()));
     }
     line(&mut text, "commands", &commands(home).unwrap_or_else(|error| error.to_string()));
-    match history(&home.events()).map(|mut lines| lines.split_off(lines.len().saturating_sub(EVENTS))) {
+    match tail(&home.events(), EVENTS, &Filter::default()).map(|(events, _)| events) {
         Ok(events) if events.is_empty() => line(&mut text, "events", "none yet"),
         Ok(events) => line(&mut text, "events", &events.join("\n             ")),
         Err(error) => line(&mut text, "events", &format!("{}: can't be read: {error}", home.events().display())),

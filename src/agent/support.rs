@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use super::config::Config;
-use super::events::history;
+use super::events::{Filter, tail};
 use super::home::Home;
 use super::status::commands;
 use crate::clock::Clock;
@@ -69,8 +69,7 @@ pub fn support_bundle(home: &Home, clock: &dyn Clock) -> String {
         clock.now().0,
         home.folder().display(),
     );
-    let events =
-        history(&home.events()).map(|mut lines| lines.split_off(lines.len().saturating_sub(EVENTS)).join("\n"));
+    let events = tail(&home.events(), EVENTS, &Filter::default()).map(|(events, _)| events.join("\n"));
     let parts: [Part; 7] = [
         ("identity", identity(home)),
         ("keys", keys(home)),

@@ -100,6 +100,8 @@ async fn read(http: &Client, url: &str, at_most: usize) -> Result<Vec<u8>, Fetch
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
     #[test]
@@ -119,6 +121,25 @@ mod tests {
             ("/realms", false),
         ] {
             assert_eq!(is_protected(&url.parse().unwrap()), good, "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_document_without_end_is_not_read_and_a_slow_one_is_not_waited_for() {
+        for (again, expected) in [("x", "has more than 1000 bytes"), ("", "did not answer within 1 s")] {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}/keys", listener.local_addr().unwrap());
+            tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _asked = stream.read(&mut [0; 4096]).await.unwrap();
+                stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+                while !again.is_empty() && stream.write_all(again.repeat(1000).as_bytes()).await.is_ok() {}
+                std::future::pending::<()>().await;
+            });
+            let fetch = Fetch::new(None, 1000, Duration::from_secs(1)).unwrap();
+            let got = timeout(Duration::from_secs(60), fetch.get(&url)).await.unwrap();
+            let said = got.unwrap_err().to_string();
+            assert!(said.contains(expected), "{said}");
         }
     }
 }

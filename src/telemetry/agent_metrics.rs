@@ -34,6 +34,7 @@ pub struct AgentMetrics {
     _provider: SdkMeterProvider,
     sessions: Gauge<u64>,
     events: Counter<u64>,
+    refused: Counter<u64>,
 }
 
 impl AgentMetrics {
@@ -61,7 +62,11 @@ impl AgentMetrics {
             .u64_counter("writeback.agent.events")
             .with_description("Lines of the event log, by their number")
             .build();
-        Self { registry, _provider: provider, sessions, events }
+        let refused = meter
+            .u64_counter("writeback.agent.refused")
+            .with_description("What relays and portals sent and the agent refused, by kind")
+            .build();
+        Self { registry, _provider: provider, sessions, events, refused }
     }
 
     /// So many sessions are open.
@@ -72,6 +77,11 @@ impl AgentMetrics {
     /// A line of the event log.
     pub fn event(&self, id: u32, name: &'static str) {
         self.events.add(1, &[KeyValue::new("event_id", i64::from(id)), KeyValue::new("event", name)]);
+    }
+
+    /// Something that a peer has sent is refused.
+    pub fn refused(&self, kind: &'static str) {
+        self.refused.add(1, &[KeyValue::new("kind", kind)]);
     }
 
     /// The Prometheus text format.

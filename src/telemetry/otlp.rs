@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{SpanId, TraceId, TracerProvider as _};
 use opentelemetry_http::{HttpClient, HttpError};
@@ -28,6 +28,8 @@ const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP
 const SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
 /// How long the collector may take. Meanwhile spans wait, and those that find no room are lost.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
+/// What it answers is a few bytes.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// How long a process that ends waits for its last spans to be taken.
 const FAREWELL: Duration = Duration::from_secs(3);
 /// A collector that is away is said once in so long.
@@ -186,9 +188,18 @@ impl HttpClient for Client {
         let sending = self.runtime.spawn(async move {
             let mut request = reqwest::Request::try_from(request)?;
             *request.timeout_mut() = Some(EXPORT_TIMEOUT);
-            let answer = http.execute(request).await?;
+            let mut answer = http.execute(request).await?;
             let status = answer.status();
-            Ok::<_, reqwest::Error>((status, answer.bytes().await?))
+            let mut body = BytesMut::new();
+            // What is longer is no answer of a collector's; the rest is not read.
+            while let Some(part) = answer.chunk().await? {
+                let room = MAX_ANSWER_BYTES - body.len();
+                body.extend(part.iter().take(room));
+                if part.len() > room {
+                    break;
+                }
+            }
+            Ok::<_, reqwest::Error>((status, body.freeze()))
         });
         let (status, body) = match sending.await? {
             Ok(answer) => answer,

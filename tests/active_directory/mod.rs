@@ -5,6 +5,7 @@ mod change;
 mod controllers;
 mod deadline;
 mod grant;
+mod hostile;
 mod late;
 mod password_check;
 mod policy_hints;

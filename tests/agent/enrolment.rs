@@ -42,7 +42,7 @@ async fn it_pins_only_the_key_of_the_code_and_has_the_fingerprint_that_the_porta
     assert_eq!(event_ids(dir.path()), [31004, 31018, 31005]);
     assert_eq!(
         files(dir.path()),
-        ["events.jsonl", "identity.json", "journal.redb", "sealing-key.jwk", "signing-key.jwk"]
+        ["audit.jsonl", "events.jsonl", "identity.json", "journal.redb", "sealing-key.jwk", "signing-key.jwk"]
     );
     assert!(matches!(enrol(&relay, &dir, &relay.code()).await, Err(EnrollError::Already { .. })));
     assert_eq!(relay.enrollments().len(), 1);
@@ -80,7 +80,7 @@ async fn a_relay_that_slips_in_another_portals_key_is_refused_and_nothing_is_kep
     relay.redeem(Redeem::Keys(vec![SigningKey::generate(&System).unwrap().public().clone()]));
     let error = enrol(&relay, &dir, &relay.code()).await.unwrap_err();
     assert!(matches!(error, EnrollError::Untrusted(_)), "{error}");
-    assert_eq!(files(dir.path()), ["events.jsonl"]);
+    assert_eq!(files(dir.path()), ["audit.jsonl", "events.jsonl"]);
 }
 
 #[tokio::test]

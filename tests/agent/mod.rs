@@ -4,6 +4,7 @@ mod bad_config;
 mod bad_files;
 mod crash;
 mod enrolment;
+mod flood;
 mod networks;
 mod root;
 mod service;

@@ -189,6 +189,13 @@ impl Agent {
         self.process().is_running()
     }
 
+    /// The most memory that it has ever had at one time.
+    pub(crate) fn largest_kib(&mut self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process().pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
     /// Waits until it has ended by itself.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         self.process().ended().await

@@ -17,6 +17,8 @@ use tokio_rustls::TlsAcceptor;
 use uuid::Uuid;
 use writeback_relay::net::crypto_provider;
 
+use super::hostile::Attack;
+
 /// Its only account.
 pub(crate) const ACCOUNT: &str = "jane@example.test";
 
@@ -24,6 +26,18 @@ pub(crate) const ACCOUNT: &str = "jane@example.test";
 const BIND: u64 = 0;
 const SEARCH: u64 = 3;
 const MODIFY: u64 = 6;
+
+/// What it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// What it is, before anybody has logged on.
+    RootDse,
+    Logon,
+    /// For the account.
+    Account,
+    /// To change the account.
+    Modify,
+}
 
 /// The server; it stops when dropped.
 pub(crate) struct FakeDc {
@@ -50,6 +64,8 @@ struct Seen {
     done: i64,
     /// How often the account was read.
     searches: usize,
+    /// What is answered with what, in place of the answer.
+    attack: Option<(Question, Attack)>,
 }
 
 impl FakeDc {
@@ -78,6 +94,7 @@ impl FakeDc {
             modifies: Vec::new(),
             done: 0,
             searches: 0,
+            attack: None,
         }));
         let working = Arc::new(watch::Sender::new(false));
         let (shared, at_work) = (Arc::clone(&seen), Arc::clone(&working));
@@ -114,6 +131,11 @@ impl FakeDc {
         self.working.send_replace(false);
     }
 
+    /// From now on, this question is answered with an attack.
+    pub(crate) fn attack(&self, at: Question, with: Attack) {
+        self.seen.lock().unwrap().attack = Some((at, with));
+    }
+
     /// How often the account was read.
     pub(crate) fn searches(&self) -> usize {
         self.seen.lock().unwrap().searches
@@ -143,6 +165,11 @@ async fn serve(tcp: TcpStream, acceptor: TlsAcceptor, seen: Arc<Mutex<Seen>>, mu
         };
         if let Some((length, message)) = whole {
             let bytes: Vec<u8> = received.drain(..length).collect();
+            let (id, question) = asked(&message);
+            let attack = seen.lock().unwrap().attack;
+            if let Some((_, attack)) = attack.filter(|(at, _)| question == Some(*at)) {
+                return attack.send(id, stream).await;
+            }
             let modifies = seen.lock().unwrap().modifies.len();
             let answers = answers(message, bytes, &seen);
             if seen.lock().unwrap().modifies.len() > modifies {
@@ -162,6 +189,22 @@ async fn serve(tcp: TcpStream, acceptor: TlsAcceptor, seen: Arc<Mutex<Seen>>, mu
             Ok(length) => received.extend_from_slice(&chunk[..length]),
         }
     }
+}
+
+fn asked(message: &StructureTag) -> (u8, Option<Question>) {
+    let mut parts = message.clone().expect_constructed().unwrap().into_iter();
+    let id = *parts.next().unwrap().expect_primitive().unwrap().last().unwrap();
+    let operation = parts.next().unwrap();
+    let question = match operation.id {
+        BIND => Question::Logon,
+        MODIFY => Question::Modify,
+        SEARCH => {
+            let base = operation.expect_constructed().unwrap().remove(0).expect_primitive().unwrap();
+            if base.is_empty() { Question::RootDse } else { Question::Account }
+        }
+        _ => return (id, None),
+    };
+    (id, Some(question))
 }
 
 fn answers(message: StructureTag, bytes: Vec<u8>, seen: &Mutex<Seen>) -> Vec<Vec<u8>> {

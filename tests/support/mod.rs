@@ -6,6 +6,7 @@ pub(crate) mod cluster;
 pub(crate) mod collector;
 pub(crate) mod dns;
 pub(crate) mod fake_dc;
+pub(crate) mod hostile;
 pub(crate) mod in_process;
 pub(crate) mod logged;
 pub(crate) mod portal_cli;

@@ -1,12 +1,14 @@
-//! The event log: one JSON line for each event in `events.jsonl`, and the same to the process's log. A file that is long
-//! enough becomes `events.jsonl.1`, and so on; the oldest goes.
+//! The event log: one JSON line for each event in `events.jsonl`, and the same to the process's log. What the agent has done
+//! stands in `audit.jsonl` as well: whoever can cause other events, by frames or by commands that change nothing, can make
+//! those go, and not these.
 
+mod file;
 mod reading;
+mod refusals;
 
-pub use reading::{Filter, Follower, for_people, history};
+pub use reading::{Filter, Follower, for_people, history, tail};
+pub use refusals::Refused;
 
-use std::fs::{self, File};
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,16 +17,16 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use self::file::{Appended, FILE_BYTES};
+use self::refusals::{Refusals, Summary};
 use crate::clock::Clock;
 use crate::protocol::event::Event;
 use crate::protocol::ids::{CommandId, PortalId};
-use crate::storage::{FileError, PrivateFile};
+use crate::storage::FileError;
 use crate::telemetry::agent_metrics::AgentMetrics;
 
-/// A file that is this long, in bytes, is put aside: some 30,000 events.
-const FILE_BYTES: u64 = 8 * 1024 * 1024;
-/// So many files are kept beside the one that is written.
-const KEPT_ASIDE: u32 = 4;
+/// So much of a message is kept, in characters: it may say what a peer has said.
+const MESSAGE_CHARS: usize = 2000;
 
 /// What an event is about.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -60,10 +62,9 @@ struct Line<'a> {
 /// The open event log. Clones share it.
 #[derive(Clone)]
 pub struct EventLog {
-    file: Arc<Mutex<File>>,
-    path: PathBuf,
-    /// How long a file becomes, in bytes.
-    limit: u64,
+    everything: Arc<Appended>,
+    audit: Arc<Appended>,
+    refusals: Arc<Mutex<Refusals>>,
     clock: Arc<dyn Clock>,
     /// Counts what is recorded.
     metrics: Arc<AgentMetrics>,
@@ -75,8 +76,13 @@ impl EventLog {
     /// # Errors
     /// If the operating system refuses.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, FileError> {
-        let file = Arc::new(Mutex::new(PrivateFile::new(path).append()?));
-        Ok(Self { file, path: path.to_owned(), limit: FILE_BYTES, clock, metrics: Arc::default() })
+        Self::with_files_of(FILE_BYTES, path, clock)
+    }
+
+    fn with_files_of(limit: u64, path: &Path, clock: Arc<dyn Clock>) -> Result<Self, FileError> {
+        let everything = Arc::new(Appended::open(path.to_owned(), limit)?);
+        let audit = Arc::new(Appended::open(audit(path), limit)?);
+        Ok(Self { everything, audit, refusals: Arc::default(), clock, metrics: Arc::default() })
     }
 
     /// What the agent counts.
@@ -86,27 +92,58 @@ impl EventLog {
 
     /// Records an event. A log that can't be written never stops the work: the process's log says so instead.
     pub fn record(&self, event: Event, message: &str, about: &About) {
-        self.write(level(event), event, message, about);
+        self.write(level(event), event, message, about, false);
+    }
+
+    /// Records that the agent has done something, or may have: that outlives whatever others can cause.
+    pub fn record_done(&self, event: Event, message: &str, about: &About) {
+        self.write(level(event), event, message, about, true);
     }
 
     /// Records that what an event told of is over.
     pub fn record_mended(&self, event: Event, message: &str) {
-        self.write("info", event, message, &About::default());
+        self.write("info", event, message, &About::default(), false);
     }
 
-    fn write(&self, level: &'static str, event: Event, message: &str, about: &About) {
+    /// Records that something of a peer's was refused; if that happens often, how often, once a minute.
+    pub fn refuse(&self, kind: Refused, why: &str, about: &About) {
+        self.metrics.refused(kind.label());
+        if self.refusals.lock().is_told(kind, why, self.clock.now_ms()) {
+            self.record(Event::InPutValidationError, &format!("{}: {why}", kind.one()), about);
+        }
+    }
+
+    /// Records what was refused in the minute that is over.
+    pub fn tell_refusals(&self) {
+        self.summarise(false);
+    }
+
+    /// Records what was refused and has not been told yet, because the agent stops.
+    pub fn tell_last_refusals(&self) {
+        self.summarise(true);
+    }
+
+    fn summarise(&self, all: bool) {
+        let due = self.refusals.lock().due(self.clock.now_ms(), all);
+        for Summary { kind, count, seconds, last } in due {
+            let message = format!("{count} {} within {seconds} s, the last one: {last}", kind.more());
+            self.record(Event::InPutValidationError, &message, &About::default());
+        }
+    }
+
+    fn write(&self, level: &'static str, event: Event, message: &str, about: &About, done: bool) {
         self.metrics.event(event.id(), event.name());
+        let end = message.char_indices().nth(MESSAGE_CHARS).map_or(message.len(), |(end, _)| end);
+        let message = message.get(..end).unwrap_or_default();
         let now = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.clock.now_ms()) * 1_000_000);
         let time = now.ok().and_then(|now| now.format(&Rfc3339).ok()).unwrap_or_default();
         let line = Line { time, event_id: event, name: event.name(), level, message, about };
-        let written = serde_json::to_string(&line).map_err(std::io::Error::from).and_then(|text| {
-            let mut file = self.file.lock();
-            // Whoever may have shortened it meanwhile.
-            if file.metadata()?.len() >= self.limit {
-                *file = self.put_aside()?;
+        let written = serde_json::to_string(&line).map_err(std::io::Error::from).and_then(|line| {
+            // First, so that whoever reads it in the one finds it in the other.
+            if done {
+                self.audit.append(&line)?;
             }
-            // One write for one line, so that lines of two processes don't mix.
-            file.write_all(format!("{text}\n").as_bytes())
+            self.everything.append(&line)
         });
         if let Err(error) = written {
             tracing::error!(%error, "the event log can't be written");
@@ -126,24 +163,9 @@ impl EventLog {
     }
 }
 
-impl EventLog {
-    fn put_aside(&self) -> io::Result<File> {
-        for n in (1..KEPT_ASIDE).rev() {
-            match fs::rename(aside(&self.path, n), aside(&self.path, n + 1)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        fs::rename(&self.path, aside(&self.path, 1))?;
-        PrivateFile::new(&self.path).append().map_err(io::Error::other)
-    }
-}
-
-/// The `n`th file that was put aside; the first is the youngest.
-fn aside(path: &Path, n: u32) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{n}"));
-    name.into()
+/// What the agent has done, beside the log of everything.
+pub(in crate::agent) fn audit(path: &Path) -> PathBuf {
+    path.with_file_name("audit.jsonl")
 }
 
 impl std::fmt::Debug for EventLog {
@@ -188,51 +210,5 @@ fn level(event: Event) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-    use crate::clock::System;
-
-    #[test]
-    fn each_event_is_one_private_line_with_what_it_is_about() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("events.jsonl");
-        let log = EventLog::open(&path, System::clock()).unwrap();
-        log.record(Event::PasswordResetStart, "a \"quoted\"\nmessage", &About::default());
-        let about = About { account: Some("jane@corp.example".into()), code: Some("x"), ..About::default() };
-        log.record(Event::ADPasswordPolicyError, "no", &about);
-        let lines = history(&path).unwrap();
-        assert_eq!(lines.len(), 2);
-        let line: serde_json::Value = serde_json::from_str(&lines[1]).unwrap();
-        assert_eq!((line["event_id"].as_u64(), line["level"].as_str()), (Some(33008), Some("warning")));
-        assert_eq!((line["account"].as_str(), line["command"].as_str()), (Some("jane@corp.example"), None));
-        let time = line["time"].as_str().unwrap();
-        assert!(OffsetDateTime::parse(time, &Rfc3339).is_ok() && time.ends_with('Z'), "{time}");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    }
-
-    #[test]
-    fn a_long_log_is_put_aside_and_only_the_oldest_lines_go() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("events.jsonl");
-        let log = EventLog { limit: 1000, ..EventLog::open(&path, System::clock()).unwrap() };
-        let mut longest = 0;
-        for n in 0..100 {
-            log.record(Event::PasswordResetStart, &format!("number {n}"), &About::default());
-            let lines = history(&path).unwrap();
-            longest = longest.max(lines.len());
-            let numbers =
-                lines.iter().map(|line| line.split('"').find_map(|text| text.strip_prefix("number ")).unwrap());
-            let first = n + 1 - lines.len();
-            assert!(numbers.eq((first..=n).map(|n| n.to_string())), "after {n}");
-            assert!(lines.len() >= (n + 1).min(4 * longest / 5), "after {n}: {}", lines.len());
-        }
-        let mut files: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
-        files.sort();
-        assert_eq!(files, ["events.jsonl", "events.jsonl.1", "events.jsonl.2", "events.jsonl.3", "events.jsonl.4"]);
-        for file in files {
-            assert_eq!(fs::metadata(dir.path().join(file)).unwrap().permissions().mode() & 0o777, 0o600);
-        }
-    }
-}
+#[path = "tests.rs"]
+mod tests;

@@ -24,7 +24,7 @@ use self::lanes::{AccountLocks, Lanes};
 use self::recovery::Patience;
 use crate::agent::directory::{Account, Directory};
 use crate::agent::error::AgentError;
-use crate::agent::events::{About, EventLog};
+use crate::agent::events::{About, EventLog, Refused};
 use crate::agent::home::Identity;
 use crate::agent::journal::{Entry, Journal, JournalError, Receipt, Stage};
 use crate::agent::keyring::Keyrings;
@@ -210,8 +210,7 @@ impl Executor {
         }
         let trace_id = trace_id(&delivery.traceparent);
         let refuse = |about: About, why: &str| {
-            let message = format!("a command was refused and not answered: {why}");
-            self.core.events.record(Event::InPutValidationError, &message, &about);
+            self.core.events.refuse(Refused::Command, why, &about);
             Ok(None)
         };
         let command = match self.verify(&delivery.command_jws) {
@@ -238,6 +237,12 @@ impl Executor {
             Receipt::Conflict => {
                 self.core.askers.forget(id);
                 refuse(traced.about(), "another command has the same id")
+            }
+            Receipt::Full => {
+                self.core.askers.forget(id);
+                let why = "the journal has too many that are open, or from the last week; it was neither executed nor answered";
+                self.core.events.refuse(Refused::Room, why, &traced.about());
+                Ok(None)
             }
             Receipt::Known(entry) => Ok(Some(match entry.stage {
                 Stage::Concluded { outcome, .. } => {
@@ -294,8 +299,7 @@ impl Executor {
         let followed = match core.portals.follow(&rotation.jws) {
             Ok(followed) => followed,
             Err(why) => {
-                let message = format!("a portal's new key was refused: {why}");
-                core.events.record(Event::InPutValidationError, &message, &About::default());
+                core.events.refuse(Refused::PortalKey, &why.to_string(), &About::default());
                 return Ok(None);
             }
         };

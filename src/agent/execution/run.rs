@@ -177,7 +177,12 @@ impl Executor {
         let first = core.journal.conclude(command.jti, jws, answer.retry_safe()).await?;
         let about = About { code: Some(answer.code.as_str()), ..traced.about() };
         for event in answer.events(command.operation) {
-            core.events.record(event, &answer.detail, &about);
+            // Nobody can cause these in masses but by resets that are done.
+            if answer.retry_safe() {
+                core.events.record(event, &answer.detail, &about);
+            } else {
+                core.events.record_done(event, &answer.detail, &about);
+            }
         }
         core.askers.answer((command.jti, first));
         Ok(())

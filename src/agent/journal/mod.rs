@@ -27,6 +27,11 @@ const OPEN: TableDefinition<'_, u64, [u8; 16]> = TableDefinition::new("open");
 /// (`exp`, command id), for the others: they are purged in this order.
 const CLOSED: TableDefinition<'_, (i64, [u8; 16]), ()> = TableDefinition::new("closed");
 
+/// So many commands may have no outcome, or one that the relay has not stored: a relay has no more of one tenant on their way.
+const MAX_OPEN: u64 = 4096;
+/// So many commands are remembered. It takes one every three seconds, day and night, until the oldest are purged.
+const MAX_ENTRIES: u64 = 250_000;
+
 /// Why the journal can't be used.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum JournalError {
@@ -120,6 +125,8 @@ pub enum Receipt {
     Known(Box<Entry>),
     /// Another one with the same id is known. Nothing was changed.
     Conflict,
+    /// There are too many. Nothing was changed, and this one is not known.
+    Full,
 }
 
 /// The open journal. Clones share it.
@@ -225,6 +232,9 @@ impl Journal {
         let receive = move |t: &WriteTransaction| match get(t, id)? {
             Some(known) if known.sha256 == hash => Ok(Receipt::Known(Box::new(known))),
             Some(_) => Ok(Receipt::Conflict),
+            None if t.open_table(OPEN)?.len()? >= MAX_OPEN || t.open_table(ENTRIES)?.len()? >= MAX_ENTRIES => {
+                Ok(Receipt::Full)
+            }
             None => {
                 // Entries that are closed don't need an order any more, so the open ones alone decide the next.
                 let order = t.open_table(OPEN)?.last()?.map_or(0, |(last, _)| last.value() + 1);

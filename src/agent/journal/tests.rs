@@ -118,6 +118,27 @@ async fn an_entry_is_purged_a_week_after_exp_and_only_if_the_relay_has_its_outco
 }
 
 #[tokio::test]
+async fn a_portal_can_not_fill_it_and_what_is_known_is_known_in_a_full_one() {
+    let agent = Enrolled::new().await;
+    let journal = agent.journal();
+    let commands: Vec<_> = (0..MAX_OPEN + 20).map(|_| agent.command(JANE)).collect();
+    // The jws is of no interest to it, and signing takes long.
+    let receipts = futures_util::future::join_all(commands.iter().map(|command| journal.receive(command, "jws", None)));
+    let receipts: Vec<_> = receipts.await.into_iter().map(Result::unwrap).collect();
+    let taken = receipts.iter().filter(|receipt| matches!(receipt, Receipt::New)).count();
+    let full = receipts.iter().position(|receipt| matches!(receipt, Receipt::Full)).unwrap();
+    assert_eq!((taken as u64, journal.unfinished().unwrap().len() as u64), (MAX_OPEN, MAX_OPEN));
+    assert!(!journal.knows(commands[full].jti).unwrap());
+    let first = receipts.iter().position(|receipt| matches!(receipt, Receipt::New)).unwrap();
+    assert!(matches!(journal.receive(&commands[first], "jws", None).await.unwrap(), Receipt::Known(_)));
+    // As soon as a relay has an outcome, there is room.
+    journal.conclude(commands[first].jti, "one".into(), true).await.unwrap();
+    assert!(matches!(journal.receive(&commands[full], "jws", None).await.unwrap(), Receipt::Full));
+    journal.stored(commands[first].jti).await.unwrap();
+    assert!(matches!(journal.receive(&commands[full], "jws", None).await.unwrap(), Receipt::New));
+}
+
+#[tokio::test]
 async fn a_missing_damaged_or_foreign_journal_is_refused_by_name_and_never_made_anew() {
     let agent = Enrolled::new().await;
     let (path, id) = (agent.home().journal(), agent.identity.journal);

@@ -116,14 +116,7 @@ impl Dialer {
         }
         let upgraded = timeout(STEP, hyper::upgrade::on(answer)).await.map_err(late)?;
         let stream = TokioIo::new(upgraded.map_err(|e| unreachable(causes(&e)))?);
-        // Small buffers: what is read and written is a few kilobytes at the most.
-        let config = WebSocketConfig::default()
-            .read_buffer_size(4096)
-            .write_buffer_size(0)
-            .max_write_buffer_size(4 * MAX_FRAME_BYTES)
-            .max_message_size(Some(MAX_FRAME_BYTES))
-            .max_frame_size(Some(MAX_FRAME_BYTES));
-        Ok(frames(WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await))
+        Ok(open(stream).await)
     }
 
     fn authorization(&self) -> Result<String, JoseError> {
@@ -170,6 +163,21 @@ async fn refusal(answer: Response<Incoming>, now: UnixTime) -> DialError {
     DialError::Refused { status, code, message, retry_after }
 }
 
+/// What becomes of a connection that was upgraded.
+async fn open<S>(stream: S) -> Frames
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    // Small buffers: what is read and written is a few kilobytes at the most.
+    let config = WebSocketConfig::default()
+        .read_buffer_size(4096)
+        .write_buffer_size(0)
+        .max_write_buffer_size(4 * MAX_FRAME_BYTES)
+        .max_message_size(Some(MAX_FRAME_BYTES))
+        .max_frame_size(Some(MAX_FRAME_BYTES));
+    frames(WebSocketStream::from_raw_socket(stream, Role::Client, Some(config)).await)
+}
+
 fn frames<S>(socket: WebSocketStream<S>) -> Frames
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
@@ -191,4 +199,44 @@ where
         .with(|frame: FromAgent| ready(Ok(Message::binary(frame.encode_frame()))))
         .sink_map_err(|error: tokio_tungstenite::tungstenite::Error| Lost::Broken(error.to_string()));
     Frames { incoming: Box::pin(incoming), outgoing: Box::pin(outgoing) }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+    use crate::agent::testing::deadline;
+
+    #[tokio::test]
+    async fn a_frame_or_a_message_that_is_too_long_ends_the_session_before_it_is_there() {
+        let announced = |length: u64| [&[0x82, 127][..], &length.to_be_bytes()].concat();
+        // The first of many, and each further one.
+        let (begun, more) =
+            ([&[0x02, 126, 0x20, 0][..], &[0; 0x2000]].concat(), [&[0x00, 126, 0x20, 0][..], &[0; 0x2000]].concat());
+        for (said, again) in [
+            (announced(2 << 30), vec![0; 4096]),
+            (announced(u64::MAX >> 1), vec![0; 4096]),
+            (announced(u64::MAX), vec![0; 4096]),
+            (announced(MAX_FRAME_BYTES as u64 + 1), vec![0; 4096]),
+            (begun, more),
+        ] {
+            let (ours, mut relays) = duplex(4096);
+            let mut session = open(ours).await;
+            let sent = tokio::spawn(async move {
+                let mut sent = relays.write_all(&said).await.map(|()| said.len()).unwrap_or_default();
+                while relays.write_all(&again).await.is_ok() {
+                    sent += again.len();
+                }
+                // What it says of it.
+                let _ = relays.read_to_end(&mut Vec::new()).await;
+                sent
+            });
+            let end = deadline(session.incoming.next()).await.unwrap();
+            assert!(matches!(end, Err(Lost::Broken(_))), "{end:?}");
+            drop(session);
+            let sent = deadline(sent).await.unwrap();
+            assert!(sent < 4 * MAX_FRAME_BYTES, "{sent} bytes were taken");
+        }
+    }
 }

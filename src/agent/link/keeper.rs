@@ -197,13 +197,17 @@ async fn serve(
     deadline: Duration,
     advise: mpsc::Sender<Advice>,
 ) -> Served {
+    let mut told = false;
     loop {
         let until = async {
             tokio::select! { () = replaced.cancelled() => {}, () = stop.cancelled() => {} }
         };
         match session.serve(until).await? {
             End::GoAway { reason, reconnect_after } => {
-                tracing::info!(reason, ?reconnect_after, "the relay asks for another session");
+                // A relay may say it in every frame.
+                if !std::mem::replace(&mut told, true) {
+                    tracing::info!(reason, ?reconnect_after, "the relay asks for another session");
+                }
                 // Who keeps the sessions is gone only if the agent stops.
                 let _ = advise.send((tokio::task::id(), reconnect_after)).await;
             }

@@ -14,13 +14,14 @@ mod relay;
 mod table;
 mod troubles;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 pub use self::table::table;
 use self::troubles::Troubles;
@@ -51,6 +52,10 @@ pub fn exit_status(report: &PreflightReport) -> u8 {
         PreflightState::Failed => 2,
     }
 }
+
+/// So many checks a minute are made for whoever wants to know: each asks every domain controller.
+const CHECKS_A_MINUTE: usize = 10;
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// When nothing could be checked: monitoring systems call it "unknown".
 pub const NOTHING_CHECKED: u8 = 3;
@@ -100,6 +105,7 @@ impl Preflight {
     /// Checks now, then in every interval, and when somebody wants to know.
     pub(super) async fn run(&self) -> Infallible {
         let inner = &self.0;
+        let mut lately = Lately::default();
         loop {
             let mut findings = files::look(&inner.home);
             findings.extend(inner.directory.preflight(&*inner.clock).await);
@@ -109,8 +115,11 @@ impl Preflight {
             let before = inner.latest.borrow().as_ref().map_or(0, |before| before.checked_at);
             found.checked_at = found.checked_at.max(before.saturating_add(1));
             inner.latest.send_replace(Some(found));
+            let again = lately.next(Instant::now());
             // Either will do.
-            let _ = timeout(inner.interval, inner.wanted.notified()).await;
+            if timeout(inner.interval, inner.wanted.notified()).await.is_ok() {
+                sleep_until(again).await;
+            }
         }
     }
 
@@ -124,6 +133,22 @@ impl Preflight {
         let mut reports = self.0.latest.subscribe();
         reports.mark_changed();
         reports
+    }
+}
+
+/// When it was checked.
+#[derive(Default)]
+struct Lately(VecDeque<Instant>);
+
+impl Lately {
+    /// It is checked now. Before the given time it is not checked again for whoever asks.
+    fn next(&mut self, now: Instant) -> Instant {
+        if self.0.len() == CHECKS_A_MINUTE {
+            self.0.pop_front();
+        }
+        self.0.push_back(now);
+        let first = self.0.front().filter(|_| self.0.len() == CHECKS_A_MINUTE);
+        first.map_or(now, |first| *first + MINUTE)
     }
 }
 
@@ -184,5 +209,19 @@ mod tests {
         deadline(reports.wait_for(Option::is_some)).await.unwrap();
         preflight.want();
         deadline(directory.called("preflight", 2)).await;
+    }
+
+    #[test]
+    fn a_relay_that_asks_without_end_has_the_domain_controllers_asked_a_few_times_a_minute() {
+        let (mut lately, began) = (Lately::default(), Instant::now());
+        let (mut now, mut checks) = (began, 0);
+        while now < began + 10 * MINUTE {
+            checks += 1;
+            // It takes a moment, and then somebody has asked already.
+            now = lately.next(now).max(now) + Duration::from_millis(20);
+        }
+        assert_eq!(checks, 10 * CHECKS_A_MINUTE);
+        now += MINUTE;
+        assert!((1..CHECKS_A_MINUTE).all(|_| lately.next(now) <= now), "whoever asks now and then does not wait");
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use writeback_relay::agent::events::{self, Filter, Follower};
+use writeback_relay::agent::events::{self, Filter};
 use writeback_relay::agent::home::Home;
 use writeback_relay::agent::support_bundle as bundle;
 use writeback_relay::clock::System;
@@ -23,9 +23,8 @@ pub(crate) async fn events(
     json: bool,
 ) -> Result<(), Failure> {
     let shown = |line: String| if json { line } else { events::for_people(&line) };
-    let (lines, mut follower) = Follower::open(&home.events())?;
-    let mut lines: Vec<_> = lines.into_iter().filter(|line| filter.takes(line)).collect();
-    for line in lines.split_off(lines.len().saturating_sub(count)) {
+    let (lines, mut follower) = events::tail(&home.events(), count, filter)?;
+    for line in lines {
         host::print(&format!("{}\n", shown(line)))?;
     }
     if !follow {

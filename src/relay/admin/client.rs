@@ -77,15 +77,25 @@ fn next_page(response: &reqwest::Response) -> Option<String> {
     Some(link.strip_prefix("</admin/v1")?.strip_suffix(">; rel=\"next\"")?.to_owned())
 }
 
+/// The registry of a hundred thousand agents has a tenth of it.
+const MAX_ANSWER_BYTES: usize = 1024 * 1024 * 1024;
+
 /// Sends a request, and reads its answer.
 async fn read(request: reqwest::RequestBuilder, url: &str) -> Result<Answer, AdminError> {
     let unreachable =
         |e: reqwest::Error| AdminError::Unreachable { url: url.to_owned(), detail: causes(&e.without_url()) };
-    let response = request.send().await.map_err(unreachable)?;
+    let mut response = request.send().await.map_err(unreachable)?;
     let (status, next) = (response.status(), next_page(&response));
-    let bytes = response.bytes().await.map_err(unreachable)?;
+    let mut bytes = Vec::new();
+    while let Some(part) = response.chunk().await.map_err(unreachable)? {
+        if bytes.len() + part.len() > MAX_ANSWER_BYTES {
+            let detail = format!("it answers more than {MAX_ANSWER_BYTES} bytes; is this a node's ops_listen?");
+            return Err(AdminError::Unreachable { url: url.to_owned(), detail });
+        }
+        bytes.extend(part);
+    }
     if status.is_success() {
-        return Ok(Answer { bytes: bytes.into(), next });
+        return Ok(Answer { bytes, next });
     }
     match json::read(&bytes) {
         Ok(problem) => Err(AdminError::Refused(Box::new(problem))),

@@ -185,8 +185,6 @@ pub enum ConfigError {
 /// One domain controller's address, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Endpoint {
-    /// For the LDAP library.
-    pub(super) url: String,
     pub(super) host: String,
     pub(super) port: u16,
     /// The host, with the port if it is not the usual one: how accounts, errors and reports name the controller.
@@ -196,17 +194,17 @@ pub(super) struct Endpoint {
 impl Endpoint {
     /// With TLS from the beginning. SRV records name LDAP's own port, so this is the usual one.
     pub(super) fn ldaps(host: &str, _ldap_port: u16) -> Self {
-        Self::new("ldaps", LDAPS_PORT, host, LDAPS_PORT)
+        Self::new(LDAPS_PORT, host, LDAPS_PORT)
     }
 
     /// With TLS turned on inside.
     pub(super) fn start_tls(host: &str, port: u16) -> Self {
-        Self::new("ldap", LDAP_PORT, host, port)
+        Self::new(LDAP_PORT, host, port)
     }
 
-    fn new(scheme: &str, usual_port: u16, host: &str, port: u16) -> Self {
+    fn new(usual_port: u16, host: &str, port: u16) -> Self {
         let name = if port == usual_port { host.to_owned() } else { format!("{host}:{port}") };
-        Self { url: format!("{scheme}://{host}:{port}"), host: host.to_owned(), port, name }
+        Self { host: host.to_owned(), port, name }
     }
 }
 
@@ -233,11 +231,11 @@ impl Config {
     fn endpoint(&self, text: &str) -> Result<Endpoint, ConfigError> {
         let refused = |detail| ConfigError::Url { url: text.to_owned(), detail };
         let url: Uri = text.parse().map_err(|_| refused("this is not a URL"))?;
-        let (scheme, usual_port) = match url.scheme_str() {
+        let usual_port = match url.scheme_str() {
             Some("ldaps") if self.start_tls => return Err(refused("start_tls is for ldap:// URLs")),
-            Some("ldaps") => ("ldaps", LDAPS_PORT),
+            Some("ldaps") => LDAPS_PORT,
             Some("ldap") if !self.start_tls => return Err(ConfigError::NoTls(text.to_owned())),
-            Some("ldap") => ("ldap", LDAP_PORT),
+            Some("ldap") => LDAP_PORT,
             _ => return Err(refused("the scheme is ldaps or ldap")),
         };
         let host = url.host().filter(|host| !host.is_empty()).ok_or(refused("there is no host"))?.to_ascii_lowercase();
@@ -248,7 +246,7 @@ impl Config {
             return Err(refused("only a host and a port may stand in it"));
         }
         let port = url.port_u16().unwrap_or(usual_port);
-        Ok(Endpoint::new(scheme, usual_port, &host, port))
+        Ok(Endpoint::new(usual_port, &host, port))
     }
 
     /// The service account's name, and where its password is, which is read once to see that it is of use.

@@ -11,11 +11,12 @@ use ldap3::controls::RawControl;
 use ldap3::{
     LdapConnAsync, LdapConnSettings, LdapError, LdapResult, Mod, Scope, SearchEntry, SearchOptions, StdStream,
 };
-use rustls::{CertificateError, ClientConfig};
+use rustls::ClientConfig;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::config::Endpoint;
+use super::transport::{self, Transport, Violation};
 use crate::net::names::Names;
 use crate::net::tcp;
 use crate::telemetry::trace::{Here, Kind, Parent as _, Span};
@@ -23,8 +24,9 @@ use crate::telemetry::trace::{Here, Kind, Parent as _, Span};
 /// An open connection, with TLS, bound or not. It is closed when dropped.
 pub(super) struct Connection {
     ldap: ldap3::Ldap,
-    /// The task that reads and writes the socket.
+    /// The library's task.
     driver: AbortHandle,
+    transport: Transport,
     limit: Duration,
 }
 
@@ -52,9 +54,9 @@ pub(super) enum RequestError {
     /// It ended before the answer came.
     #[error("the connection broke before the answer came")]
     Lost,
-    /// The answer is not LDAP.
-    #[error("the answer can't be read")]
-    Garbled,
+    /// The other side sent what is no answer, and nothing more is heard of it.
+    #[error("{0}")]
+    Garbled(Violation),
     /// No answer in time.
     #[error("no answer within {} s", .0.as_secs())]
     TimedOut(Duration),
@@ -72,17 +74,19 @@ pub(super) struct Search {
 impl Dialer {
     /// TCP and TLS; nobody is bound yet. The error is the cause, for people.
     pub(super) async fn open(&self, endpoint: &Endpoint) -> Result<Connection, String> {
-        let opened = timeout(self.connect_timeout, async {
-            let tcp = tcp::connect(&self.names, &endpoint.host, endpoint.port).await.map_err(|e| e.to_string())?;
-            let tcp = StdStream::Tcp(tcp.into_std().map_err(|e| e.to_string())?);
-            let settings = LdapConnSettings::new().set_config(Arc::clone(&self.tls)).set_starttls(self.start_tls);
-            let opening = LdapConnAsync::with_settings(settings.set_std_stream(tcp), &endpoint.url);
-            opening.await.map_err(|error| why_not_open(&error))
-        });
         let late = |_| format!("no connection within {} s", self.connect_timeout.as_secs());
-        let (driver, ldap) = opened.await.map_err(late)??;
+        timeout(self.connect_timeout, self.connect(endpoint)).await.map_err(late)?
+    }
+
+    async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, String> {
+        let host = &endpoint.host;
+        let tcp = tcp::connect(&self.names, host, endpoint.port).await.map_err(|e| e.to_string())?;
+        let opened = transport::open(tcp, host, &self.tls, self.start_tls, self.operation_timeout).await;
+        let (transport, stream) = opened.map_err(|e| e.to_string())?;
+        let settings = LdapConnSettings::new().set_std_stream(StdStream::Unix(stream));
+        let (driver, ldap) = LdapConnAsync::with_settings(settings, "ldapi:///").await.map_err(|e| e.to_string())?;
         let driver = tokio::spawn(driver.drive()).abort_handle();
-        Ok(Connection { ldap, driver, limit: self.operation_timeout })
+        Ok(Connection { ldap, driver, transport, limit: self.operation_timeout })
     }
 }
 
@@ -134,10 +138,9 @@ impl Connection {
         self.ask("LDAP modify", async { ldap.modify(dn, vec![change]).await }).await
     }
 
-    /// The certificate that the other side showed, in DER; none if it can't be had any more.
-    pub(super) async fn certificate(&self) -> Option<Vec<u8>> {
-        let mut ldap = self.ldap.clone();
-        self.answer(async { ldap.get_peer_certificate().await }).await.ok().flatten()
+    /// The certificate that the other side showed, in DER.
+    pub(super) fn certificate(&self) -> Option<&[u8]> {
+        self.transport.certificate.as_deref()
     }
 
     /// All of these changes in this order, or none (RFC 4511 §4.6). This alone has no limit: while the connection stands
@@ -152,7 +155,7 @@ impl Connection {
         if let Some(control) = control {
             ldap.with_controls(vec![control]);
         }
-        traced("LDAP modify", heard(async { ldap.modify(dn, changes).await })).await
+        traced("LDAP modify", self.heard(async { ldap.modify(dn, changes).await })).await
     }
 
     /// How long an answer usually takes at most.
@@ -174,7 +177,16 @@ impl Connection {
     }
 
     async fn answer<T>(&self, request: impl Future<Output = ldap3::result::Result<T>>) -> Result<T, RequestError> {
-        timeout(self.limit, heard(request)).await.unwrap_or(Err(RequestError::TimedOut(self.limit)))
+        timeout(self.limit, self.heard(request)).await.unwrap_or(Err(RequestError::TimedOut(self.limit)))
+    }
+    /// Should the library panic after all, that takes its connection with it, and not the agent's task.
+    async fn heard<T>(&self, request: impl Future<Output = ldap3::result::Result<T>>) -> Result<T, RequestError> {
+        match AssertUnwindSafe(request).catch_unwind().await {
+            Err(_) => Err(RequestError::Garbled(Violation::Malformed("the library can't read it"))),
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(LdapError::OpSend { .. })) => Err(RequestError::NotSent),
+            Ok(Err(_)) => Err(self.transport.violation().map_or(RequestError::Lost, RequestError::Garbled)),
+        }
     }
 }
 
@@ -191,50 +203,10 @@ async fn traced<T>(
     answered
 }
 
-/// The library panics on answers that are not LDAP; that must not take the agent's task with it.
-async fn heard<T>(request: impl Future<Output = ldap3::result::Result<T>>) -> Result<T, RequestError> {
-    match AssertUnwindSafe(request).catch_unwind().await {
-        Err(_) => Err(RequestError::Garbled),
-        Ok(Err(LdapError::OpSend { .. })) => Err(RequestError::NotSent),
-        Ok(Err(_)) => Err(RequestError::Lost),
-        Ok(Ok(answer)) => Ok(answer),
-    }
-}
-
 /// The SD flags control with `DACL_SECURITY_INFORMATION` ([MS-ADTS] 3.1.1.3.4.1.11). Without it the whole descriptor is
 /// meant, which the service account may not read.
 fn dacl_only() -> RawControl {
     // SEQUENCE { INTEGER 4 }
     let value = vec![0x30, 0x03, 0x02, 0x01, 0x04];
     RawControl { ctype: "1.2.840.113556.1.4.801".to_owned(), crit: true, val: Some(value) }
-}
-
-fn why_not_open(error: &LdapError) -> String {
-    let LdapError::Io { source } = error else {
-        return match error {
-            LdapError::LdapResult { result } => format!("it refuses StartTLS (result {})", result.rc),
-            LdapError::DNSName { .. } => "its name can't stand in a certificate".to_owned(),
-            LdapError::ResultRecv { .. } => "it closed the connection".to_owned(),
-            other => other.to_string(),
-        };
-    };
-    match source.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidCertificate(fault)) => why_not_trusted(fault),
-        Some(other) => format!("TLS failed: {other}"),
-        None => source.to_string(),
-    }
-}
-
-fn why_not_trusted(fault: &CertificateError) -> String {
-    match fault {
-        CertificateError::UnknownIssuer => {
-            "its certificate is not from a CA that this host trusts; give that CA's certificate in ca_file".to_owned()
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "its certificate is not for this host name; write the name that stands in the certificate into url"
-                .to_owned()
-        }
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its certificate has expired".to_owned(),
-        other => format!("its certificate is refused: {other}"),
-    }
 }

@@ -1,9 +1,14 @@
 //! The domain controllers of a domain, as its DNS names them ([MS-ADTS] 6.3.2.3), in the order in which they are tried.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::clock::Random;
 use crate::net::names::{NameError, Names, Service};
+
+/// So many controllers are known of a domain. An answer of the DNS has room for a thousand, and nobody has signed it; who has
+/// more names `sites`.
+const KNOWN: usize = 256;
 
 /// Where the controllers of a domain are found.
 pub(super) struct Discovery {
@@ -19,7 +24,7 @@ impl Discovery {
         Self { domain: domain.to_owned(), sites: sites.to_vec(), names, random }
     }
 
-    /// All controllers, each once. A site without any of its own is no trouble.
+    /// The controllers, each once. A site without any of its own is no trouble.
     ///
     /// # Errors
     /// If the domain has none, or nobody says.
@@ -35,14 +40,15 @@ impl Discovery {
             }
         }
         found.extend(arranged(everywhere, &*self.random));
-        let mut once: Vec<Service> = Vec::with_capacity(found.len());
-        for service in found {
-            if once.iter().all(|known| (&known.host, known.port) != (&service.host, service.port)) {
-                once.push(service);
-            }
-        }
-        Ok(once)
+        Ok(once(found))
     }
+}
+
+/// Each once, and not too many.
+fn once(found: Vec<Service>) -> Vec<Service> {
+    let mut known = HashSet::new();
+    let new = |service: &Service| known.insert((service.host.clone(), service.port));
+    found.into_iter().filter(new).take(KNOWN).collect()
 }
 
 /// By priority; among equals at random, each as often as its weight says (RFC 2782).
@@ -104,6 +110,13 @@ mod tests {
             assert_eq!(hosts(services, &random), ["a", "b", "c"]);
         }
         assert!(hosts(Vec::new(), &random).is_empty());
+    }
+
+    #[test]
+    fn of_a_thousand_controllers_that_the_dns_names_the_first_are_known_each_once() {
+        let found = (0..1000).map(|n| service(0, 0, &format!("dc{}", n / 2))).collect();
+        let known: Vec<_> = once(found).into_iter().map(|service| service.host).collect();
+        assert_eq!(known, (0..KNOWN).map(|n| format!("dc{n}")).collect::<Vec<_>>());
     }
 
     #[test]

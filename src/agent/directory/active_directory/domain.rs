@@ -18,6 +18,8 @@ use crate::net::tls_client;
 
 /// How long it is known which controllers there are. A new one waits as long for its first account.
 const KNOWN_FOR: Duration = Duration::from_secs(60);
+/// So many controllers are tried for one question. Those that did not answer are tried last the next time.
+const TRIED: usize = 16;
 
 /// A domain, and its controllers.
 pub(super) struct Domain {
@@ -117,7 +119,7 @@ impl Domain {
     }
 
     /// The controllers to try: in the preferred order, but those that were in trouble a moment ago last, so that one that is
-    /// down does not cost a timeout each time. Those that are known to be read-only are left out.
+    /// down does not cost a timeout each time. Those that are known to be read-only are left out, and so are the last of very many.
     pub(super) async fn in_order(&self) -> Result<Vec<Arc<Controller>>, DirectoryError> {
         let all = self.controllers().await?;
         let (writable, read_only): (Vec<_>, Vec<_>) = all.into_iter().partition(|c| !c.is_read_only());
@@ -127,7 +129,7 @@ impl Domain {
             return Err(DirectoryError::Unavailable(detail));
         }
         let (well, in_trouble): (Vec<_>, Vec<_>) = writable.into_iter().partition(|c| !c.in_trouble());
-        Ok(well.into_iter().chain(in_trouble).collect())
+        Ok(well.into_iter().chain(in_trouble).take(TRIED).collect())
     }
 
     /// All that are known, in the preferred order.

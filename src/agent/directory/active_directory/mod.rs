@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `config`, `forest` | what the administrator writes |
 //! | `connection` | one LDAP connection; every request has a deadline |
+//! | `transport` | TLS, StartTLS, and what of the other side's words reaches the LDAP library |
 //! | `service_account` | who the agent is to the directory |
 //! | `domain`, `discovery` | which controllers there are, and which is tried first |
 //! | `controller`, `health`, `read_only` | one domain controller, and the connection kept to it |
@@ -37,13 +38,13 @@ mod read_only;
 mod right;
 mod security_descriptor;
 mod service_account;
+mod transport;
 mod trustee;
 mod write;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
 use uuid::Uuid;
 
 pub use self::config::{Config, ConfigError, DomainConfig, NameServer};
@@ -266,7 +267,7 @@ impl Directory for ActiveDirectory {
                         let names: Vec<_> = controllers.iter().map(|controller| controller.name()).collect();
                         findings.push(Finding::ok(Check::Srv, domain.name(), names.join(", ")));
                         // Read-only ones are nobody's mistake.
-                        join_all(controllers.iter().map(|controller| controller.look())).await;
+                        preflight::side_by_side(controllers.iter().map(|controller| controller.look()).collect()).await;
                         controllers.retain(|controller| !controller.is_read_only());
                     }
                     findings.extend(preflight::preflight(&controllers, clock).await);

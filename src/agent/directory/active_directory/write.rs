@@ -104,7 +104,7 @@ impl Target<'_> {
                     let detail = format!("{}: asked to {doing}: {error}", asked.name());
                     Err(match error {
                         RequestError::NotSent => DirectoryError::Unavailable(detail),
-                        RequestError::Lost | RequestError::Garbled | RequestError::TimedOut(_) => {
+                        RequestError::Lost | RequestError::Garbled(_) | RequestError::TimedOut(_) => {
                             DirectoryError::Uncertain(detail)
                         }
                     })

@@ -18,7 +18,7 @@ mod rights;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 
 use self::reach::Reached;
 use super::connection::{Connection, RequestError};
@@ -41,9 +41,17 @@ struct Viewpoint<'a> {
     tool: Tool,
 }
 
+/// So many controllers are asked at a time.
+const AT_A_TIME: usize = 16;
+
+/// What becomes of each, in their order.
+pub(super) async fn side_by_side<T>(asked: Vec<impl Future<Output = T>>) -> Vec<T> {
+    stream::iter(asked).buffered(AT_A_TIME).collect().await
+}
+
 /// All findings. While one controller works, what is wrong with another is a warning.
 pub(super) async fn preflight(controllers: &[Arc<Controller>], clock: &dyn Clock) -> Vec<Finding> {
-    let looked = join_all(controllers.iter().map(|controller| reach::reach(controller, clock))).await;
+    let looked = side_by_side(controllers.iter().map(|controller| reach::reach(controller, clock)).collect()).await;
     let one_works = looked.iter().any(|(_, reached)| reached.is_some());
     let (mut findings, mut used) = (Vec::new(), false);
     for (controller, (mut own, reached)) in controllers.iter().zip(looked) {
@@ -70,7 +78,7 @@ pub(super) async fn preflight(controllers: &[Arc<Controller>], clock: &dyn Clock
 
 /// Whether the controllers can be reached, before anybody logs on. While one can, the others are warnings.
 pub(super) async fn look_for(controllers: &[Arc<Controller>], clock: &dyn Clock) -> Vec<Finding> {
-    let looked = join_all(controllers.iter().map(|controller| reach::look_for(controller, clock))).await;
+    let looked = side_by_side(controllers.iter().map(|controller| reach::look_for(controller, clock)).collect()).await;
     let one_works = looked.iter().any(|(_, answers)| *answers);
     let softened = looked.into_iter().flat_map(|(mut own, _)| {
         soften(&mut own, one_works);

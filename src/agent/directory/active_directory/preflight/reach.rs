@@ -47,7 +47,7 @@ async fn connect(controller: &Controller, clock: &dyn Clock, found: &mut Vec<Fin
     let addresses = addresses(controller, found).await?;
     found.push(tcp(controller, &addresses).await?);
     let connection = controller.open().await.map_err(|error| untrusted(name, &error))?;
-    found.push(tls(name, &connection, clock).await);
+    found.push(tls(name, &connection, clock));
     Ok(connection)
 }
 
@@ -103,9 +103,9 @@ fn untrusted(name: &str, error: &ControllerError) -> Finding {
 }
 
 /// TLS is up, so the certificate's chain and name are right.
-async fn tls(name: &str, connection: &Connection, clock: &dyn Clock) -> Finding {
-    let certificate = connection.certificate().await;
-    match certificate.and_then(|der| certificate::days_left(&der, clock.now())) {
+fn tls(name: &str, connection: &Connection, clock: &dyn Clock) -> Finding {
+    let certificate = connection.certificate();
+    match certificate.and_then(|der| certificate::days_left(der, clock.now())) {
         Some((days, true)) => Finding::ok(Check::Tls, name, format!("trusted, for this name, {days} days left")),
         Some((days, false)) => {
             let detail = format!("the certificate is trusted and for this name, but ends in {days} days");
