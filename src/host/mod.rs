@@ -2,6 +2,8 @@
 
 pub mod service_manager;
 
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fmt::Display;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -9,6 +11,8 @@ use std::time::Duration;
 use rustix::net::sockopt;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::protocol::untrusted::{lines, one_line};
 
 /// Lets no core of this process be written, and no other process of the same user read its memory: passwords and keys
 /// are in it.
@@ -46,16 +50,43 @@ impl StopSignals {
     }
 }
 
-/// Writes to standard output. Whoever reads it may have seen enough: a closed pipe is no error.
+/// Writes lines to standard output, with everything spelt out that would do more there than be read ([`lines`]): the
+/// last line of defence, since others' words may stand in them. JSON stays what it is. Whoever reads it may have seen
+/// enough: a closed pipe is no error.
 ///
 /// # Errors
 /// If it can't be written for another reason.
 pub fn print(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(lines(text).as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => written,
     }
+}
+
+/// The same to standard error. There is nobody to tell if that can't be written.
+pub fn print_error(text: &str) {
+    let _ = std::io::stderr().lock().write_all(lines(text).as_bytes());
+}
+
+/// Says in one line on standard error why a program ends.
+pub fn complain(program: &str, error: &dyn Display) {
+    print_error(&format!("{program}: {}\n", one_line(&error.to_string())));
+}
+
+/// Has a panic told in the same way: what a program was reading may stand in its message.
+pub fn tell_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let payload = panic.payload();
+        let said = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref().map(String::as_str));
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let thread = std::thread::current();
+        let name = one_line(thread.name().unwrap_or("<unnamed>")).into_owned();
+        let said = one_line(said.unwrap_or("no text"));
+        let trace = Backtrace::capture();
+        let trace = if trace.status() == BacktraceStatus::Captured { format!("{trace}\n") } else { String::new() };
+        print_error(&format!("thread '{name}' panicked at {place}: {said}\n{trace}"));
+    }));
 }
 
 /// How many files this process may have open at a time, connections among them.

@@ -286,7 +286,7 @@ impl FakeAgent {
         let attestation = Attestation::new(code.tenant.clone(), self.id, &self.keys());
         AgentView {
             agent: self.id,
-            name: "dc-host".to_owned(),
+            name: "dc-host".into(),
             status: AgentStatus::Pending,
             online: true,
             version: None,
@@ -311,9 +311,9 @@ impl FakeAgent {
             command: command.jti,
             iat: System.now(),
             status: code.status(),
-            code: code.as_str().to_owned(),
+            code: code.as_str().into(),
             event_id: code.event().id(),
-            detail: "as the test wants it".to_owned(),
+            detail: "as the test wants it".into(),
             retry_safe: false,
             retry_at: None,
             directory_ms: 3,
@@ -330,6 +330,6 @@ pub(crate) fn view(command: &Command, state: CommandState, outcome: Option<Strin
         reason: None,
         milestones: Default::default(),
         outcome,
-        trace_id: "trace-of-a-view".to_owned(),
+        trace_id: "trace-of-a-view".into(),
     })
 }

@@ -150,7 +150,7 @@ impl ScriptedRelay {
             token: Secret::new([0; 32]),
             agent,
             journal,
-            name: nothing(),
+            name: nothing().into(),
             proof: nothing(),
             attestation: nothing(),
             signing_key: keys.signing.clone(),

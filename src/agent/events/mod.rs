@@ -18,6 +18,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::clock::Clock;
 use crate::protocol::event::Event;
 use crate::protocol::ids::{CommandId, PortalId};
+use crate::protocol::untrusted::one_line;
 use crate::storage::{FileError, PrivateFile};
 use crate::telemetry::agent_metrics::AgentMetrics;
 
@@ -100,6 +101,8 @@ impl EventLog {
         let time = now.ok().and_then(|now| now.format(&Rfc3339).ok()).unwrap_or_default();
         let line = Line { time, event_id: event, name: event.name(), level, message, about };
         let written = serde_json::to_string(&line).map_err(std::io::Error::from).and_then(|text| {
+            // The same JSON, but fit for whoever looks into the file at a terminal.
+            let text = one_line(&text);
             let mut file = self.file.lock();
             // Whoever may have shortened it meanwhile.
             if file.metadata()?.len() >= self.limit {

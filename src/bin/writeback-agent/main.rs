@@ -101,6 +101,7 @@ type Failure = Box<dyn std::error::Error>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    host::tell_panics();
     let Arguments { home, action } = Arguments::parse();
     let home = Home::new(home);
     // A configuration that is no use is told by whoever needs it.
@@ -109,7 +110,7 @@ async fn main() -> ExitCode {
     match act(&home, action).await {
         Ok(status) => status,
         Err(error) => {
-            eprintln!("writeback-agent: {error}");
+            host::complain("writeback-agent", &error);
             match error.downcast_ref::<AgentError>() {
                 Some(error) if error.is_for_good() => ExitCode::from(STOPPED_FOR_GOOD),
                 _ => ExitCode::FAILURE,

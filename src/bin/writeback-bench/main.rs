@@ -33,7 +33,7 @@ async fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("writeback-bench: {error}");
+            host::complain("writeback-bench", &error);
             ExitCode::FAILURE
         }
     }

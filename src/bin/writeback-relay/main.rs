@@ -106,10 +106,11 @@ type Outcome = Result<(), Box<dyn Error>>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    host::tell_panics();
     match execute(Cli::parse().command).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("writeback-relay: {error}");
+            host::complain("writeback-relay", &error);
             ExitCode::FAILURE
         }
     }

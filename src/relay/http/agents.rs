@@ -80,8 +80,8 @@ pub(super) async fn availability(
     let able: Vec<AgentId> = able.map(|agent| agent.agent).collect();
     let reason = match agents.iter().find(in_service) {
         _ if !able.is_empty() => None,
-        Some(_) => Some("preflight_failed".to_owned()),
-        None => Some("no_agent".to_owned()),
+        Some(_) => Some("preflight_failed".into()),
+        None => Some("no_agent".into()),
     };
     Ok(Json(Availability { available: !able.is_empty(), reason, agents: able }))
 }

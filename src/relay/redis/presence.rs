@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::link::Link;
 use super::{keys, millis};
 use crate::protocol::ids::{AgentId, InstanceId, TenantId};
+use crate::protocol::untrusted::Untrusted;
 use crate::relay::StoreError;
 use crate::relay::bus::{Claim, Departure, Load, Place, Presence, RETURN_WINDOW};
 use crate::relay::ids::{NodeId, SessionId};
@@ -25,7 +26,7 @@ struct Seen {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Lease {
     /// Its name, for people.
-    pub(super) name: String,
+    pub(super) name: Untrusted,
     /// Shows which cluster key it has; see [`Envelopes::mark`](super::envelope::Envelopes::mark).
     pub(super) mark: String,
     /// How many sessions it has.
@@ -33,7 +34,7 @@ pub(super) struct Lease {
     pub(super) sessions: u32,
     /// Its program's version.
     #[serde(default)]
-    pub(super) version: String,
+    pub(super) version: Untrusted,
     /// It takes nothing new.
     #[serde(default)]
     pub(super) draining: bool,
@@ -42,7 +43,7 @@ pub(super) struct Lease {
 impl Lease {
     /// Of a node that has just come up.
     pub(super) fn new(name: String, mark: String) -> Self {
-        Self { name, mark, sessions: 0, version: env!("CARGO_PKG_VERSION").to_owned(), draining: false }
+        Self { name: name.into(), mark, sessions: 0, version: env!("CARGO_PKG_VERSION").into(), draining: false }
     }
 
     /// What the node has to do.
@@ -92,7 +93,7 @@ impl PresenceTable {
         let mut lease = Cmd::set(keys::node(self.node), text);
         lease.arg("PX").arg(millis(keys::NODE_LEASE)).arg("GET");
         let before: Option<String> = self.leases.command(&lease).await?;
-        self.leases.command::<()>(&Cmd::hset(keys::NODES, self.node.0.to_string(), &own.name)).await?;
+        self.leases.command::<()>(&Cmd::hset(keys::NODES, self.node.0.to_string(), own.name.as_data())).await?;
         let known: HashMap<String, String> = self.leases.command(&Cmd::hgetall(keys::NODES)).await?;
         let mut alive = HashMap::from([(self.node, own)]);
         for id in known.keys() {
@@ -116,7 +117,7 @@ impl PresenceTable {
     async fn lease_of(&self, link: &Link, node: NodeId) -> Result<Option<Lease>, StoreError> {
         let text: Option<String> = link.command(&Cmd::get(keys::node(node))).await?;
         // Whatever stands there: somebody holds it.
-        let unreadable = || Lease { version: String::new(), ..Lease::new("unknown".to_owned(), String::new()) };
+        let unreadable = || Lease { version: Untrusted::default(), ..Lease::new("unknown".to_owned(), String::new()) };
         Ok(text.map(|text| serde_json::from_str(&text).unwrap_or_else(|_| unreadable())))
     }
 

@@ -98,7 +98,7 @@ impl<S: Socket> Session<'_, S> {
         if record.status == AgentStatus::Revoked {
             return Err(Ended::Closed(CloseReason::Revoked));
         }
-        if record.version.as_deref() != Some(&hello.version) {
+        if record.version.as_ref().is_none_or(|known| *known != *hello.version) {
             services.registry.note_version(&tenant, id, &hello.version).await.map_err(away)?;
         }
         self.wire.send(FromRelay::Welcome(v1::Welcome {

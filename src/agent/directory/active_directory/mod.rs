@@ -55,6 +55,7 @@ use crate::clock::{Clock, System};
 use crate::protocol::command::{Options, Subject};
 use crate::protocol::outcome::Code;
 use crate::protocol::password::Password;
+use crate::protocol::remedy::Remedy;
 
 /// Of a search: the place to search is not there.
 const NO_SUCH_OBJECT: u32 = 32;
@@ -181,8 +182,7 @@ impl ActiveDirectory {
 }
 
 fn not_found(domain: &Domain, error: &DirectoryError) -> Finding {
-    Finding::failed(Check::Srv, domain.name(), error.to_string())
-        .mended_by("look at domain, and have this host ask the domain's name servers (name_servers)")
+    Finding::failed(Check::Srv, domain.name(), error.to_string()).mended_by(Remedy::FindDomain)
 }
 
 #[async_trait]
