@@ -2,6 +2,7 @@
 
 mod command_line;
 mod fake_relay;
+mod untrusted;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -69,7 +69,7 @@ impl Untrusted {
 
 impl fmt::Debug for Untrusted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.quoted().fmt(f)
+        fmt::Display::fmt(&self.quoted(), f)
     }
 }
 

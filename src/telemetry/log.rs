@@ -175,7 +175,7 @@ mod tests {
             let lines: Vec<_> = written.lines().collect();
             assert_eq!(lines.len(), 2, "{written:?}");
             assert!(lines.iter().all(|line| line.chars().all(|c| matches!(c, ' '..='~'))), "{written:?}");
-            assert!(lines[0].matches("u202e").count() == 4 && lines[1].contains("the next"), "{written:?}");
+            assert!(lines[0].matches("202e").count() == 4 && lines[1].contains("the next"), "{written:?}");
             if format == Format::Json {
                 let event: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
                 for field in ["text", "debug", "shown", "message"] {

@@ -9,6 +9,7 @@ mod sessions;
 mod slow;
 mod startup;
 mod texts;
+mod untrusted;
 
 use crate::support::relay::Relay;
 

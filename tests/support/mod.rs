@@ -20,6 +20,7 @@ pub(crate) mod samba_rights;
 pub(crate) mod scripted_relay;
 pub(crate) mod secrets;
 pub(crate) mod squid;
+pub(crate) mod untrusted;
 pub(crate) mod wire;
 
 use std::net::Ipv4Addr;
