@@ -105,7 +105,10 @@ fn identity(home: &Home) -> Result<String, String> {
     let identity = home.identity().map_err(said)?.ok_or("the agent is not enrolled")?;
     let mut text = format!(
         "agent {}\ntenant {}\nrelay {}\njournal {}\n",
-        identity.agent, identity.tenant, identity.relay, identity.journal
+        identity.agent,
+        identity.tenant,
+        one_line(&identity.relay),
+        identity.journal
     );
     for (portal, pin) in &identity.portals {
         let _ = writeln!(text, "portal {portal}: key {}, rotation {}", pin.key.thumbprint(), pin.seq);

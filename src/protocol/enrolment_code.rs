@@ -125,7 +125,10 @@ impl FromStr for EnrolmentCode {
             return Err(InvalidCode::Check);
         }
         let json = Zeroizing::new(from_base64url(json).map_err(|_| InvalidCode::Check)?);
-        serde_json::from_slice(&json).map_err(|_| InvalidCode::Contents)
+        let code: Self = serde_json::from_slice(&json).map_err(|_| InvalidCode::Contents)?;
+        // It is shown, and stands in messages: a URL is of visible ASCII (RFC 3986 §2).
+        let is_url = code.relay.bytes().all(|b| b.is_ascii_graphic());
+        if is_url { Ok(code) } else { Err(InvalidCode::Contents) }
     }
 }
 

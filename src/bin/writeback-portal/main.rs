@@ -158,9 +158,15 @@ async fn main() -> ExitCode {
     // clap's own status for wrong usage is 2, which is "rejected" here.
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
+        // Help, which has colours at a terminal.
+        Err(error) if !error.use_stderr() => {
             let _ = error.print();
-            return if error.use_stderr() { exit::ERROR.into() } else { exit::SUCCEEDED.into() };
+            return exit::SUCCEEDED.into();
+        }
+        // An argument stands in it, and somebody else may have chosen that.
+        Err(error) => {
+            print_error(&error.render().to_string());
+            return exit::ERROR.into();
         }
     };
     match traced(cli).await {

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use serde_json::error::Category;
 use serde_path_to_error::Path;
 
+use crate::protocol::untrusted::one_line;
+
 /// Why a JOSE object is refused. It never repeats the object.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JoseError {
@@ -95,7 +97,9 @@ pub(super) fn form(path: &Path, message: &str) -> String {
     } else {
         message.to_owned()
     };
-    if path.iter().next().is_none() { said } else { format!("{path}: {said}") }
+    let said = if path.iter().next().is_none() { said } else { format!("{path}: {said}") };
+    // A member's name stands in it, which may be anything.
+    one_line(&said).into_owned()
 }
 
 #[cfg(test)]
@@ -103,6 +107,7 @@ mod tests {
     use super::*;
 
     #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
     struct Claims {
         #[expect(dead_code, reason = "only its form matters")]
         exp: i64,
@@ -119,6 +124,7 @@ mod tests {
         assert_eq!(error(r#"{"exp":"hunter2"}"#), "exp: i64 is expected");
         assert_eq!(error(r#"{"exp":"hunter2, expected hunter2"}"#), "exp: i64 is expected");
         assert_eq!(error(r#"{"exp":["hunter2"]}"#), "exp: i64 is expected");
+        assert_eq!(error(r#"{"a\nb\u202e":1}"#), r"unknown field `a\nb\u202e`, expected `exp`");
         assert_eq!(error(r#"{"exp":hunter2}"#), "the claims are no JSON object: look near character 8");
         assert_eq!(error(r#""hunter2""#), "struct Claims is expected");
     }

@@ -56,6 +56,7 @@ use crate::protocol::command::{Options, Subject};
 use crate::protocol::outcome::Code;
 use crate::protocol::password::Password;
 use crate::protocol::remedy::Remedy;
+use crate::protocol::untrusted::Untrusted;
 
 /// Of a search: the place to search is not there.
 const NO_SUCH_OBJECT: u32 = 32;
@@ -198,7 +199,9 @@ impl Directory for ActiveDirectory {
                 Err(error @ DirectoryError::Unavailable(_)) if by_guid => unknown = Some(error),
                 Ok(account) => {
                     if let Some(other) = found.replace(account) {
-                        let detail = format!("{} knows an account of this name, too: {}", domain.name(), other.dn);
+                        let other = Untrusted::from(other.dn);
+                        let detail =
+                            format!("{} knows an account of this name, too: {}", domain.name(), other.quoted());
                         return Err(DirectoryError::Refused { code: Code::AmbiguousUser, detail });
                     }
                 }
