@@ -86,6 +86,7 @@ impl Stage {
         let outcome = self.relay.read(&socket.outcome().await.jws, &command);
         let detail = outcome.detail.as_data();
         is_fit_to_read("an outcome's detail", detail, &["its-diagnostic"]);
+        socket.stored(&command).await;
         socket.say(FromRelay::Deliver(v1::Deliver { command_jws: hostile("its-command"), ..Default::default() })).await;
         socket.say(FromRelay::PortalRotation(v1::PortalRotation { jws: hostile("its-rotation") })).await;
         socket.say(FromRelay::Check(v1::Check {})).await;
@@ -159,6 +160,8 @@ async fn a_relays_problem_is_shown_quoted_by_every_call() {
 async fn a_domain_controllers_names_and_diagnostics_are_shown_quoted_and_no_command_is_made_of_them() {
     let stage = Stage::new().await;
     stage.enrol().await;
+    // Whether it is a relay is asked without an assertion.
+    stage.relay.refuse_everything(Some(problem(None)));
     for call in [["check"].as_slice(), &["check", "--json"]] {
         stage.says(call, "", &["its-name", "its-domain"]).await;
         stage.shows(call, &["its-name", "its-domain"]).await;

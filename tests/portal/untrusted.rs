@@ -173,6 +173,8 @@ async fn what_became_of_a_command_is_shown_quoted() {
     let said = ["its-code", "its-detail", "its-trace"];
     let mut command = String::new();
     for call in [["reset", "contoso", JANE].as_slice(), &["change", "contoso", JANE], &["unlock", "contoso", JANE]] {
+        relay.then(undeliverable);
+        stage.says(call, &["its-reason", "its-trace"]).await;
         relay.then(concluded(&stage.agent));
         stage.says(call, &said).await;
         relay.then(concluded(&stage.agent));
@@ -180,8 +182,6 @@ async fn what_became_of_a_command_is_shown_quoted() {
         is_fit_to_read("JSON", &json.out, &said);
         assert_eq!(json.json()["outcome"]["detail"], hostile("its-detail"), "JSON carries the data unchanged");
         command = json.json()["outcome"]["command"].as_str().unwrap().to_owned();
-        relay.then(undeliverable);
-        stage.says(call, &["its-reason", "its-trace"]).await;
     }
     relay.then(concluded(&stage.agent));
     stage.says(&["status", "contoso", &command], &said).await;

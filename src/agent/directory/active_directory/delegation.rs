@@ -100,16 +100,21 @@ impl Tool {
     fn quoted(self, text: &str) -> String {
         match self {
             Self::Dsacls => format!("\"{}\"", plain(text)),
+            // Between single quotation marks, sh takes everything as it is; but a line is to stay one.
+            Self::SambaTool if one_line(text) != text => format!("'{NO_COMMAND_LINE}'"),
             Self::SambaTool => format!("'{}'", text.replace('\'', r"'\''")),
         }
     }
 }
 
+/// Stands in a command for a name that can't be written there.
+const NO_COMMAND_LINE: &str = "NAME-THAT-NO-COMMAND-LINE-TAKES";
+
 /// A name that both `cmd` and PowerShell take between quotation marks as it is; else a word that stands for it, since no
 /// spelling of it is safe in both.
 fn plain(name: &str) -> &str {
     let ends_or_expands = |c: char| matches!(c, '"' | '“' | '”' | '„' | '$' | '`' | '%' | '!' | '^');
-    if name.contains(ends_or_expands) || one_line(name) != name { "NAME-THAT-NO-COMMAND-LINE-TAKES" } else { name }
+    if name.contains(ends_or_expands) || one_line(name) != name { NO_COMMAND_LINE } else { name }
 }
 
 /// The access list of an object.
@@ -166,10 +171,10 @@ mod tests {
             let trustee = Trustee { name: name.to_owned(), sid: None };
             let command = Tool::Dsacls.grant(Right::ResetPassword, &trustee, name, Reach::UsersBelow);
             let expected = r#"dsacls "NAME" /I:S /G "NAME:CA;Reset Password;user""#;
-            assert_eq!(command, expected.replace("NAME", "NAME-THAT-NO-COMMAND-LINE-TAKES"), "{name}");
+            assert_eq!(command, expected.replace("NAME", NO_COMMAND_LINE), "{name}");
             assert!(!Tool::Dsacls.remove_deny(name, name, "").contains(name));
             let command = Tool::SambaTool.remove_deny(name, name, name);
-            let quoted = name.replace('\'', r"'\''");
+            let quoted = if one_line(name) == name { name } else { NO_COMMAND_LINE };
             assert_eq!(command, format!("samba-tool dsacl delete --objectdn='{quoted}' --sddl='{quoted}'"));
         }
     }
