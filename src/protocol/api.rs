@@ -175,7 +175,7 @@ impl PreflightRow {
     /// How to mend it, as far as anybody knows.
     #[must_use]
     pub fn advice(&self) -> Option<Advice<'_>> {
-        Advice::new(self.remedy_code.as_ref(), &self.remedy)
+        Advice::of_agent(self.remedy_code.as_ref(), &self.remedy)
     }
 }
 

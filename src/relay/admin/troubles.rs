@@ -50,7 +50,8 @@ impl Trouble {
     /// What to do, as far as anybody knows.
     #[must_use]
     pub fn advice(&self) -> Option<Advice<'_>> {
-        Advice::new(self.remedy_code.as_ref(), &self.remedy)
+        let of = if self.agent.is_some() { Advice::of_agent } else { Advice::of_node };
+        of(self.remedy_code.as_ref(), &self.remedy)
     }
 }
 
@@ -99,9 +100,9 @@ fn of_agent(seen: &Seen) -> Vec<Trouble> {
         tenant: Some(seen.tenant.clone()),
         agent,
         detail: format!("{name}: {} at {}: {}", row.check.cell(), row.target.cell(), row.detail.quoted()).into(),
-        remedy: match row.remedy_code.as_ref().and_then(Remedy::from_code) {
-            Some(known) => known.text().into(),
-            None => row.remedy.clone(),
+        remedy: match row.advice() {
+            Some(Advice::Ours(known)) => known.text().into(),
+            Some(Advice::Theirs(_)) | None => row.remedy.clone(),
         },
         remedy_code: row.remedy_code.clone(),
     });
