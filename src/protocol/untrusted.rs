@@ -18,7 +18,7 @@ pub const MAX_QUOTED_CHARS: usize = 1000;
 /// So much of a text is shown, in characters, as a cell of a table.
 pub const MAX_CELL_CHARS: usize = 64;
 
-/// Text that another party wrote. Its `Debug` is [`Untrusted::quoted`].
+/// Text that another party wrote, for people: show it as such, with nothing in it that a terminal would obey.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 #[schema(value_type = String)]

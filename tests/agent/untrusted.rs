@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use writeback_relay::agent::home::Home;
+use writeback_relay::protocol::enrolment_code::EnrolmentCode;
 use writeback_relay::protocol::frame::{FromAgent, FromRelay, v1};
 use writeback_relay::storage::PrivateFile;
 
@@ -150,7 +151,9 @@ async fn a_relays_problem_is_shown_quoted_by_every_call() {
     stage.enrol().await;
     stage.relay.refuse_everything(Some(problem(None)));
     stage.says(&["rotate-keys"], "", &said).await;
-    stage.says(&["trust", "-"], &code, &["its-detail"]).await;
+    let another = EnrolmentCode { portal: "portal-2".parse().unwrap(), ..stage.relay.code() };
+    let code = another.to_text().unwrap();
+    stage.says(&["trust", "-"], &code, &said).await;
     stage.relay.refuse_everything(Some(problem(Some("invitation_used"))));
     stage.says(&["trust", "-"], &code, &["The invitation was used (invitation_used)", "its-detail"]).await;
     file_is_fit_to_read(&events(&stage.home()), &[]);
