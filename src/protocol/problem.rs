@@ -124,7 +124,7 @@ problems! {
     OutcomeUnknown, "outcome_unknown", 504, false, "The outcome is not known yet";
 }
 
-/// The body of an error. Its `Display` is one line for people: what it is, its code, and what whoever wrote it says.
+/// The body of an error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// `urn:writeback:problem:` and the code.
@@ -166,6 +166,7 @@ impl Problem {
     }
 }
 
+/// One line for people: what it is, its code, and what whoever wrote it says.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.known() {
