@@ -240,6 +240,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn whatever_it_is_nothing_harmful_is_shown_and_the_data_stays(text in any::<String>(), at in 0usize..1200) {
             let text = format!("{}{text}", "x".repeat(at));
