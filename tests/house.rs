@@ -243,6 +243,14 @@ fn only_the_host_and_the_log_write_to_the_standard_streams() {
     }
 }
 
+#[test]
+fn every_program_has_its_panics_told_by_the_host() {
+    for (path, text) in sources().iter().filter(|(path, _)| path.starts_with("src/bin/") && path.ends_with("/main.rs"))
+    {
+        assert!(code(text).contains("tell_panics()"), "{path} lets a panic's message out as it is: host::tell_panics");
+    }
+}
+
 /// Who takes untrusted text as data: to compare it, to put it on the wire, or because it is this program's own.
 const READERS: &[(&str, &str)] = &[
     ("src/protocol/untrusted.rs", "itself"),

@@ -80,13 +80,15 @@ pub fn tell_panics() {
         let payload = panic.payload();
         let said = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref().map(String::as_str));
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let thread = std::thread::current();
-        let name = one_line(thread.name().unwrap_or("<unnamed>")).into_owned();
-        let said = one_line(said.unwrap_or("no text"));
         let trace = Backtrace::capture();
         let trace = if trace.status() == BacktraceStatus::Captured { format!("{trace}\n") } else { String::new() };
-        print_error(&format!("thread '{name}' panicked at {place}: {said}\n{trace}"));
+        print_error(&(panicked(std::thread::current().name(), &place, said.unwrap_or("no text")) + &trace));
     }));
+}
+
+fn panicked(thread: Option<&str>, place: &str, said: &str) -> String {
+    let line = format!("thread '{}' panicked at {place}: {said}", thread.unwrap_or("<unnamed>"));
+    format!("{}\n", one_line(&line))
 }
 
 /// How many files this process may have open at a time, connections among them.
@@ -138,4 +140,16 @@ pub fn user_name(user_id: u32) -> String {
 #[must_use]
 pub fn name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_one_line_whatever_its_message_holds() {
+        let said = panicked(None, "src/a.rs:1:2", "not \u{1b}[2J\nthread 'main' panicked\u{202e}");
+        let expected = r"thread '<unnamed>' panicked at src/a.rs:1:2: not \u001b[2J\nthread 'main' panicked\u202e";
+        assert_eq!(said, format!("{expected}\n"));
+    }
 }

@@ -21,6 +21,7 @@ use arguments::{Cli, Measure};
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    host::tell_panics();
     let cli = Cli::parse();
     let done = match StopSignals::catch() {
         Ok(mut stop) => tokio::select! {
