@@ -150,12 +150,14 @@ async fn a_relays_problem_is_shown_quoted_by_every_call() {
     stage.configure("json");
     stage.enrol().await;
     stage.relay.refuse_everything(Some(problem(None)));
-    stage.says(&["rotate-keys"], "", &said).await;
     let another = EnrolmentCode { portal: "portal-2".parse().unwrap(), ..stage.relay.code() };
     let code = another.to_text().unwrap();
     stage.says(&["trust", "-"], &code, &said).await;
     stage.relay.refuse_everything(Some(problem(Some("invitation_used"))));
     stage.says(&["trust", "-"], &code, &["The invitation was used (invitation_used)", "its-detail"]).await;
+    // Last: new keys that the relay has not taken stand in the way of everything else.
+    stage.relay.refuse_everything(Some(problem(None)));
+    stage.says(&["rotate-keys"], "", &said).await;
     file_is_fit_to_read(&events(&stage.home()), &[]);
 }
 
