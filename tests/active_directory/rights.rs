@@ -169,7 +169,7 @@ async fn an_entry_that_denies_is_named_with_its_place_and_whom_it_is_about() {
     let wrong = place.wrong().await;
     let [finding] = &wrong[..] else { panic!("{wrong:#?}") };
     assert_eq!((finding.check, finding.target.as_str(), finding.state), (Check::ResetPassword, &*place.unit, Failed));
-    let said = format!("an entry on {} denies it to denied-group", place.unit);
+    let said = format!("an entry on \"{}\" denies it to \"denied-group\"", place.unit);
     assert!(finding.detail.contains(&said), "{finding:?}");
     assert!(finding.remedy.as_ref().unwrap().how.contains(&entry("OD", Check::ResetPassword, &dc().sid(&group).await)));
     place.may_not_reset(&user, PLAIN).await;
@@ -212,7 +212,7 @@ async fn a_user_and_a_unit_with_blocked_inheritance_are_named_and_the_others_are
         four.map(|c| (c, Warning))
     );
     assert!(
-        wrong.iter().all(|finding| finding.detail.contains(&format!(": {below} takes no permissions"))),
+        wrong.iter().all(|finding| finding.detail.contains(&format!(": \"{below}\" takes no permissions"))),
         "{wrong:#?}"
     );
     place.may_not_reset(&far, PLAIN).await;
