@@ -288,6 +288,7 @@ fn bodies(world: &World) -> Vec<Body> {
         state: PreflightState::Warning,
         detail: "slow".into(),
         remedy: "ask".into(),
+        remedy_code: Some("set_clock".into()),
     };
     let view = AgentView {
         agent: proof.iss,
@@ -331,7 +332,7 @@ fn bodies(world: &World) -> Vec<Body> {
         reason: Some("no_agent".into()),
         milestones: Milestones { accepted_at: Some(0.5), ..Milestones::default() },
         outcome: Some(jws),
-        trace_id: "0".repeat(32),
+        trace_id: "0".repeat(32).into(),
     };
     let available = Availability { available: false, reason: Some("no_agent".into()), agents: vec![proof.iss] };
     vec![

@@ -76,6 +76,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("clap", &["src/bin/"]),
     ("mimalloc", &["src/bin/"]),
     ("rpassword", &["src/bin/", "src/portal/", "src/agent/setup/terminal.rs"]),
+    ("icu_properties", &["src/protocol/untrusted.rs"]),
 ];
 
 /// Where HTTP is spoken by hand.
@@ -260,6 +261,67 @@ fn each_outside_crate_stays_in_its_place() {
             let allowed = places.iter().any(|place| path.starts_with(place));
             assert!(!named || allowed, "{path} names {krate}, which stays in {places:?}");
         }
+    }
+}
+
+/// Who writes to standard output and standard error: with everything spelt out that a terminal would obey.
+const WRITERS: &[&str] = &["src/host/mod.rs", "src/telemetry/log.rs"];
+
+#[test]
+fn only_the_host_and_the_log_write_to_the_standard_streams() {
+    for (path, text) in sources() {
+        let code = code(&text);
+        for way in ["println", "print", "eprintln", "eprint", "dbg"] {
+            let is_called = words(&code, way).any(|(_, behind)| behind.starts_with('!'));
+            assert!(
+                !is_called,
+                "{path} calls {way}!: use host::print or host::print_error, which spell out what others wrote"
+            );
+        }
+        for stream in ["stdout", "stderr"] {
+            let is_opened =
+                words(&code, stream).any(|(before, behind)| behind.starts_with('(') && !before.ends_with('.'));
+            let is_whole = path.starts_with("src/bench/");
+            assert!(!is_opened || is_whole || WRITERS.contains(&&*path), "{path} opens {stream}: use host::print");
+        }
+    }
+}
+
+#[test]
+fn every_program_has_its_panics_told_by_the_host() {
+    for (path, text) in sources().iter().filter(|(path, _)| path.starts_with("src/bin/") && path.ends_with("/main.rs"))
+    {
+        assert!(code(text).contains("tell_panics()"), "{path} lets a panic's message out as it is: host::tell_panics");
+    }
+}
+
+/// Who takes untrusted text as data: to compare it, to put it on the wire, or because it is this program's own.
+const READERS: &[(&str, &str)] = &[
+    ("src/protocol/untrusted.rs", "itself"),
+    ("src/protocol/api.rs", "frames carry the same on"),
+    ("src/agent/preflight/table.rs", "the findings of this very process"),
+    ("src/relay/redis/presence.rs", "a node's name goes into Redis"),
+    ("src/relay/http/commands.rs", "a reason becomes a code"),
+    ("src/relay/http/enrollments.rs", "a name is shortened"),
+    ("src/portal/report.rs", "a reason is looked up"),
+    ("src/portal/request.rs", "a problem's code is looked up"),
+    ("src/bin/writeback-relay/status.rs", "the node's own words, in which an agent's are quoted"),
+];
+
+#[test]
+fn untrusted_text_is_taken_as_data_where_it_is_known_why() {
+    for (path, text) in sources() {
+        // Tests compare it.
+        let program = code(&text).split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+        let takes = ["as_data", "into_data"].iter().any(|way| words(&program, way).next().is_some());
+        let known = READERS.iter().any(|(reader, _)| *reader == path) || path.contains("/tests");
+        assert!(
+            !takes || known,
+            "{path} takes untrusted text as data: show it with quoted() or cell(), or say why it may"
+        );
+    }
+    for (reader, _) in READERS {
+        assert!(sources()[*reader].contains("_data"), "{reader} takes none any more");
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod command_line;
 mod fake_relay;
+mod untrusted;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,7 +91,7 @@ fn succeeds(agent: &Arc<FakeAgent>) -> impl FnOnce(&Command) -> Reply + Send + u
 
 fn concluded(answer: &Answer) -> &str {
     match answer {
-        Answer::Concluded { outcome, .. } => &outcome.code,
+        Answer::Concluded { outcome, .. } => outcome.code.as_data(),
         other => panic!("not concluded: {other:?}"),
     }
 }
@@ -373,7 +374,8 @@ async fn when_no_agent_can_be_reached_it_is_safe_to_repeat() {
         target: "OU=Staff".into(),
         state: PreflightState::Failed,
         detail: "the right is missing".into(),
-        remedy: String::new(),
+        remedy: "".into(),
+        remedy_code: None,
     };
     let report = PreflightReport { checked_at: UnixTime(1), rows: vec![row] };
     world.relay.change(agent.id, |view| view.preflight = Some(report));

@@ -13,6 +13,7 @@ use writeback_relay::protocol::frame::CloseReason;
 use writeback_relay::protocol::limits;
 use writeback_relay::protocol::outcome::{Code, OUTCOME_TYP};
 use writeback_relay::protocol::problem::ProblemCode;
+use writeback_relay::protocol::remedy::Remedy;
 use writeback_relay::protocol::rotation::{
     ACKNOWLEDGEMENT_TYP, AGENT_ROTATION_TYP, PORTAL_ROTATION_TYP, ROTATION_PROOF_TYP,
 };
@@ -83,6 +84,12 @@ fn the_problem_codes_are_all_there() {
         [quoted(code.as_str()), code.status().to_string(), yes_or_no(code.retry_safe()), code.title().to_owned()]
     });
     assert_eq!(table("| code | status | retry_safe | title |"), rows(codes));
+}
+
+#[test]
+fn the_remedies_are_all_there() {
+    let remedies = Remedy::ALL.iter().map(|remedy| [quoted(remedy.as_str()), remedy.text().to_owned()]);
+    assert_eq!(table("| remedy_code | text |"), rows(remedies));
 }
 
 #[test]

@@ -81,14 +81,15 @@ pub enum EnrollError {
         detail: String,
     },
     /// The relay said no.
-    #[error("{title} ({code}): {detail}")]
-    Refused {
-        /// What is wrong.
-        title: String,
-        /// For programs.
-        code: String,
-        /// What was wrong this time.
-        detail: String,
+    #[error("the relay says no: {0}")]
+    Refused(Box<Problem>),
+    /// Something else said no.
+    #[error("{relay} refused the enrolment with status {status} and did not say why; is it the relay's address?")]
+    NotUnderstood {
+        /// What was taken for the relay.
+        relay: String,
+        /// The HTTP status.
+        status: u16,
     },
     /// The relay answered with another portal's key, or for another agent. Nothing was kept.
     #[error(
@@ -105,7 +106,7 @@ impl EnrollError {
         const NO_USE: [ProblemCode; 3] =
             [ProblemCode::InvalidEnrollment, ProblemCode::InvitationExpired, ProblemCode::InvitationUsed];
         match self {
-            Self::Refused { code, .. } => NO_USE.iter().any(|no_use| no_use.as_str() == code),
+            Self::Refused(problem) => problem.known().is_some_and(|code| NO_USE.contains(&code)),
             Self::Untrusted(_) => true,
             _ => false,
         }
@@ -246,7 +247,7 @@ pub(super) fn request(
         token: code.token.clone(),
         agent: begun.agent,
         journal: begun.journal,
-        name: crate::host::name(),
+        name: crate::host::name().into(),
         proof: proof.sign(&keys.signing)?,
         attestation: attestation.sign(code.invitation, code.secret.expose())?,
         signing_key: public.signing,
@@ -267,12 +268,8 @@ pub(super) async fn redeem(
         return json::read(&body).map_err(|e| no_answer(e.to_string()));
     }
     Err(match json::read(&body) {
-        Ok(Problem { title, code, detail, .. }) => EnrollError::Refused { title, code, detail },
-        Err(_) => EnrollError::Refused {
-            title: "The relay refused the enrolment".to_owned(),
-            code: status.as_u16().to_string(),
-            detail: format!("it did not say why; is {} the relay's address?", code.relay),
-        },
+        Ok(problem) => EnrollError::Refused(Box::new(problem)),
+        Err(_) => EnrollError::NotUnderstood { relay: code.relay.clone(), status: status.as_u16() },
     })
 }
 

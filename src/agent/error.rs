@@ -4,6 +4,7 @@ use super::journal::JournalError;
 use crate::net::NetError;
 use crate::protocol::ids::CommandId;
 use crate::protocol::jose::JoseError;
+use crate::protocol::untrusted::Untrusted;
 use crate::storage::FileError;
 
 /// Why an agent can't start, or has to end. Nothing is lost by it: the journal knows where things stand.
@@ -51,12 +52,12 @@ pub enum AgentError {
     #[error("the relay was told of another journal when this agent enrolled: enrol again in an empty folder")]
     ForeignJournal,
     /// The two don't understand each other.
-    #[error("the relay closed the session for good ({code} {reason}): use a newer agent")]
+    #[error("the relay closed the session for good ({code} {}): use a newer agent", reason.quoted())]
     Refused {
         /// The WebSocket close code.
         code: u16,
         /// What the relay said.
-        reason: String,
+        reason: Untrusted,
     },
 }
 

@@ -42,14 +42,20 @@ pub enum RotationError {
         detail: String,
     },
     /// The relay said no.
-    #[error("the relay does not take the new keys: {title} ({code}): {detail}; the old keys are in use")]
-    Refused {
-        /// What is wrong.
-        title: String,
-        /// For programs.
-        code: String,
-        /// What was wrong this time.
-        detail: String,
+    #[error("the relay does not take the new keys: {0}; the old keys are in use")]
+    Refused(Box<Problem>),
+    /// The relay has no such call.
+    #[error("the relay is of an older version, which knows no rotation: upgrade it first; the old keys are in use")]
+    OlderRelay,
+    /// Something else said no.
+    #[error(
+        "{relay} answered with status {status} and did not say why; is it the relay's address? The old keys are in use"
+    )]
+    NotUnderstood {
+        /// What was taken for the relay.
+        relay: String,
+        /// The HTTP status.
+        status: u16,
     },
 }
 
@@ -135,17 +141,9 @@ impl Rotator {
             return Ok(());
         }
         Err(match json::read::<Problem>(&body) {
-            Ok(Problem { code, .. }) if code == ProblemCode::NotFound.as_str() => RotationError::Refused {
-                title: "The relay is of an older version".to_owned(),
-                code,
-                detail: "it knows no rotation; upgrade it first".to_owned(),
-            },
-            Ok(Problem { title, code, detail, .. }) => RotationError::Refused { title, code, detail },
-            Err(_) => RotationError::Refused {
-                title: "No relay answered".to_owned(),
-                code: status.as_u16().to_string(),
-                detail: format!("it did not say why; is {relay} the relay's address?"),
-            },
+            Ok(problem) if problem.known() == Some(ProblemCode::NotFound) => RotationError::OlderRelay,
+            Ok(problem) => RotationError::Refused(Box::new(problem)),
+            Err(_) => RotationError::NotUnderstood { relay: relay.clone(), status: status.as_u16() },
         })
     }
 }

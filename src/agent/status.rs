@@ -6,6 +6,7 @@ use super::error::AgentError;
 use super::events::{Filter, tail};
 use super::home::Home;
 use super::journal::{Journal, JournalError};
+use crate::protocol::untrusted::one_line;
 use crate::storage::DatabaseError;
 
 const EVENTS: usize = 10;
@@ -20,7 +21,9 @@ pub fn status(home: &Home) -> Result<String, AgentError> {
     let fingerprint = home.keys()?.public().fingerprint(identity.agent);
     let mut text = format!(
         "folder       {folder}\nagent        {}\ntenant       {}\nrelay        {}\nfingerprint  {fingerprint}\n",
-        identity.agent, identity.tenant, identity.relay
+        identity.agent,
+        identity.tenant,
+        one_line(&identity.relay)
     );
     if let Some(next) = home.keyring()?.next {
         line(&mut text, "rotation", &format!("{} has begun; the relay has not taken the new keys yet", next.seq));

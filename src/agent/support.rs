@@ -12,6 +12,7 @@ use super::home::Home;
 use super::status::commands;
 use crate::clock::Clock;
 use crate::host;
+use crate::protocol::untrusted::{lines, one_line};
 
 /// The last events, which name accounts.
 const EVENTS: usize = 2000;
@@ -92,18 +93,21 @@ pub fn support_bundle(home: &Home, clock: &dyn Clock) -> String {
         let inside = part.unwrap_or_else(|why| format!("not to be had: {why}"));
         let _ = write!(text, "\n==== {name} ====\n{}\n", inside.trim_end());
     }
-    text
+    lines(&text).into_owned()
 }
 
 fn said(error: impl Display) -> String {
-    error.to_string()
+    one_line(&error.to_string()).into_owned()
 }
 
 fn identity(home: &Home) -> Result<String, String> {
     let identity = home.identity().map_err(said)?.ok_or("the agent is not enrolled")?;
     let mut text = format!(
         "agent {}\ntenant {}\nrelay {}\njournal {}\n",
-        identity.agent, identity.tenant, identity.relay, identity.journal
+        identity.agent,
+        identity.tenant,
+        one_line(&identity.relay),
+        identity.journal
     );
     for (portal, pin) in &identity.portals {
         let _ = writeln!(text, "portal {portal}: key {}, rotation {}", pin.key.thumbprint(), pin.seq);
@@ -128,7 +132,7 @@ fn keys(home: &Home) -> Result<String, String> {
 fn files(folder: &Path) -> std::io::Result<String> {
     let mut lines = Vec::new();
     for entry in fs::read_dir(folder)?.filter_map(Result::ok) {
-        let name = entry.file_name().display().to_string();
+        let name = said(entry.file_name().display());
         let told = match entry.metadata() {
             Ok(meta) => {
                 let mode = meta.permissions().mode() & 0o7777;

@@ -17,6 +17,7 @@ use super::population::{PUBLIC_URL, Seat, TENANT};
 use super::subject::Subject;
 use super::wire::{Dialer, Socket};
 use crate::clock::{Clock, System};
+use crate::host;
 use crate::protocol::assertion::AgentAssertion;
 use crate::protocol::command::Command;
 use crate::protocol::frame::{FromAgent, FromRelay, SUBPROTOCOL, v1};
@@ -72,7 +73,8 @@ pub async fn hold(file: &Path) -> Fallible<()> {
             serving.spawn(agent.serve());
         }
     }
-    println!("{}", serde_json::to_string(&Opened { seconds: begun.elapsed().as_secs_f64(), refused })?);
+    let opened = serde_json::to_string(&Opened { seconds: begun.elapsed().as_secs_f64(), refused })?;
+    host::print(&format!("{opened}\n"))?;
     match serving.join_next().await {
         Some(ended) => ended?,
         // Bare connections are only held.
@@ -196,9 +198,9 @@ fn outcome(command: Command, key: &SigningKey) -> Fallible<String> {
         command: command.jti,
         iat: System.now(),
         status: code.status(),
-        code: code.as_str().to_owned(),
+        code: code.as_str().into(),
         event_id: code.event().id(),
-        detail: "the password was set".to_owned(),
+        detail: "the password was set".into(),
         retry_safe: false,
         retry_at: None,
         directory_ms: 12,

@@ -87,7 +87,7 @@ impl Population {
     pub(super) fn snapshot(&self) -> Fallible<Snapshot> {
         let record = |(seat, keys): (&Seat, &AgentKeys)| AgentRecord {
             agent: seat.agent,
-            name: format!("host-{}", seat.number),
+            name: format!("host-{}", seat.number).into(),
             status: AgentStatus::Approved,
             keys: keys.clone(),
             journal: seat.journal,

@@ -14,6 +14,8 @@ use crate::protocol::jose::{Validity, base64url};
 use crate::protocol::limits::DEFAULT_COMMAND_LIFETIME;
 use crate::protocol::outcome::{Outcome, Status};
 use crate::protocol::password::Password;
+use crate::protocol::problem::ProblemCode;
+use crate::protocol::untrusted::Untrusted;
 
 const NEW_PASSWORD: &str = "Fresh-Start-2026!";
 
@@ -74,21 +76,22 @@ async fn ask(world: &World, password: &str) -> Fallible<Answer> {
     Ok(world.portal.reset(&world.tenant, &subject, password, options, DEFAULT_COMMAND_LIFETIME).await?)
 }
 
-fn concluded(answer: Answer) -> Fallible<(Outcome, String)> {
+fn concluded(answer: Answer) -> Fallible<(Outcome, Untrusted)> {
     match answer {
         Answer::Concluded { outcome, trace_id } => Ok((outcome, trace_id)),
         other => Err(format!("the demo did not go as it should: {other:?}").into()),
     }
 }
 
-fn show(outcome: &Outcome, trace_id: &str, took: Duration) {
+fn show(outcome: &Outcome, trace_id: &Untrusted, took: Duration) {
     say(&format!(
-        "portal     signed by the agent: {} ({}), event {}, retry_safe {}, {} ms; support code {trace_id}",
-        outcome.code,
-        outcome.detail,
+        "portal     signed by the agent: {} ({}), event {}, retry_safe {}, {} ms; support code {}",
+        outcome.code.cell(),
+        outcome.detail.quoted(),
         outcome.event_id,
         outcome.retry_safe,
-        took.as_millis()
+        took.as_millis(),
+        trace_id.cell()
     ));
 }
 
@@ -140,7 +143,7 @@ async fn tampered(world: &World) -> Fallible<()> {
     let relay = RelayClient::new(&config, key, world.clock.clone(), world.random.clone())?;
     let refused = relay.submit(&world.tenant, &format!("{claims}.{signature}"), Duration::from_secs(5)).await;
     let error = refused.err().ok_or("the altered command was taken")?;
-    expect(error.code() == Some("bad_signature"), "the altered command is refused for its signature")?;
+    expect(error.is(ProblemCode::BadSignature), "the altered command is refused for its signature")?;
     say(&format!("relay      {error}"));
     Ok(())
 }
@@ -183,7 +186,8 @@ async fn gone_away(world: &mut World) -> Fallible<()> {
         return Err(format!("the demo did not go as it should: {answer:?}").into());
     };
     say(&format!(
-        "portal     undeliverable ({reason}), said after {} ms: nothing was sent, safe to repeat",
+        "portal     undeliverable ({}), said after {} ms: nothing was sent, safe to repeat",
+        reason.cell(),
         took.as_millis()
     ));
     expect(took < Duration::from_secs(2), "it is refused at once")?;

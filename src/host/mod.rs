@@ -3,6 +3,8 @@
 mod memory;
 pub mod service_manager;
 
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fmt::Display;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -13,6 +15,8 @@ use rustix::io::Errno;
 use rustix::net::sockopt;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::protocol::untrusted::{lines, one_line};
 
 /// Lets no core of this process be written, and no other process of the same user read its memory: passwords and keys
 /// are in it.
@@ -69,24 +73,47 @@ fn ignores_hangups() -> bool {
     mask.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & 1 == 1))
 }
 
-/// Writes a line to standard error, for whoever is still there to read it.
-pub fn print_error(line: &str) {
-    // A terminal that is closed, or a disk that is full, changes nothing of how the program ends.
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
-}
-
-/// Writes to standard output. Whoever reads it may have seen enough: a closed pipe or terminal is no error.
+/// Writes lines to standard output, with everything spelt out that would do more there than be read ([`lines`]): the
+/// last line of defence, since others' words may stand in them. JSON stays what it is. Whoever reads it may have seen
+/// enough: a closed pipe or terminal is no error.
 ///
 /// # Errors
 /// If it can't be written for another reason.
 pub fn print(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(lines(text).as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         // The terminal was closed.
         Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => Ok(()),
         written => written,
     }
+}
+
+/// The same to standard error. There is nobody to tell if that can't be written.
+pub fn print_error(text: &str) {
+    let _ = std::io::stderr().lock().write_all(lines(text).as_bytes());
+}
+
+/// Says in one line on standard error why a program ends.
+pub fn complain(program: &str, error: &dyn Display) {
+    print_error(&format!("{program}: {}\n", one_line(&error.to_string())));
+}
+
+/// Has a panic told in the same way: what a program was reading may stand in its message.
+pub fn tell_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let payload = panic.payload();
+        let said = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref().map(String::as_str));
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let trace = Backtrace::capture();
+        let trace = if trace.status() == BacktraceStatus::Captured { format!("{trace}\n") } else { String::new() };
+        print_error(&(panicked(std::thread::current().name(), &place, said.unwrap_or("no text")) + &trace));
+    }));
+}
+
+fn panicked(thread: Option<&str>, place: &str, said: &str) -> String {
+    let line = format!("thread '{}' panicked at {place}: {said}", thread.unwrap_or("<unnamed>"));
+    format!("{}\n", one_line(&line))
 }
 
 /// How many files this process may have open at a time, connections among them.
@@ -185,4 +212,16 @@ pub fn user_name(user_id: u32) -> String {
 #[must_use]
 pub fn name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_one_line_whatever_its_message_holds() {
+        let said = panicked(None, "src/a.rs:1:2", "not \u{1b}[2J\nthread 'main' panicked\u{202e}");
+        let expected = r"thread '<unnamed>' panicked at src/a.rs:1:2: not \u001b[2J\nthread 'main' panicked\u202e";
+        assert_eq!(said, format!("{expected}\n"));
+    }
 }

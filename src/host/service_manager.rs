@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use sd_notify::{NotifyState, notify, watchdog_enabled};
 
+use crate::protocol::untrusted::one_line;
+
 /// A service whose manager gave no watchdog looks after itself so often.
 const UNWATCHED: Duration = Duration::from_secs(60);
 
@@ -18,9 +20,9 @@ pub fn ready() {
     tell(&NotifyState::Ready);
 }
 
-/// How it is, in a line for people.
+/// How it is, in a line for people. One line: the next would be another word to the service manager.
 pub fn status(text: &str) {
-    tell(&NotifyState::Status(text));
+    tell(&NotifyState::Status(&one_line(text)));
 }
 
 /// It has begun to stop.

@@ -29,6 +29,7 @@ use rustls_platform_verifier::Verifier;
 
 use self::proxy::Environment;
 use crate::clock::UnixTime;
+use crate::protocol::untrusted::one_line;
 
 /// How long a connection may take to come up: TCP, proxy and TLS.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -147,5 +148,7 @@ pub fn clock_ahead(headers: &HeaderMap, now: UnixTime) -> Option<i64> {
 #[must_use]
 pub fn causes(error: &dyn std::error::Error) -> String {
     let chain = std::iter::successors(Some(error), |e| e.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let said = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    // Names from a certificate, or what a peer answered, may stand in it.
+    one_line(&said).into_owned()
 }

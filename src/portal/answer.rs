@@ -10,6 +10,7 @@ use crate::protocol::api::{CommandState, CommandView};
 use crate::protocol::command::Command;
 use crate::protocol::ids::{AgentId, CommandId, TenantId};
 use crate::protocol::outcome::Outcome;
+use crate::protocol::untrusted::Untrusted;
 
 /// What is known about a reset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -20,17 +21,17 @@ pub enum Answer {
         /// What the agent says.
         outcome: Outcome,
         /// The support code.
-        trace_id: String,
+        trace_id: Untrusted,
     },
     /// No agent has it, as far as the relay tells, and none will: a new reset may be sent.
     Undeliverable {
         /// In one word: `no_trusted_agent`, `keys_not_trusted`, `no_agent`, `preflight_failed`, `agent_busy`, `draining`,
         /// `expired`, or another of the relay's codes.
-        reason: String,
+        reason: Untrusted,
         /// The agents that were asked.
         asked: Vec<AgentId>,
         /// The support code, if the relay was asked.
-        trace_id: Option<String>,
+        trace_id: Option<Untrusted>,
     },
     /// It may have been done. Ask again with [`Portal::status`] before anything else.
     Unknown {
@@ -41,7 +42,7 @@ pub enum Answer {
         /// Why nothing is known.
         doubt: Doubt,
         /// The support code, if the relay gave one.
-        trace_id: Option<String>,
+        trace_id: Option<Untrusted>,
     },
 }
 
@@ -77,7 +78,7 @@ pub(super) enum Look {
     /// Look again.
     Waiting,
     /// It was not delivered, and won't be.
-    Undeliverable(String),
+    Undeliverable(Untrusted),
     /// The agent's word.
     Concluded(Outcome),
     /// Looking again soon would tell no more.
@@ -134,15 +135,15 @@ impl Portal {
         Ok(match view.state {
             CommandState::Accepted | CommandState::Delivering | CommandState::Received => Look::Waiting,
             CommandState::Undeliverable => {
-                Look::Undeliverable(view.reason.clone().unwrap_or_else(|| "undeliverable".to_owned()))
+                Look::Undeliverable(view.reason.clone().unwrap_or_else(|| "undeliverable".into()))
             }
-            CommandState::Expired => Look::Undeliverable("expired".to_owned()),
+            CommandState::Expired => Look::Undeliverable("expired".into()),
             CommandState::Unknown => Look::Unknown(Doubt::NoOutcome),
             CommandState::Concluded => return forged("it is called concluded, and no outcome is shown".to_owned()),
         })
     }
 }
 
-pub(super) fn unknown(command: &Command, doubt: Doubt, trace_id: Option<String>) -> Answer {
+pub(super) fn unknown(command: &Command, doubt: Doubt, trace_id: Option<Untrusted>) -> Answer {
     Answer::Unknown { command: command.jti, agent: command.aud, doubt, trace_id }
 }

@@ -17,7 +17,8 @@ use crate::protocol::assertion::PortalAssertion;
 use crate::protocol::ids::{AgentId, CommandId, ObjectId, TenantId};
 use crate::protocol::jose::{JoseError, SigningKey, Thumbprint, Validity};
 use crate::protocol::json;
-use crate::protocol::problem::Problem;
+use crate::protocol::problem::{Problem, ProblemCode};
+use crate::protocol::untrusted::Untrusted;
 use crate::telemetry::trace::{Here, Kind, Parent as _, Span};
 use crate::telemetry::trace_context::TraceContext;
 
@@ -57,8 +58,8 @@ pub enum ClientError {
     },
     /// It answered with an error.
     #[error(
-        "{relay} refused: {} ({status} {}): {}; safe to repeat: {}; trace id {}",
-        problem.title, problem.code, problem.detail, if problem.retry_safe { "yes" } else { "no" }, problem.trace_id
+        "{relay} refused, with status {status}: {problem}; safe to repeat: {}; trace id {}",
+        if problem.retry_safe { "yes" } else { "no" }, problem.trace_id.cell()
     )]
     Refused {
         /// Its URL.
@@ -86,9 +87,15 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// Whether the relay said so.
+    #[must_use]
+    pub fn is(&self, code: ProblemCode) -> bool {
+        self.code().is_some_and(|said| *said == *code.as_str())
+    }
+
     /// The problem's code, if the relay gave one.
     #[must_use]
-    pub fn code(&self) -> Option<&str> {
+    pub fn code(&self) -> Option<&Untrusted> {
         match self {
             Self::Refused { problem, .. } => Some(&problem.code),
             _ => None,
@@ -97,7 +104,7 @@ impl ClientError {
 
     /// The support code, if the relay gave one.
     #[must_use]
-    pub fn trace_id(&self) -> Option<&str> {
+    pub fn trace_id(&self) -> Option<&Untrusted> {
         match self {
             Self::Refused { problem, .. } => Some(&problem.trace_id),
             _ => None,

@@ -75,7 +75,8 @@ impl Home {
             return Err(self.refused("there is no portal here; run: writeback-portal init"));
         }
         check_folder(&self.folder)?;
-        let config: Config = toml::from_str(&file.read()?).map_err(|e| self.refused(e.to_string().trim_end()))?;
+        let config: Config =
+            toml::from_str(&file.read()?).map_err(|e| self.refused(e.to_string().trim_end().replace('\n', " ")))?;
         config.check().map_err(|detail| self.refused(detail))?;
         Ok(config)
     }

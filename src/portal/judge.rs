@@ -165,7 +165,7 @@ mod tests {
             let keys = AgentKeys { signing: signing_key.clone(), sealing: sealing_key.clone() };
             let view = AgentView {
                 agent: id,
-                name: String::new(),
+                name: "".into(),
                 status: AgentStatus::Pending,
                 online: true,
                 version: None,
@@ -216,7 +216,7 @@ mod tests {
     fn shown(agent: AgentId, keys: &Keys, rotations: Vec<String>) -> AgentView {
         AgentView {
             agent,
-            name: String::new(),
+            name: "".into(),
             status: AgentStatus::Approved,
             online: true,
             version: None,

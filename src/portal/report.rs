@@ -12,6 +12,7 @@ use super::trust_store::Standing;
 use crate::clock::UnixTime;
 use crate::protocol::api::{AgentStatus, Availability, PreflightReport, PreflightRow, PreflightState};
 use crate::protocol::outcome::{Code, Status};
+use crate::protocol::untrusted::Untrusted;
 
 /// The exit statuses of `writeback-portal`.
 pub mod exit {
@@ -62,21 +63,28 @@ impl Answer {
                     (true, Some(time)) => format!("not before {}, nothing was changed", utc(time)),
                 };
                 format!(
-                    "{headline}: {} (event {})\n  {}\n  a new command may be sent: {again}\n  signed by agent {} for command \
-                     {}, {} ms in the directory\n  trace id {trace_id}\n",
-                    o.code, o.event_id, o.detail, o.iss, o.command, o.directory_ms
+                    "{headline}: {} (event {})\n  the agent says: {}\n  a new command may be sent: {again}\n  signed by agent {} for command \
+                     {}, {} ms in the directory\n  trace id {}\n",
+                    o.code.cell(),
+                    o.event_id,
+                    o.detail.quoted(),
+                    o.iss,
+                    o.command,
+                    o.directory_ms,
+                    trace_id.cell()
                 )
             }
             Self::Undeliverable { reason, asked, trace_id } => {
-                let trace_id = trace_id.as_deref().map(|id| format!("  trace id {id}\n")).unwrap_or_default();
+                let trace_id = support_code(trace_id.as_ref());
                 format!(
-                    "not done: {reason}\n  {}\n  agents asked: {}\n  a new command may be sent: yes, nothing was changed\n{trace_id}",
+                    "not done: {}\n  {}\n  agents asked: {}\n  a new command may be sent: yes, nothing was changed\n{trace_id}",
+                    reason.cell(),
                     explain(reason),
                     asked.len()
                 )
             }
             Self::Unknown { command, agent, doubt, trace_id } => {
-                let trace_id = trace_id.as_deref().map(|id| format!("  trace id {id}\n")).unwrap_or_default();
+                let trace_id = support_code(trace_id.as_ref());
                 format!(
                     "not known: {doubt}\n  agent {agent}\n  a new command may be sent: no\n  ask again: writeback-portal status \
                      {tenant} {command}\n{trace_id}"
@@ -87,8 +95,12 @@ impl Answer {
 }
 
 /// What the agent refuses without the directory.
-fn own_refusal(code: &str) -> bool {
-    [Code::RateLimited, Code::Unsupported].iter().any(|own| own.as_str() == code)
+fn own_refusal(code: &Untrusted) -> bool {
+    [Code::RateLimited, Code::Unsupported].iter().any(|own| *code == *own.as_str())
+}
+
+fn support_code(trace_id: Option<&Untrusted>) -> String {
+    trace_id.map(|id| format!("  trace id {}\n", id.cell())).unwrap_or_default()
 }
 
 fn utc(time: UnixTime) -> String {
@@ -97,8 +109,8 @@ fn utc(time: UnixTime) -> String {
 }
 
 /// What a reason means, and what to do.
-fn explain(reason: &str) -> &'static str {
-    match reason {
+fn explain(reason: &Untrusted) -> &'static str {
+    match reason.as_data() {
         "no_trusted_agent" => "no agent of this tenant is trusted here; see: writeback-portal agents",
         "no_agent" => "no trusted agent is connected to the relay: look at the agents' hosts",
         "preflight_failed" => "the connected agents say that resets will fail; see: writeback-portal agents",
@@ -157,11 +169,11 @@ fn in_a_word(state: PreflightState) -> &'static str {
     }
 }
 
-/// A line, and one more for the command that mends it.
+/// A line, and one more for what mends it.
 fn finding(row: &PreflightRow) -> String {
-    let mut text = format!("{}, {}: {}\n", shown(&row.check), shown(&row.target), shown(&row.detail));
-    if !row.remedy.is_empty() {
-        let _ = writeln!(text, "         mend it: {}", shown(&row.remedy));
+    let mut text = format!("{}, {}: {}\n", row.check.cell(), row.target.cell(), row.detail.quoted());
+    if let Some(advice) = row.advice() {
+        let _ = writeln!(text, "         {advice}");
     }
     text
 }
@@ -189,7 +201,7 @@ pub fn rotation_table(status: &RotationStatus) -> String {
             }
             (false, false) => "WAITING (offline)",
         };
-        let name = agent.name.as_deref().map(shown).unwrap_or_default();
+        let name = agent.name.as_ref().map(|name| name.cell()).unwrap_or_default();
         let _ = writeln!(text, "  {}  {}  {name}  {state}", agent.tenant, agent.agent);
     }
     text
@@ -204,7 +216,7 @@ fn row(agent: &Agent) -> [String; 7] {
     };
     let (mut name, mut at_relay, mut online, mut preflight) = ("-".to_owned(), "not listed", "-", "-");
     if let Some(view) = &agent.relay {
-        name = shown(&view.name);
+        name = view.name.cell();
         at_relay = match view.status {
             AgentStatus::Pending => "pending",
             AgentStatus::Approved => "approved",
@@ -218,19 +230,14 @@ fn row(agent: &Agent) -> [String; 7] {
     [agent.agent.to_string(), name, here, at_relay, online, preflight, agent.fingerprint.clone()]
 }
 
-/// Text from elsewhere, without what would move a terminal's cursor.
-fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
 /// One line.
 #[must_use]
 pub fn availability_line(availability: &Availability) -> String {
     if availability.available {
         format!("a reset is possible now, as the relay says: {} agents could take it\n", availability.agents.len())
     } else {
-        let reason = availability.reason.as_deref().unwrap_or("no_agent");
-        format!("no reset is possible now: {reason}\n  {}\n", explain(reason))
+        let reason = availability.reason.clone().unwrap_or_else(|| "no_agent".into());
+        format!("no reset is possible now: {}\n  {}\n", reason.cell(), explain(&reason))
     }
 }
 

@@ -17,6 +17,7 @@ use crate::protocol::jose::Validity;
 use crate::protocol::limits::MAX_COMMAND_LIFETIME;
 use crate::protocol::password::Password;
 use crate::protocol::sealed::{Secrets, seal_for};
+use crate::protocol::untrusted::Untrusted;
 use crate::telemetry::trace::{Here, Kind, Parent as _, Span, within};
 use crate::telemetry::trace_context::TraceContext;
 
@@ -37,8 +38,8 @@ enum Asked {
     Answered(Answer),
     /// This agent has not got it and won't; the next may be asked.
     Undeliverable {
-        reason: String,
-        trace_id: Option<String>,
+        reason: Untrusted,
+        trace_id: Option<Untrusted>,
     },
 }
 
@@ -63,7 +64,7 @@ fn judge(error: &ClientError) -> Failed {
         ClientError::NoAnswer { .. } | ClientError::NotUnderstood { .. } => Failed::PerhapsTaken,
         ClientError::Unreachable { .. } => Failed::Again(None),
         ClientError::Jose(_) => Failed::Refused,
-        ClientError::Refused { problem, retry_after, .. } => match problem.code.as_str() {
+        ClientError::Refused { problem, retry_after, .. } => match problem.code.as_data() {
             "no_agent" | "agent_busy" | "draining" | "expired" | "agent_pending" | "agent_revoked"
             | "unknown_agent" => Failed::Undeliverable,
             "outcome_unknown" => Failed::Unknown,
@@ -171,7 +172,7 @@ impl Portal {
         let mut pause = FIRST_PAUSE;
         loop {
             let agents = self.agents_by(tenant, deadline.min(Instant::now() + CONNECT_PATIENCE)).await?;
-            let mut reason = why_none(&agents).to_owned();
+            let mut reason = Untrusted::from(why_none(&agents));
             let usable = agents.iter().filter(|agent| agent.usable()).map(|agent| agent.agent).collect();
             for agent in in_order_for(subject, usable) {
                 // Looked up again: somebody may have revoked it while another was asked.
@@ -203,7 +204,7 @@ impl Portal {
                     Asked::Undeliverable { reason: why, trace_id: id } => (reason, trace_id) = (why, id),
                 }
             }
-            let soon_over = matches!(reason.as_str(), "draining" | "agent_busy");
+            let soon_over = reason == "draining" || reason == "agent_busy";
             if !soon_over || Instant::now() + pause > patience {
                 return Ok(Answer::Undeliverable { reason, asked, trace_id });
             }
@@ -270,11 +271,11 @@ impl Portal {
                     }
                 }
                 Err(error) => {
-                    trace_id = error.trace_id().map(str::to_owned).or(trace_id);
+                    trace_id = error.trace_id().cloned().or(trace_id);
                     last = error.to_string();
                     match judge(&error) {
                         Failed::Undeliverable => {
-                            let reason = error.code().unwrap_or("undeliverable").to_owned();
+                            let reason = error.code().cloned().unwrap_or_else(|| "undeliverable".into());
                             return Ok(Asked::Undeliverable { reason, trace_id });
                         }
                         Failed::Unknown => {
@@ -303,8 +304,8 @@ impl Portal {
 }
 
 /// The trace id of the reset that is going on.
-fn support_code() -> Option<String> {
-    Here.context().map(|trace| trace.trace_id())
+fn support_code() -> Option<Untrusted> {
+    Here.context().map(|trace| trace.trace_id().into())
 }
 
 /// Why no agent can be asked, in one word.

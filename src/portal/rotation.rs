@@ -21,7 +21,9 @@ use crate::clock::{Clock, Random};
 use crate::protocol::ids::{AgentId, ObjectId, TenantId};
 use crate::protocol::jose::{SigningKey, Thumbprint};
 use crate::protocol::json;
+use crate::protocol::problem::ProblemCode;
 use crate::protocol::rotation::{About, PortalKey, PortalRotation};
+use crate::protocol::untrusted::Untrusted;
 use crate::storage::{FileError, PrivateFile};
 
 const FILE: &str = "rotation.json";
@@ -69,7 +71,7 @@ pub struct Acknowledging {
     /// An agent that is trusted here.
     pub agent: AgentId,
     /// The host's name, if the relay lists the agent.
-    pub name: Option<String>,
+    pub name: Option<Untrusted>,
     /// Whether it has a session now.
     pub online: bool,
     /// Its own word, verified.
@@ -234,7 +236,7 @@ impl Portal {
         for tenant in tenants {
             let agents = match self.agents(&tenant).await {
                 // It may have been taken from this portal: then nobody there is asked anything any more.
-                Err(PortalError::Relay(error)) if error.code() == Some("tenant_not_granted") => continue,
+                Err(PortalError::Relay(error)) if error.is(ProblemCode::TenantNotGranted) => continue,
                 agents => agents?,
             };
             for agent in agents {

@@ -8,6 +8,8 @@ use super::enrolment_code::Secret;
 use super::frame::v1;
 use super::ids::{AgentId, CommandId, InvitationId, JournalId, PortalId, TenantId};
 use super::jose::{PublicKey, RawJwk, stored};
+use super::remedy::Advice;
+use super::untrusted::Untrusted;
 use crate::clock::UnixTime;
 
 /// `POST /v1/tenants/{tenant}/invitations`: one agent may enrol.
@@ -38,7 +40,7 @@ pub struct Enrollment {
     /// The agent's journal.
     pub journal: JournalId,
     /// The host's name, for people.
-    pub name: String,
+    pub name: Untrusted,
     /// Verifies the agent's outcomes and assertions.
     #[schema(value_type = RawJwk)]
     pub signing_key: PublicKey,
@@ -87,14 +89,14 @@ pub struct AgentView {
     /// The agent.
     pub agent: AgentId,
     /// The host's name, for people.
-    pub name: String,
+    pub name: Untrusted,
     /// Where it stands at the relay: one mark for all portals of the tenant, whoever made it.
     pub status: AgentStatus,
     /// Whether it has a session now.
     pub online: bool,
     /// The version it said in its last `Hello`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
+    pub version: Option<Untrusted>,
     /// When it enrolled.
     pub enrolled_at: UnixTime,
     /// The invitation of the calling portal that it redeemed, or, if there is none, the one that it enrolled with.
@@ -159,16 +161,27 @@ pub struct PreflightReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PreflightRow {
     /// What was checked.
-    pub check: String,
+    pub check: Untrusted,
     /// Where.
-    pub target: String,
+    pub target: Untrusted,
     /// How it went.
     pub state: PreflightState,
     /// What was found, for people.
-    pub detail: String,
-    /// How to mend it, for people: a command, if there is one.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub remedy: String,
+    pub detail: Untrusted,
+    /// How to mend it, in the agent's words: a command, if there is one.
+    #[serde(default, skip_serializing_if = "Untrusted::is_empty")]
+    pub remedy: Untrusted,
+    /// The same as a code, for which the reader has words of its own; absent from older agents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy_code: Option<Untrusted>,
+}
+
+impl PreflightRow {
+    /// How to mend it, as far as anybody knows.
+    #[must_use]
+    pub fn advice(&self) -> Option<Advice<'_>> {
+        Advice::of_agent(self.remedy_code.as_ref(), &self.remedy)
+    }
 }
 
 /// How a check went.
@@ -211,10 +224,11 @@ impl From<v1::Preflight> for PreflightReport {
                 v1::PreflightState::Warning => PreflightState::Warning,
                 v1::PreflightState::Failed | v1::PreflightState::Unspecified => PreflightState::Failed,
             },
-            check: row.check,
-            target: row.target,
-            detail: row.detail,
-            remedy: row.remedy,
+            check: row.check.into(),
+            target: row.target.into(),
+            detail: row.detail.into(),
+            remedy: row.remedy.into(),
+            remedy_code: (!row.remedy_code.is_empty()).then(|| row.remedy_code.into()),
         });
         Self { checked_at: UnixTime(frame.checked_at), rows: rows.collect() }
     }
@@ -223,16 +237,17 @@ impl From<v1::Preflight> for PreflightReport {
 impl From<PreflightReport> for v1::Preflight {
     fn from(report: PreflightReport) -> Self {
         let rows = report.rows.into_iter().map(|row| v1::PreflightRow {
-            check: row.check,
-            target: row.target,
+            check: row.check.into_data(),
+            target: row.target.into_data(),
             state: match row.state {
                 PreflightState::Ok => v1::PreflightState::Ok,
                 PreflightState::Warning => v1::PreflightState::Warning,
                 PreflightState::Failed => v1::PreflightState::Failed,
             }
             .into(),
-            detail: row.detail,
-            remedy: row.remedy,
+            detail: row.detail.into_data(),
+            remedy: row.remedy.into_data(),
+            remedy_code: row.remedy_code.map(Untrusted::into_data).unwrap_or_default(),
         });
         Self { checked_at: report.checked_at.0, rows: rows.collect() }
     }
@@ -245,7 +260,7 @@ pub struct Availability {
     pub available: bool,
     /// Why not: `no_agent`, or `preflight_failed`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<Untrusted>,
     /// The agents that could take a command.
     pub agents: Vec<AgentId>,
 }
@@ -300,12 +315,12 @@ pub struct CommandView {
     /// Why it is undeliverable (`no_agent`, `agent_busy`, or `draining`) or expired (`expired`). What was refused because the
     /// agent is unknown, pending or revoked is `no_agent`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<Untrusted>,
     /// When it reached which state.
     pub milestones: Milestones,
     /// The signed outcome: verify it before you believe it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
     /// The W3C trace id of the request that brought the command.
-    pub trace_id: String,
+    pub trace_id: Untrusted,
 }

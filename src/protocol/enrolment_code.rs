@@ -126,7 +126,10 @@ impl FromStr for EnrolmentCode {
             return Err(InvalidCode::Check);
         }
         let contents = Zeroizing::new(from_base64url(contents).map_err(|_| InvalidCode::Check)?);
-        json::read(&contents).map_err(|_| InvalidCode::Contents)
+        let code: Self = json::read(&contents).map_err(|_| InvalidCode::Contents)?;
+        // It is shown, and stands in messages: a URL is of visible ASCII (RFC 3986 §2).
+        let is_url = code.relay.bytes().all(|b| b.is_ascii_graphic());
+        if is_url { Ok(code) } else { Err(InvalidCode::Contents) }
     }
 }
 

@@ -12,6 +12,7 @@
 //! | [`rotation`] | how keys change |
 //! | [`frame`] | what travels on a session |
 //! | [`api`], [`problem`] | what travels over HTTPS |
+//! | [`untrusted`], [`remedy`] | what others wrote for people, and what to do about it |
 
 pub mod api;
 pub mod assertion;
@@ -27,6 +28,8 @@ pub mod limits;
 pub mod outcome;
 pub mod password;
 pub mod problem;
+pub mod remedy;
 pub mod rotation;
 pub mod sealed;
 mod subject;
+pub mod untrusted;

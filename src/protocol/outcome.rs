@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::event::Event;
 use super::ids::{AgentId, CommandId, ObjectId, PortalId, TenantId};
 use super::jose::{JoseError, Jws, PublicKey, SigningKey};
+use super::untrusted::Untrusted;
 use crate::clock::UnixTime;
 
 /// The `typ` header of an outcome.
@@ -120,11 +121,11 @@ pub struct Outcome {
     /// What is known.
     pub status: Status,
     /// Why: one of [`Code`], or one that a newer agent knows.
-    pub code: String,
+    pub code: Untrusted,
     /// The event in the agent's log.
     pub event_id: u32,
     /// For people.
-    pub detail: String,
+    pub detail: Untrusted,
     /// The directory has certainly not changed: a new command may be sent.
     pub retry_safe: bool,
     /// Before this time a new command will be refused in the same way; only with `rate_limited`.
@@ -214,9 +215,9 @@ mod tests {
             command: command.jti,
             iat: UnixTime(1),
             status: Status::Succeeded,
-            code: "account_unlocked".to_owned(),
+            code: "account_unlocked".into(),
             event_id: 31002,
-            detail: String::new(),
+            detail: Untrusted::default(),
             retry_safe: false,
             retry_at: None,
             directory_ms: 1,

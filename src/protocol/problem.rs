@@ -1,7 +1,11 @@
 //! Errors over HTTPS: `application/problem+json` (RFC 9457) with a stable `code`.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use super::untrusted::Untrusted;
 
 /// The media type.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -125,33 +129,50 @@ problems! {
 pub struct Problem {
     /// `urn:writeback:problem:` and the code.
     #[serde(rename = "type")]
-    pub kind: String,
-    /// For people; always the same for one code.
-    pub title: String,
+    pub kind: Untrusted,
+    /// For people; always the same for one code, and shown only where the code is not known.
+    pub title: Untrusted,
     /// The HTTP status.
     pub status: u16,
     /// For people: what was wrong this time, and what to do.
-    pub detail: String,
+    pub detail: Untrusted,
     /// For programs.
-    pub code: String,
+    pub code: Untrusted,
     /// Whether nothing was done that a new request could do twice.
     pub retry_safe: bool,
     /// The request's W3C trace id: the support code.
-    pub trace_id: String,
+    pub trace_id: Untrusted,
 }
 
 impl Problem {
     /// Of this code.
     #[must_use]
-    pub fn new(code: ProblemCode, detail: impl Into<String>, trace_id: impl Into<String>) -> Self {
+    pub fn new(code: ProblemCode, detail: impl Into<Untrusted>, trace_id: impl Into<Untrusted>) -> Self {
         Self {
-            kind: format!("urn:writeback:problem:{}", code.as_str()),
-            title: code.title().to_owned(),
+            kind: format!("urn:writeback:problem:{}", code.as_str()).into(),
+            title: code.title().into(),
             status: code.status(),
             detail: detail.into(),
-            code: code.as_str().to_owned(),
+            code: code.as_str().into(),
             retry_safe: code.retry_safe(),
             trace_id: trace_id.into(),
         }
+    }
+
+    /// The code, if it is known here.
+    #[must_use]
+    pub fn known(&self) -> Option<ProblemCode> {
+        ProblemCode::ALL.iter().copied().find(|known| self.code == *known.as_str())
+    }
+}
+
+/// One line for people: what it is, its code, and what whoever wrote it says.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.known() {
+            Some(code) => write!(f, "{} ({})", code.title(), code.as_str())?,
+            None => write!(f, "{} ({})", self.title.quoted(), self.code.cell())?,
+        }
+        if self.detail.is_empty() { Ok(()) } else { write!(f, ": {}", self.detail.quoted()) }
     }
 }

@@ -11,6 +11,7 @@ use super::StoreError;
 use super::ids::{NodeId, SessionId};
 use super::ledger::Entry;
 use crate::protocol::ids::{AgentId, InstanceId, PortalId, TenantId};
+use crate::protocol::untrusted::Untrusted;
 
 /// A session, and where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,9 +164,9 @@ pub struct Member {
     /// One start of its process.
     pub node: NodeId,
     /// Its name, for people.
-    pub name: String,
+    pub name: Untrusted,
     /// Its program's version; empty if it is too old to say.
-    pub version: String,
+    pub version: Untrusted,
     /// What it has to do.
     pub load: Load,
     /// Whether it has this node's cluster key. They do not hear each other otherwise.

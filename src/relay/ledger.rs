@@ -300,7 +300,7 @@ impl Entry {
     pub fn view(&self, now: UnixTime) -> CommandView {
         let (outcome, reason, concluded_ms) = match &self.end {
             Some(End::Outcome { jws, at_ms }) => (Some(jws.clone()), None, Some(*at_ms)),
-            Some(End::Undelivered { reason, at_ms }) => (None, Some(reason.as_str().to_owned()), Some(*at_ms)),
+            Some(End::Undelivered { reason, at_ms }) => (None, Some(reason.as_str().into()), Some(*at_ms)),
             None => (None, None, None),
         };
         #[expect(clippy::cast_precision_loss, reason = "milliseconds of this age fit 53 bits")]
@@ -317,7 +317,7 @@ impl Entry {
                 concluded_at: concluded_ms.map(seconds),
             },
             outcome,
-            trace_id: self.trace_id().to_owned(),
+            trace_id: self.trace_id().into(),
         }
     }
 }

@@ -131,8 +131,10 @@ impl Health {
     /// What is wrong, though this node serves.
     #[must_use]
     pub fn remark(&self) -> Option<String> {
-        let refused =
-            self.writes().cause().map(|cause| format!("no writes are taken: {}; {}", cause.detail(), cause.remedy()));
+        let refused = self
+            .writes()
+            .cause()
+            .map(|cause| format!("no writes are taken: {}; {}", cause.detail(), cause.remedy().text()));
         let strangers = match self {
             Self::Embedded { .. } => Vec::new(),
             Self::Redis { bus, .. } => bus.strangers(),

@@ -4,9 +4,10 @@
 use tokio::sync::watch;
 
 use super::StoreError;
+use crate::protocol::remedy::Remedy;
 
 macro_rules! causes {
-    ($($(#[$doc:meta])* $cause:ident, $name:literal, $detail:literal, $remedy:literal;)*) => {
+    ($($(#[$doc:meta])* $cause:ident, $name:literal, $detail:literal, $remedy:ident;)*) => {
         /// Why a store takes no writes.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Cause { $($(#[$doc])* $cause,)* }
@@ -27,10 +28,10 @@ macro_rules! causes {
                 match self { $(Self::$cause => $detail,)* }
             }
 
-            /// What to do, for people.
+            /// What to do.
             #[must_use]
-            pub fn remedy(self) -> &'static str {
-                match self { $(Self::$cause => $remedy,)* }
+            pub fn remedy(self) -> Remedy {
+                match self { $(Self::$cause => Remedy::$remedy,)* }
             }
         }
     };
@@ -40,27 +41,27 @@ causes! {
     /// Redis at `maxmemory` (`OOM`).
     Memory, "out_of_memory",
         "redis has reached its maxmemory",
-        "see who fills it (redis-cli --bigkeys), and raise maxmemory; revocations are taken all the same";
+        RedisMemory;
     /// A replica that takes no writes (`READONLY`).
     ReadOnly, "read_only",
         "redis is a read-only replica",
-        "point redis.urls at the master, or make this one the master (REPLICAOF NO ONE)";
+        RedisMaster;
     /// The last snapshot or append failed (`MISCONF`).
     NotPersisted, "not_persisted",
         "redis can't write to its own disk",
-        "look at redis' log, and at the space and the rights of its folder; it goes on when a snapshot succeeds";
+        RedisDisk;
     /// Fewer replicas than `min-replicas-to-write` (`NOREPLICAS`).
     Replicas, "too_few_replicas",
         "redis has fewer replicas than its min-replicas-to-write",
-        "bring its replicas back";
+        RedisReplicas;
     /// There is little left on the disk of `data_dir`.
     Disk, "disk_full",
         "the disk of data_dir is full",
-        "make room on it; revocations are taken all the same, out of a reserve";
+        MakeRoom;
     /// Nobody answers.
     Away, "away",
         "redis does not answer",
-        "look whether it runs and can be reached from this node";
+        RedisAway;
 }
 
 /// What is known of it. Whoever was refused says so, and a look once a second says when that is over.
@@ -77,7 +78,7 @@ impl Writes {
     /// A write was refused, or would be.
     pub fn refused(&self, cause: Cause) {
         if self.set(Some(cause)) {
-            let (why, remedy) = (cause.detail(), cause.remedy());
+            let (why, remedy) = (cause.detail(), cause.remedy().text());
             tracing::error!(cause = cause.as_str(), remedy, "the store takes no writes: {why}");
         }
     }

@@ -1,6 +1,6 @@
 //! The process's log, on standard error. What is logged can be changed while it runs.
 
-use std::io::stderr;
+use std::io::{self, Write, stderr};
 use std::str::FromStr;
 use std::sync::OnceLock;
 
@@ -8,6 +8,8 @@ use serde::Deserialize;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
+
+use crate::protocol::untrusted::one_line;
 
 /// What is logged now.
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
@@ -56,12 +58,31 @@ pub enum FilterError {
     Fixed(String),
 }
 
+/// Where events are written: each as one line, in which everything is spelt out that would do more on a terminal than be
+/// read, or begin another line. Whatever an event's values are made of, this is the last line of defence.
+struct Lines<W>(W);
+
+impl<W: Write> Write for Lines<W> {
+    /// An event is written as a whole.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let line = one_line(text.strip_suffix('\n').unwrap_or(&text));
+        self.0.write_all(format!("{line}\n").as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// Logs to standard error. `filter` is that of `RUST_LOG`, which overrides it.
 pub fn start(filter: &str, format: Format) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
     let (filter, handle) = reload::Layer::new(filter);
-    let json = (format == Format::Json).then(|| fmt::layer().json().flatten_event(true).with_writer(stderr));
-    let text = (format == Format::Text).then(|| fmt::layer().with_ansi(false).with_writer(stderr));
+    let json =
+        (format == Format::Json).then(|| fmt::layer().json().flatten_event(true).with_writer(|| Lines(stderr())));
+    let text = (format == Format::Text).then(|| fmt::layer().with_ansi(false).with_writer(|| Lines(stderr())));
     // A second call (two services in one process) changes nothing.
     if tracing_subscriber::registry().with(filter).with(json).with(text).try_init().is_ok() {
         let _ = FILTER.set(handle);
@@ -108,7 +129,61 @@ fn parse(directives: &str) -> Result<EnvFilter, FilterError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
     use super::*;
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Its `Debug` and its `Display` are what somebody else wrote.
+    struct Raw(&'static str);
+
+    impl std::fmt::Debug for Raw {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    #[test]
+    fn an_event_is_one_line_whatever_its_values_and_its_message_hold() {
+        const HOSTILE: &str = "a\x1b[2J\x07\r\nINFO forged\u{9b}31m\u{202e}\u{200b}\u{feff}\u{2028}\u{e0041}z";
+        for format in [Format::Json, Format::Text] {
+            let kept = Kept::default();
+            let writer = kept.clone();
+            let writer = move || Lines(writer.clone());
+            let json =
+                (format == Format::Json).then(|| fmt::layer().json().flatten_event(true).with_writer(writer.clone()));
+            let text = (format == Format::Text).then(|| fmt::layer().with_ansi(false).with_writer(writer));
+            tracing::subscriber::with_default(tracing_subscriber::registry().with(json).with(text), || {
+                tracing::info!(text = HOSTILE, debug = ?Raw(HOSTILE), shown = %format_args!("{HOSTILE}"), "{HOSTILE}");
+                tracing::info!("the next");
+            });
+            let written = String::from_utf8(kept.0.lock().clone()).unwrap();
+            let lines: Vec<_> = written.lines().collect();
+            assert_eq!(lines.len(), 2, "{written:?}");
+            assert!(lines.iter().all(|line| line.chars().all(|c| matches!(c, ' '..='~'))), "{written:?}");
+            assert!(lines[0].matches("202e").count() == 4 && lines[1].contains("the next"), "{written:?}");
+            if format == Format::Json {
+                let event: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+                for field in ["text", "debug", "shown", "message"] {
+                    assert!(event[field].as_str().unwrap().contains("\u{202e}\u{200b}"), "{field}: {event}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn levels_and_directives_are_taken_and_trace_is_not() {

@@ -55,7 +55,7 @@ async fn a_read_that_lasts_until_exp_keeps_the_write_from_being_sent_and_the_out
     clock.0.store(u64::try_from(lifetime.as_millis()).unwrap(), Ordering::SeqCst);
     proxy.set(Mode::Pass);
     let outcome = relay.read(&session.outcome().await.jws, &command);
-    assert_eq!((outcome.status, outcome.retry_safe), (Status::Expired, true), "{}", outcome.detail);
+    assert_eq!((outcome.status, outcome.retry_safe), (Status::Expired, true), "{:?}", outcome.detail);
     assert_eq!(dc().bind(&user.upn, OLD).await, Ok(()));
     assert_eq!(directory.pwd_last_set(&before).await.unwrap(), before.pwd_last_set);
 

@@ -165,7 +165,7 @@ async fn an_agent_lives_through_all_of_it_in_little_memory_and_resets_where_it_c
         let reset = portal.portal.reset(&tenant, &account, password(NEW), Options::default(), 2 * PATIENCE);
         let answer = reset.await.unwrap();
         let Answer::Concluded { outcome, .. } = answer else { panic!("{answer:?}: {}", agent.log()) };
-        assert_eq!(outcome.status, Status::Succeeded, "{}", outcome.detail);
+        assert_eq!(outcome.status, Status::Succeeded, "{outcome:?}");
         assert!(agent.is_running());
         let kib = agent.largest_kib();
         assert!(kib < 96 * 1024, "{kib} KiB");

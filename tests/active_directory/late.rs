@@ -55,7 +55,7 @@ async fn a_slow_controllers_late_answer_is_the_outcome_and_the_next_command_for_
         let said = session.outcome().await;
         assert_eq!(said.command, command.jti.to_string());
         let outcome = relay.read(&said.jws, command);
-        assert_eq!(outcome.status, Status::Succeeded, "{}", outcome.detail);
+        assert_eq!(outcome.status, Status::Succeeded, "{:?}", outcome.detail);
         session.stored(command).await;
     }
     assert_eq!(dc.modifies().len(), 2);

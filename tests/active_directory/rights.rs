@@ -128,7 +128,7 @@ async fn each_right_that_is_taken_away_alone_is_named_with_its_unit_and_given_ba
             _ => place.may_not_reset(&user, options).await,
         }
 
-        dc().run(finding.remedy.as_ref().unwrap()).await;
+        dc().run(&finding.remedy.as_ref().unwrap().how).await;
         assert_eq!(place.wrong().await, [], "{missing:?}");
         match missing {
             Check::ChangePassword => place.change(&user).await.unwrap(),
@@ -169,9 +169,9 @@ async fn an_entry_that_denies_is_named_with_its_place_and_whom_it_is_about() {
     let wrong = place.wrong().await;
     let [finding] = &wrong[..] else { panic!("{wrong:#?}") };
     assert_eq!((finding.check, finding.target.as_str(), finding.state), (Check::ResetPassword, &*place.unit, Failed));
-    let said = format!("an entry on {} denies it to denied-group", place.unit);
+    let said = format!("an entry on \"{}\" denies it to \"denied-group\"", place.unit);
     assert!(finding.detail.contains(&said), "{finding:?}");
-    assert!(finding.remedy.as_ref().unwrap().contains(&entry("OD", Check::ResetPassword, &dc().sid(&group).await)));
+    assert!(finding.remedy.as_ref().unwrap().how.contains(&entry("OD", Check::ResetPassword, &dc().sid(&group).await)));
     place.may_not_reset(&user, PLAIN).await;
 
     dc().set_sddl(&place.unit, &before).await;
@@ -198,7 +198,7 @@ async fn a_user_and_a_unit_with_blocked_inheritance_are_named_and_the_others_are
     place.may_not_reset(&bad, PLAIN).await;
     place.reset(&good, PLAIN).await.unwrap();
     for finding in &wrong {
-        dc().run(finding.remedy.as_ref().unwrap()).await;
+        dc().run(&finding.remedy.as_ref().unwrap().how).await;
     }
     assert_eq!(place.wrong().await, []);
     place.reset(&bad, PLAIN).await.unwrap();
@@ -212,12 +212,12 @@ async fn a_user_and_a_unit_with_blocked_inheritance_are_named_and_the_others_are
         four.map(|c| (c, Warning))
     );
     assert!(
-        wrong.iter().all(|finding| finding.detail.contains(&format!(": {below} takes no permissions"))),
+        wrong.iter().all(|finding| finding.detail.contains(&format!(": \"{below}\" takes no permissions"))),
         "{wrong:#?}"
     );
     place.may_not_reset(&far, PLAIN).await;
     for finding in &wrong {
-        dc().run(finding.remedy.as_ref().unwrap()).await;
+        dc().run(&finding.remedy.as_ref().unwrap().how).await;
     }
     assert_eq!(place.wrong().await, []);
     place.reset(&far, PLAIN).await.unwrap();

@@ -144,8 +144,8 @@ async fn killed_between_the_directorys_answer_and_the_journal_it_answers_that_it
             Asked::Change => ("password_changed", 31006, 31007),
             Asked::Unlock => ("account_unlocked", 31001, 31002),
         };
-        assert_eq!((outcome.status, outcome.code.as_str(), written), (Status::Succeeded, code, true), "{asked:?}");
-        assert!(outcome.detail.contains("confirmed it afterwards"), "{}", outcome.detail);
+        assert_eq!((outcome.status, outcome.code.as_data(), written), (Status::Succeeded, code, true), "{asked:?}");
+        assert!(outcome.detail.contains("confirmed it afterwards"), "{:?}", outcome.detail);
         let told: Vec<_> = events.into_iter().filter(|id| [31001, 31002, 31006, 31007].contains(id)).collect();
         assert_eq!(told, [begun, done], "{asked:?}: begun once, done once");
     }
@@ -157,9 +157,9 @@ async fn killed_around_the_start_it_answers_what_is_true() {
         // Either the start was not on disk yet, and the next process executes it, or it was, and nothing was changed.
         let Ended { outcome, written, .. } = killed(asked, 60_000, 0, |at| at == "begun").await;
         match outcome.status {
-            Status::Succeeded => assert!(written, "{asked:?} {}", outcome.code),
-            Status::Failed => assert!(outcome.code == "interrupted" && !written, "{asked:?} {}", outcome.code),
-            other => panic!("{asked:?} {other:?} {}", outcome.code),
+            Status::Succeeded => assert!(written, "{asked:?} {:?}", outcome.code),
+            Status::Failed => assert!(outcome.code == "interrupted" && !written, "{asked:?} {:?}", outcome.code),
+            other => panic!("{asked:?} {other:?} {:?}", outcome.code),
         }
     }
 }

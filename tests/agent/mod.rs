@@ -10,5 +10,6 @@ mod root;
 mod service;
 pub(crate) mod sessions;
 mod two_sessions;
+mod untrusted;
 mod upgrade;
 mod wizard;

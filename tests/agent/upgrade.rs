@@ -84,7 +84,7 @@ async fn an_older_versions_folder_is_opened_and_its_journal_goes_on_where_it_was
     assert_eq!(first.as_ref(), Some(outcome), "not the first outcome, byte for byte");
     let second = second.unwrap();
     let found = Outcome::verify(&second, &keys.signing, &started).unwrap();
-    assert_eq!((found.code.as_str(), found.retry_safe), ("interrupted", true), "{}", found.detail);
+    assert_eq!((found.code.as_data(), found.retry_safe), ("interrupted", true), "{:?}", found.detail);
     // Asked once more, it is not executed once more.
     let again = v1::Deliver { command_jws: jws.clone(), traceparent: String::new(), attempt: 2 };
     session.say(FromRelay::Deliver(again)).await;

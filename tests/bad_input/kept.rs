@@ -40,7 +40,7 @@ fn invented(agent: &RawAgent, portal: &str, detail: usize) -> (CommandId, FromAg
         status: Code::PasswordReset.status(),
         code: Code::PasswordReset.as_str().into(),
         event_id: Code::PasswordReset.event().id(),
-        detail: "x".repeat(detail),
+        detail: "x".repeat(detail).into(),
         retry_safe: false,
         retry_at: None,
         directory_ms: 1,

@@ -14,6 +14,7 @@ mod startup;
 mod strangers;
 mod strict;
 mod texts;
+mod untrusted;
 
 use crate::support::relay::Relay;
 

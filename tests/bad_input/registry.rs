@@ -111,6 +111,7 @@ async fn what_an_agent_found_is_cut_and_counted() {
         state: v1::PreflightState::Failed.into(),
         detail: "no".into(),
         remedy: String::new(),
+        remedy_code: String::new(),
     };
     let report = v1::Preflight { checked_at: System.now().0, rows: vec![row; 500] };
     for (who, rows) in [(&agent, 128), (&pending, 16)] {

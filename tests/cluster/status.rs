@@ -53,6 +53,7 @@ fn red(check: &str) -> FromAgent {
             state: v1::PreflightState::Failed.into(),
             detail: "the right is \u{1b}[2Jmissing".to_owned(),
             remedy: "dsacls ...".to_owned(),
+            remedy_code: String::new(),
         }],
     })
 }
@@ -98,7 +99,7 @@ async fn every_node_shows_all_nodes_all_sessions_and_what_is_wrong() {
         "serving",
         "3 in service, 2 of them connected; 1 wait for approval",
         "reset_password at OU=Staff",
-        "mend it: dsacls",
+        "in its own words, which nobody has checked: \"dsacls ...\"",
     ];
     assert!(shown.iter().all(|text| said.out.contains(text)), "{}", said.out);
     assert!(!said.out.contains('\u{1b}'), "an agent's text moves the cursor");

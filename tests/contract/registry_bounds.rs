@@ -151,7 +151,7 @@ async fn in_service_are_those_that_were_approved_and_not_revoked(ground: Ground)
     registry.add_invitation(&t, invitation.clone()).await.unwrap();
     // One whose name would be taken for the mark of another standing.
     let name = "\"status\":\"approved\"".to_owned();
-    let liar = writeback_relay::relay::registry::AgentRecord { name, ..pending(agent(), &invitation) };
+    let liar = writeback_relay::relay::registry::AgentRecord { name: name.into(), ..pending(agent(), &invitation) };
     registry.redeem(&t, "token", liar, NOW).await.unwrap();
     let (approved, revoked) = (enrolled(&*registry, "a").await, enrolled(&*registry, "a").await);
     registry.approve(&t, approved.agent).await.unwrap();
@@ -168,8 +168,9 @@ async fn what_an_agent_found_is_cut_to_so_many_rows_and_bytes_and_earlier_if_nob
         check: "bind".into(),
         target: "dc1".into(),
         state: PreflightState::Failed,
-        detail,
-        remedy: String::new(),
+        detail: detail.into(),
+        remedy: "".into(),
+        remedy_code: None,
     };
     let many = PreflightReport { checked_at: NOW, rows: vec![row("x".into()); 1000] };
     let large = PreflightReport { checked_at: NOW, rows: vec![row("x".repeat(1500)); 100] };

@@ -91,7 +91,7 @@ async fn nothing_is_executed_after_exp_when_the_agent_was_slow_or_away() {
         agent.event(31003, JANE).await;
         let view = portal.raw.concluded(command.jti).await;
         let outcome = outcome(&view, &command, &keys.signing);
-        assert_eq!((outcome.status, outcome.code.as_str()), (Status::Expired, "expired"));
+        assert_eq!((outcome.status, outcome.code.as_data()), (Status::Expired, "expired"));
         assert!(outcome.retry_safe);
         assert_eq!(agent.accounts(), before, "nothing was changed");
         assert_eq!(agent.event_ids_about(JANE), [31003]);

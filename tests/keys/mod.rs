@@ -24,7 +24,7 @@ async fn reset(portal: &Portal, user: &str, password: &str) -> String {
     let password = Password::new(password.to_owned()).unwrap();
     let wait = Duration::from_secs(30);
     match portal.reset(&tenant(), &Subject::upn(user).unwrap(), password, Options::default(), wait).await {
-        Ok(Answer::Concluded { outcome, .. }) => outcome.code,
+        Ok(Answer::Concluded { outcome, .. }) => outcome.code.into_data(),
         other => panic!("not concluded: {other:?}"),
     }
 }

@@ -6,14 +6,16 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path as Segments, State};
+use axum::extract::{Path as Segments, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use rustls::pki_types::PrivateKeyDer;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use writeback_relay::clock::{Clock, System};
@@ -63,6 +65,10 @@ struct Inner {
     page: Option<usize>,
     /// Its lists have no end.
     endless: bool,
+    /// Everything is refused with this.
+    refuses: Option<Value>,
+    /// Why no reset is possible.
+    unavailable: String,
 }
 
 #[derive(Clone)]
@@ -102,8 +108,12 @@ impl FakeRelay {
             .route("/v1/tenants/{tenant}/agents", get(agents))
             .route("/v1/tenants/{tenant}/agents/{agent}", delete(revoke))
             .route("/v1/tenants/{tenant}/agents/{agent}/approval", post(approve))
+            .route("/v1/tenants/{tenant}/agents/{agent}/preflight", post(check))
+            .route("/v1/tenants/{tenant}/availability", get(availability))
+            .route("/v1/portal/rotations", post(|| async { StatusCode::NO_CONTENT }))
             .route("/v1/tenants/{tenant}/commands", post(submit))
             .route("/v1/tenants/{tenant}/commands/{command}", get(look))
+            .layer(from_fn_with_state(Arc::clone(&inner), refused))
             .with_state(Arc::clone(&inner));
         let acceptor = TlsAcceptor::from(Arc::new(tls));
         let serving = tokio::spawn(async move {
@@ -156,6 +166,16 @@ impl FakeRelay {
             _ => None,
         });
         submitted.collect()
+    }
+
+    /// From now on everything is refused with this problem; or, with none, nothing is.
+    pub(crate) fn refuse_everything(&self, problem: Option<Value>) {
+        self.inner.lock().unwrap().refuses = problem;
+    }
+
+    /// From now on no reset is possible, for this reason.
+    pub(crate) fn unavailable(&self, reason: &str) {
+        self.inner.lock().unwrap().unavailable = reason.to_owned();
     }
 
     pub(crate) fn set_deaf(&self, deaf: bool) {
@@ -272,6 +292,27 @@ async fn submit(State(inner): Shared, headers: HeaderMap, body: String) -> Respo
     answer(&mut inner)
 }
 
+async fn refused(State(inner): Shared, request: Request, next: Next) -> Response {
+    let refuses = inner.lock().unwrap().refuses.clone();
+    match refuses {
+        Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, axum::Json(problem)).into_response(),
+        None => next.run(request).await,
+    }
+}
+
+/// The agent has checked at once, and found what it had found before.
+async fn check(State(inner): Shared, Segments((_, agent)): Segments<(String, AgentId)>) -> Response {
+    let mut inner = inner.lock().unwrap();
+    let view = inner.agents.iter_mut().find(|view| view.agent == agent).unwrap();
+    view.preflight.as_mut().unwrap().checked_at.0 += 1;
+    StatusCode::ACCEPTED.into_response()
+}
+
+async fn availability(State(inner): Shared) -> Response {
+    let reason = inner.lock().unwrap().unavailable.clone();
+    axum::Json(json!({ "available": false, "reason": reason, "agents": [] })).into_response()
+}
+
 async fn look(State(inner): Shared) -> Response {
     let mut inner = inner.lock().unwrap();
     inner.calls.push(Call::Look);
@@ -307,7 +348,7 @@ impl FakeAgent {
         let attestation = Attestation::new(code.tenant.clone(), self.id, &self.keys());
         AgentView {
             agent: self.id,
-            name: "dc-host".to_owned(),
+            name: "dc-host".into(),
             status: AgentStatus::Pending,
             online: true,
             version: None,
@@ -332,9 +373,9 @@ impl FakeAgent {
             command: command.jti,
             iat: System.now(),
             status: code.status(),
-            code: code.as_str().to_owned(),
+            code: code.as_str().into(),
             event_id: code.event().id(),
-            detail: "as the test wants it".to_owned(),
+            detail: "as the test wants it".into(),
             retry_safe: false,
             retry_at: None,
             directory_ms: 3,
@@ -351,6 +392,6 @@ pub(crate) fn view(command: &Command, state: CommandState, outcome: Option<Strin
         reason: None,
         milestones: Default::default(),
         outcome,
-        trace_id: "trace-of-a-view".to_owned(),
+        trace_id: "trace-of-a-view".into(),
     })
 }

@@ -54,6 +54,10 @@ struct Seen {
     controls: Vec<String>,
     /// `supportedCapabilities` of the root DSE.
     capabilities: Vec<String>,
+    /// `defaultNamingContext` of the root DSE.
+    domain: String,
+    /// `dnsHostName` of the root DSE.
+    name: String,
     /// How often somebody has logged on.
     binds: usize,
     /// The answer to a modify.
@@ -89,6 +93,8 @@ impl FakeDc {
         let seen = Arc::new(Mutex::new(Seen {
             controls,
             capabilities: Vec::new(),
+            domain: "DC=example,DC=test".to_owned(),
+            name: "localhost".to_owned(),
             binds: 0,
             answer: (0, String::new()),
             modifies: Vec::new(),
@@ -109,6 +115,12 @@ impl FakeDc {
     /// From now on it has this capability.
     pub(crate) fn can(&self, oid: &str) {
         self.seen.lock().unwrap().capabilities.push(oid.to_owned());
+    }
+
+    /// From now on it calls its domain and itself so.
+    pub(crate) fn calls_itself(&self, domain: &str, name: &str) {
+        let mut seen = self.seen.lock().unwrap();
+        (seen.domain, seen.name) = (domain.to_owned(), name.to_owned());
     }
 
     /// How often somebody has logged on.
@@ -274,8 +286,8 @@ fn root_dse(seen: &Seen) -> Tag {
     entry(
         "",
         vec![
-            ("defaultNamingContext", vec![b"DC=example,DC=test".to_vec()]),
-            ("dnsHostName", vec![b"localhost".to_vec()]),
+            ("defaultNamingContext", vec![seen.domain.clone().into_bytes()]),
+            ("dnsHostName", vec![seen.name.clone().into_bytes()]),
             ("supportedControl", bytes(&seen.controls)),
             ("supportedCapabilities", bytes(&seen.capabilities)),
         ],

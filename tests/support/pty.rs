@@ -42,6 +42,12 @@ impl Pty {
         lines.collect::<Vec<_>>().join("\n")
     }
 
+    /// All that was written to the terminal, byte for byte but for the line ends that a terminal makes.
+    pub(crate) fn lines(&self) -> String {
+        let written = String::from_utf8(std::fs::read(self.file()).unwrap()).unwrap().replace("\r\n", "\n");
+        written.lines().filter(|line| !line.starts_with("Script ")).collect::<Vec<_>>().join("\n")
+    }
+
     /// Waits until this is shown after what was waited for before.
     pub(crate) async fn shows(&mut self, text: &str) {
         let mut found = None;

@@ -358,15 +358,15 @@ impl Answered {
     pub(crate) fn problem(&self) -> String {
         assert_eq!(self.headers["content-type"], "application/problem+json", "{}", self.text());
         let problem: Problem = serde_json::from_slice(&self.body).unwrap();
-        assert_eq!((problem.status, problem.trace_id.len()), (self.status, 32));
+        assert_eq!((problem.status, problem.trace_id.as_data().len()), (self.status, 32));
         assert!(!problem.detail.is_empty());
-        assert_eq!(problem.kind, format!("urn:writeback:problem:{}", problem.code));
-        problem.code
+        assert_eq!(problem.kind.as_data(), format!("urn:writeback:problem:{}", problem.code.as_data()));
+        problem.code.into_data()
     }
 
     /// What it says to people.
     pub(crate) fn detail(&self) -> String {
-        self.json::<Problem>().detail
+        self.json::<Problem>().detail.into_data()
     }
 
     pub(crate) fn json<T: serde::de::DeserializeOwned>(&self) -> T {

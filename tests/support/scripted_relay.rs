@@ -9,9 +9,11 @@ use axum::body::Bytes;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -51,6 +53,8 @@ struct Script {
     /// Upgrades are refused with these first, each with its `Retry-After`.
     refusals: Vec<(ProblemCode, Option<u32>)>,
     upgrades: usize,
+    /// Everything is refused with this.
+    refuses: Option<Value>,
 }
 
 /// A portal and a relay in one hand.
@@ -111,13 +115,14 @@ impl ScriptedRelay {
         let portal = SigningKey::generate(&System).unwrap();
         let redeem =
             Redeem::Keys(vec![SigningKey::generate(&System).unwrap().public().clone(), portal.public().clone()]);
-        let script = Script { redeem, enrollments: Vec::new(), refusals: Vec::new(), upgrades: 0 };
+        let script = Script { redeem, enrollments: Vec::new(), refusals: Vec::new(), upgrades: 0, refuses: None };
         let script = Arc::new(Mutex::new(script));
         let (sender, sockets) = mpsc::unbounded_channel();
         let shared = Shared { url: url.clone(), script: script.clone(), sockets: sender };
         let routes = axum::Router::new()
             .route("/v1/enrollments", post(redeem_invitation))
             .route("/v1/agent/session", get(open_session))
+            .layer(from_fn_with_state(shared.clone(), refused))
             .with_state(shared);
         let listener = Tls { tcp, acceptor: TlsAcceptor::from(Arc::new(tls)) };
         tokio::spawn(async move { axum::serve(listener, routes).await });
@@ -150,7 +155,7 @@ impl ScriptedRelay {
             token: Secret::new([0; 32]),
             agent,
             journal,
-            name: nothing(),
+            name: nothing().into(),
             proof: nothing(),
             attestation: nothing(),
             signing_key: keys.signing.clone(),
@@ -162,6 +167,11 @@ impl ScriptedRelay {
     /// The next upgrade, not refused before, is refused like this.
     pub(crate) fn refuse_upgrade(&self, code: ProblemCode, retry_after: Option<u32>) {
         self.script.lock().unwrap().refusals.push((code, retry_after));
+    }
+
+    /// From now on everything is refused with this problem; or, with none, nothing is.
+    pub(crate) fn refuse_everything(&self, problem: Option<Value>) {
+        self.script.lock().unwrap().refuses = problem;
     }
 
     pub(crate) fn enrollments(&self) -> Vec<Enrollment> {
@@ -265,6 +275,18 @@ async fn redeem_invitation(State(shared): State<Shared>, body: Bytes) -> Respons
     }
 }
 
+async fn refused(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let refuses = {
+        let mut script = shared.script.lock().unwrap();
+        script.upgrades += usize::from(script.refuses.is_some() && request.uri().path() == "/v1/agent/session");
+        script.refuses.clone()
+    };
+    match refuses {
+        Some(problem) => (StatusCode::SERVICE_UNAVAILABLE, Json(problem)).into_response(),
+        None => next.run(request).await,
+    }
+}
+
 async fn open_session(State(shared): State<Shared>, headers: HeaderMap, request: Request) -> Response {
     let refusal = {
         let mut script = shared.script.lock().unwrap();
@@ -347,8 +369,12 @@ impl Socket {
         self.say(FromRelay::OutcomeStored(v1::OutcomeStored { command })).await;
     }
 
-    pub(crate) async fn close(mut self, code: u16) {
-        let close = CloseFrame { code, reason: "as the test asked".into() };
+    pub(crate) async fn close(self, code: u16) {
+        self.close_saying(code, "as the test asked").await;
+    }
+
+    pub(crate) async fn close_saying(mut self, code: u16, reason: &str) {
+        let close = CloseFrame { code, reason: reason.into() };
         self.0.send(Message::Close(Some(close))).await.unwrap();
         while let Some(Ok(_)) = deadline("the answer to a close", self.0.recv()).await {}
     }

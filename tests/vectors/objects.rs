@@ -186,9 +186,9 @@ pub(crate) fn outcome() -> Outcome {
         command: COMMAND.parse().unwrap(),
         iat: UnixTime(IAT.0 + 1),
         status: Code::PasswordReset.status(),
-        code: Code::PasswordReset.as_str().to_owned(),
+        code: Code::PasswordReset.as_str().into(),
         event_id: Code::PasswordReset.event().id(),
-        detail: "the password was reset".to_owned(),
+        detail: "the password was reset".into(),
         retry_safe: false,
         retry_at: None,
         directory_ms: 42,
@@ -246,6 +246,7 @@ pub(crate) fn frames_from_agent(outcome_jws: &str, acknowledgement_jws: &str) ->
         state: v1::PreflightState::Failed.into(),
         detail: "the right is missing".to_owned(),
         remedy: "dsacls ...".to_owned(),
+        remedy_code: "grant_right".to_owned(),
     };
     vec![
         (
@@ -276,7 +277,7 @@ pub(crate) fn frames_from_agent(outcome_jws: &str, acknowledgement_jws: &str) ->
                     "target": row.target,
                     "state": "PREFLIGHT_STATE_FAILED",
                     "detail": row.detail,
-                    "remedy": row.remedy,
+                    "remedy": row.remedy, "remedy_code": row.remedy_code,
                 }],
             }),
         ),

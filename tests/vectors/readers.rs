@@ -122,7 +122,7 @@ pub(crate) struct World {
 fn agent_record(keys: &Keys) -> AgentRecord {
     AgentRecord {
         agent: objects::agent(),
-        name: String::new(),
+        name: "".into(),
         status: AgentStatus::Approved,
         keys: keys.agent(),
         journal: objects::proof(keys).journal,

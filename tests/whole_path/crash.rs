@@ -71,7 +71,11 @@ pub(super) fn assert_signed(said: &Said, status: i32, headline: &str) {
 
 #[track_caller]
 fn assert_confirmed(said: &Said) {
-    assert_signed(said, 0, "done: password_reset (event 31002)\n  the domain controller confirmed it afterwards\n");
+    assert_signed(
+        said,
+        0,
+        "done: password_reset (event 31002)\n  the agent says: \"the domain controller confirmed it afterwards\"\n",
+    );
 }
 
 pub(super) const NOT_DONE: &str = "not done, for a technical reason: interrupted (event 32000)\n";
@@ -89,7 +93,11 @@ async fn killed_before_it_touched_the_directory_it_executes_once_if_there_is_tim
     crash.kill().await;
     assert_eq!(dc().bind(&user.upn, OLD).await, Ok(()));
     crash.stage.agent.start();
-    assert_signed(&asking.said().await, 0, "done: password_reset (event 31002)\n  the new password is set\n");
+    assert_signed(
+        &asking.said().await,
+        0,
+        "done: password_reset (event 31002)\n  the agent says: \"the new password is set\"\n",
+    );
     only_new_logs_on(&user.upn).await;
     assert_eq!(crash.stage.agent.event_ids_about(&user.upn), [31001, 31001, 31002], "begun twice, done once");
 }

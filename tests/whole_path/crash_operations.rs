@@ -12,8 +12,10 @@ const WRITTEN: Mode = Mode::HoldAfter(UP_TO_THE_WRITE);
 /// The directory never gets it.
 const LOST: Mode = Mode::StopAfter(UP_TO_THE_WRITE);
 
-const CHANGED: &str = "done: password_changed (event 31007)\n  the domain controller confirmed it afterwards\n";
-const UNLOCKED: &str = "done: account_unlocked (event 31002)\n  the domain controller confirmed it afterwards\n";
+const CHANGED: &str =
+    "done: password_changed (event 31007)\n  the agent says: \"the domain controller confirmed it afterwards\"\n";
+const UNLOCKED: &str =
+    "done: account_unlocked (event 31002)\n  the agent says: \"the domain controller confirmed it afterwards\"\n";
 /// Of a change, which has an event of its own.
 const CHANGE_UNKNOWN: &str = "it may have been done: somebody has to look at the account: unknown (event 31008)\n";
 

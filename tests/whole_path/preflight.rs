@@ -52,6 +52,8 @@ async fn a_right_that_is_missing_is_known_before_a_reset_fails_and_so_is_that_it
     .await;
     let agents = portal.run(&["agents", TENANT]).await.out;
     assert!(agents.contains("FAILED") && agents.contains(&format!("reset_password, {unit}: ")), "{agents}");
+    // In the portal's own words: the agent's command is for its host.
+    assert!(agents.contains("mend it: give the service account this right") && !agents.contains("--sddl"), "{agents}");
     let said = portal.reset(&user.upn, NEW, &[]).await;
     assert!(said.status == 3 && said.out.starts_with("not done: preflight_failed\n"), "{said:?}");
 
@@ -74,7 +76,7 @@ async fn a_right_that_is_missing_is_known_before_a_reset_fails_and_so_is_that_it
     // Mended, and looked at again because the portal asks.
     dc().run(command).await;
     let said = portal.run(&["check", TENANT, &agent.id().to_string()]).await;
-    assert!(said.status == 0 && said.out.contains(&format!("ok       reset_password, {unit}: granted")), "{said:?}");
+    assert!(said.status == 0 && said.out.contains(&format!("ok       reset_password, {unit}: \"granted")), "{said:?}");
     assert_eq!(portal.availability().await.status, 0);
     let said = portal.reset(&user.upn, NEW, &[]).await;
     assert_eq!(said.status, 0, "{said:?}");

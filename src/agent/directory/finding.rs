@@ -2,6 +2,8 @@
 
 use crate::protocol::api::{PreflightRow, PreflightState};
 use crate::protocol::event::Event;
+use crate::protocol::remedy::Remedy;
+use crate::protocol::untrusted::one_line;
 
 macro_rules! checks {
     ($($(#[$doc:meta])* $name:ident, $text:literal, $title:literal, $event:ident;)*) => {
@@ -98,17 +100,28 @@ pub struct Finding {
     pub target: String,
     /// How it is.
     pub state: PreflightState,
-    /// What was found, for people.
+    /// What was found, for people, in one line.
     pub detail: String,
-    /// How to mend it: a command, if there is one.
-    pub remedy: Option<String>,
+    /// How to mend it, if that is known.
+    pub remedy: Option<Mending>,
+}
+
+/// How something is mended, here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mending {
+    /// What is to be done.
+    pub remedy: Remedy,
+    /// How, at this place: a command, if there is one.
+    pub how: String,
 }
 
 impl Finding {
     /// Without a remedy.
     #[must_use]
     pub fn new(check: Check, target: &str, state: PreflightState, detail: impl Into<String>) -> Self {
-        Self { check, target: target.to_owned(), state, detail: detail.into(), remedy: None }
+        // Names from the directory may stand in it.
+        let (target, detail) = (target.to_owned(), one_line(&detail.into()).into_owned());
+        Self { check, target, state, detail, remedy: None }
     }
 
     /// As it should be.
@@ -131,14 +144,22 @@ impl Finding {
 
     /// With this remedy.
     #[must_use]
-    pub fn mended_by(self, remedy: impl Into<String>) -> Self {
-        Self { remedy: Some(remedy.into()), ..self }
+    pub fn mended_by(self, remedy: Remedy) -> Self {
+        self.mended_with(remedy, remedy.text())
+    }
+
+    /// With this remedy, and how it is done here.
+    #[must_use]
+    pub fn mended_with(self, remedy: Remedy, how: impl Into<String>) -> Self {
+        Self { remedy: Some(Mending { remedy, how: one_line(&how.into()).into_owned() }), ..self }
     }
 }
 
 impl From<Finding> for PreflightRow {
     fn from(finding: Finding) -> Self {
         let Finding { check, target, state, detail, remedy } = finding;
-        Self { check: check.as_str().to_owned(), target, state, detail, remedy: remedy.unwrap_or_default() }
+        let (remedy_code, remedy) = remedy.map(|mending| (mending.remedy.as_str().into(), mending.how)).unzip();
+        let (check, remedy) = (check.as_str().into(), remedy.unwrap_or_default().into());
+        Self { check, target: target.into(), state, detail: detail.into(), remedy, remedy_code }
     }
 }

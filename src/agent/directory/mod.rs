@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use self::deadline::Deadline;
-pub use self::finding::{Check, Finding};
+pub use self::finding::{Check, Finding, Mending};
 use crate::clock::Clock;
 use crate::protocol::command::{Options, Subject};
 use crate::protocol::outcome::Code;

@@ -22,6 +22,7 @@ use self::refusals::{Refusals, Summary};
 use crate::clock::Clock;
 use crate::protocol::event::Event;
 use crate::protocol::ids::{CommandId, PortalId};
+use crate::protocol::untrusted::one_line;
 use crate::storage::FileError;
 use crate::telemetry::agent_metrics::AgentMetrics;
 
@@ -139,6 +140,8 @@ impl EventLog {
         let time = now.ok().and_then(|now| now.format(&Rfc3339).ok()).unwrap_or_default();
         let line = Line { time, event_id: event, name: event.name(), level, message, about };
         let written = serde_json::to_string(&line).map_err(std::io::Error::from).and_then(|line| {
+            // The same JSON, but fit for whoever looks into the file at a terminal.
+            let line = one_line(&line);
             // First, so that whoever reads it in the one finds it in the other.
             if done {
                 self.audit.append(&line)?;

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::audit;
 use super::file::{KEPT_ASIDE, aside};
+use crate::protocol::untrusted::one_line;
 
 /// So much is read at a time.
 const CHUNK: usize = 64 * 1024;
@@ -173,10 +174,10 @@ impl Backwards {
     }
 }
 
-/// A line as people read it. What is no event is shown as it is.
+/// A line as people read it, as one line. What is no event is shown too.
 #[must_use]
 pub fn for_people(line: &str) -> String {
-    let Ok(Value::Object(mut event)) = serde_json::from_str(line) else { return line.to_owned() };
+    let Ok(Value::Object(mut event)) = serde_json::from_str(line) else { return one_line(line).into_owned() };
     let mut take = |key: &str| match event.remove(key) {
         Some(Value::String(text)) => text,
         Some(other) => other.to_string(),
@@ -185,7 +186,7 @@ pub fn for_people(line: &str) -> String {
     let first = ["time", "level", "event_id", "name", "message"].map(&mut take);
     let [time, level, id, name, message] = first;
     let about: String = event.into_iter().map(|(key, value)| format!("  {key}={}", plain(&value))).collect();
-    format!("{time}  {level:<7}  {id} {name}  {message}{about}")
+    one_line(&format!("{time}  {level:<7}  {id} {name}  {message}{about}")).into_owned()
 }
 
 fn plain(value: &Value) -> String {
@@ -298,6 +299,10 @@ mod tests {
         let line = r#"{"time":"T","event_id":33008,"name":"ADPasswordPolicyError","level":"warning","message":"no","account":"j@x"}"#;
         assert_eq!(for_people(line), "T  warning  33008 ADPasswordPolicyError  no  account=j@x");
         assert_eq!(for_people("half a li"), "half a li");
+        let hostile =
+            r#"{"time":"T","level":"info","event_id":1,"name":"N","message":"a\nb\u001b[2J","a\u202e":"c\r"}"#;
+        assert_eq!(for_people(hostile), r"T  info     1 N  a\nb\u001b[2J  a\u202e=c\r");
+        assert_eq!(for_people("half\u{9b}2J"), r"half\u009b2J");
     }
 
     #[test]

@@ -36,6 +36,7 @@ use crate::protocol::jose::{JoseError, Validity};
 use crate::protocol::json;
 use crate::protocol::limits::MAX_FRAME_BYTES;
 use crate::protocol::problem::{Problem, ProblemCode};
+use crate::protocol::untrusted::Untrusted;
 
 /// One handshake. A host whose clock is a minute wrong is told so here, and not when a command comes.
 const ASSERTION_LIFETIME: Duration = Duration::from_secs(60);
@@ -54,7 +55,7 @@ pub(super) enum DialError {
     Unreachable(String),
     /// The relay answered, and said no.
     #[error("the relay answered {status}: {message}")]
-    Refused { status: u16, code: String, message: String, retry_after: Option<Duration> },
+    Refused { status: u16, code: Untrusted, message: String, retry_after: Option<Duration> },
     /// The assertion can't be signed.
     #[error(transparent)]
     Signing(#[from] JoseError),
@@ -63,7 +64,7 @@ pub(super) enum DialError {
 impl DialError {
     /// Whether the relay may have forgotten the agent's keys.
     pub(super) fn is_unknown_key(&self) -> bool {
-        matches!(self, Self::Refused { code, .. } if code == ProblemCode::InvalidAssertion.as_str())
+        matches!(self, Self::Refused { code, .. } if *code == *ProblemCode::InvalidAssertion.as_str())
     }
 }
 
@@ -148,15 +149,15 @@ async fn refusal(answer: Response<Incoming>, now: UnixTime) -> DialError {
     let body = Limited::new(answer.into_body(), MAX_PROBLEM_BYTES).collect().await;
     let problem = body.ok().and_then(|body| json::read::<Problem>(&body.to_bytes()).ok());
     let (code, mut message) = match problem {
-        Some(problem) => (problem.code, format!("{}: {}", problem.title, problem.detail)),
-        None => (String::new(), "without saying why; is this the relay's address?".to_owned()),
+        Some(problem) => (problem.code.clone(), problem.to_string()),
+        None => (Untrusted::default(), "without saying why; is this the relay's address?".to_owned()),
     };
     if status == StatusCode::UNAUTHORIZED && ahead.abs() >= WORTH_SAYING {
         let way = if ahead > 0 { "behind" } else { "ahead of" };
         message +=
             &format!("; this host's clock is {} s {way} the relay's: set it, and keep it set by NTP", ahead.abs());
     }
-    if code == ProblemCode::UpgradeRequired.as_str() {
+    if code == *ProblemCode::UpgradeRequired.as_str() {
         message += "; something on the way takes WebSocket upgrades away, perhaps a proxy that inspects TLS: have it let \
                     them through, or not inspect connections to this host";
     }
@@ -189,15 +190,16 @@ where
             Ok(Message::Text(_)) => Some(Err(Lost::Frame(FrameError::Malformed))),
             Ok(Message::Close(close)) => {
                 let (code, reason) = close.map_or((1005, String::new()), |c| (c.code.into(), c.reason.to_string()));
+                let reason = reason.into();
                 Some(Err(Lost::Closed { code, reason }))
             }
             Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => None,
-            Err(error) => Some(Err(Lost::Broken(error.to_string()))),
+            Err(error) => Some(Err(Lost::Broken(causes(&error)))),
         })
     });
     let outgoing = outgoing
         .with(|frame: FromAgent| ready(Ok(Message::binary(frame.encode_frame()))))
-        .sink_map_err(|error: tokio_tungstenite::tungstenite::Error| Lost::Broken(error.to_string()));
+        .sink_map_err(|error: tokio_tungstenite::tungstenite::Error| Lost::Broken(causes(&error)));
     Frames { incoming: Box::pin(incoming), outgoing: Box::pin(outgoing) }
 }
 

@@ -120,7 +120,7 @@ impl<'a> Keeper<'a> {
             Err(why) => return self.patience.failed(why),
         };
         if self.held.iter().any(|other| !other.going && other.node == session.node_id) {
-            tracing::debug!(node = session.node, "the way has led to a node where there is a session already");
+            tracing::debug!(node = ?session.node, "the way has led to a node where there is a session already");
             self.patience.same_node();
             self.serving.spawn(async {
                 session.close().await;
@@ -130,7 +130,7 @@ impl<'a> Keeper<'a> {
         }
         self.patience.opened();
         let approved = if session.approved { "" } else { "; no portal has approved this agent yet" };
-        let message = format!("a session is open at {}{approved}", session.node);
+        let message = format!("a session is open at {}{approved}", session.node.cell());
         self.link.events.record(Event::AuthTokenSuccess, &message, &About::default());
         self.held.iter().filter(|old| old.going).for_each(|old| old.replaced.cancel());
         let (node, replaced) = (session.node_id.clone(), CancellationToken::new());
@@ -206,7 +206,7 @@ async fn serve(
             End::GoAway { reason, reconnect_after } => {
                 // A relay may say it in every frame.
                 if !std::mem::replace(&mut told, true) {
-                    tracing::info!(reason, ?reconnect_after, "the relay asks for another session");
+                    tracing::info!(?reason, ?reconnect_after, "the relay asks for another session");
                 }
                 // Who keeps the sessions is gone only if the agent stops.
                 let _ = advise.send((tokio::task::id(), reconnect_after)).await;

@@ -2,13 +2,14 @@
 
 use crate::agent::error::AgentError;
 use crate::protocol::frame::{CloseReason, FrameError};
+use crate::protocol::untrusted::Untrusted;
 
 /// Why there is no session any more.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Lost {
     /// The relay closed it and said why.
-    #[error("the relay closed the session ({code} {reason})")]
-    Closed { code: u16, reason: String },
+    #[error("the relay closed the session ({code} {})", reason.quoted())]
+    Closed { code: u16, reason: Untrusted },
     /// The connection is gone.
     #[error("the connection broke: {0}")]
     Broken(String),
@@ -49,7 +50,7 @@ mod tests {
 
     #[test]
     fn a_close_code_says_whether_to_come_back() {
-        let closed = |code| Lost::Closed { code, reason: String::new() }.for_good();
+        let closed = |code| Lost::Closed { code, reason: Untrusted::default() }.for_good();
         assert!(matches!(closed(CloseReason::Revoked.code()), Some(AgentError::Revoked)));
         assert!(matches!(closed(CloseReason::Displaced.code()), Some(AgentError::Displaced)));
         assert!(matches!(closed(CloseReason::ForeignJournal.code()), Some(AgentError::ForeignJournal)));

@@ -114,11 +114,11 @@ impl Patience {
             NoSession::Dial(DialError::Refused { status, code, message, retry_after }) => {
                 // It is in whole seconds, and agents must not come back on the second.
                 pause += retry_after.unwrap_or_default();
-                if code == ProblemCode::AgentRevoked.as_str() {
+                if code == *ProblemCode::AgentRevoked.as_str() {
                     return Err(self.stop_for_good(AgentError::Revoked));
                 }
                 let message = format!("the relay answered {status}: {message}");
-                if [ProblemCode::UnknownAgent, ProblemCode::AgentTooOld].iter().any(|slow| code == slow.as_str()) {
+                if [ProblemCode::UnknownAgent, ProblemCode::AgentTooOld].iter().any(|slow| code == *slow.as_str()) {
                     // Its registry may be an older copy; this program is one. Only people can mend that, so it is said every time.
                     let slowly = self.unknown_agent_pause;
                     pause = pause.max(slowly + self.random.within(slowly));

@@ -17,6 +17,7 @@ use crate::agent::link::outbox::{Outbox, Outgoing};
 use crate::agent::preflight::Preflight;
 use crate::protocol::frame::{FrameError, FromAgent, FromRelay, v1};
 use crate::protocol::ids::{CommandId, InstanceId};
+use crate::protocol::untrusted::Untrusted;
 
 /// For each step that opens a session, and for each frame to be written.
 pub(super) const STEP: Duration = Duration::from_secs(10);
@@ -57,7 +58,7 @@ pub(super) enum End {
     /// What it was to serve until has happened.
     Until,
     /// The relay asks for another session in place of this one, after a pause.
-    GoAway { reason: String, reconnect_after: Duration },
+    GoAway { reason: Untrusted, reconnect_after: Duration },
 }
 
 /// What an agent's sessions share.
@@ -90,7 +91,7 @@ pub(super) struct Session {
     concluded: mpsc::Receiver<Concluded>,
     heartbeat: Duration,
     /// The relay node's name.
-    pub(super) node: String,
+    pub(super) node: Untrusted,
     /// Its id.
     pub(super) node_id: String,
     /// Whether a portal has approved the agent.
@@ -128,7 +129,7 @@ impl Session {
             received: VecDeque::new(),
             concluded,
             heartbeat,
-            node: welcome.node,
+            node: welcome.node.into(),
             node_id: welcome.node_id,
             approved: welcome.approved,
         })
@@ -196,7 +197,7 @@ impl Session {
             FromRelay::Heartbeat(heartbeat) => self.shared.note_nodes(heartbeat.nodes),
             FromRelay::GoAway(advice) => {
                 let reconnect_after = Duration::from_millis(advice.reconnect_after_ms.into());
-                return Ok(Some(End::GoAway { reason: advice.reason, reconnect_after }));
+                return Ok(Some(End::GoAway { reason: advice.reason.into(), reconnect_after }));
             }
             FromRelay::Check(_) => self.shared.preflight.want(),
             FromRelay::Welcome(_) => return Err(Lost::Frame(FrameError::UnknownKind).into()),

@@ -2,6 +2,7 @@
 
 use crate::agent::directory::{Check, Finding};
 use crate::agent::home::Home;
+use crate::protocol::remedy::Remedy;
 use crate::storage::FileError;
 
 /// A finding for each file that others may read or that can't be looked at, or one for all. Files that are not there yet
@@ -22,7 +23,7 @@ fn fault(error: FileError) -> Finding {
         FileError::Mode { path, mode } => {
             let path = path.display().to_string();
             Finding::failed(Check::PrivateFile, &path, format!("others may read or write this file (mode {mode:o})"))
-                .mended_by(format!("chmod 600 {path}"))
+                .mended_with(Remedy::RestrictFile, format!("chmod 600 {path}"))
         }
         FileError::Io { path, .. }
         | FileError::Contents { path, .. }
@@ -54,7 +55,8 @@ mod tests {
         set_permissions(&key, Permissions::from_mode(0o640)).unwrap();
         let found = look(&agent.home());
         assert_eq!((found.len(), found[0].state), (1, Failed));
-        assert_eq!(found[0].remedy.as_deref(), Some(&*format!("chmod 600 {}", key.display())));
+        let mending = found[0].remedy.clone().unwrap();
+        assert_eq!((mending.remedy, mending.how), (Remedy::RestrictFile, format!("chmod 600 {}", key.display())));
     }
 
     #[test]

@@ -168,10 +168,11 @@ mod tests {
     use crate::agent::testing::{Enrolled, Scripted, deadline};
     use crate::clock::UnixTime;
     use crate::protocol::api::PreflightRow;
+    use crate::protocol::untrusted::Untrusted;
 
     fn row(state: PreflightState, length: usize) -> PreflightRow {
-        let (check, target, remedy) = ("c".to_owned(), "t".to_owned(), String::new());
-        PreflightRow { check, target, state, detail: "x".repeat(length), remedy }
+        let (check, target, remedy) = ("c".into(), "t".into(), Untrusted::default());
+        PreflightRow { check, target, state, detail: "x".repeat(length).into(), remedy, remedy_code: None }
     }
 
     #[test]

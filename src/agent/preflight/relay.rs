@@ -15,6 +15,7 @@ use crate::net::outbound::{Access, Outbound};
 use crate::protocol::json;
 use crate::protocol::limits::MAX_CLOCK_AHEAD;
 use crate::protocol::problem::Problem;
+use crate::protocol::remedy::Remedy;
 
 /// How long the answer may take.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -28,7 +29,7 @@ pub(super) async fn look(home: &Home, access: &Access, clock: &dyn Clock) -> Vec
         Ok(None) => {
             let folder = home.folder().display().to_string();
             let found = Finding::warning(Check::Relay, &folder, "the agent is not enrolled, so it has no relay yet");
-            return vec![found.mended_by("writeback-agent enroll CODE")];
+            return vec![found.mended_by(Remedy::Enrol)];
         }
         // It is named among the files.
         Err(_) => return Vec::new(),
@@ -38,7 +39,7 @@ pub(super) async fn look(home: &Home, access: &Access, clock: &dyn Clock) -> Vec
         Ok(outbound) => outbound,
         Err(error) => {
             let found = Finding::failed(Check::Relay, relay, error.to_string());
-            return vec![found.mended_by("look at [relay] in agent.toml, and at HTTPS_PROXY")];
+            return vec![found.mended_by(Remedy::RelaySettings)];
         }
     };
     let proxy = relay.parse().ok().and_then(|url| Some(outbound.proxy_to(&url)?.to_string()));
@@ -49,10 +50,7 @@ pub(super) async fn look(home: &Home, access: &Access, clock: &dyn Clock) -> Vec
 }
 
 async fn ask(relay: &str, outbound: &Outbound, clock: &dyn Clock) -> Finding {
-    let failed = |why: String| {
-        Finding::failed(Check::Relay, relay, why)
-            .mended_by("look at this host's way out: name servers, firewall, proxy, and ca_file in [relay]")
-    };
+    let failed = |why: String| Finding::failed(Check::Relay, relay, why).mended_by(Remedy::WayToRelay);
     let Ok(request) = Request::get(format!("{relay}/v1/agent/session")).body(Full::<Bytes>::default()) else {
         return failed("this is not a URL".to_owned());
     };
@@ -71,7 +69,7 @@ async fn ask(relay: &str, outbound: &Outbound, clock: &dyn Clock) -> Finding {
         Some(ahead) if ahead.unsigned_abs() >= MAX_CLOCK_AHEAD.as_secs() => {
             let detail =
                 format!("it answers, but its clock is {ahead} s ahead of this host's: it will refuse the agent");
-            Finding::failed(Check::Relay, relay, detail).mended_by("synchronise this host's clock (timedatectl)")
+            Finding::failed(Check::Relay, relay, detail).mended_by(Remedy::SetClock)
         }
         Some(ahead) => {
             Finding::ok(Check::Relay, relay, format!("it answers; its clock is {ahead} s ahead of this host's"))

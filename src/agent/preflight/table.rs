@@ -1,9 +1,11 @@
 //! A report for people: what, where, state, and how to mend it.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use crate::agent::directory::Check;
 use crate::protocol::api::{PreflightReport, PreflightRow, PreflightState};
+use crate::protocol::untrusted::{Untrusted, one_line};
 
 const HEAD: [&str; 4] = ["STATE", "CHECK", "WHERE", "FOUND"];
 
@@ -20,8 +22,9 @@ pub fn table(report: &PreflightReport) -> String {
     line(&mut text, widths, &HEAD.map(str::to_owned));
     for (row, cells) in report.rows.iter().zip(&cells) {
         line(&mut text, widths, cells);
+        // The rows are this program's own: how it is done here is more than what its code says.
         if !row.remedy.is_empty() {
-            let _ = writeln!(text, "{:>indent$}  mend it: {}", "", shown(&row.remedy), indent = widths[0]);
+            let _ = writeln!(text, "{:>indent$}  mend it: {}", "", own(&row.remedy), indent = widths[0]);
         }
     }
     let count = |state| report.rows.iter().filter(|row| row.state == state).count();
@@ -36,9 +39,9 @@ fn cells(row: &PreflightRow) -> [String; 4] {
         PreflightState::Warning => "warning",
         PreflightState::Failed => "FAILED",
     };
-    let check = Check::ALL.iter().find(|check| check.as_str() == row.check);
-    let check = check.map_or(row.check.as_str(), |check| check.title());
-    [state.to_owned(), shown(check), shown(&row.target), shown(&row.detail)]
+    let check = Check::ALL.iter().find(|check| row.check == *check.as_str());
+    let check = check.map_or_else(|| row.check.cell(), |check| check.title().to_owned());
+    [state.to_owned(), check, own(&row.target).into_owned(), own(&row.detail).into_owned()]
 }
 
 fn line(text: &mut String, widths: [usize; 3], [state, check, place, found]: &[String; 4]) {
@@ -47,9 +50,9 @@ fn line(text: &mut String, widths: [usize; 3], [state, check, place, found]: &[S
     let _ = writeln!(text, "{state:<first$}  {check:<second$}  {place:<third$}  {found}");
 }
 
-/// Text from elsewhere, without what would move a terminal's cursor.
-fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+/// What this program has written, with names of the directory in it.
+fn own(text: &Untrusted) -> Cow<'_, str> {
+    one_line(text.as_data())
 }
 
 #[cfg(test)]
@@ -57,12 +60,15 @@ mod tests {
     use super::*;
     use crate::agent::directory::Finding;
     use crate::clock::UnixTime;
+    use crate::protocol::remedy::Remedy;
 
     #[test]
     fn the_command_stands_below_what_it_mends() {
         let rows = vec![
-            Finding::ok(Check::Bind, "dc1", "svc can\x1b[2J log on").into(),
-            Finding::failed(Check::ResetPassword, "OU=A", "missing").mended_by("dsacls \"OU=A\"").into(),
+            Finding::ok(Check::Bind, "dc1", "svc can\x1b[2J log\n on").into(),
+            Finding::failed(Check::ResetPassword, "OU=A", "missing")
+                .mended_with(Remedy::GrantRight, "dsacls \"OU=A\"")
+                .into(),
         ];
         let text = table(&PreflightReport { checked_at: UnixTime(1), rows });
         let lines: Vec<_> = text.lines().collect();
@@ -70,7 +76,7 @@ mod tests {
             lines,
             [
                 "STATE   CHECK           WHERE  FOUND",
-                "ok      logon           dc1    svc can [2J log on",
+                "ok      logon           dc1    svc can\\u001b[2J log\\n on",
                 "FAILED  Reset Password  OU=A   missing",
                 "        mend it: dsacls \"OU=A\"",
                 "",

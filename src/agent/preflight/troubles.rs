@@ -25,7 +25,8 @@ impl Troubles {
             if is_trouble(finding) {
                 let before = self.known.insert(key, finding.state);
                 if before.is_none_or(|before| before < finding.state) {
-                    let remedy = finding.remedy.iter().map(|remedy| format!("; mend it: {remedy}")).collect::<String>();
+                    let remedy =
+                        finding.remedy.iter().map(|mending| format!("; mend it: {}", mending.how)).collect::<String>();
                     let message = format!("preflight: {title}, {}: {}{remedy}", finding.target, finding.detail);
                     self.events.record(event, &message, &About::default());
                 }
@@ -53,13 +54,15 @@ mod tests {
     use super::*;
     use crate::agent::events::history;
     use crate::clock::System;
+    use crate::protocol::remedy::Remedy;
 
     #[test]
     fn each_trouble_is_told_once_when_it_begins_and_once_when_it_is_mended() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("events.jsonl");
         let mut troubles = Troubles::new(EventLog::open(&path, System::clock()).unwrap());
-        let missing = Finding::failed(Check::ResetPassword, "OU=A", "missing").mended_by("dsacls ...");
+        let missing =
+            Finding::failed(Check::ResetPassword, "OU=A", "missing").mended_with(Remedy::GrantRight, "dsacls ...");
         let some = Finding::warning(Check::ResetPassword, "OU=A", "missing on 1 of 2");
         let there = Finding::ok(Check::ResetPassword, "OU=A", "granted");
         let hints = Finding::warning(Check::PolicyHints, "DC=a", "not offered");

@@ -169,7 +169,7 @@ async fn trouble(home: &Home, found: &Found, clock: &dyn Clock) -> Result<Option
 fn first_failure(findings: &[Finding]) -> Option<(Blamed, String)> {
     let failed = |finding: &&Finding| finding.state == PreflightState::Failed;
     findings.iter().filter(failed).find_map(|finding| {
-        let remedy = finding.remedy.as_ref().map(|remedy| format!(" Mend it: {remedy}")).unwrap_or_default();
+        let remedy = finding.remedy.as_ref().map(|mending| format!(" Mend it: {}", mending.how)).unwrap_or_default();
         let place = format!("{}: ", finding.target);
         let place = if finding.detail.starts_with(&place) { "" } else { &place };
         Some((blamed(finding.check)?, format!("{place}{}.{remedy}", finding.detail)))

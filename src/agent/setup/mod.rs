@@ -29,6 +29,7 @@ use super::enroll::EnrollError;
 use super::home::Home;
 use crate::clock::{Clock, Random};
 use crate::protocol::api::AgentStatus;
+use crate::protocol::untrusted::one_line;
 use crate::storage::{FileError, make_private_folder};
 
 /// Why the agent is not set up. What was done before is kept.
@@ -88,7 +89,7 @@ pub async fn set_up(
     terminal.say("1. The relay")?;
     let code = match &enrolled {
         Some(identity) => {
-            terminal.say(&format!("   This agent is enrolled at {} already.", identity.relay))?;
+            terminal.say(&format!("   This agent is enrolled at {} already.", one_line(&identity.relay)))?;
             None
         }
         None if written => Some(relay::code(&mut given, terminal)?),

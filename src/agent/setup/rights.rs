@@ -13,6 +13,7 @@ use crate::agent::home::Home;
 use crate::agent::preflight;
 use crate::clock::{Clock, Random};
 use crate::protocol::api::{PreflightReport, PreflightState};
+use crate::protocol::untrusted::Untrusted;
 
 /// Checks until it is not red, or somebody goes on all the same.
 pub(super) async fn checked(
@@ -56,7 +57,7 @@ pub(super) async fn checked(
 }
 
 fn lacks_rights(report: &PreflightReport) -> bool {
-    let right = |name: &str| Check::ALL.iter().any(|check| check.as_str() == name && check.is_right());
+    let right = |name: &Untrusted| Check::ALL.iter().any(|check| *name == *check.as_str() && check.is_right());
     report.rows.iter().any(|row| row.state == PreflightState::Failed && right(&row.check))
 }
 

@@ -1,10 +1,12 @@
 //! Whoever answers the questions.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead};
 
 use zeroize::Zeroizing;
 
 use super::SetupError;
+use crate::host::print;
+use crate::protocol::untrusted::one_line;
 
 /// Somebody who reads, and may answer.
 pub trait Terminal: Send {
@@ -53,9 +55,7 @@ impl Person {
     }
 
     fn prompt(text: &str) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        write!(out, "{text}")?;
-        out.flush()
+        print(text)
     }
 }
 
@@ -88,7 +88,8 @@ impl Terminal for Person {
     }
 
     fn object(&mut self, why: &str) -> Result<(), SetupError> {
-        Ok(self.say(&format!("   ! {why}"))?)
+        // A controller's or a relay's words may stand in it.
+        Ok(self.say(&format!("   ! {}", one_line(why)))?)
     }
 
     fn agrees(&mut self, question: &str) -> Result<bool, SetupError> {

@@ -20,6 +20,8 @@ use writeback_relay::protocol::api::AgentStatus;
 use writeback_relay::telemetry::otlp::Exporting;
 use writeback_relay::telemetry::{agent_metrics, log};
 
+/// As clap has it.
+const WRONG_USAGE: u8 = 2;
 /// For a service manager: starting again is no use.
 const STOPPED_FOR_GOOD: u8 = 3;
 
@@ -101,7 +103,20 @@ type Failure = Box<dyn std::error::Error>;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Arguments { home, action } = Arguments::parse();
+    host::tell_panics();
+    let Arguments { home, action } = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        // Help, which has colours at a terminal.
+        Err(error) if !error.use_stderr() => {
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        // An argument stands in it, and somebody else may have chosen that.
+        Err(error) => {
+            host::print_error(&error.render().to_string());
+            return ExitCode::from(WRONG_USAGE);
+        }
+    };
     let home = Home::new(home);
     // A configuration that is no use is told by whoever needs it.
     let format = Config::load(&home.config()).map(|config| config.telemetry.log_format).unwrap_or_default();
@@ -109,7 +124,7 @@ async fn main() -> ExitCode {
     match act(&home, action).await {
         Ok(status) => status,
         Err(error) => {
-            host::print_error(&format!("writeback-agent: {error}"));
+            host::complain("writeback-agent", &error);
             match error.downcast_ref::<AgentError>() {
                 Some(error) if error.is_for_good() => ExitCode::from(STOPPED_FOR_GOOD),
                 _ => ExitCode::FAILURE,

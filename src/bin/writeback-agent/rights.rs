@@ -12,6 +12,7 @@ use writeback_relay::agent::home::Home;
 use writeback_relay::agent::preflight;
 use writeback_relay::clock::System;
 use writeback_relay::host;
+use writeback_relay::protocol::untrusted::one_line;
 use writeback_relay::storage::PrivateFile;
 use zeroize::Zeroizing;
 
@@ -48,7 +49,7 @@ pub(crate) async fn check(home: &Home, json: bool) -> Result<ExitCode, Failure> 
             Ok(ExitCode::from(preflight::exit_status(&report)))
         }
         Err(error) => {
-            host::print_error(&format!("writeback-agent: {error}"));
+            host::complain("writeback-agent", &error);
             Ok(ExitCode::from(preflight::NOTHING_CHECKED))
         }
     }
@@ -67,7 +68,7 @@ pub(crate) async fn grant(home: &Home, arguments: GrantArguments) -> Result<(), 
     let password = match arguments.password_file {
         Some(file) => first_line(&PrivateFile::new(file).read()?),
         None if std::io::stdin().is_terminal() => {
-            Zeroizing::new(rpassword::prompt_password(format!("Password of {name}: "))?)
+            Zeroizing::new(rpassword::prompt_password(format!("Password of {}: ", one_line(&name)))?)
         }
         None => {
             let mut text = Zeroizing::new(String::new());

@@ -21,6 +21,7 @@ use arguments::{Cli, Measure};
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    host::tell_panics();
     let cli = Cli::parse();
     let done = match StopSignals::catch() {
         Ok(mut stop) => tokio::select! {
@@ -33,7 +34,7 @@ async fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            host::print_error(&format!("writeback-bench: {error}"));
+            host::complain("writeback-bench", &error);
             ExitCode::FAILURE
         }
     }

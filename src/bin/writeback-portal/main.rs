@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use writeback_relay::clock::System;
-use writeback_relay::host::{forbid_core_dumps, print, print_error};
+use writeback_relay::host::{complain, forbid_core_dumps, print, print_error, tell_panics};
 use writeback_relay::portal::report::{agents_table, availability_line, exit, preflight_lines, rotation_table};
 use writeback_relay::portal::{Answer, Config, Home, Portal, Standing, Told};
 use writeback_relay::protocol::api::PreflightState;
@@ -154,18 +154,25 @@ impl Request {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    tell_panics();
     // clap's own status for wrong usage is 2, which is "rejected" here.
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
+        // Help, which has colours at a terminal.
+        Err(error) if !error.use_stderr() => {
             let _ = error.print();
-            return if error.use_stderr() { exit::ERROR.into() } else { exit::SUCCEEDED.into() };
+            return exit::SUCCEEDED.into();
+        }
+        // An argument stands in it, and somebody else may have chosen that.
+        Err(error) => {
+            print_error(&error.render().to_string());
+            return exit::ERROR.into();
         }
     };
     match traced(cli).await {
         Ok(status) => status.into(),
         Err(error) => {
-            print_error(&format!("writeback-portal: {error}"));
+            complain("writeback-portal", &error);
             exit::ERROR.into()
         }
     }
@@ -188,10 +195,10 @@ async fn run(cli: Cli) -> Outcome<u8> {
         let jwk = serde_json::to_string(&public)?;
         // The key alone on standard output, so that it can be sent into a file.
         print(&format!("{jwk}\n"))?;
-        eprintln!(
+        print_error(&format!(
             "That is the portal's public key. The relay's operator registers it, with a --tenant for each tenant that \
-             it serves:\n\nwriteback-relay portal add {id} --key - --tenant TENANT <<'END'\n{jwk}\nEND"
-        );
+             it serves:\n\nwriteback-relay portal add {id} --key - --tenant TENANT <<'END'\n{jwk}\nEND\n"
+        ));
         return Ok(exit::SUCCEEDED);
     }
     let portal = Portal::open(&home, System::clock(), System::random())?;
@@ -201,8 +208,9 @@ async fn run(cli: Cli) -> Outcome<u8> {
         Command::Invite { tenant, auto_approve } => {
             let code = portal.invite(&tenant, auto_approve).await?.to_text()?;
             print(&format!("{}\n", &*code))?;
-            eprintln!(
-                "This is a secret. On the agent's host, within 24 hours, run `writeback-agent setup`, and paste it when it asks."
+            print_error(
+                "This is a secret. On the agent's host, within 24 hours, run `writeback-agent setup`, and paste it when it \
+                 asks.\n",
             );
         }
         Command::Agents { tenant, json } => {

@@ -104,12 +104,29 @@ struct Run {
 
 type Outcome = Result<(), Box<dyn Error>>;
 
+/// As clap has it.
+const WRONG_USAGE: u8 = 2;
+
 #[tokio::main]
 async fn main() -> ExitCode {
-    match execute(Cli::parse().command).await {
+    host::tell_panics();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help, which has colours at a terminal.
+        Err(error) if !error.use_stderr() => {
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        // An argument stands in it, and somebody else may have chosen that.
+        Err(error) => {
+            host::print_error(&error.render().to_string());
+            return ExitCode::from(WRONG_USAGE);
+        }
+    };
+    match execute(cli.command).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            host::print_error(&format!("writeback-relay: {error}"));
+            host::complain("writeback-relay", &error);
             ExitCode::FAILURE
         }
     }

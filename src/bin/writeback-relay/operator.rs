@@ -8,6 +8,7 @@ use writeback_relay::host;
 use writeback_relay::protocol::ids::{AgentId, PortalId, TenantId};
 use writeback_relay::protocol::jose::PublicKey;
 use writeback_relay::protocol::json;
+use writeback_relay::protocol::untrusted::{lines, one_line};
 use writeback_relay::relay::admin::client::{AdminClient, readiness};
 use writeback_relay::relay::registry::PortalRecord;
 use zeroize::Zeroizing;
@@ -213,7 +214,7 @@ pub(super) async fn agent(command: Agent) -> Outcome {
                     "{}  {}  {}  {fingerprint}\n",
                     agent.agent,
                     status.as_str().unwrap_or_default(),
-                    agent.name
+                    agent.name.cell()
                 ))?;
             }
         }
@@ -227,7 +228,8 @@ pub(super) async fn registry(command: Registry) -> Outcome {
     match command {
         Registry::Export { file, admin } => {
             let snapshot = admin.connect()?.export().await?;
-            std::fs::write(&file, serde_json::to_vec_pretty(&snapshot)?)
+            // Whoever looks into it may do so at a terminal.
+            std::fs::write(&file, lines(&serde_json::to_string_pretty(&snapshot)?).as_bytes())
                 .map_err(|e| format!("{}: {e}", file.display()))?;
         }
         Registry::Import { file, admin } => {
@@ -244,18 +246,21 @@ pub(super) async fn drain(node: Option<String>, admin: &Admin) -> Outcome {
     let node = admin.connect()?.drain(node.as_deref()).await?;
     Ok(host::print(&format!(
         "{} ({}) lets its {} sessions move and stops; writeback-relay status shows how far it is\n",
-        node.name, node.node, node.sessions
+        node.name.cell(),
+        node.node,
+        node.sessions
     ))?)
 }
 
 pub(super) async fn ready(ops: &Ops) -> Outcome {
-    Ok(host::print(&format!("{}\n", readiness(&ops.ops_url).await?))?)
+    let said = readiness(&ops.ops_url).await?;
+    Ok(host::print(&if said == "ok" { "ok\n".to_owned() } else { format!("it serves, and says {}\n", said.quoted()) })?)
 }
 
 pub(super) async fn log_level(level: Option<String>, admin: &Admin) -> Outcome {
     let client = admin.connect()?;
     match level {
         Some(level) => Ok(client.set_log_level(level).await?),
-        None => Ok(host::print(&format!("{}\n", client.log_level().await?.level))?),
+        None => Ok(host::print(&format!("{}\n", one_line(&client.log_level().await?.level)))?),
     }
 }

@@ -6,6 +6,7 @@ use clap::Args;
 use writeback_relay::host;
 use writeback_relay::protocol::api::PreflightState;
 use writeback_relay::protocol::ids::TenantId;
+use writeback_relay::protocol::untrusted::{Untrusted, one_line};
 use writeback_relay::relay::admin::client::{NodeView, Overview, SeenSession, Trouble};
 
 use super::Outcome;
@@ -47,13 +48,13 @@ pub(super) async fn status(Status { json, admin }: Status) -> Outcome {
 
 pub(super) async fn sessions(Sessions { tenant, node, json, admin }: Sessions) -> Outcome {
     let mut sessions = admin.connect()?.presence(tenant.as_ref()).await?;
-    sessions.retain(|session| node.as_ref().is_none_or(|node| session.node == *node));
+    sessions.retain(|session| node.as_ref().is_none_or(|node| session.node == **node));
     if json {
         return Ok(host::print(&format!("{}\n", serde_json::to_string_pretty(&sessions)?))?);
     }
     let rows = sessions.iter().map(|SeenSession { node, tenant, agent, name, version, session }| {
-        let version = version.clone().unwrap_or_default();
-        [node.clone(), tenant.to_string(), agent.to_string(), name.clone(), version, session.to_string()]
+        let version = version.as_ref().map(Untrusted::cell).unwrap_or_default();
+        [node.cell(), tenant.to_string(), agent.to_string(), name.cell(), version, session.to_string()]
     });
     Ok(host::print(&table(["NODE", "TENANT", "AGENT", "HOST", "VERSION", "SESSION"], rows))?)
 }
@@ -65,12 +66,12 @@ fn text(overview: &Overview) -> String {
         _ => "serving",
     };
     let rows = overview.nodes.iter().map(|node| {
-        let name = if node.answers { format!("{} *", node.name) } else { node.name.clone() };
-        [name, node.node.to_string(), node.version.clone(), node.sessions.to_string(), state(node).to_owned()]
+        let name = if node.answers { format!("{} *", node.name.cell()) } else { node.name.cell() };
+        [name, node.node.to_string(), node.version.cell(), node.sessions.to_string(), state(node).to_owned()]
     });
     let mut text = table(["NODE", "ID", "VERSION", "SESSIONS", "STATE"], rows);
     let (agents, versions) = (&overview.agents, &overview.agents.versions);
-    let versions: Vec<_> = versions.iter().map(|(version, count)| format!("{count} of {}", shown(version))).collect();
+    let versions: Vec<_> = versions.iter().map(|(version, count)| format!("{count} of {}", version.cell())).collect();
     // Writing to a text does not fail.
     let _ = writeln!(text, "\n{} tenants, {} portals", overview.tenants, overview.portals);
     let _ = writeln!(
@@ -96,13 +97,15 @@ fn troubles(text: &mut String, troubles: &[Trouble]) {
         return;
     }
     text.push('\n');
-    for Trouble { state, tenant, agent, detail, remedy } in troubles.iter().take(MAX_TROUBLES) {
+    for trouble in troubles.iter().take(MAX_TROUBLES) {
+        let Trouble { state, tenant, agent, detail, .. } = trouble;
         let state = if *state == PreflightState::Failed { "FAILED " } else { "warning" };
         let whose: String = tenant.iter().map(|tenant| format!("{tenant}  ")).collect();
         let whose = agent.iter().fold(whose, |whose, agent| format!("{whose}{agent}  "));
-        let _ = writeln!(text, "{state}  {whose}{}", shown(detail));
-        if !remedy.is_empty() {
-            let _ = writeln!(text, "         mend it: {}", shown(remedy));
+        // The node's words, in which an agent's are quoted.
+        let _ = writeln!(text, "{state}  {whose}{}", one_line(detail.as_data()));
+        if let Some(advice) = trouble.advice() {
+            let _ = writeln!(text, "         {advice}");
         }
     }
     if let Some(more) = troubles.len().checked_sub(MAX_TROUBLES).filter(|more| *more > 0) {
@@ -111,8 +114,7 @@ fn troubles(text: &mut String, troubles: &[Trouble]) {
 }
 
 fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
-    let rows: Vec<_> =
-        [head.map(str::to_owned)].into_iter().chain(rows.map(|row| row.map(|cell| shown(&cell)))).collect();
+    let rows: Vec<_> = [head.map(str::to_owned)].into_iter().chain(rows).collect();
     let mut widths = [0; N];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -125,9 +127,4 @@ fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]
         let _ = writeln!(text, "{}", cells.join("  ").trim_end());
     }
     text
-}
-
-/// Text from elsewhere, without what would move a terminal's cursor.
-fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

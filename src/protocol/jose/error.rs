@@ -88,6 +88,7 @@ mod tests {
     use super::*;
 
     #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
     struct Claims {
         #[expect(dead_code, reason = "only its form matters")]
         exp: i64,
@@ -103,6 +104,7 @@ mod tests {
         assert_eq!(error(r#"{"exp":"hunter2"}"#), "exp: i64 is expected");
         assert_eq!(error(r#"{"exp":"hunter2, expected hunter2"}"#), "exp: i64 is expected");
         assert_eq!(error(r#"{"exp":["hunter2"]}"#), "exp: i64 is expected");
+        assert_eq!(error(r#"{"a\nb\u202e":1}"#), r"a\nb\u202e: unknown field `a\nb\u202e`, expected `exp`");
         assert_eq!(error(r#"{"exp":hunter2}"#), "the claims are no JSON object: look near character 8");
         assert_eq!(error(r#"{"exp":1,"hunter2":1,"hunter2":1}"#), "hunter2: a name stands twice in one object");
         assert_eq!(error(r#""hunter2""#), "struct Claims is expected");

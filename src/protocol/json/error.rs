@@ -1,5 +1,6 @@
 //! Why JSON is refused, for whoever wrote it.
 
+use crate::protocol::untrusted::one_line;
 use serde_json::error::Category;
 use serde_path_to_error::Path;
 
@@ -53,5 +54,7 @@ pub(in crate::protocol) fn form(path: &Path, message: &str) -> String {
     } else {
         message.to_owned()
     };
-    if path.iter().next().is_none() { said } else { format!("{path}: {said}") }
+    let said = if path.iter().next().is_none() { said } else { format!("{path}: {said}") };
+    // A member's name stands in it, which may be anything.
+    one_line(&said).into_owned()
 }

@@ -18,6 +18,7 @@ use crate::net::{NetError, causes, operator_client};
 use crate::protocol::ids::{AgentId, PortalId, TenantId};
 use crate::protocol::json;
 use crate::protocol::problem::Problem;
+use crate::protocol::untrusted::Untrusted;
 use crate::relay::registry::{AgentRecord, PortalRecord, Snapshot, TenantRecord};
 use crate::storage::{FileError, PrivateFile};
 
@@ -42,7 +43,7 @@ pub enum AdminError {
         detail: String,
     },
     /// It refused.
-    #[error("{title}: {detail} ({code}, trace id {trace_id})", title = .0.title, detail = .0.detail, code = .0.code, trace_id = .0.trace_id)]
+    #[error("{problem}; trace id {trace_id}", problem = .0, trace_id = .0.trace_id.cell())]
     Refused(Box<Problem>),
     /// It answered something else.
     #[error("{url} answered {status}, which is no answer of a relay's admin API")]
@@ -58,10 +59,10 @@ pub enum AdminError {
 ///
 /// # Errors
 /// If it does not answer, or is not ready; the message says why.
-pub async fn readiness(ops_url: &str) -> Result<String, AdminError> {
+pub async fn readiness(ops_url: &str) -> Result<Untrusted, AdminError> {
     let url = format!("{}/readyz", ops_url.trim_end_matches('/'));
     let answer = read(operator_client()?.get(&url), &url).await?;
-    Ok(String::from_utf8_lossy(&answer.bytes).into_owned())
+    Ok(String::from_utf8_lossy(&answer.bytes).into_owned().into())
 }
 
 /// What a node answers.

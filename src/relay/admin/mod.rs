@@ -90,7 +90,7 @@ async fn name_the_cause(State(ops): State<Ops>, request: Request, next: Next) ->
         && let Some(refusal) = response.extensions_mut().get_mut::<Refusal>()
         && refusal.code == ProblemCode::StoreUnavailable
     {
-        refusal.detail = format!("the store takes no writes: {}; {}", cause.detail(), cause.remedy());
+        refusal.detail = format!("the store takes no writes: {}; {}", cause.detail(), cause.remedy().text());
     }
     response
 }

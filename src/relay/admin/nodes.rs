@@ -8,6 +8,7 @@ use super::Ops;
 use crate::audit;
 use crate::protocol::ids::ObjectId;
 use crate::protocol::problem::ProblemCode;
+use crate::protocol::untrusted::Untrusted;
 use crate::relay::bus::{Member, Notice};
 use crate::relay::http::json::Json;
 use crate::relay::http::problem::Refusal;
@@ -19,9 +20,9 @@ pub struct NodeView {
     /// One start of its process.
     pub node: ObjectId,
     /// Its name.
-    pub name: String,
+    pub name: Untrusted,
     /// Its program's version; empty if it is too old to say.
-    pub version: String,
+    pub version: Untrusted,
     /// How many sessions it has.
     pub sessions: u32,
     /// It lets its agents move and stops.
@@ -58,18 +59,19 @@ pub(super) fn nodes(ops: &Ops) -> Vec<NodeView> {
 /// The one node that is meant: the one that answers, if none is named.
 fn meant(nodes: &[NodeView], which: Option<&str>) -> Result<NodeView, Refusal> {
     let is_meant = |view: &&NodeView| match which {
-        Some(which) => view.name == which || view.node.to_string() == which,
+        Some(which) => view.name == *which || view.node.to_string() == which,
         None => view.answers,
     };
     let found: Vec<_> = nodes.iter().filter(is_meant).collect();
     let (code, detail) = match found[..] {
         [one] if one.same_cluster_key => return Ok(one.clone()),
         [one] => {
-            let detail = format!("{} has another cluster key and does not hear this node; ask it itself", one.name);
+            let detail =
+                format!("{} has another cluster key and does not hear this node; ask it itself", one.name.cell());
             (ProblemCode::Unprocessable, detail)
         }
         [] => {
-            let names: Vec<_> = nodes.iter().map(|node| node.name.as_str()).collect();
+            let names: Vec<_> = nodes.iter().map(|node| node.name.cell()).collect();
             let detail = format!("no node of this name or id is alive; there are: {}", names.join(", "));
             (ProblemCode::NotFound, detail)
         }
@@ -87,7 +89,7 @@ pub(super) async fn drain(
     Query(WhichNode { node }): Query<WhichNode>,
 ) -> Result<(StatusCode, Json<NodeView>), Refusal> {
     let found = meant(&nodes(&ops), node.as_deref())?;
-    audit!("drain_requested", node = %found.node, name = found.name);
+    audit!("drain_requested", node = %found.node, name = found.name.cell());
     ops.public.services.bus.tell(Notice::Drain(NodeId(found.node))).await?;
     Ok((StatusCode::ACCEPTED, Json(found)))
 }

@@ -11,6 +11,7 @@ use super::presence::{Seen, look};
 use super::troubles::{Trouble, of_agents, of_relay, worst};
 use crate::protocol::api::AgentStatus;
 use crate::protocol::ids::PortalId;
+use crate::protocol::untrusted::Untrusted;
 use crate::relay::http::json::Json;
 use crate::relay::http::problem::Refusal;
 use crate::relay::registry::{PortalRecord, TenantRecord};
@@ -44,7 +45,7 @@ pub struct AgentCounts {
     /// Stopped for good.
     pub revoked: usize,
     /// The versions of those in service; those that have never said one are left out.
-    pub versions: BTreeMap<String, usize>,
+    pub versions: BTreeMap<Untrusted, usize>,
 }
 
 /// How far a portal's last rotation has come.

@@ -10,6 +10,7 @@ use super::nodes::nodes;
 use super::page::Page;
 use crate::protocol::api::AgentStatus;
 use crate::protocol::ids::{AgentId, ObjectId, TenantId};
+use crate::protocol::untrusted::Untrusted;
 use crate::relay::StoreError;
 use crate::relay::bus::Place;
 use crate::relay::http::problem::Refusal;
@@ -22,16 +23,16 @@ const LOOKS: usize = 64;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SeenSession {
     /// The node's name; its id, if it has just gone.
-    pub node: String,
+    pub node: Untrusted,
     /// The organisation.
     pub tenant: TenantId,
     /// The agent.
     pub agent: AgentId,
     /// The name of its host, for people.
-    pub name: String,
+    pub name: Untrusted,
     /// The version it said last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
+    pub version: Option<Untrusted>,
     /// The session.
     pub session: ObjectId,
 }
@@ -75,7 +76,7 @@ pub(super) async fn presence(
     let nodes = nodes(&ops);
     let name = |place: &Place| {
         let node = nodes.iter().find(|node| node.node == place.node.0);
-        node.map_or_else(|| place.node.0.to_string(), |node| node.name.clone())
+        node.map_or_else(|| place.node.0.to_string().into(), |node| node.name.clone())
     };
     let mut sessions = Vec::new();
     for TenantRecord { tenant: its, .. } in ops.public.services.registry.tenants().await? {

@@ -8,6 +8,8 @@ use super::nodes::NodeView;
 use super::presence::Seen;
 use crate::protocol::api::{PreflightReport, PreflightState};
 use crate::protocol::ids::{AgentId, TenantId};
+use crate::protocol::remedy::{Advice, Remedy};
+use crate::protocol::untrusted::Untrusted;
 use crate::relay::writes::Cause;
 
 const DAY_SECONDS: i64 = 86_400;
@@ -32,20 +34,38 @@ pub struct Trouble {
     /// The agent it is about, if it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentId>,
-    /// What is wrong, for people.
-    pub detail: String,
-    /// What to do, for people.
-    pub remedy: String,
+    /// What is wrong, for people: the node's words, with an agent's between quotation marks.
+    pub detail: Untrusted,
+    /// What to do, for people: the node's words, if there is a code, else an agent's own.
+    pub remedy: Untrusted,
+    /// The same as a code, for which the reader has words of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy_code: Option<Untrusted>,
+}
+
+impl Trouble {
+    fn new(state: PreflightState, detail: String, remedy: Remedy) -> Self {
+        let (detail, remedy, remedy_code) = (detail.into(), remedy.text().into(), Some(remedy.as_str().into()));
+        Self { state, tenant: None, agent: None, detail, remedy, remedy_code }
+    }
+
+    fn of(self, tenant: &TenantId, agent: Option<AgentId>) -> Self {
+        Self { tenant: Some(tenant.clone()), agent, ..self }
+    }
+
+    /// What to do, as far as anybody knows.
+    #[must_use]
+    pub fn advice(&self) -> Option<Advice<'_>> {
+        let of = if self.agent.is_some() { Advice::of_agent } else { Advice::of_node };
+        of(self.remedy_code.as_ref(), &self.remedy)
+    }
 }
 
 /// What is wrong with the relay itself: its store, its nodes, and its certificate, which ends in so many seconds.
 pub(super) fn of_relay(nodes: &[NodeView], certificate: i64, refused: Option<Cause>) -> Vec<Trouble> {
-    let of_store = refused.map(|cause| Trouble {
-        state: PreflightState::Failed,
-        tenant: None,
-        agent: None,
-        detail: format!("the store takes no writes: {}", cause.detail()),
-        remedy: cause.remedy().to_owned(),
+    let of_store = refused.map(|cause| {
+        let detail = format!("the store takes no writes: {}", cause.detail());
+        Trouble::new(PreflightState::Failed, detail, cause.remedy())
     });
     of_store.into_iter().chain(nodes.iter().filter_map(of_node)).chain(of_certificate(certificate)).collect()
 }
@@ -64,28 +84,16 @@ pub(super) fn worst(mut troubles: Vec<Trouble>) -> Vec<Trouble> {
     let more = troubles.len().saturating_sub(MAX_TROUBLES);
     if more > 0 {
         troubles.truncate(MAX_TROUBLES);
-        troubles.push(Trouble {
-            state: PreflightState::Warning,
-            tenant: None,
-            agent: None,
-            detail: format!("{more} more things are wrong"),
-            remedy: "mend these first".to_owned(),
-        });
+        let detail = format!("{more} more things are wrong");
+        troubles.push(Trouble::new(PreflightState::Warning, detail, Remedy::TheseFirst));
     }
     troubles
 }
 
 fn of_node(node: &NodeView) -> Option<Trouble> {
-    (!node.same_cluster_key).then(|| Trouble {
-        state: PreflightState::Failed,
-        tenant: None,
-        agent: None,
-        detail: format!(
-            "node {} ({}) has another cluster key: its agents are reached from no other node",
-            node.name, node.node
-        ),
-        remedy: "give all nodes the same cluster key, with all of them stopped".to_owned(),
-    })
+    let (name, id) = (node.name.cell(), node.node);
+    let detail = format!("node {name} ({id}) has another cluster key: its agents are reached from no other node");
+    (!node.same_cluster_key).then(|| Trouble::new(PreflightState::Failed, detail, Remedy::SameClusterKey))
 }
 
 fn of_certificate(seconds: i64) -> Option<Trouble> {
@@ -94,40 +102,34 @@ fn of_certificate(seconds: i64) -> Option<Trouble> {
         1..CERTIFICATE_SECONDS => (PreflightState::Warning, format!("ends in {} days", seconds / DAY_SECONDS)),
         _ => return None,
     };
-    Some(Trouble {
-        state,
-        tenant: None,
-        agent: None,
-        detail: format!("the certificate of the node that tells this {ends}"),
-        remedy: "put a new one into its file; nothing has to be restarted".to_owned(),
-    })
+    let detail = format!("the certificate of the node that tells this {ends}");
+    Some(Trouble::new(state, detail, Remedy::ReplaceCertificate))
 }
 
 /// A tenant that has agents, none of which is there.
 fn of_tenant(tenant: &TenantId, agents: &[Seen]) -> Option<Trouble> {
     let is_there = agents.iter().any(|seen| !seen.places.is_empty());
-    (!is_there).then(|| Trouble {
-        state: PreflightState::Failed,
-        tenant: Some(tenant.clone()),
-        agent: None,
-        detail: "no agent of this tenant is connected: no reset is possible".to_owned(),
-        remedy: "look at the agents' hosts: writeback-agent events, writeback-agent check".to_owned(),
-    })
+    let detail = "no agent of this tenant is connected: no reset is possible".to_owned();
+    (!is_there).then(|| Trouble::new(PreflightState::Failed, detail, Remedy::LookAtAgent).of(tenant, None))
 }
 
 fn of_agent(seen: &Seen) -> Vec<Trouble> {
-    let trouble = |state, detail, remedy| {
-        let (tenant, agent) = (Some(seen.tenant.clone()), Some(seen.agent.agent));
-        Trouble { state, tenant, agent, detail: format!("{}: {detail}", seen.agent.name), remedy }
-    };
+    let (name, agent) = (seen.agent.name.cell(), Some(seen.agent.agent));
     let away = seen.places.is_empty().then(|| {
-        let remedy = "on its host: writeback-agent events, writeback-agent check".to_owned();
-        trouble(PreflightState::Warning, "is not connected".to_owned(), remedy)
+        let detail = format!("{name}: is not connected");
+        Trouble::new(PreflightState::Warning, detail, Remedy::LookAtAgent).of(&seen.tenant, agent)
     });
     let rows = seen.agent.preflight.iter().flat_map(|report: &PreflightReport| &report.rows);
-    let red = rows.filter(|row| row.state != PreflightState::Ok).take(MAX_ROWS).map(|row| {
-        let detail = format!("{} at {}: {}", row.check, row.target, row.detail);
-        trouble(row.state, detail, row.remedy.clone())
+    let red = rows.filter(|row| row.state != PreflightState::Ok).take(MAX_ROWS).map(|row| Trouble {
+        state: row.state,
+        tenant: Some(seen.tenant.clone()),
+        agent,
+        detail: format!("{name}: {} at {}: {}", row.check.cell(), row.target.cell(), row.detail.quoted()).into(),
+        remedy: match row.advice() {
+            Some(Advice::Ours(known)) => known.text().into(),
+            Some(Advice::Theirs(_)) | None => row.remedy.clone(),
+        },
+        remedy_code: row.remedy_code.clone(),
     });
     away.into_iter().chain(red).collect()
 }

@@ -58,8 +58,8 @@ impl Bus for EmbeddedBus {
     fn members(&self) -> Vec<Member> {
         vec![Member {
             node: self.node,
-            name: self.name.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            name: self.name.as_str().into(),
+            version: env!("CARGO_PKG_VERSION").into(),
             load: self.inbox.get().map_or_else(Load::default, |inbox| inbox.load()),
             is_kin: true,
         }]

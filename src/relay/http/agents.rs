@@ -131,8 +131,8 @@ pub(super) async fn availability(
     let able: Vec<AgentId> = online.iter().filter(|agent| !agent.preflight_failed()).map(|agent| agent.agent).collect();
     let reason = match online.first() {
         _ if !able.is_empty() => None,
-        Some(_) => Some("preflight_failed".to_owned()),
-        None => Some("no_agent".to_owned()),
+        Some(_) => Some("preflight_failed".into()),
+        None => Some("no_agent".into()),
     };
     Ok(Json(Availability { available: !able.is_empty(), reason, agents: able }))
 }

@@ -23,6 +23,7 @@ use crate::protocol::ids::{CommandId, TenantId};
 use crate::protocol::jose::sha256;
 use crate::protocol::limits::MAX_CLOCK_AHEAD;
 use crate::protocol::problem::{Problem, ProblemCode};
+use crate::protocol::untrusted::Untrusted;
 use crate::relay::ledger::{CommandKey, Entry, NewCommand, Undelivered};
 use crate::relay::limits::Counted;
 use crate::telemetry::trace_context::TraceContext;
@@ -146,7 +147,7 @@ fn answer(public: &Public, entry: &Entry) -> Result<Response, Refusal> {
             Ok((StatusCode::ACCEPTED, [(LOCATION, location)], Json(view)).into_response())
         }
         CommandState::Undeliverable => {
-            let code = match view.reason.as_deref() {
+            let code = match view.reason.as_ref().map(Untrusted::as_data) {
                 Some("agent_busy") => ProblemCode::AgentBusy,
                 Some("draining") => ProblemCode::Draining,
                 _ => ProblemCode::NoAgent,

@@ -69,7 +69,14 @@ pub(super) async fn redeem(
     }
     let record = AgentRecord {
         agent: enrollment.agent,
-        name: enrollment.name.chars().filter(|c| !c.is_control()).take(MAX_NAME_CHARS).collect(),
+        name: enrollment
+            .name
+            .as_data()
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(MAX_NAME_CHARS)
+            .collect::<String>()
+            .into(),
         status: AgentStatus::Pending,
         keys,
         journal: enrollment.journal,

@@ -7,6 +7,7 @@ use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, cmd};
 use super::config::{Config, ConfigError};
 use super::keys;
 use super::link::{Link, LinkError};
+use crate::protocol::untrusted::Untrusted;
 
 /// The oldest version whose commands and scripts do what we need: shard channels came with it.
 const OLDEST: u32 = 7;
@@ -57,12 +58,13 @@ pub enum CheckError {
     },
     /// Nodes with different keys do not hear each other.
     #[error(
-        "node {name} ({node}) runs on the same redis with another redis.cluster_key_file: give all nodes the same key; to \
-         change it, stop them all first"
+        "node {} ({node}) runs on the same redis with another redis.cluster_key_file: give all nodes the same key; to \
+         change it, stop them all first",
+        name.cell()
     )]
     ClusterKey {
         /// The other node's name.
-        name: String,
+        name: Untrusted,
         /// Who it is.
         node: String,
     },

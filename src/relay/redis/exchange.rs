@@ -135,7 +135,7 @@ impl Exchange {
     pub(super) fn strangers(&self) -> Vec<String> {
         let others = self.presence.others_alive().into_iter();
         let strangers = others.filter(|(node, lease)| !self.envelopes.is_mark(&lease.mark, *node));
-        strangers.map(|(node, lease)| format!("{} ({})", lease.name, node.0)).collect()
+        strangers.map(|(node, lease)| format!("{} ({})", lease.name.cell(), node.0)).collect()
     }
 
     /// Renews the node's lease and probes its subscription, for ever. The lease was taken once before.

@@ -11,6 +11,7 @@ use super::link::Link;
 use super::scripts::{ENTER, LEASE, RELEASE};
 use super::{keys, millis};
 use crate::protocol::ids::{AgentId, InstanceId, TenantId};
+use crate::protocol::untrusted::Untrusted;
 use crate::relay::StoreError;
 use crate::relay::bus::{Claim, Departure, Load, Place, Presence, RETURN_WINDOW};
 use crate::relay::ids::{NodeId, SessionId};
@@ -29,7 +30,7 @@ struct Seen {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Lease {
     /// Its name, for people.
-    pub(super) name: String,
+    pub(super) name: Untrusted,
     /// Shows which cluster key it has; see [`Envelopes::mark`](super::envelope::Envelopes::mark).
     pub(super) mark: String,
     /// How many sessions it has.
@@ -37,7 +38,7 @@ pub(super) struct Lease {
     pub(super) sessions: u32,
     /// Its program's version.
     #[serde(default)]
-    pub(super) version: String,
+    pub(super) version: Untrusted,
     /// It takes nothing new.
     #[serde(default)]
     pub(super) draining: bool,
@@ -46,7 +47,7 @@ pub(super) struct Lease {
 impl Lease {
     /// Of a node that has just come up.
     pub(super) fn new(name: String, mark: String) -> Self {
-        Self { name, mark, sessions: 0, version: env!("CARGO_PKG_VERSION").to_owned(), draining: false }
+        Self { name: name.into(), mark, sessions: 0, version: env!("CARGO_PKG_VERSION").into(), draining: false }
     }
 
     /// What the node has to do.
@@ -96,7 +97,7 @@ impl PresenceTable {
         let mut lease = LEASE.key(keys::node(self.node));
         lease.arg(text).arg(millis(keys::NODE_LEASE));
         let before: Option<String> = self.leases.script(&lease).await?;
-        let known = self.known(&own.name).await?;
+        let known = self.known(own.name.as_data()).await?;
         let mut alive = HashMap::from([(self.node, own)]);
         for id in known.keys() {
             let Ok(id) = id.parse().map(NodeId) else { continue };
@@ -131,7 +132,7 @@ impl PresenceTable {
     async fn lease_of(&self, link: &Link, node: NodeId) -> Result<Option<Lease>, StoreError> {
         let text: Option<String> = link.command(&Cmd::get(keys::node(node))).await?;
         // Whatever stands there: somebody holds it.
-        let unreadable = || Lease { version: String::new(), ..Lease::new("unknown".to_owned(), String::new()) };
+        let unreadable = || Lease { version: Untrusted::default(), ..Lease::new("unknown".to_owned(), String::new()) };
         Ok(text.map(|text| serde_json::from_str(&text).unwrap_or_else(|_| unreadable())))
     }
 

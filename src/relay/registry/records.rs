@@ -10,6 +10,7 @@ use crate::protocol::api::{AgentStatus, PreflightReport};
 use crate::protocol::enrollment::AgentKeys;
 use crate::protocol::ids::{AgentId, InvitationId, JournalId, PortalId, TenantId};
 use crate::protocol::jose::{JoseError, PublicKey, RawJwk, stored};
+use crate::protocol::untrusted::Untrusted;
 
 /// A tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -62,7 +63,7 @@ pub struct AgentRecord {
     /// Its id.
     pub agent: AgentId,
     /// The host's name, for people.
-    pub name: String,
+    pub name: Untrusted,
     /// Where it stands. `revoked` is a tombstone and stays for ever.
     pub status: AgentStatus,
     /// Its public keys.
@@ -77,7 +78,7 @@ pub struct AgentRecord {
     /// When it enrolled.
     pub enrolled_at: UnixTime,
     /// The version it said last.
-    pub version: Option<String>,
+    pub version: Option<Untrusted>,
     /// What it found last.
     pub preflight: Option<PreflightReport>,
     /// What came after its enrolment.

@@ -104,7 +104,7 @@ impl<S: Socket> Session<'_, S> {
             return Err(Ended::Closed(CloseReason::Revoked));
         }
         self.approved = record.status == AgentStatus::Approved;
-        if record.version.as_deref() != Some(&hello.version) {
+        if record.version.as_ref().is_none_or(|known| *known != *hello.version) {
             services.registry.note_version(&tenant, id, &hello.version).await.map_err(away)?;
         }
         self.wire.send(FromRelay::Welcome(v1::Welcome {

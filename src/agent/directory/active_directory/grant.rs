@@ -157,7 +157,9 @@ impl Grant {
         for place in &self.0 {
             for unit in &place.units {
                 let given = delegation::apply(&place.connection, &place.trustee, unit).await;
-                let given = given.map_err(|error: DelegationError| GrantError::NotApplied(format!("{said}{error}")))?;
+                let given = given.map_err(|error: DelegationError| {
+                    GrantError::NotApplied(said.replace('\n', "; ") + &error.to_string())
+                })?;
                 let what =
                     if given { "now has the four rights on the users below" } else { "had the four rights below" };
                 // Writing to a text does not fail.

@@ -56,6 +56,8 @@ use crate::clock::{Clock, System};
 use crate::protocol::command::{Options, Subject};
 use crate::protocol::outcome::Code;
 use crate::protocol::password::Password;
+use crate::protocol::remedy::Remedy;
+use crate::protocol::untrusted::Untrusted;
 
 /// Of a search: the place to search is not there.
 const NO_SUCH_OBJECT: u32 = 32;
@@ -182,8 +184,7 @@ impl ActiveDirectory {
 }
 
 fn not_found(domain: &Domain, error: &DirectoryError) -> Finding {
-    Finding::failed(Check::Srv, domain.name(), error.to_string())
-        .mended_by("look at domain, and have this host ask the domain's name servers (name_servers)")
+    Finding::failed(Check::Srv, domain.name(), error.to_string()).mended_by(Remedy::FindDomain)
 }
 
 #[async_trait]
@@ -199,7 +200,9 @@ impl Directory for ActiveDirectory {
                 Err(error @ DirectoryError::Unavailable(_)) if by_guid => unknown = Some(error),
                 Ok(account) => {
                     if let Some(other) = found.replace(account) {
-                        let detail = format!("{} knows an account of this name, too: {}", domain.name(), other.dn);
+                        let other = Untrusted::from(other.dn);
+                        let detail =
+                            format!("{} knows an account of this name, too: {}", domain.name(), other.quoted());
                         return Err(DirectoryError::Refused { code: Code::AmbiguousUser, detail });
                     }
                 }

@@ -12,7 +12,7 @@ async fn a_write_without_an_answer_is_looked_into() {
     let (executor, _failed) = agent.executor(Arc::new(directory));
     assert_eq!(outcome(&agent, &executor, &agent.command(JANE)).await.status, Status::Succeeded);
     let answer = outcome(&agent, &executor, &agent.command(JANE)).await;
-    assert_eq!((answer.code.as_str(), answer.retry_safe), ("directory_unavailable", true));
+    assert_eq!((answer.code.as_data(), answer.retry_safe), ("directory_unavailable", true));
 }
 
 /// Leaves a journal as a crash leaves it.
@@ -47,7 +47,7 @@ async fn after_a_crash_what_was_started_is_looked_into_and_never_written_again()
         // Long after exp, too.
         agent.clock.set(NOW + 1000);
         let answer = after_crash(&agent, directory, &command).await;
-        assert_eq!((answer.code.as_str(), answer.retry_safe), (code, retry_safe));
+        assert_eq!((answer.code.as_data(), answer.retry_safe), (code, retry_safe));
     }
 }
 
@@ -111,8 +111,8 @@ async fn a_controller_that_stays_silent_holds_its_account_for_a_while_and_is_ask
         }
     });
     let answer = answer.await;
-    assert_eq!((answer.code.as_str(), answer.retry_safe), ("unknown", false));
-    assert!(answer.detail.contains("has not answered"), "{}", answer.detail);
+    assert_eq!((answer.code.as_data(), answer.retry_safe), ("unknown", false));
+    assert!(answer.detail.contains("has not answered"), "{:?}", answer.detail);
 }
 
 #[tokio::test]

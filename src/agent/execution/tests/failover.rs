@@ -21,7 +21,7 @@ async fn each_controller_is_tried_once_and_then_the_command_has_failed_and_may_b
     let directory = Scripted::default().controllers(&["dc1", "dc2", "dc1"]).resets([Err(gone()), Err(gone())]);
     let (executor, _failed) = agent.executor(Arc::new(directory));
     let answer = outcome(&agent, &executor, &agent.command(JANE)).await;
-    assert_eq!((answer.code.as_str(), answer.retry_safe), ("directory_unavailable", true));
+    assert_eq!((answer.code.as_data(), answer.retry_safe), ("directory_unavailable", true));
 }
 
 #[tokio::test]

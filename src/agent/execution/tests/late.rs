@@ -45,7 +45,7 @@ async fn nothing_is_said_of_a_write_that_is_not_answered_and_no_newer_command_ov
     answers.add_permits(4);
     for command in [&first, &same, &by_guid] {
         let outcome = next_outcome(&agent, &mut listener, command).await;
-        assert_eq!((outcome.status, outcome.detail.as_str()), (Status::Succeeded, "the new password is set"));
+        assert_eq!((outcome.status, outcome.detail.as_data()), (Status::Succeeded, "the new password is set"));
     }
     let order: Vec<_> = writes(directory.calls()).iter().map(|call| call.contains("0000")).collect();
     assert_eq!(order, [false, false, true]);
@@ -67,7 +67,7 @@ async fn a_late_refusal_is_passed_on_and_a_late_break_is_looked_into() {
         directory.called("pwd_last_set", 3).await;
         answers.add_permits(1);
         let outcome = next_outcome(&agent, &mut listener, &command).await;
-        assert_eq!((outcome.code.as_str(), outcome.retry_safe), (code, true));
+        assert_eq!((outcome.code.as_data(), outcome.retry_safe), (code, true));
     }
 }
 
@@ -82,7 +82,7 @@ async fn a_write_whose_answer_never_comes_is_seen_to_be_done_and_a_wrong_passwor
         .checks([Ok(PasswordCheck::Right)]);
     let (executor, _failed) = agent.executor(Arc::new(directory));
     let answer = outcome(&agent, &executor, &agent.command(JANE)).await;
-    assert_eq!((answer.status, answer.detail.contains("afterwards")), (Status::Succeeded, true), "{}", answer.detail);
+    assert_eq!((answer.status, answer.detail.contains("afterwards")), (Status::Succeeded, true), "{:?}", answer.detail);
 
     let other = Enrolled::new().await;
     let directory = Scripted::default()

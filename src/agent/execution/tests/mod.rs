@@ -69,7 +69,7 @@ async fn a_reset_is_found_started_written_and_answered() {
     let answer = executor.deliver(agent.delivery(&command), &asker).await.unwrap();
     assert_eq!(answer, Some(received_frame(command.jti)));
     let outcome = next_outcome(&agent, &mut concluded, &command).await;
-    assert_eq!((outcome.status, outcome.code.as_str()), (Status::Succeeded, "password_reset"));
+    assert_eq!((outcome.status, outcome.code.as_data()), (Status::Succeeded, "password_reset"));
     assert_eq!((outcome.event_id, outcome.retry_safe), (31002, false));
     let expected = [format!("find {JANE}"), format!("reset CN={JANE} {NEW_PASSWORD}"), format!("done CN={JANE}")];
     assert_eq!(directory.calls(), expected);
@@ -260,10 +260,10 @@ async fn a_refusal_is_passed_on_with_its_code_and_both_events() {
     let down = DirectoryError::Unavailable("no answer".into());
     let (executor, _failed) = agent.executor(Arc::new(Scripted::default().resets([Err(weak), Err(down)])));
     let answer = outcome(&agent, &executor, &agent.command(JANE)).await;
-    assert_eq!((answer.code.as_str(), answer.detail.as_str()), ("password_policy", "too short"));
+    assert_eq!((answer.code.as_data(), answer.detail.as_data()), ("password_policy", "too short"));
     assert_eq!(agent.event_ids(), [31001, 33008, 31003]);
     let answer = outcome(&agent, &executor, &agent.command(JANE)).await;
-    assert_eq!((answer.code.as_str(), answer.retry_safe), ("directory_unavailable", true));
+    assert_eq!((answer.code.as_data(), answer.retry_safe), ("directory_unavailable", true));
 }
 
 #[tokio::test]
@@ -292,7 +292,7 @@ async fn a_clock_that_is_too_far_ahead_is_named_and_nothing_is_executed() {
     let (executor, _failed) = agent.executor(directory.clone());
     agent.clock.set(NOW - 61);
     let answer = outcome(&agent, &executor, &agent.command(JANE)).await;
-    assert_eq!((answer.code.as_str(), answer.retry_safe), ("internal", true));
+    assert_eq!((answer.code.as_data(), answer.retry_safe), ("internal", true));
     assert!(answer.detail.contains("clock") && directory.calls().is_empty());
     agent.clock.set(NOW - 60);
     assert_eq!(outcome(&agent, &executor, &agent.command(JANE)).await.status, Status::Succeeded);

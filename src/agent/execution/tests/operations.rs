@@ -8,9 +8,9 @@ async fn a_change_and_an_unlock_are_written_and_answered_in_their_own_words() {
     let directory = Arc::new(Scripted::default().resets(resets(2)));
     let (executor, _failed) = agent.executor(directory.clone());
     let change = outcome(&agent, &executor, &agent.change(JANE, "Old-Passw0rd")).await;
-    assert_eq!((change.code.as_str(), change.event_id, change.retry_safe), ("password_changed", 31007, false));
+    assert_eq!((change.code.as_data(), change.event_id, change.retry_safe), ("password_changed", 31007, false));
     let unlock = outcome(&agent, &executor, &agent.unlock(JANE)).await;
-    assert_eq!((unlock.code.as_str(), unlock.event_id, unlock.retry_safe), ("account_unlocked", 31002, false));
+    assert_eq!((unlock.code.as_data(), unlock.event_id, unlock.retry_safe), ("account_unlocked", 31002, false));
     let writes: Vec<_> =
         directory.calls().into_iter().filter(|call| !call.starts_with("find") && !call.starts_with("done")).collect();
     assert_eq!(writes, [format!("change CN={JANE} Old-Passw0rd {NEW_PASSWORD}"), format!("unlock CN={JANE}")]);
@@ -36,8 +36,8 @@ async fn an_option_that_the_operation_does_not_take_is_named_and_nothing_is_igno
     ] {
         command.options = options;
         let answer = outcome(&agent, &executor, &command).await;
-        assert_eq!((answer.status, answer.code.as_str()), (Status::Rejected, "unsupported"));
-        assert!(answer.detail.contains(named), "{}", answer.detail);
+        assert_eq!((answer.status, answer.code.as_data()), (Status::Rejected, "unsupported"));
+        assert!(answer.detail.contains(named), "{:?}", answer.detail);
     }
     assert_eq!(directory.calls(), [""; 0]);
     // What a change does anyway may be asked for.
@@ -58,8 +58,8 @@ async fn what_cannot_be_opened_or_lacks_the_current_password_is_said() {
     let mut without = Command { operation: Operation::ChangePassword, ..agent.command(JANE) };
     agent.seal(&mut without, NEW_PASSWORD);
     let answer = outcome(&agent, &executor, &without).await;
-    assert_eq!((answer.code.as_str(), answer.event_id), ("decryption_failed", 32004));
-    assert!(answer.detail.contains("current_password"), "{}", answer.detail);
+    assert_eq!((answer.code.as_data(), answer.event_id), ("decryption_failed", 32004));
+    assert!(answer.detail.contains("current_password"), "{:?}", answer.detail);
     assert_eq!(directory.calls(), [""; 0]);
 }
 
@@ -86,14 +86,14 @@ async fn an_account_is_reset_so_often_within_an_hour_whatever_it_is_called_and_a
     }
     let (executor, _failed) = agent.executor_with(directory.clone(), agent.journal(), options);
     let full = outcome(&agent, &executor, &reset(JANE, 110)).await;
-    assert_eq!((full.status, full.code.as_str(), full.event_id), (Status::Rejected, "rate_limited", 31003));
+    assert_eq!((full.status, full.code.as_data(), full.event_id), (Status::Rejected, "rate_limited", 31003));
     assert_eq!((full.retry_safe, full.retry_at), (true, Some(UnixTime(NOW + 3600))));
-    assert!(full.detail.contains("59 minutes") && full.detail.contains("resets_per_hour"), "{}", full.detail);
+    assert!(full.detail.contains("59 minutes") && full.detail.contains("resets_per_hour"), "{:?}", full.detail);
     // An unlock is counted by itself, and another account is another.
     assert_eq!(outcome(&agent, &executor, &agent.unlock(JANE)).await.status, Status::Succeeded);
     assert_eq!(outcome(&agent, &executor, &reset("joe@corp.example", 110)).await.status, Status::Succeeded);
     let still = outcome(&agent, &executor, &reset(guid, 3599)).await;
-    assert_eq!((still.code.as_str(), still.retry_at), ("rate_limited", Some(UnixTime(NOW + 3600))));
+    assert_eq!((still.code.as_data(), still.retry_at), ("rate_limited", Some(UnixTime(NOW + 3600))));
     assert_eq!(directory.calls().iter().filter(|call| call.starts_with("done")).count(), 4);
 }
 

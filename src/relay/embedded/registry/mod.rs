@@ -287,7 +287,7 @@ impl Registry for EmbeddedRegistry {
     }
 
     async fn note_version(&self, tenant: &TenantId, agent: AgentId, version: &str) -> Result<(), StoreError> {
-        let version = version.to_owned();
+        let version = version.into();
         self.change_agent(tenant, agent, |record| record.version = Some(version)).await.map(|_| ())
     }
 

@@ -289,7 +289,7 @@ impl Registry for RedisRegistry {
     }
 
     async fn note_version(&self, tenant: &TenantId, agent: AgentId, version: &str) -> Result<(), StoreError> {
-        self.change_agent(tenant, agent, |record| record.version = Some(version.to_owned())).await.map(drop)
+        self.change_agent(tenant, agent, |record| record.version = Some(version.into())).await.map(drop)
     }
 
     async fn note_preflight(

@@ -223,7 +223,7 @@ impl Stage {
             status: Code::PasswordReset.status(),
             code: Code::PasswordReset.as_str().into(),
             event_id: Code::PasswordReset.event().id(),
-            detail: String::new(),
+            detail: "".into(),
             retry_safe: false,
             retry_at: None,
             directory_ms: 0,

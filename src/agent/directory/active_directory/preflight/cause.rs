@@ -10,6 +10,9 @@ use super::super::entry::text;
 use super::super::right::Right;
 use super::super::security_descriptor::{Ace, SecurityDescriptor, Sid, Verdict};
 use super::Viewpoint;
+use crate::agent::directory::Mending;
+use crate::protocol::remedy::Remedy;
+use crate::protocol::untrusted::Untrusted;
 
 /// Why a right is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,29 +104,36 @@ impl Above {
 
 impl Cause {
     /// What it is, and how it is mended.
-    pub(super) async fn explain(&self, viewpoint: &Viewpoint<'_>, right: Right, base_dn: &str) -> (String, String) {
+    pub(super) async fn explain(&self, viewpoint: &Viewpoint<'_>, right: Right, base_dn: &str) -> (String, Mending) {
         let Viewpoint { tool, trustee, .. } = viewpoint;
-        match self {
+        let (why, remedy, how) = match self {
             Self::NotGranted => {
                 let why = format!("nothing gives it to {} or its groups", trustee.name);
-                (why, tool.grant(right, trustee, base_dn, Reach::UsersBelow))
+                (why, Remedy::GrantRight, tool.grant(right, trustee, base_dn, Reach::UsersBelow))
             }
             Self::Denied { at, who, from_above } => {
                 let name = name_of(viewpoint, who).await;
                 let sddl = right.sddl("OD", &who.to_string(), *from_above);
-                (format!("an entry on {at} denies it to {name}"), tool.remove_deny(at, &name, &sddl))
+                let why = format!("an entry on {} denies it to {}", quoted(at), quoted(&name));
+                (why, Remedy::RemoveDenial, tool.remove_deny(at, &name, &sddl))
             }
             Self::Blocked { at, is_user } => {
                 let reach = if *is_user { Reach::Object } else { Reach::UsersBelow };
-                let why = format!("{at} takes no permissions from above (inheritance is blocked)");
-                (why, tool.let_in(right, trustee, at, reach))
+                let why = format!("{} takes no permissions from above (inheritance is blocked)", quoted(at));
+                (why, Remedy::AllowInheritance, tool.let_in(right, trustee, at, reach))
             }
             Self::Unreadable => {
                 let why = "the permissions of the accounts can't be read (Read Permissions is missing)".to_owned();
-                (why, tool.grant(right, trustee, base_dn, Reach::UsersBelow))
+                (why, Remedy::GrantRight, tool.grant(right, trustee, base_dn, Reach::UsersBelow))
             }
-        }
+        };
+        (why, Mending { remedy, how })
     }
+}
+
+/// A name as the directory has it.
+fn quoted(name: &str) -> String {
+    Untrusted::from(name).quoted().to_string()
 }
 
 /// As people know it; its SID, if it has no name here.

@@ -12,6 +12,7 @@ use super::super::right::Right;
 use super::super::security_descriptor::Verdict;
 use super::Viewpoint;
 use crate::agent::directory::{Check, Finding};
+use crate::protocol::remedy::Remedy;
 
 /// Intervals are negative, in units of 100 ns.
 const PER_SECOND: i64 = 10_000_000;
@@ -50,11 +51,11 @@ async fn unexpire(viewpoint: &Viewpoint<'_>) -> Finding {
             Verdict::Granted => Finding::ok(check, domain, "granted"),
             Verdict::NotGranted => {
                 let detail = "Unexpire Password is missing on the domain; usually every account has it";
-                Finding::warning(check, domain, detail).mended_by(remedy())
+                Finding::warning(check, domain, detail).mended_with(Remedy::GrantRight, remedy())
             }
             Verdict::Denied(_) => {
                 let detail = "Unexpire Password is denied on the domain; usually every account has it";
-                Finding::warning(check, domain, detail).mended_by(remedy())
+                Finding::warning(check, domain, detail).mended_with(Remedy::GrantRight, remedy())
             }
         },
     }
@@ -69,9 +70,7 @@ fn minimum_age(domain: &str, policy: &SearchEntry) -> Finding {
                  the next change is refused (33008); resets are not",
                 spoken(seconds)
             );
-            let remedy = "set \"Minimum password age\" to 0 in the Default Domain Policy \
-                          (samba-tool domain passwordsettings set --min-pwd-age=0)";
-            Finding::warning(Check::MinimumPasswordAge, domain, detail).mended_by(remedy)
+            Finding::warning(Check::MinimumPasswordAge, domain, detail).mended_by(Remedy::MinimumPasswordAge)
         }
         None => Finding::warning(Check::MinimumPasswordAge, domain, "it can't be read"),
     }

@@ -10,6 +10,8 @@ use super::super::controller::{Controller, ControllerError, RootDse};
 use super::certificate;
 use crate::agent::directory::{Check, Finding};
 use crate::clock::Clock;
+use crate::protocol::remedy::Remedy;
+use crate::protocol::untrusted::Untrusted;
 
 /// Clocks that differ by more than this, in seconds, confuse deadlines and logs.
 const CLOCK_WARNING: i64 = 60;
@@ -55,8 +57,7 @@ async fn steps(controller: &Controller, clock: &dyn Clock, found: &mut Vec<Findi
     let name = controller.name();
     let connection = connect(controller, clock, found).await?;
     controller.bind(&connection).await.map_err(|error| {
-        let remedy =
-            if controller.is_read_only() { "leave it out of url" } else { "look at bind_user and bind_password_file" };
+        let remedy = if controller.is_read_only() { Remedy::LeaveOut } else { Remedy::ServiceAccount };
         Finding::failed(Check::Bind, name, error.to_string()).mended_by(remedy)
     })?;
     found.push(Finding::ok(Check::Bind, name, format!("{} can log on", controller.service_account().name())));
@@ -74,9 +75,7 @@ async fn steps(controller: &Controller, clock: &dyn Clock, found: &mut Vec<Findi
 /// Where its name leads.
 async fn addresses(controller: &Controller, found: &mut Vec<Finding>) -> Result<Vec<SocketAddr>, Finding> {
     let (name, (host, _)) = (controller.name(), controller.host_and_port());
-    let failed = |why: String| {
-        Finding::failed(Check::Dns, name, why).mended_by("look at this host's name servers, and the host in url")
-    };
+    let failed = |why: String| Finding::failed(Check::Dns, name, why).mended_by(Remedy::NameServers);
     let looked = timeout(controller.connect_timeout(), controller.addresses()).await;
     let looked = looked.map_err(|_| failed(format!("no answer to a question for {host}")))?;
     let addresses = looked.map_err(|error| failed(error.to_string()))?;
@@ -94,8 +93,7 @@ async fn tcp(controller: &Controller, addresses: &[SocketAddr]) -> Result<Findin
         Ok(Err(error)) => format!("port {port}: {error}"),
         Err(_) => format!("port {port}: no answer within {} s", controller.connect_timeout().as_secs()),
     };
-    Err(Finding::failed(Check::Tcp, name, why)
-        .mended_by(format!("let this host through to port {port}, and see that the domain controller runs")))
+    Err(Finding::failed(Check::Tcp, name, why).mended_by(Remedy::OpenPort))
 }
 
 fn untrusted(name: &str, error: &ControllerError) -> Finding {
@@ -109,7 +107,7 @@ fn tls(name: &str, connection: &Connection, clock: &dyn Clock) -> Finding {
         Some((days, true)) => Finding::ok(Check::Tls, name, format!("trusted, for this name, {days} days left")),
         Some((days, false)) => {
             let detail = format!("the certificate is trusted and for this name, but ends in {days} days");
-            Finding::warning(Check::Tls, name, detail).mended_by("renew the domain controller's certificate")
+            Finding::warning(Check::Tls, name, detail).mended_by(Remedy::RenewCertificate)
         }
         None => Finding::ok(Check::Tls, name, "trusted, for this name"),
     }
@@ -120,8 +118,9 @@ fn itself(controller: &Controller, root: &RootDse, domain: &str) -> Finding {
     match &root.dns_host_name {
         // A reset is followed up at the controller that took it, so a name that stands for several won't do.
         Some(own) if host.parse::<IpAddr>().is_err() && !own.eq_ignore_ascii_case(host) => {
-            Finding::warning(Check::RootDse, name, format!("the domain controller calls itself {own}"))
-                .mended_by(format!("write {own} into url"))
+            let own = Untrusted::from(own.as_str());
+            Finding::warning(Check::RootDse, name, format!("the domain controller calls itself {}", own.cell()))
+                .mended_by(Remedy::OwnName)
         }
         _ => Finding::ok(Check::RootDse, name, format!("a domain controller of {domain}")),
     }
@@ -136,8 +135,7 @@ fn clocks(name: &str, ahead: i64) -> Finding {
     if ahead.abs() < CLOCK_WARNING {
         return Finding::ok(Check::Clock, name, apart);
     }
-    Finding::warning(Check::Clock, name, format!("its clock is {apart}"))
-        .mended_by("synchronise both hosts with the same NTP source (timedatectl; w32tm /resync)")
+    Finding::warning(Check::Clock, name, format!("its clock is {apart}")).mended_by(Remedy::SetClocks)
 }
 
 /// `GeneralizedTime` as a domain controller writes it: `20260101000000.0Z`.

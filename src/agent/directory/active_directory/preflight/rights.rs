@@ -12,7 +12,9 @@ use super::super::right::{Right, USER};
 use super::super::security_descriptor::{SecurityDescriptor, Verdict};
 use super::Viewpoint;
 use super::cause::{Above, Cause};
-use crate::agent::directory::{Check, Finding};
+use crate::agent::directory::{Check, Finding, Mending};
+use crate::protocol::remedy::Remedy;
+use crate::protocol::untrusted::Untrusted;
 
 /// As many users are looked at, spread over the units below: an access list has some 3 KiB.
 const SAMPLE: usize = 60;
@@ -87,8 +89,7 @@ pub(super) async fn of_unit(viewpoint: &Viewpoint<'_>, base_dn: &str) -> Result<
     let (entries, result) = connection.sample(UNITS, &below).await?;
     if !COMPLETE.contains(&result.rc) {
         let detail = format!("it is not there, or can't be read ({})", diagnostic(&result));
-        let remedy = "look at base_dn, and at what the service account may read";
-        return Ok(vec![Finding::failed(Check::BaseDn, base_dn, detail).mended_by(remedy)]);
+        return Ok(vec![Finding::failed(Check::BaseDn, base_dn, detail).mended_by(Remedy::BaseDn)]);
     }
     let mut units: Vec<String> = entries.into_iter().map(|entry| entry.dn).collect();
     // Itself, unless it has just been named; it need not be an organizational unit.
@@ -161,15 +162,15 @@ async fn of_users(
             cause = other;
         }
     }
-    let (why, remedy) = cause.explain(viewpoint, right, base_dn).await;
+    let (why, Mending { remedy, how }) = cause.explain(viewpoint, right, base_dn).await;
     let title = check.title();
     if lacking.len() == all {
         let detail = format!("{title} is missing on the users below {base_dn} ({all} were looked at): {why}");
-        return Finding::failed(check, base_dn, detail).mended_by(remedy);
+        return Finding::failed(check, base_dn, detail).mended_with(remedy, how);
     }
     let who = named(lacking.iter().map(|user| user.dn.as_str()));
     let detail = format!("{title} is missing on {} of {all} users below {base_dn}: {who}: {why}", lacking.len());
-    Finding::warning(check, base_dn, detail).mended_by(remedy)
+    Finding::warning(check, base_dn, detail).mended_with(remedy, how)
 }
 
 /// Without a user to look at: what a new one would inherit.
@@ -183,12 +184,14 @@ async fn of_nobody(viewpoint: &Viewpoint<'_>, right: Right, base_dn: &str) -> Fi
         return Finding::ok(check, base_dn, "a new user below it would get it");
     }
     let detail = format!("{} is missing: a new user below {base_dn} would not get it", check.title());
-    Finding::warning(check, base_dn, detail).mended_by(tool.grant(right, trustee, base_dn, Reach::UsersBelow))
+    let how = tool.grant(right, trustee, base_dn, Reach::UsersBelow);
+    Finding::warning(check, base_dn, detail).mended_with(Remedy::GrantRight, how)
 }
 
 fn named<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<_> = names.collect();
-    let shown = names.iter().take(NAMED).copied().collect::<Vec<_>>().join("; ");
+    let shown = names.iter().take(NAMED).map(|name| Untrusted::from(*name).quoted().to_string());
+    let shown = shown.collect::<Vec<_>>().join("; ");
     match names.len().saturating_sub(NAMED) {
         0 => shown,
         more => format!("{shown}; and {more} more"),
