@@ -118,10 +118,17 @@ async fn an_agent_that_is_hung_up_or_whose_terminal_is_closed_takes_its_leave() 
     let relay = Relay::start().await;
     let portal = relay.portal("portal-1").await;
     let mut agent = Agent::running(&relay, &portal, &["jane@corp.example"], 0).await;
-    let left = |times: usize| relay.log().matches("\"reason\":\"left\"").count() == times;
+    let closed = || {
+        let lines: Vec<_> =
+            relay.log().lines().filter(|line| line.contains("session_closed")).map(str::to_owned).collect();
+        lines
+    };
+    // The relay knows of its session before the agent does.
+    eventually("the agent's session is open", || std::future::ready(agent.event_ids().contains(&31017))).await;
     agent.signal(Signal::HUP);
     assert!(agent.ended().await.success());
-    eventually("it has left", || std::future::ready(left(1))).await;
+    eventually("its session has ended", || std::future::ready(closed().len() == 1)).await;
+    assert!(closed()[0].contains("\"reason\":\"left\""), "{:?}", closed());
 
     // All that it says goes to the terminal.
     let mut terminal = Pty::start(AGENT, &["--home", &agent.home().display().to_string(), "run"]);
@@ -130,7 +137,8 @@ async fn an_agent_that_is_hung_up_or_whose_terminal_is_closed_takes_its_leave() 
     let pid = process_of(AGENT, &agent.home()).await;
     terminal.close();
     gone(pid).await;
-    eventually("it has left", || std::future::ready(left(2))).await;
+    eventually("its session has ended", || std::future::ready(closed().len() == 2)).await;
+    assert!(closed()[1].contains("\"reason\":\"left\""), "{:?}\n{}", closed(), terminal.screen());
 }
 
 #[tokio::test]

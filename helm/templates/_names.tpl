@@ -52,6 +52,8 @@ runAsNonRoot: true
 runAsUser: 65532
 runAsGroup: 65532
 fsGroup: 65532
+{{- /* Once, and not at each start: it would let the group read and write every file, and the node refuses such a token. */}}
+fsGroupChangePolicy: OnRootMismatch
 seccompProfile:
   type: RuntimeDefault
 {{- end }}

@@ -30,6 +30,8 @@ impl Pod {
         let container = spec["containers"][0].clone();
         let (security, own) = (&spec["securityContext"], &container["securityContext"]);
         let group = security["fsGroup"].as_u64().unwrap();
+        // Otherwise every file of a volume is opened to the group at each start.
+        assert_eq!(security["fsGroupChangePolicy"], "OnRootMismatch");
         let mut options = vec![format!("--user={}:{}", security["runAsUser"], security["runAsGroup"])];
         assert_eq!(own["readOnlyRootFilesystem"], true);
         options.extend(["--read-only".to_owned(), "--read-only-tmpfs=false".to_owned()]);
