@@ -41,12 +41,14 @@ fn lints_fail_with_the_compiler_that_the_code_is_kept_clean_with_and_are_only_sh
 }
 
 #[test]
-fn a_part_is_run_by_its_name_and_the_chaos_is_one() {
+fn a_part_is_run_by_its_name_and_chaos_and_abuse_are_two() {
     let tests = |arguments: &[&str]| called("1.0.0", arguments).split_off(1);
-    assert_eq!(tests(&[]), ["test --locked", "test --locked --test chaos --"]);
+    assert_eq!(tests(&[]), ["test --locked", "test --locked --test chaos --", "test --locked --test abuse --"]);
     assert_eq!(tests(&["active_directory"]), ["test --locked active_directory"]);
-    assert_eq!(tests(&["chaos"]), ["test --locked --test chaos --"]);
-    assert_eq!(tests(&["chaos", "--seed", "7"]), ["test --locked --test chaos -- --seed 7"]);
+    let alone = |arguments: &[&str]| called("1.0.0", arguments);
+    assert_eq!(alone(&["chaos"]), ["test --locked --test chaos --"]);
+    assert_eq!(alone(&["chaos", "--seed", "7"]), ["test --locked --test chaos -- --seed 7"]);
+    assert_eq!(alone(&["abuse", "slow clients"]), ["test --locked --test abuse -- slow clients"]);
 }
 
 #[test]

@@ -76,11 +76,11 @@ remedies! {
     /// Of nodes that don't hear each other.
     SameClusterKey, "same_cluster_key", "give all nodes the same cluster key, with all of them stopped";
     /// Of a Redis at its `maxmemory`.
-    RedisMemory, "redis_memory", "see who fills it (redis-cli --bigkeys), and raise maxmemory; revocations are taken all the same";
+    RedisMemory, "redis_memory", "see who fills Redis (its command line: --bigkeys), and raise maxmemory; revocations are taken all the same";
     /// Of a Redis that is a replica.
-    RedisMaster, "redis_master", "point redis.urls at the master, or make this one the master (REPLICAOF NO ONE)";
+    RedisMaster, "redis_master", "let the node's urls name the master, or make this one the master (REPLICAOF NO ONE)";
     /// Of a Redis that can't write to its disk.
-    RedisDisk, "redis_disk", "look at redis' log, and at the space and the rights of its folder; it goes on when a snapshot succeeds";
+    RedisDisk, "redis_disk", "look at the log of Redis, and at the space and the rights of its folder; it goes on when a snapshot succeeds";
     /// Of a Redis without its replicas.
     RedisReplicas, "redis_replicas", "bring its replicas back";
     /// Of a full disk.

@@ -136,14 +136,14 @@ async fn a_redis_that_takes_no_writes_is_named_with_its_cause_and_heals_by_itsel
     let follows = || drop(redis.cli(PORT, &["REPLICAOF", "127.0.0.1", "1"]));
     let leads = || drop(redis.cli(PORT, &["REPLICAOF", "NO", "ONE"]));
     let cases: [Case<'_>; 3] = [
-        (&snapshot_fails, &snapshot_succeeds, "redis can't write to its own disk", "look at redis' log"),
+        (&snapshot_fails, &snapshot_succeeds, "redis can't write to its own disk", "look at the log of Redis"),
         (
             &|| replicas("1"),
             &|| replicas("0"),
             "fewer replicas than its min-replicas-to-write",
             "bring its replicas back",
         ),
-        (&follows, &leads, "redis is a read-only replica", "point redis.urls at the master"),
+        (&follows, &leads, "redis is a read-only replica", "let the node's urls name the master"),
     ];
     for (breaks, mends, cause, remedy) in cases {
         breaks();

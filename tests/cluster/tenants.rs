@@ -95,7 +95,8 @@ async fn an_outcome_of_another_tenants_agent_at_another_node_says_nothing_about_
         FromAgent::Outcome(v1::Outcome { command: asked.jti.to_string(), jws })
     };
     // In its own name and tenant: it is kept where it belongs, and nobody asks for it there.
-    let own = Outcome { tenant: second(), ..agents[1].outcome(&asked, Code::PasswordReset) };
+    let own =
+        Outcome { tenant: second(), aud: portals[1].raw.id.clone(), ..agents[1].outcome(&asked, Code::PasswordReset) };
     sessions[1].send(said(own)).await;
     stored(&mut sessions[1]).await;
     let still_open = || async {

@@ -3,11 +3,12 @@
 
 use std::num::NonZeroUsize;
 
-use axum::Json;
 use axum::http::header::LINK;
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
+
+use crate::relay::http::json::Json;
 
 /// Which part of a list.
 #[derive(Clone, Debug, Default, Deserialize)]
