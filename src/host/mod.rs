@@ -1,6 +1,6 @@
 //! What a process asks of its operating system. Everything that only Unix has stands here and in `storage`.
 
-mod memory;
+pub mod memory;
 pub mod service_manager;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -121,18 +121,6 @@ fn panicked(thread: Option<&str>, place: &str, said: &str) -> String {
 pub fn max_open_files() -> usize {
     let limit = rustix::process::getrlimit(Resource::Nofile).current;
     limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX >> 4)
-}
-
-/// The most memory that this process may have, in bytes: what its control group allows, or what the host has.
-#[must_use]
-pub fn memory_limit() -> Option<u64> {
-    memory::limit()
-}
-
-/// How much memory this process has now, in bytes; nothing where the operating system does not say so.
-#[must_use]
-pub fn resident_memory() -> Option<u64> {
-    memory::resident()
 }
 
 /// In how many parts of a second the operating system accounts for CPU time.

@@ -148,7 +148,6 @@ impl Node {
         let public = Arc::new(Public {
             limits: Arc::clone(&limits),
             bodies: Bodies::new(Arc::clone(&memory)),
-            origin: origin.clone(),
             keys,
             dispatcher: Arc::new(
                 Dispatcher::new(

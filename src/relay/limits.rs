@@ -28,7 +28,7 @@ use crate::telemetry::metrics::Metrics;
 const BARRED: Duration = Duration::from_secs(60);
 /// For a moment, so many times a tenant's commands of a second are taken.
 const COMMANDS_BURST: u32 = 2;
-/// Bodies that are read at a time of those who are not known before: enrolments and rotations, 16 KiB each at most.
+/// Bodies that are read at a time of those who are not known before: enrolments, and as many rotations, 16 KiB each at most.
 const ANONYMOUS_BODIES: u32 = 256;
 /// So many of them from one address.
 const ADDRESS_BODIES: u32 = 16;
@@ -99,7 +99,7 @@ pub enum Exceeded {
     Agents,
     /// It has too many that nobody has approved.
     #[error(
-        "as many agents of this tenant as may be wait for their approval, or were revoked without one \
+        "too many agents of this tenant wait for their approval, or were revoked without one \
          (tenant_unapproved_agents); approve some, and try again"
     )]
     UnapprovedAgents,
@@ -132,6 +132,11 @@ pub(super) fn holder(address: IpAddr) -> IpAddr {
     }
 }
 
+fn anonymous_body(bodies: &Counts<Option<IpAddr>>, client: Option<IpAddr>) -> Option<Counted> {
+    let each = if client.is_some() { ADDRESS_BODIES } else { ANONYMOUS_BODIES };
+    bodies.one_more(&client.map(holder), each, ANONYMOUS_BODIES).ok()
+}
+
 /// What each address has done.
 struct Addresses {
     handshakes: Rate<IpAddr>,
@@ -148,7 +153,8 @@ pub struct Limits {
     sessions: Counts<TenantId>,
     requests: Counts<PortalId>,
     /// Bodies of those whose credential is in them.
-    bodies: Counts<Option<IpAddr>>,
+    enrolment_bodies: Counts<Option<IpAddr>>,
+    rotation_bodies: Counts<Option<IpAddr>>,
     /// Refused requests that are written to the log: of each client, and all.
     logged_of_address: Rate<Option<IpAddr>>,
     logged: RateLimiter<NotKeyed, InMemoryState, MonotonicClock>,
@@ -176,7 +182,8 @@ impl Limits {
             in_flight: Counts::default(),
             sessions: Counts::default(),
             requests: Counts::default(),
-            bodies: Counts::default(),
+            enrolment_bodies: Counts::default(),
+            rotation_bodies: Counts::default(),
             logged_of_address: rate(Quota::per_second, 1, CLIENT_LOG_BURST),
             logged: RateLimiter::direct_with_clock(quota(Quota::per_second, LOGGED, LOG_BURST), MonotonicClock),
             unlogged: AtomicU64::new(0),
@@ -230,11 +237,16 @@ impl Limits {
         })
     }
 
-    /// One more body of somebody who is not known before it is read: nothing if there are too many.
+    /// One more body of an agent that enrols: nothing if there are too many.
     #[must_use]
-    pub fn anonymous_body(&self, address: Option<IpAddr>) -> Option<Counted> {
-        let each = if address.is_some() { ADDRESS_BODIES } else { ANONYMOUS_BODIES };
-        self.bodies.one_more(&address.map(holder), each, ANONYMOUS_BODIES).ok()
+    pub fn enrolment_body(&self, client: Option<IpAddr>) -> Option<Counted> {
+        anonymous_body(&self.enrolment_bodies, client)
+    }
+
+    /// The same of a rotation.
+    #[must_use]
+    pub fn rotation_body(&self, client: Option<IpAddr>) -> Option<Counted> {
+        anonymous_body(&self.rotation_bodies, client)
     }
 
     /// One more check of this agent's directory. It has to be one that is known.
@@ -348,7 +360,7 @@ impl Limits {
         self.logged_of_address.retain_recent();
         let unlogged = self.unlogged.swap(0, Ordering::Relaxed);
         if unlogged > 0 {
-            tracing::warn!(unlogged, "more requests were refused than are written here, each by itself");
+            tracing::warn!(unlogged, "more requests were refused that are not logged one by one");
         }
         self.checks.retain_recent();
         self.portal_rotations.retain_recent();

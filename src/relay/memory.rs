@@ -19,7 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How much memory there is, and whether that is enough.
 pub struct Memory {
-    limit: Option<u64>,
+    process: host::memory::Memory,
     short: AtomicBool,
     metrics: Arc<Metrics>,
 }
@@ -28,13 +28,13 @@ impl Memory {
     /// Of this process.
     #[must_use]
     pub fn of_process(metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { limit: host::memory_limit(), short: AtomicBool::new(false), metrics })
+        Arc::new(Self { process: host::memory::Memory::of_process(), short: AtomicBool::new(false), metrics })
     }
 
     /// The most that it may have, in bytes, if that is known.
     #[must_use]
     pub fn limit(&self) -> Option<u64> {
-        self.limit
+        self.process.limit()
     }
 
     /// Whether newcomers are turned away.
@@ -45,12 +45,12 @@ impl Memory {
 
     /// Looks at it for ever.
     pub async fn watch(self: Arc<Self>) {
-        let Some(limit) = self.limit else { return };
+        let Some(limit) = self.limit() else { return };
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             look.tick().await;
-            if let Some(used) = host::resident_memory() {
+            if let Some(used) = self.process.used() {
                 self.note(used, limit);
             }
         }
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn newcomers_are_turned_away_above_the_mark_and_until_it_is_well_below() {
-        let memory = Memory { limit: None, short: AtomicBool::new(false), metrics: Arc::new(Metrics::new().unwrap()) };
+        let memory = Memory::of_process(Arc::new(Metrics::new().unwrap()));
         let short = |used| {
             memory.note(used, 100);
             memory.is_short()

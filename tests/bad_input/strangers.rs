@@ -160,6 +160,23 @@ async fn a_connection_without_a_credential_keeps_few_bodies_open_and_an_address_
 }
 
 #[tokio::test]
+async fn a_connection_without_a_credential_is_answered_sixteen_times_and_a_proxys_as_often_as_it_asks() {
+    let forwarded = "[client_address]\nfrom = \"forwarded\"\ntrusted_proxies = [\"127.0.0.0/8\"]";
+    for (settings, answers) in [("", 16), (forwarded, 20)] {
+        let relay = Relay::start_with(settings).await;
+        let mut stream = connect(&relay, b"http/1.1").await;
+        let ask = "GET /v1/tenants/contoso/agents HTTP/1.1\r\nhost: r\r\nforwarded: for=192.0.2.7\r\n";
+        let last = format!("{ask}connection: close\r\n\r\n");
+        stream.write_all(format!("{}{last}", format!("{ask}\r\n").repeat(19)).as_bytes()).await.unwrap();
+        let mut text = Vec::new();
+        let _ = deadline("it is answered", stream.read_to_end(&mut text)).await;
+        assert_eq!(String::from_utf8_lossy(&text).matches("HTTP/1.1 401").count(), answers, "{settings}");
+        let client = if settings.is_empty() { "127." } else { "192.0.2.7" };
+        assert!(relay.log().contains(&format!("\"client.address\":\"{client}")), "{settings}");
+    }
+}
+
+#[tokio::test]
 async fn a_silent_connection_makes_room_for_one_that_speaks() {
     // Eight places, two of them for those without a credential.
     let relay = Relay::start_with_files(264).await;

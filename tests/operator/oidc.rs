@@ -68,10 +68,7 @@ async fn an_issuers_operator_is_let_in_by_any_of_its_algorithms_and_each_change_
 
     let visitor = provider.token("visitor", AUDIENCE, "RS256", "").await;
     let said = cli("WRITEBACK_ADMIN_TOKEN", &visitor, &["tenant", "add", "tailspin"]).await;
-    assert!(
-        said.status == 1 && said.err.contains("relay-operators") && said.err.contains("groups"),
-        "{said:?}"
-    );
+    assert!(said.status == 1 && said.err.contains("relay-operators") && said.err.contains("groups"), "{said:?}");
     assert_eq!(audited(&relay, "operator_refused").last().unwrap()["reason"], "no_operator");
     let log = relay.log();
     for token in [&token, &visitor] {

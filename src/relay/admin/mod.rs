@@ -70,7 +70,7 @@ pub fn router(ops: Ops) -> Router {
     let render = problem::Render {
         metrics: Arc::clone(&ops.public.services.metrics),
         random: Arc::clone(&ops.public.services.random),
-        outside: None,
+        limits: None,
     };
     Router::new()
         .route("/livez", get(|| async { "ok" }))

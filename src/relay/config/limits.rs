@@ -29,8 +29,8 @@ pub struct LimitsConfig {
     pub requests: u32,
     /// Connections of one portal. More are answered 429 and closed.
     pub portal_connections: u32,
-    /// Connections of one address that have shown no valid credential yet. For a newer one the oldest is closed that its
-    /// client keeps waiting.
+    /// Connections of one address that have shown no valid credential yet. For a newer one the oldest of them is closed whose
+    /// client keeps the node waiting.
     pub address_connections: u32,
     /// What one tenant's commands and outcomes may measure in the store, all nodes together, in MiB; each is counted with
     /// 1 KiB more than its text. New commands are then answered 429.

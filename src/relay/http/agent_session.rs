@@ -54,21 +54,21 @@ async fn upgrade(public: Arc<Public>, request: Request) -> Result<Response, Refu
     let upgrade = Upgrade::asked(&mut parts)?;
     recent_enough(&parts.headers, public.minimum_agent_version.as_ref())?;
     let services = Arc::clone(&public.services);
-    let Ok(place) = timeout(OPENING_WAIT, services.openings.acquire()).await else {
+    let exchange = Arc::clone(exchange(&parts)?);
+    let Ok(turn) = exchange.served(timeout(OPENING_WAIT, services.openings.acquire())).await else {
         services.metrics.limit_hit(Limit::SessionOpenings);
         return Err(Refusal::new(ProblemCode::Overloaded, "too many sessions are being opened here; come back"));
     };
-    let exchange = exchange(&parts)?;
     let known = exchange.served(public.keys.agent(assertion(&parts)?)).await.inspect_err(|refused| {
         if exchange.is_logged(&public.limits) {
-            audit!("session_refused", reason = %refused, client.address = %exchange.peer().who());
+            audit!("session_refused", reason = %refused, client.address = %exchange.who());
         }
     });
     let (tenant, agent) = known?;
     let counted = public.limits.session(&tenant)?;
     exchange.is_agents();
     // `Hello` may take the agent some time; the session asks for a place again.
-    drop(place);
+    drop(turn);
     let (place, sockets) = (exchange.peer().place.clone(), public.sockets.clone());
     let (agent, journal) = (agent.agent, agent.journal);
     let (response, socket) = upgrade.accept();

@@ -2,6 +2,7 @@
 //! are signed come as what they are.
 
 use std::error::Error;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use super::exchange::Exchange;
 use super::problem::Refusal;
 use crate::protocol::limits::{MAX_COMMAND_BYTES, MAX_FRAME_BYTES};
 use crate::protocol::problem::ProblemCode;
+use crate::relay::limits::{Counted, Limits};
 use crate::relay::memory::Memory;
 use crate::telemetry::limit::Limit;
 
@@ -70,7 +72,7 @@ impl FromRequest<Arc<Public>> for AnonymousJws {
 
     async fn from_request(request: Request, public: &Arc<Public>) -> Result<Self, Refusal> {
         said_to_be(JOSE, request.headers())?;
-        Ok(Self(text(of_anybody(public, request).await?)?))
+        Ok(Self(text(of_anybody(public, request, Limits::rotation_body).await?)?))
     }
 }
 
@@ -96,10 +98,13 @@ pub(super) async fn of_known(public: &Public, request: Request, limit: usize) ->
 }
 
 /// The body of a sender who is known only when it is read.
-pub(super) async fn of_anybody(public: &Public, request: Request) -> Result<Bytes, Refusal> {
-    let client = request.extensions().get::<Arc<Exchange>>().and_then(|exchange| exchange.peer().client);
-    let client = client.map(|peer| public.origin.of_request(peer, request.headers()));
-    let _turn = public.limits.anonymous_body(client).ok_or_else(|| overloaded(public))?;
+pub(super) async fn of_anybody(
+    public: &Public,
+    request: Request,
+    turn: fn(&Limits, Option<IpAddr>) -> Option<Counted>,
+) -> Result<Bytes, Refusal> {
+    let client = request.extensions().get::<Arc<Exchange>>().and_then(|exchange| exchange.client());
+    let _turn = turn(&public.limits, client).ok_or_else(|| overloaded(public))?;
     read(public, request.into_body(), MAX_FRAME_BYTES, ANONYMOUS_TIMEOUT).await
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderMap;
@@ -20,13 +21,13 @@ const MAX_REST_BYTES: usize = 1024;
 
 /// How it is found out who a client is.
 #[derive(Clone, Debug)]
-pub struct Origin(Option<ClientAddressConfig>);
+pub struct Origin(Option<Arc<ClientAddressConfig>>);
 
 impl Origin {
     /// As configured.
     #[must_use]
     pub fn new(config: Option<ClientAddressConfig>) -> Self {
-        Self(config)
+        Self(config.map(Arc::new))
     }
 
     /// Reads what stands before TLS. Nothing, if the client's address is not known.
@@ -48,10 +49,11 @@ impl Origin {
         }
     }
 
-    /// Whether many clients come over the connections of one address.
+    /// Whether many clients come over the connections of this one: it is a proxy's that says whom each request is from.
     #[must_use]
-    pub(super) fn is_shared(&self) -> bool {
-        self.0.as_ref().is_some_and(|config| config.from == AddressSource::Forwarded)
+    pub(super) fn is_shared(&self, peer: IpAddr) -> bool {
+        let of = |config: &ClientAddressConfig| config.from == AddressSource::Forwarded && is_trusted(config, peer);
+        self.0.as_deref().is_some_and(of)
     }
 
     /// Whom a request is from that came over a connection of `peer`.
@@ -124,11 +126,18 @@ mod tests {
     use super::*;
 
     fn origin(from: AddressSource) -> Origin {
-        Origin(Some(ClientAddressConfig { from, trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()] }))
+        Origin::new(Some(ClientAddressConfig { from, trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()] }))
     }
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn many_clients_share_the_connections_of_a_trusted_proxy_that_forwards_and_no_others() {
+        let [forwarded, connection] = [AddressSource::Forwarded, AddressSource::Connection].map(origin);
+        assert!(forwarded.is_shared(ip("10.0.0.1")) && !forwarded.is_shared(ip("192.0.2.9")));
+        assert!(!connection.is_shared(ip("10.0.0.1")) && !Origin::new(None).is_shared(ip("10.0.0.1")));
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub(super) async fn submit(
     let command = public.keys.command(&jws, &call.portal, &call.tenant).await.inspect_err(|refused| {
         if exchange.is_logged(&public.limits) {
             audit!("command_refused", tenant = %call.tenant, portal = %call.portal, reason = %refused,
-                trace_id = trace.trace_id(), client.address = %exchange.peer().who());
+                trace_id = trace.trace_id(), client.address = %exchange.who());
         }
     })?;
     let agent = public.keys.standing(&command.tenant, command.aud).await?;
@@ -97,7 +97,7 @@ pub(super) async fn submit(
                 None => {
                     if exchange.is_logged(&public.limits) {
                         audit!("command_refused", %tenant, %portal, reason = refusal.detail,
-                            trace_id = trace.trace_id(), client.address = %exchange.peer().who());
+                            trace_id = trace.trace_id(), client.address = %exchange.who());
                     }
                     return Err(refusal);
                 }

@@ -1,5 +1,7 @@
 //! One connection: HTTP/1.1 or HTTP/2, as TLS has chosen, until one side has had enough.
 
+use std::error::Error as _;
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +25,10 @@ use crate::telemetry::limit::Limit;
 /// How long a client may take to send its request's headers: a slow mobile network needs a second, and who sends nothing
 /// keeps a connection for no longer.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// A request's head, in bytes: an assertion is 1 KiB at most. HTTP/2 has a limit of its own, 16 KiB.
+/// A request's head, in bytes: an assertion is 1 KiB at most, and proxies add to it.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// The same in HTTP/2, where many come at a time.
+const MAX_HEADER_LIST: u32 = 8 * 1024;
 /// Requests of one HTTP/2 connection at a time.
 const MAX_STREAMS: u32 = 128;
 /// What a client may send of one body before any of it is read: the whole of it.
@@ -88,6 +92,7 @@ where
             .max_concurrent_streams(MAX_STREAMS)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(MAX_HEADER_LIST)
             .max_send_buf_size(SEND_BUFFER);
         watch(&peer, pin!(builder.serve_connection(stream, service))).await
     } else {
@@ -107,8 +112,11 @@ async fn watch(peer: &Peer, mut connection: Pin<&mut impl Connection>) -> Ended 
                 let Err(error) = ended else { return Ended::Closed };
                 tracing::debug!(%error, "a connection ended with an error");
                 // hyper's own clock for headers may be the first to find it.
-                let silent = error.is_timeout() && !peer.was_asked();
-                return if silent { Ended::Hit(Limit::HeaderTimeout) } else { Ended::Closed };
+                return match () {
+                    () if error.is_timeout() && !peer.was_asked() => Ended::Hit(Limit::HeaderTimeout),
+                    () if is_not_taken(&error) => Ended::Hit(Limit::AnswerTimeout),
+                    () => Ended::Closed,
+                };
             }
             // Whoever has just come is answered once: to be cut off tells nobody where to go.
             () = peer.leaving.cancelled(), if told.is_none() && peer.was_asked() => {
@@ -127,13 +135,20 @@ async fn watch(peer: &Peer, mut connection: Pin<&mut impl Connection>) -> Ended 
     }
 }
 
+/// Whether the operating system has ended the connection, because nothing was taken of what was written to it.
+fn is_not_taken(error: &hyper::Error) -> bool {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    let mut found = causes.filter_map(|cause| cause.downcast_ref::<io::Error>());
+    found.any(|cause| cause.kind() == io::ErrorKind::TimedOut)
+}
+
 async fn answer(
     router: Router,
     peer: Arc<Peer>,
     mut request: Request<Incoming>,
 ) -> Result<Response<Answer>, h2::Error> {
     // Nothing was done, so the client may ask again at once, over another connection or this one (RFC 9113 §8.7).
-    let exchange = peer.begin().await.map_err(|_| h2::Error::from(Reason::REFUSED_STREAM))?;
+    let exchange = peer.begin(request.headers()).await.map_err(|_| h2::Error::from(Reason::REFUSED_STREAM))?;
     let http1 = request.version() < Version::HTTP_2;
     request.extensions_mut().insert(Arc::clone(&exchange));
     let Ok(mut answer) = router.oneshot(request).await;

@@ -26,7 +26,7 @@ const UNAUTHENTICATED_PART: u64 = 8;
 const AUTHENTICATED_BYTES: u64 = 16 * 1024;
 /// This part of all places may be without a credential, and the same part may be portals'.
 const PART: usize = 4;
-/// Requests of the whole node that wait for a credential on their connection: some 4 KiB each.
+/// Requests of the whole node that wait for a credential on their connection: 8 KiB each, and mostly 2.
 const WAITING: usize = 1024;
 /// They wait for so long.
 const WAIT: Duration = Duration::from_secs(1);
@@ -110,6 +110,8 @@ enum Standing {
     Closed,
     Portal(PortalId),
     Agent,
+    /// A proxy's that ends TLS: its requests are of many.
+    Proxy,
 }
 
 /// One connection, until this is dropped. An agent's session keeps it.
@@ -117,6 +119,10 @@ pub(super) struct Place {
     connections: Arc<Connections>,
     standing: Mutex<Standing>,
 }
+
+/// Why a request is not looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooMany;
 
 /// While this lives, the connection is not closed for a newcomer.
 pub(super) struct Served<'a>(&'a Place);
@@ -250,25 +256,30 @@ impl Place {
         }
     }
 
-    /// Waits until `authenticated`, unless too many wait on this node, and not for long; whether that came.
-    pub(super) async fn wait_for(&self, authenticated: impl Future<Output = ()>) -> bool {
-        let waited = match self.connections.waiting.try_acquire() {
-            Ok(_waits) => timeout(WAIT, authenticated).await.is_ok(),
-            Err(_) => false,
-        };
-        if !waited {
-            self.connections.hit(Limit::UnauthenticatedRequests);
-        }
-        waited
+    /// Waits until `authenticated`, unless too many wait on this node, and not for long.
+    pub(super) async fn wait_for(&self, authenticated: impl Future<Output = ()>) -> Result<(), TooMany> {
+        let Ok(_waits) = self.connections.waiting.try_acquire() else { return Err(self.refused()) };
+        timeout(WAIT, authenticated).await.map_err(|_| self.refused())
+    }
+
+    /// A request without a credential is one too many.
+    pub(super) fn refused(&self) -> TooMany {
+        self.connections.hit(Limit::UnauthenticatedRequests);
+        TooMany
     }
 
     pub(super) fn is_authenticated(&self) -> bool {
-        matches!(*self.standing.lock(), Standing::Portal(_) | Standing::Agent)
+        !matches!(*self.standing.lock(), Standing::Unauthenticated { .. } | Standing::Closed)
     }
 
     /// Whoever is on it is an agent.
     pub(super) fn is_agents(&self) {
         self.authenticate(Standing::Agent);
+    }
+
+    /// Whoever is on it speaks for others.
+    pub(super) fn is_proxys(&self) {
+        self.authenticate(Standing::Proxy);
     }
 
     /// Whoever is on it is this portal.
@@ -313,7 +324,7 @@ impl Table {
                     }
                 }
             }
-            Standing::Closed | Standing::Agent => {}
+            Standing::Closed | Standing::Agent | Standing::Proxy => {}
         }
     }
 }

@@ -45,7 +45,7 @@ pub(super) async fn redeem(
     keys.check().map_err(|error| Refusal::new(ProblemCode::Unprocessable, error.to_string()))?;
     let refused = |tenant: &TenantId, agent: AgentId, reason: &str| {
         if exchange.is_logged(&public.limits) {
-            audit!("enrollment_refused", %tenant, %agent, reason, client.address = %exchange.peer().who());
+            audit!("enrollment_refused", %tenant, %agent, reason, client.address = %exchange.who());
         }
     };
     let invalid = |error: JoseError| {
@@ -88,7 +88,7 @@ pub(super) async fn redeem(
         later: AgentLater::default(),
     };
     let (tenant, token) = (enrollment.tenant, enrollment.token.hash());
-    let redeemed = public.services.registry.redeem(&tenant, &token, record, now).await?;
+    let redeemed = exchange.served(public.services.registry.redeem(&tenant, &token, record, now)).await?;
     let (code, detail) = match redeemed {
         Redeemed::Enrolled { agent, portal } => {
             audit!("agent_enrolled", %tenant, agent = %agent.agent, invitation = %agent.invitation);

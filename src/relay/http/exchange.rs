@@ -9,13 +9,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::http::HeaderMap;
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::connections::Place;
+use super::client_address::Origin;
+use super::connections::{Place, TooMany};
 use crate::protocol::ids::PortalId;
 use crate::relay::limits::{Counted, Exceeded, Limits};
 use crate::telemetry::limit::Limit;
@@ -28,14 +30,11 @@ const IN_ALL: u32 = 16;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// A connection has to show a valid credential within this time.
 const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection on which nothing is asked is kept for so long: longer than clients keep theirs.
+/// An HTTP/2 connection on which nothing is asked is kept for so long: longer than clients keep theirs. In HTTP/1.1 hyper's
+/// clock for headers runs meanwhile.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Whoever was told to leave, and has nothing under way, leaves within this time.
 const LEAVING_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Why a request is not looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooMany;
 
 /// What makes a connection end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,9 +50,10 @@ pub(super) struct Peer {
     /// Its place. The operator's listener has none.
     pub(super) place: Option<Arc<Place>>,
     /// Who has connected.
-    pub(super) address: IpAddr,
-    /// Who the client is, if that is known.
-    pub(super) client: Option<IpAddr>,
+    address: IpAddr,
+    /// Who the client is, if that is known; or the proxy, whose requests say it.
+    client: Option<IpAddr>,
+    origin: Origin,
     /// It is to end when what is under way on it is done.
     pub(super) leaving: CancellationToken,
     authenticated: CancellationToken,
@@ -77,26 +77,22 @@ impl Peer {
     pub(super) fn new(
         place: Option<Arc<Place>>,
         address: IpAddr,
-        client: Option<IpAddr>,
+        (client, origin): (Option<IpAddr>, Origin),
+        since: Instant,
         leaving: CancellationToken,
     ) -> Arc<Self> {
-        let now = Instant::now();
         Arc::new(Self {
             place,
             address,
             client,
+            origin,
             leaving,
             authenticated: CancellationToken::new(),
             anonymous: AtomicU32::new(0),
             asked: AtomicU32::new(0),
-            since: now,
-            answers: Mutex::new(Answers { under_way: BTreeMap::new(), next: 0, idle_since: now }),
+            since,
+            answers: Mutex::new(Answers { under_way: BTreeMap::new(), next: 0, idle_since: Instant::now() }),
         })
-    }
-
-    /// Who it is, as far as that is known: behind a load balancer that does not say, that one.
-    pub(super) fn who(&self) -> IpAddr {
-        self.client.unwrap_or(self.address)
     }
 
     fn is_authenticated(&self) -> bool {
@@ -127,7 +123,7 @@ impl Peer {
     }
 
     /// Begins with a request. Without a credential there are few at a time, until the first of them shows one.
-    pub(super) async fn begin(self: &Arc<Self>) -> Result<Arc<Exchange>, TooMany> {
+    pub(super) async fn begin(self: &Arc<Self>, headers: &HeaderMap) -> Result<Arc<Exchange>, TooMany> {
         let number = {
             let mut answers = self.answers.lock();
             let number = answers.next;
@@ -137,13 +133,16 @@ impl Peer {
         };
         let anonymous = !self.is_authenticated();
         self.anonymous.fetch_add(u32::from(anonymous), Ordering::Relaxed);
-        let exchange =
-            Exchange { peer: Arc::clone(self), number, anonymous, held: Mutex::default(), logged: OnceLock::new() };
-        if let Some(place) = self.place.as_ref().filter(|_| self.anonymous.load(Ordering::Relaxed) > AT_A_TIME)
-            && !place.wait_for(self.authenticated.cancelled()).await
-        {
-            return Err(TooMany);
-        }
+        let client = self.client.map(|peer| self.origin.of_request(peer, headers));
+        let (peer, held, logged) = (Arc::clone(self), Mutex::default(), OnceLock::new());
+        let exchange = Exchange { peer, number, anonymous, client, held, logged };
+        let (now, so_far) = (self.anonymous.load(Ordering::Relaxed), self.asked.load(Ordering::Relaxed));
+        match &self.place {
+            // It was told to leave, and stays.
+            Some(place) if anonymous && so_far >= IN_ALL => Err(place.refused()),
+            Some(place) if now > AT_A_TIME => place.wait_for(self.authenticated.cancelled()).await,
+            _ => Ok(()),
+        }?;
         Ok(Arc::new(exchange))
     }
 }
@@ -153,6 +152,8 @@ pub(super) struct Exchange {
     peer: Arc<Peer>,
     number: u32,
     anonymous: bool,
+    /// Who it is from, if that is known.
+    client: Option<IpAddr>,
     /// One of as many as its portal may have.
     held: Mutex<Option<Counted>>,
     /// Whether its refusal is written to the log.
@@ -163,6 +164,16 @@ impl Exchange {
     /// Its connection.
     pub(super) fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Who it is from, if that is known.
+    pub(super) fn client(&self) -> Option<IpAddr> {
+        self.client
+    }
+
+    /// Who it is from, as far as that is known: behind a load balancer that does not say, that one.
+    pub(super) fn who(&self) -> IpAddr {
+        self.client.unwrap_or(self.peer.address)
     }
 
     /// While its credential is looked at, its connection is not closed for a newcomer.
@@ -191,7 +202,7 @@ impl Exchange {
 
     /// Whether its refusal is written to the log: so that there is a line for each, and few for those who send many.
     pub(super) fn is_logged(&self, limits: &Limits) -> bool {
-        *self.logged.get_or_init(|| limits.logs_refusal(self.peer.client))
+        *self.logged.get_or_init(|| limits.logs_refusal(self.client))
     }
 }
 

@@ -14,6 +14,7 @@ use super::problem::Refusal;
 use crate::protocol::json;
 use crate::protocol::limits::MAX_FRAME_BYTES;
 use crate::protocol::problem::ProblemCode;
+use crate::relay::limits::Limits;
 
 /// The media type (RFC 8259 §11).
 const JSON: &str = "application/json";
@@ -54,7 +55,7 @@ impl<T: DeserializeOwned> FromRequest<Arc<Public>> for AnonymousJson<T> {
 
     async fn from_request(request: Request, public: &Arc<Public>) -> Result<Self, Refusal> {
         said_to_be(JSON, request.headers())?;
-        read(&body::of_anybody(public, request).await?, json::read).map(Self)
+        read(&body::of_anybody(public, request, Limits::enrolment_body).await?, json::read).map(Self)
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -102,7 +102,8 @@ pub async fn serve_ops(listener: TcpListener, router: Router, until: Until) {
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
             return tracing::warn!(%address, "a connection of an operator was dropped: there are too many");
         };
-        let peer = Peer::new(None, address, None, draining.child_token());
+        let client = (None, Origin::new(None));
+        let peer = Peer::new(None, address, client, Instant::now(), draining.child_token());
         let serving = connection::serve(router.clone(), peer, stream, false);
         connections.spawn(async move {
             serving.await;
@@ -127,7 +128,7 @@ pub async fn serve(listener: TcpListener, outside: Outside, router: Router, unti
         }
         let (outside, router, leaving) = (outside.clone(), router.clone(), draining.child_token());
         connections.spawn(async move {
-            let serving = outside.serve(stream, address, Arc::new(place), router, leaving);
+            let serving = outside.serve(stream, address, Instant::now(), Arc::new(place), router, leaving);
             if evicted.run_until_cancelled(serving).await.is_none() {
                 tracing::debug!(%address, "a connection without a credential made room for another one");
             }
@@ -141,6 +142,7 @@ impl Outside {
         &self,
         mut stream: TcpStream,
         address: IpAddr,
+        begun: Instant,
         place: Arc<Place>,
         router: Router,
         leaving: CancellationToken,
@@ -152,7 +154,9 @@ impl Outside {
             }
         };
         // Behind a proxy that ends TLS connections and handshakes are the proxy's.
-        if let Some(client) = client.filter(|_| !self.origin.is_shared())
+        if self.origin.is_shared(address) {
+            place.is_proxys();
+        } else if let Some(client) = client
             && (!self.limits.handshake(client) || place.identify(client).is_err())
         {
             return;
@@ -163,7 +167,7 @@ impl Outside {
             Err(error) => return tracing::debug!("{error}"),
         };
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        let peer = Peer::new(Some(place), address, client, leaving);
+        let peer = Peer::new(Some(place), address, (client, self.origin.clone()), begun, leaving);
         if let Ended::Hit(limit) = Box::pin(connection::serve(router, peer, stream, http2)).await {
             self.limits.hit(limit);
         }

@@ -35,7 +35,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::body::Bodies;
-use self::client_address::Origin;
 use super::dispatch::Dispatcher;
 use super::keys::Keys;
 use super::limits::Limits;
@@ -52,8 +51,6 @@ pub struct Public {
     pub limits: Arc<Limits>,
     /// Turns for those who send bodies.
     pub bodies: Bodies,
-    /// How it is found out who a client is.
-    pub origin: Origin,
     /// Commands.
     pub dispatcher: Arc<Dispatcher>,
     /// The oldest `writeback-agent` that may open a session.
@@ -157,11 +154,11 @@ fn any_problem() -> openapi::Response {
 pub fn router(public: Arc<Public>) -> Router {
     let metrics = Arc::clone(&public.services.metrics);
     let random = Arc::clone(&public.services.random);
-    let outside = Some(problem::Outside { limits: Arc::clone(&public.limits), origin: public.origin.clone() });
+    let limits = Some(Arc::clone(&public.limits));
     let (router, _) = routes().split_for_parts();
     router
         .with_state(public)
         .layer(CatchPanicLayer::new())
         .layer(middleware::from_fn(conformance::check))
-        .layer(middleware::from_fn_with_state(problem::Render { metrics, random, outside }, problem::render))
+        .layer(middleware::from_fn_with_state(problem::Render { metrics, random, limits }, problem::render))
 }

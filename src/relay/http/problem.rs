@@ -1,6 +1,5 @@
 //! Errors as problem+json, rendered in one place.
 
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +17,6 @@ use super::super::StoreError;
 use super::super::dispatch::DispatchError;
 use super::super::keys::Refused;
 use super::super::limits::{Exceeded, Limits};
-use super::client_address::Origin;
 use super::exchange::Exchange;
 use super::json::Json;
 use crate::clock::Random;
@@ -31,7 +29,7 @@ use crate::telemetry::trace_context::TraceContext;
 
 /// How long a caller should wait before it asks again, in seconds: not all of them the same.
 const RETRY_AFTER_SECONDS: RangeInclusive<u8> = 1..=5;
-/// Room in the store comes back with the hours.
+/// Room in the store comes back in hours; an answer that says so would outlive most commands.
 const OVER_QUOTA_RETRY: Duration = Duration::from_secs(30);
 /// What a framework's own error text may measure.
 const MAX_DETAIL_BYTES: usize = 2048;
@@ -47,11 +45,13 @@ pub(in crate::relay) struct Refusal {
     pub(in crate::relay) reason: Option<&'static str>,
     /// When to ask again, if that is known.
     pub(in crate::relay) retry_after: Option<Duration>,
+    /// Why, for the operator's log alone.
+    pub(in crate::relay) cause: Option<String>,
 }
 
 impl Refusal {
     pub(in crate::relay) fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), location: None, reason: None, retry_after: None }
+        Self { code, detail: detail.into(), location: None, reason: None, retry_after: None, cause: None }
     }
 }
 
@@ -66,8 +66,8 @@ impl IntoResponse for Refusal {
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
-        tracing::error!(%error, "a request failed");
-        Self::new(ProblemCode::StoreUnavailable, "the store does not answer; send the same request again")
+        let detail = "the store does not answer; send the same request again";
+        Self { cause: Some(error.to_string()), ..Self::new(ProblemCode::StoreUnavailable, detail) }
     }
 }
 
@@ -130,33 +130,20 @@ pub(in crate::relay) struct Render {
     pub(in crate::relay) metrics: Arc<Metrics>,
     pub(in crate::relay) random: Arc<dyn Random>,
     /// For the public listener: its requests are spans, and who guesses is not heard.
-    pub(in crate::relay) outside: Option<Outside>,
-}
-
-/// What [`render`] needs on the public listener.
-#[derive(Clone)]
-pub(in crate::relay) struct Outside {
-    pub(in crate::relay) limits: Arc<Limits>,
-    pub(in crate::relay) origin: Origin,
-}
-
-impl Outside {
-    fn client(&self, request: &Request) -> Option<IpAddr> {
-        let peer = request.extensions().get::<Arc<Exchange>>()?.peer().client?;
-        Some(self.origin.of_request(peer, request.headers()))
-    }
+    pub(in crate::relay) limits: Option<Arc<Limits>>,
 }
 
 /// Gives each request its trace, and each error its problem.
 pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Request, next: Next) -> Response {
     let header = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
     let trace = TraceContext::from_header(header, &*to.random);
-    let mut span = if to.outside.is_some() { begin(&request, trace) } else { Span::default() };
+    let mut span = if to.limits.is_some() { begin(&request, trace) } else { Span::default() };
     let trace = span.context().unwrap_or(trace);
     let exchange = request.extensions().get::<Arc<Exchange>>().cloned();
-    let shown_by = shown_by(&request, to.outside.is_some());
+    let shown_by = shown_by(&request, to.limits.is_some());
     request.extensions_mut().insert(trace);
-    let client = to.outside.as_ref().and_then(|outside| Some((outside.client(&request)?, &outside.limits)));
+    let limits = to.limits.as_ref();
+    let client = limits.zip(exchange.as_ref()).and_then(|(limits, exchange)| Some((exchange.client()?, limits)));
     let response = match client {
         Some((address, limits)) if limits.bars(address) => Refusal::new(
             ProblemCode::RateLimited,
@@ -191,15 +178,16 @@ pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Requ
     if refusal.code.status() >= 500 {
         span.fail(refusal.code.as_str());
     }
-    if let Some((outside, exchange)) = to.outside.as_ref().zip(exchange)
-        && exchange.is_logged(&outside.limits)
-    {
-        let who = client.map_or_else(|| exchange.peer().who(), |(client, _)| client);
+    let is_logged = limits.zip(exchange.as_ref()).is_none_or(|(limits, exchange)| exchange.is_logged(limits));
+    if let Some(cause) = refusal.cause.as_ref().filter(|_| is_logged) {
+        tracing::error!(error = cause, trace_id = trace.trace_id(), "a request failed");
+    }
+    if let Some(exchange) = exchange.as_ref().filter(|_| is_logged && limits.is_some()) {
         // What a user reads out as the support code is found here. Not the detail: it may repeat what was sent.
         tracing::info!(
             code = refusal.code.as_str(),
             trace_id = trace.trace_id(),
-            client.address = %who,
+            client.address = %exchange.who(),
             "a request was refused"
         );
     }

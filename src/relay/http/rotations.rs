@@ -96,7 +96,7 @@ pub(super) async fn agent(
         Rotated::Passed => {}
         other if exchange.is_logged(&public.limits) => {
             audit!("rotation_refused", %tenant, agent = %rotation.iss, seq = rotation.seq, reason = ?other,
-                client.address = %exchange.peer().who());
+                client.address = %exchange.who());
         }
         _ => {}
     }
@@ -144,7 +144,7 @@ pub(super) async fn portal(
         Rotated::Passed => {}
         other if exchange.is_logged(&public.limits) => {
             audit!("rotation_refused", portal = %id, seq = rotation.seq, reason = ?other,
-                client.address = %exchange.peer().who());
+                client.address = %exchange.who());
         }
         _ => {}
     }

@@ -7,7 +7,9 @@ fn peer(limits: &LimitsConfig) -> (Arc<Peer>, Limits) {
     let metrics = Arc::new(Metrics::new().unwrap());
     let connections = Connections::new(Bounds::new(100, None, 10, 10), Arc::clone(&metrics));
     let (place, _) = connections.admit().unwrap();
-    let peer = Peer::new(Some(Arc::new(place)), [192, 0, 2, 1].into(), None, CancellationToken::new());
+    let client = (None, Origin::new(None));
+    let place = Some(Arc::new(place));
+    let peer = Peer::new(place, [192, 0, 2, 1].into(), client, Instant::now(), CancellationToken::new());
     (peer, Limits::new(limits, true, metrics))
 }
 
@@ -20,19 +22,19 @@ async fn without_a_credential_few_requests_are_looked_at_and_the_others_when_one
     let (peer, limits) = peer(&LimitsConfig::default());
     let mut first = Vec::new();
     for _ in 0..AT_A_TIME {
-        first.push(peer.begin().await.unwrap());
+        first.push(peer.begin(&HeaderMap::new()).await.unwrap());
     }
-    let late = peer.begin().await;
+    let late = peer.begin(&HeaderMap::new()).await;
     assert_eq!(late.err(), Some(TooMany), "nobody has shown one within a second");
     let waiting = tokio::spawn({
         let peer = Arc::clone(&peer);
-        async move { peer.begin().await.map(drop) }
+        async move { peer.begin(&HeaderMap::new()).await.map(drop) }
     });
     tokio::task::yield_now().await;
     first[0].is_portals(&portal(), &limits).unwrap();
     assert_eq!(waiting.await.unwrap(), Ok(()));
     for _ in 0..100 {
-        first.push(peer.begin().await.unwrap());
+        first.push(peer.begin(&HeaderMap::new()).await.unwrap());
     }
 }
 
@@ -40,11 +42,12 @@ async fn without_a_credential_few_requests_are_looked_at_and_the_others_when_one
 async fn a_connection_that_is_answered_often_enough_without_a_credential_leaves() {
     let (peer, _) = peer(&LimitsConfig::default());
     for _ in 1..IN_ALL {
-        drop(peer.begin().await.unwrap());
+        drop(peer.begin(&HeaderMap::new()).await.unwrap());
         assert!(!peer.leaving.is_cancelled());
     }
-    drop(peer.begin().await.unwrap());
+    drop(peer.begin(&HeaderMap::new()).await.unwrap());
     assert!(peer.leaving.is_cancelled());
+    assert_eq!(peer.begin(&HeaderMap::new()).await.err(), Some(TooMany), "though it has not left");
 }
 
 #[tokio::test]
@@ -55,11 +58,11 @@ async fn a_connection_ends_that_shows_nothing_takes_nothing_or_asks_nothing() {
     assert_eq!(due(&silent, Duration::ZERO, None), None);
     let late = AUTHENTICATION_TIMEOUT + moment;
     assert_eq!(due(&silent, late, None), Some(Due::Closed(Limit::HeaderTimeout)), "it has asked nothing");
-    let _asking = silent.begin().await.unwrap();
+    let _asking = silent.begin(&HeaderMap::new()).await.unwrap();
     assert_eq!(due(&silent, late, None), Some(Due::Closed(Limit::AuthenticationTimeout)));
 
     let (known, limits) = peer(&LimitsConfig::default());
-    let exchange = known.begin().await.unwrap();
+    let exchange = known.begin(&HeaderMap::new()).await.unwrap();
     exchange.is_portals(&portal(), &limits).unwrap();
     assert_eq!(due(&known, IDLE_TIMEOUT * 2, None), None, "an answer that is worked on is waited for");
     let answer = Answer::new(Body::from("an answer"), exchange);
@@ -76,14 +79,14 @@ async fn a_connection_ends_that_shows_nothing_takes_nothing_or_asks_nothing() {
 #[tokio::test]
 async fn a_portals_requests_are_counted_until_their_answers_are_taken() {
     let (peer, limits) = peer(&LimitsConfig { portal_requests: 1, requests: 2, ..LimitsConfig::default() });
-    let (first, second) = (peer.begin().await.unwrap(), peer.begin().await.unwrap());
+    let (first, second) = (peer.begin(&HeaderMap::new()).await.unwrap(), peer.begin(&HeaderMap::new()).await.unwrap());
     first.is_portals(&portal(), &limits).unwrap();
     assert_eq!(second.is_portals(&portal(), &limits), Err(Exceeded::PortalRequests));
     let answer = Answer::new(Body::from("an answer"), first);
     assert_eq!(second.is_portals(&portal(), &limits), Err(Exceeded::PortalRequests));
     drop(answer);
     second.is_portals(&portal(), &limits).unwrap();
-    let (third, fourth) = (peer.begin().await.unwrap(), peer.begin().await.unwrap());
+    let (third, fourth) = (peer.begin(&HeaderMap::new()).await.unwrap(), peer.begin(&HeaderMap::new()).await.unwrap());
     third.is_portals(&"portal-2".parse().unwrap(), &limits).unwrap();
     assert_eq!(fourth.is_portals(&"portal-3".parse().unwrap(), &limits), Err(Exceeded::Requests));
 }
