@@ -59,7 +59,10 @@ fn fault(version: Version, method: &Method, uri: &Uri, headers: &HeaderMap) -> O
 }
 
 fn authority(host: &str) -> Option<Authority> {
-    host.parse().ok().filter(|_| !host.contains('@'))
+    let authority: Authority = host.parse().ok()?;
+    // A port is a number, or empty (RFC 3986 §3.2.3).
+    let behind = host.get(authority.host().len()..)?;
+    (matches!(behind, "" | ":") || authority.port_u16().is_some()).then_some(authority).filter(|_| !host.contains('@'))
 }
 
 #[cfg(test)]
@@ -81,6 +84,7 @@ mod tests {
         for (version, target, headers) in [
             (Version::HTTP_11, "/v1", &[host][..]),
             (Version::HTTP_11, "https://relay.example:8443/v1", &[host]),
+            (Version::HTTP_11, "/v1", &[("host", "[::1]:8443")]),
             (Version::HTTP_10, "/v1", &[]),
             (Version::HTTP_2, "https://relay.example:8443/v1", &[]),
             (Version::HTTP_2, "https://relay.example:8443/v1", &[host]),
@@ -95,6 +99,8 @@ mod tests {
             (Version::HTTP_11, "/v1", &[("host", "relay.example/x")]),
             (Version::HTTP_11, "/v1", &[("host", "a, b")]),
             (Version::HTTP_11, "/v1", &[("host", "user@relay.example")]),
+            (Version::HTTP_11, "/v1", &[("host", "relay.example:x")]),
+            (Version::HTTP_11, "/v1", &[("host", "relay.example:65536")]),
             (Version::HTTP_11, "relay.example:443", &[host]),
             (Version::HTTP_2, "/v1", &[]),
             (Version::HTTP_2, "/v1", &[host, host]),
