@@ -71,9 +71,15 @@ impl Usage {
         if entry.is_forgotten() && of(self) + of(group) >= i64::from(quotas.agent_forgotten) {
             return Some(Quota::AgentForgotten);
         }
+        self.outgrown(group, entry, 0, quotas)
+    }
+
+    /// The same if `entry` takes the place of one that weighs so much `before`: one that is no heavier always may.
+    pub(super) fn outgrown(&self, group: &Self, entry: &Entry, before: u64, quotas: Quotas) -> Option<Quota> {
+        let more = signed(entry.weight()) - signed(before);
         let of = |usage: &Self| usage.bytes.get(&entry.key.tenant).copied().unwrap_or_default();
-        let bytes = of(self) + of(group) + signed(entry.weight());
-        (bytes > signed(quotas.tenant_bytes)).then_some(Quota::TenantBytes)
+        let bytes = of(self).saturating_add(of(group)).saturating_add(more);
+        (more > 0 && bytes > signed(quotas.tenant_bytes)).then_some(Quota::TenantBytes)
     }
 }
 
