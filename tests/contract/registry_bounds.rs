@@ -6,8 +6,8 @@ use writeback_relay::clock::{System, UnixTime};
 use writeback_relay::protocol::api::{AgentStatus, PreflightReport, PreflightRow, PreflightState};
 use writeback_relay::protocol::ids::ObjectId;
 use writeback_relay::relay::registry::{
-    Added, Bounds, Forgotten, Full, INVITATION_KEPT, InvitationRecord, Redeemed, Registry, TenantRecord,
-    UNAPPROVED_KEPT,
+    Added, AgentRecord, Bounds, Forgotten, Full, INVITATION_KEPT, InvitationRecord, Redeemed, Registry, Snapshot,
+    TenantRecord, TenantSnapshot, UNAPPROVED_KEPT,
 };
 
 use super::registry::{LATER, NOW, enrolled, invitation, pending};
@@ -19,6 +19,7 @@ on_every_backend! {
     a_tenant_has_so_many_agents_and_so_many_that_nobody_has_approved
     an_invitation_that_has_ended_is_forgotten_a_day_later
     an_agent_that_nobody_has_approved_is_forgotten_after_a_month_revoked_or_not
+    an_agent_that_was_imported_and_that_nobody_has_approved_is_counted_and_forgotten_like_any_other
     a_tombstone_of_an_agent_that_served_stays_until_it_is_forgotten_by_hand
     agents_come_in_pages_that_together_are_all_of_them
     in_service_are_those_that_were_approved_and_not_revoked
@@ -109,6 +110,38 @@ async fn an_agent_that_nobody_has_approved_is_forgotten_after_a_month_revoked_or
     }
     assert!(registry.agent(&t, approved.agent).await.unwrap().is_some());
     assert_eq!(registry.purge(until).await.unwrap(), 0);
+}
+
+async fn an_agent_that_was_imported_and_that_nobody_has_approved_is_counted_and_forgotten_like_any_other(
+    ground: Ground,
+) {
+    let registry = stage(&ground, FEW).await;
+    let t = tenant("a");
+    let [waits, approved, revoked] =
+        [(); 3].map(|()| pending(agent(), &invitation())).map(|record| (record.agent, record));
+    let as_is = |(_, record): &(_, AgentRecord), status| AgentRecord { status, ..record.clone() };
+    let agents = vec![waits.1.clone(), as_is(&approved, AgentStatus::Approved), as_is(&revoked, AgentStatus::Revoked)];
+    let tenant_record = TenantRecord { tenant: t.clone(), created_at: NOW };
+    let tenants = vec![TenantSnapshot { tenant: tenant_record, invitations: Vec::new(), agents }];
+    let snapshot = Snapshot { version: 1, portals: Vec::new(), tenants };
+    // The second time it is there.
+    for _ in 0..2 {
+        registry.import(snapshot.clone()).await.unwrap();
+    }
+    assert_eq!(registry.agents(&t).await.unwrap().len(), 3);
+    registry.forget(&t, revoked.0).await.unwrap();
+    let until = NOW.plus(UNAPPROVED_KEPT);
+    assert_eq!(registry.purge(UnixTime(until.0 - 1)).await.unwrap(), 0);
+    assert_eq!(registry.purge(until).await.unwrap(), 1);
+    assert_eq!(registry.agent(&t, waits.0).await.unwrap(), None);
+    assert!(registry.agent(&t, approved.0).await.unwrap().is_some());
+
+    registry.import(snapshot).await.unwrap();
+    drop(registry);
+    let registry = ground.registry_with(Bounds { agents: 100, unapproved: 1, ..FEW }).await;
+    assert_eq!(enrols(&*registry, "a").await, Redeemed::Full(Full::Unapproved));
+    registry.approve(&t, waits.0).await.unwrap();
+    assert!(matches!(enrols(&*registry, "a").await, Redeemed::Enrolled { .. }));
 }
 
 async fn a_tombstone_of_an_agent_that_served_stays_until_it_is_forgotten_by_hand(ground: Ground) {

@@ -412,6 +412,10 @@ impl Registry for EmbeddedRegistry {
                     if tombstone && present.as_ref().is_some_and(|present| present.status != AgentStatus::Revoked) {
                         revoked.push((tenant.tenant.clone(), agent.agent));
                     }
+                    if present.is_none() && agent.status == AgentStatus::Pending {
+                        let until = agent.enrolled_at.plus(UNAPPROVED_KEPT);
+                        t.open_table(UNAPPROVED)?.insert(key.as_str(), until.0)?;
+                    }
                     if present.is_none() || tombstone {
                         put(t, AGENTS, &key, &agent)?;
                     }

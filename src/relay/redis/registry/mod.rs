@@ -89,6 +89,34 @@ impl RedisRegistry {
         })
     }
 
+    /// Adds an agent that another registry knew, with the note that nobody has approved it, if that is so.
+    async fn add_agent(&self, tenant: &TenantId, agent: &AgentRecord) -> Result<Added, StoreError> {
+        if agent.status != AgentStatus::Pending {
+            return self.add(keys::agents(tenant), agent.agent.to_string(), agent, None).await;
+        }
+        let (agents, unapproved, field) = (keys::agents(tenant), keys::unapproved(tenant), agent.agent.to_string());
+        let (record, until) = (write(agent)?, agent.enrolled_at.plus(UNAPPROVED_KEPT).0.to_string());
+        for _ in 0..ATTEMPTS {
+            let present = self.text(&agents, &field).await?;
+            if let Some(present) = present {
+                return Ok(if present == record { Added::Same } else { Added::Other });
+            }
+            let noted = self.text(&unapproved, &field).await?;
+            let change = |hash: &str, was, becomes: &str| Change {
+                hash: hash.to_owned(),
+                field: field.clone(),
+                was,
+                becomes: Some(becomes.to_owned()),
+                most: None,
+            };
+            let changes = [change(&agents, None, &record), change(&unapproved, noted, &until)];
+            if self.replace(&changes, When::ThereIsRoom).await? == Replaced::Done {
+                return Ok(Added::New);
+            }
+        }
+        Err(StoreError("an agent's record changes all the time".to_owned()))
+    }
+
     async fn change_agent(
         &self,
         tenant: &TenantId,
@@ -417,7 +445,7 @@ impl Registry for RedisRegistry {
             }
             for agent in agents {
                 let (id, revoked) = (agent.agent, agent.status == AgentStatus::Revoked);
-                let added = self.add(keys::agents(tenant), id.to_string(), &agent, None).await?;
+                let added = self.add_agent(tenant, &agent).await?;
                 if !revoked || added != Added::Other {
                     continue;
                 }
