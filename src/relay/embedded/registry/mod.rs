@@ -134,6 +134,30 @@ impl EmbeddedRegistry {
     {
         self.write(change_in(table, key, change)).await
     }
+
+    /// Changes a record's keys. Anybody can send what changes nothing: that costs a look, and no write.
+    async fn rotate<R>(
+        &self,
+        table: Rows,
+        key: String,
+        rotate: impl Fn(&mut R) -> Rotated + Send + 'static,
+    ) -> Result<Rotated, StoreError>
+    where
+        R: Clone + PartialEq + serde::Serialize + serde::de::DeserializeOwned,
+    {
+        let known: Option<R> = self.read(|t| get(&t.open_table(table)?, &key))?;
+        let Some(known) = known else { return Ok(Rotated::Unknown) };
+        let mut becomes = known.clone();
+        let rotated = rotate(&mut becomes);
+        if becomes == known {
+            return Ok(rotated);
+        }
+        let rotate = move |mut record: R| {
+            let rotated = rotate(&mut record);
+            (record, rotated)
+        };
+        Ok(self.change(table, key, rotate).await?.unwrap_or(Rotated::Unknown))
+    }
 }
 
 #[async_trait]
@@ -313,21 +337,13 @@ impl Registry for EmbeddedRegistry {
     ) -> Result<Rotated, StoreError> {
         let key = row_key(tenant, rotation.iss);
         let (tenant, relay, rotation, jws) = (tenant.clone(), relay.to_owned(), rotation.clone(), jws.to_owned());
-        let rotate = move |mut record: AgentRecord| {
-            let rotated = record.rotate(&tenant, &relay, &rotation, &jws);
-            (record, rotated)
-        };
-        Ok(self.change(AGENTS, key, rotate).await?.unwrap_or(Rotated::Unknown))
+        self.rotate(AGENTS, key, move |record: &mut AgentRecord| record.rotate(&tenant, &relay, &rotation, &jws)).await
     }
 
     async fn rotate_portal(&self, relay: &str, rotation: &PortalRotation, jws: &str) -> Result<Rotated, StoreError> {
         let key = rotation.iss.to_string();
         let (relay, rotation, jws) = (relay.to_owned(), rotation.clone(), jws.to_owned());
-        let rotate = move |mut record: PortalRecord| {
-            let rotated = record.rotate(&relay, &rotation, &jws);
-            (record, rotated)
-        };
-        Ok(self.change(PORTALS, key, rotate).await?.unwrap_or(Rotated::Unknown))
+        self.rotate(PORTALS, key, move |record: &mut PortalRecord| record.rotate(&relay, &rotation, &jws)).await
     }
 
     async fn retire_portal_key(&self, portal: &PortalId, kid: &Thumbprint, now: UnixTime) -> Result<bool, StoreError> {

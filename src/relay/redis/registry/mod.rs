@@ -158,6 +158,17 @@ impl RedisRegistry {
     }
 }
 
+impl RedisRegistry {
+    /// How a rotation ended. Anybody can send what is not followed: nothing was written, and no replica is asked.
+    async fn rotated(&self, hash: &str, rotated: Option<Rotated>) -> Result<Rotated, StoreError> {
+        let rotated = rotated.unwrap_or(Rotated::Unknown);
+        if rotated == Rotated::Done {
+            self.confirmed(hash).await?;
+        }
+        Ok(rotated)
+    }
+}
+
 #[async_trait]
 impl Registry for RedisRegistry {
     async fn add_tenant(&self, tenant: TenantRecord) -> Result<Added, StoreError> {
@@ -346,8 +357,7 @@ impl Registry for RedisRegistry {
             (record, rotated)
         };
         let rotated = self.change(&hash, &field, rotate, |rotated| *rotated == Rotated::Done).await?;
-        self.confirmed(&hash).await?;
-        Ok(rotated.unwrap_or(Rotated::Unknown))
+        self.rotated(&hash, rotated).await
     }
 
     async fn rotate_portal(&self, relay: &str, rotation: &PortalRotation, jws: &str) -> Result<Rotated, StoreError> {
@@ -357,8 +367,7 @@ impl Registry for RedisRegistry {
         };
         let field = rotation.iss.to_string();
         let rotated = self.change(keys::PORTALS, &field, rotate, |rotated| *rotated == Rotated::Done).await?;
-        self.confirmed(keys::PORTALS).await?;
-        Ok(rotated.unwrap_or(Rotated::Unknown))
+        self.rotated(keys::PORTALS, rotated).await
     }
 
     async fn retire_portal_key(&self, portal: &PortalId, kid: &Thumbprint, now: UnixTime) -> Result<bool, StoreError> {
