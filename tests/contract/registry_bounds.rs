@@ -22,7 +22,6 @@ on_every_backend! {
     an_agent_that_was_imported_and_that_nobody_has_approved_is_counted_and_forgotten_like_any_other
     a_tombstone_of_an_agent_that_served_stays_until_it_is_forgotten_by_hand
     agents_come_in_pages_that_together_are_all_of_them
-    in_service_are_those_that_were_approved_and_not_revoked
     what_an_agent_found_is_cut_to_so_many_rows_and_bytes_and_earlier_if_nobody_has_approved_it
 }
 
@@ -175,23 +174,6 @@ async fn agents_come_in_pages_that_together_are_all_of_them(ground: Ground) {
         paged.extend(page);
     }
     assert_eq!(paged, all);
-}
-
-async fn in_service_are_those_that_were_approved_and_not_revoked(ground: Ground) {
-    let registry = stage(&ground, Bounds::default()).await;
-    let t = tenant("a");
-    let invitation = invitation();
-    registry.add_invitation(&t, invitation.clone()).await.unwrap();
-    // One whose name would be taken for the mark of another standing.
-    let name = "\"status\":\"approved\"".to_owned();
-    let liar = writeback_relay::relay::registry::AgentRecord { name: name.into(), ..pending(agent(), &invitation) };
-    registry.redeem(&t, "token", liar, NOW).await.unwrap();
-    let (approved, revoked) = (enrolled(&*registry, "a").await, enrolled(&*registry, "a").await);
-    registry.approve(&t, approved.agent).await.unwrap();
-    registry.approve(&t, revoked.agent).await.unwrap();
-    registry.revoke(&t, revoked.agent).await.unwrap();
-    let found: Vec<_> = registry.in_service(&t).await.unwrap().into_iter().map(|record| record.agent).collect();
-    assert_eq!(found, [approved.agent]);
 }
 
 async fn what_an_agent_found_is_cut_to_so_many_rows_and_bytes_and_earlier_if_nobody_has_approved_it(ground: Ground) {

@@ -16,6 +16,7 @@ pub mod handshake;
 mod invitations;
 pub(super) mod json;
 pub mod listener;
+pub(super) mod lists;
 mod prefer;
 pub(super) mod problem;
 mod rotations;
@@ -36,6 +37,7 @@ use utoipa_axum::routes;
 
 use self::body::Bodies;
 use self::client_address::Origin;
+use self::lists::Lists;
 use super::dispatch::Dispatcher;
 use super::keys::Keys;
 use super::limits::Limits;
@@ -52,6 +54,8 @@ pub struct Public {
     pub limits: Arc<Limits>,
     /// Turns for those who send bodies.
     pub bodies: Bodies,
+    /// Turns for those who ask for lists of agents.
+    pub lists: Lists,
     /// How it is found out who a client is.
     pub origin: Origin,
     /// Commands.

@@ -99,7 +99,7 @@ mod tests {
         };
         let (gone, stays, mut usage) = (entry("gone"), entry("stays"), Usage::default());
         let mut group = Usage::default();
-        [&gone, &stays].map(|entry| group.insert(entry));
+        [&gone, &stays].iter().for_each(|entry| group.insert(entry));
         group.reweigh(&stays, stays.weight());
         usage.extend(group);
         usage.remove(&gone);

@@ -263,13 +263,7 @@ impl Registry for EmbeddedRegistry {
     ) -> Result<Vec<AgentRecord>, StoreError> {
         let (prefix, after) = (row_key(tenant, ""), after.map(|after| row_key(tenant, after)));
         let from = after.as_deref().map_or(Bound::Included(&*prefix), Bound::Excluded);
-        self.read(|t| some(&t.open_table(AGENTS)?, &prefix, from, limit, |_| true))
-    }
-
-    async fn in_service(&self, tenant: &TenantId) -> Result<Vec<AgentRecord>, StoreError> {
-        let prefix = row_key(tenant, "");
-        let approved = |record: &AgentRecord| record.status == AgentStatus::Approved;
-        self.read(|t| some(&t.open_table(AGENTS)?, &prefix, Bound::Included(&prefix), usize::MAX, approved))
+        self.read(|t| some(&t.open_table(AGENTS)?, &prefix, from, limit))
     }
 
     async fn approve(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError> {

@@ -13,7 +13,6 @@ use serde::de::DeserializeOwned;
 use self::change::{ATTEMPTS, Change, Replaced, Settled, When};
 use super::keys;
 use super::link::Link;
-use super::scripts::IN_SERVICE;
 use crate::clock::UnixTime;
 use crate::protocol::api::{AgentStatus, PreflightReport};
 use crate::protocol::ids::{AgentId, ObjectId, PortalId, TenantId};
@@ -293,13 +292,6 @@ impl Registry for RedisRegistry {
         }
         let found: Vec<Option<String>> = self.link.command(redis::cmd("HMGET").arg(&agents).arg(&ids)).await?;
         found.iter().flatten().map(|text| read(text)).collect()
-    }
-
-    async fn in_service(&self, tenant: &TenantId) -> Result<Vec<AgentRecord>, StoreError> {
-        let texts: Vec<String> = self.link.script(&IN_SERVICE.key(keys::agents(tenant))).await?;
-        let mut found: Vec<AgentRecord> = texts.iter().map(|text| read(text)).collect::<Result<_, _>>()?;
-        found.sort_unstable_by_key(|record| record.agent);
-        Ok(found)
     }
 
     async fn approve(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError> {
