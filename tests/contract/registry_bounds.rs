@@ -21,6 +21,7 @@ on_every_backend! {
     an_agent_that_nobody_has_approved_is_forgotten_after_a_month_revoked_or_not
     an_agent_that_was_imported_and_that_nobody_has_approved_is_counted_and_forgotten_like_any_other
     a_tombstone_of_an_agent_that_served_stays_until_it_is_forgotten_by_hand
+    a_tombstone_that_is_imported_over_an_agent_that_waits_for_its_approval_stays
     agents_come_in_pages_that_together_are_all_of_them
     what_an_agent_found_is_cut_to_so_many_rows_and_bytes_and_earlier_if_nobody_has_approved_it
 }
@@ -155,6 +156,18 @@ async fn a_tombstone_of_an_agent_that_served_stays_until_it_is_forgotten_by_hand
     assert_eq!(registry.forget(&t, record.agent).await.unwrap(), Forgotten::Gone);
     assert_eq!(registry.forget(&t, record.agent).await.unwrap(), Forgotten::Unknown);
     assert_eq!(registry.agent(&t, record.agent).await.unwrap(), None);
+}
+
+async fn a_tombstone_that_is_imported_over_an_agent_that_waits_for_its_approval_stays(ground: Ground) {
+    let registry = stage(&ground, Bounds::default()).await;
+    let (t, record) = (tenant("a"), enrolled(&*registry, "a").await);
+    let mut later = registry.export().await.unwrap();
+    later.tenants[0].agents[0].revoke();
+    assert_eq!(registry.import(later.clone()).await.unwrap(), [(t.clone(), record.agent)]);
+    assert_eq!(registry.import(later).await.unwrap(), []);
+    registry.purge(NOW.plus(UNAPPROVED_KEPT * 100)).await.unwrap();
+    let tombstone = registry.agent(&t, record.agent).await.unwrap().unwrap();
+    assert_eq!(tombstone.status, AgentStatus::Revoked);
 }
 
 async fn agents_come_in_pages_that_together_are_all_of_them(ground: Ground) {

@@ -421,6 +421,8 @@ impl Registry for EmbeddedRegistry {
                     let tombstone = agent.status == AgentStatus::Revoked;
                     if tombstone && present.as_ref().is_some_and(|present| present.status != AgentStatus::Revoked) {
                         revoked.push((tenant.tenant.clone(), agent.agent));
+                        // Where it was revoked it may have served: its tombstone stays.
+                        t.open_table(UNAPPROVED)?.remove(key.as_str())?;
                     }
                     if present.is_none() && agent.status == AgentStatus::Pending {
                         let until = agent.enrolled_at.plus(UNAPPROVED_KEPT);

@@ -450,10 +450,19 @@ impl Registry for RedisRegistry {
                 if !revoked || added != Added::Other {
                     continue;
                 }
-                let was = self.agent(tenant, id).await?.map(|record| record.status);
-                self.change_agent(tenant, id, AgentRecord::revoke).await?;
-                if was != Some(AgentStatus::Revoked) {
+                let revoke = |mut record: AgentRecord| {
+                    if record.status == AgentStatus::Revoked {
+                        return Settled::Nothing(false);
+                    }
+                    record.revoke();
+                    // Where it was revoked it may have served: its tombstone stays, and the note goes.
+                    Settled::As(Box::new(record), true)
+                };
+                if self.settle(tenant, id, When::Always, revoke).await? == Some(true) {
                     newly_revoked.push((tenant.clone(), id));
+                } else {
+                    // A tombstone is always written: its confirmation hangs on a write.
+                    self.change_agent(tenant, id, AgentRecord::revoke).await?;
                 }
             }
             self.confirmed(&keys::agents(tenant)).await?;
