@@ -30,8 +30,8 @@ pub const TAKEN_OVER_AT_ONCE: usize = 64;
 /// How much others can make the ledger keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quotas {
-    /// What a tenant's entries may measure when a new one comes, in bytes: [`Entry::weight`]. An outcome always finds the
-    /// place of its command.
+    /// What a tenant's entries may measure when a new one comes, or one grows, in bytes: [`Entry::weight`]. An outcome that
+    /// is no longer than its sealed command always finds its place.
     pub tenant_bytes: u64,
     /// Outcomes of one agent whose commands are not known (any more).
     pub agent_forgotten: u32,
@@ -348,7 +348,7 @@ pub enum Concluded {
     OtherPortals,
     /// The command is not known (any more); nothing was stored.
     Unknown,
-    /// The same, and there is no room left for what is not known; nothing was stored.
+    /// There is no room left for what is not known, or for an outcome that makes its entry heavier; nothing was stored.
     OverQuota(Quota),
 }
 
@@ -423,7 +423,7 @@ pub trait Ledger: Send + Sync + 'static {
     async fn note(&self, key: &CommandKey, milestone: Milestone, now_ms: u64) -> Result<(), StoreError>;
 
     /// Stores a signed outcome of a command that is known, and erases the command's JWS. The second time nothing is
-    /// written.
+    /// written. One that makes the entry heavier is stored within the quotas.
     async fn conclude(
         &self,
         key: &CommandKey,

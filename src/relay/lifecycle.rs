@@ -20,6 +20,7 @@ use super::http::body::Bodies;
 use super::http::client_address::Origin;
 use super::http::handshake::Handshakes;
 use super::http::listener::{Outside, Until};
+use super::http::lists::Lists;
 use super::http::{self, Public, listener};
 use super::ledger::Ledger;
 use super::limits::Limits;
@@ -148,6 +149,7 @@ impl Node {
         let public = Arc::new(Public {
             limits: Arc::clone(&limits),
             bodies: Bodies::new(Arc::clone(&memory)),
+            lists: Lists::new(Arc::clone(&limits), Arc::clone(&memory)),
             keys,
             dispatcher: Arc::new(
                 Dispatcher::new(

@@ -10,7 +10,7 @@ use crate::host;
 use crate::telemetry::limit::Limit;
 use crate::telemetry::metrics::Metrics;
 
-/// Above this part of what it may have, a node takes no new connection and no body; sessions and what is under way go on.
+/// Above this part of what it may have, a node takes no new connection, no body and no question for agents; sessions and what is under way go on.
 const HIGH: f64 = 0.70;
 /// Below this part it takes them again.
 const LOW: f64 = 0.65;
@@ -29,6 +29,12 @@ impl Memory {
     #[must_use]
     pub fn of_process(metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self { process: host::memory::Memory::of_process(), short: AtomicBool::new(false), metrics })
+    }
+
+    /// As it is when there is none left.
+    #[cfg(test)]
+    pub(super) fn used_up(metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { process: host::memory::Memory::of_process(), short: AtomicBool::new(true), metrics })
     }
 
     /// The most that it may have, in bytes, if that is known.

@@ -90,6 +90,8 @@ limits! {
     BodyTimeout, "body_timeout";
     /// Bodies that are read at a time.
     Bodies, "bodies";
+    /// Lists of agents that are put together at a time, or wait to be taken.
+    AgentLists, "agent_lists";
     /// A request's body, in bytes.
     BodySize, "body_size";
     /// An agent's frame, in bytes.

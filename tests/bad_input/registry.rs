@@ -2,11 +2,11 @@
 //! notices.
 
 use writeback_relay::clock::{Clock, System};
-use writeback_relay::protocol::api::AgentList;
+use writeback_relay::protocol::api::{AgentList, AgentStatus, PreflightReport, PreflightRow, PreflightState};
 use writeback_relay::protocol::enrollment::AgentKeys;
 use writeback_relay::protocol::frame::{FromAgent, v1};
-use writeback_relay::protocol::ids::AgentId;
-use writeback_relay::relay::registry::{Snapshot, TenantRecord, TenantSnapshot};
+use writeback_relay::protocol::ids::{AgentId, InvitationId, JournalId};
+use writeback_relay::relay::registry::{AgentRecord, Snapshot, TenantRecord, TenantSnapshot};
 
 use super::rotations::{Stage, sealing, signing};
 use super::{counter, counting};
@@ -170,6 +170,75 @@ async fn a_list_of_agents_comes_in_pages_for_whoever_asks_so_and_as_a_whole_for_
         assert_eq!((answered.status, answered.problem().as_str()), (400, "malformed"), "{}", answered.text());
         assert!(!answered.text().contains("hunter2"));
     }
+}
+
+/// So many approved agents of the tenant, as another registry knew them, each with so much that it has found.
+async fn imported(relay: &Relay, agents: usize, found: usize) {
+    let row = PreflightRow {
+        check: "bind".into(),
+        target: "dc1".into(),
+        state: PreflightState::Ok,
+        detail: "x".repeat(found).into(),
+        remedy: "".into(),
+        remedy_code: None,
+    };
+    let now = System.now();
+    let one = AgentRecord {
+        agent: AgentId::new(&System, &System),
+        name: "host".into(),
+        status: AgentStatus::Approved,
+        keys: AgentKeys { signing: signing().public().clone(), sealing: sealing() },
+        journal: JournalId::new(&System, &System),
+        invitation: InvitationId::new(&System, &System),
+        attestation: "a.b.c".into(),
+        enrolled_at: now,
+        version: None,
+        preflight: Some(PreflightReport { checked_at: now, rows: vec![row] }),
+        later: Default::default(),
+    };
+    let agents = (0..agents).map(|_| AgentRecord { agent: AgentId::new(&System, &System), ..one.clone() });
+    let tenant = TenantRecord { tenant: tenant(), created_at: now };
+    let tenants = vec![TenantSnapshot { tenant, invitations: Vec::new(), agents: agents.collect() }];
+    relay.admin().import(&Snapshot { version: 1, portals: Vec::new(), tenants }).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reset_is_possible_by_the_last_of_many_agents() {
+    let relay = Relay::start().await;
+    let portal = relay.portal("portal-1").await;
+    imported(&relay, 120, 10).await;
+    // Their order is that of their ids, which begin with the time.
+    let last = RawAgent::enrolled(&relay, &portal).await;
+    let pending = RawAgent::pending(&relay, &portal).await;
+    let _sessions = (last.open().await, pending.open().await);
+    let said = portal.portal.availability(&tenant()).await.unwrap();
+    assert!(said.available && said.agents == [last.agent], "{said:?}");
+    assert_eq!(listed(&portal, "").await.0.agents.len(), 122);
+}
+
+#[tokio::test]
+async fn whoever_takes_no_list_of_agents_gets_no_third_one_and_another_portal_is_served() {
+    let relay = Relay::start().await;
+    let (portal, another) = (relay.portal("portal-1").await, relay.portal("portal-2").await);
+    imported(&relay, 140, 30_000).await;
+    let asked = async || {
+        let bearer = portal.raw.assertion().sign(&portal.raw.key).unwrap();
+        let http = writeback_relay::net::https_client(Some(&relay.ca_file())).unwrap();
+        let url = format!("{}/v1/tenants/{TENANT}/agents", relay.url());
+        http.get(url).bearer_auth(bearer).send().await.unwrap()
+    };
+    let (first, second) = (asked().await, asked().await);
+    assert_eq!((first.status().as_u16(), second.status().as_u16()), (200, 200));
+    let third = counting(&relay, &hits("agent_lists"), asked()).await;
+    assert_eq!(third.status().as_u16(), 503);
+    assert!(third.headers().contains_key("retry-after"));
+    let problem: serde_json::Value = third.json().await.unwrap();
+    assert_eq!(problem["code"], "overloaded");
+    let (page, _) = listed(&another, "").await;
+    assert!(page.agents.len() > 100 && page.next.is_some());
+    let taken: AgentList = first.json().await.unwrap();
+    assert_eq!(taken.agents.len(), page.agents.len());
+    assert_eq!(asked().await.status().as_u16(), 200);
 }
 
 #[tokio::test]

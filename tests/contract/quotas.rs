@@ -15,6 +15,7 @@ use super::{agent, tenant};
 
 on_every_backend! {
     a_tenant_without_room_gets_nothing_new_in_its_answers_come_in_and_another_tenant_is_served
+    an_outcome_that_makes_its_entry_heavier_is_taken_only_if_there_is_room_and_a_usual_one_always
     of_commands_that_come_at_once_as_many_are_taken_as_there_is_room_for
     room_is_there_again_when_a_command_has_no_sealed_password_any_more
     an_outcome_of_a_command_that_is_not_known_is_not_stored_unless_it_may_be_forgotten
@@ -51,13 +52,36 @@ async fn a_tenant_without_room_gets_nothing_new_in_its_answers_come_in_and_anoth
     let other = command(&tenant("b"), agent());
     assert!(matches!(accept(&*ledger, &other).await, Accepted::New(_)));
 
-    // An answer is longer than its command was, and comes in all the same.
-    let long = "o".repeat(8000);
-    let concluded = ledger.conclude(&taken[0].key, taken[0].agent, long.clone(), T).await.unwrap();
-    assert!(matches!(concluded, Concluded::Stored(_)));
-    let forgotten = ledger.conclude_forgotten(&refused.key, refused.agent, long, T).await.unwrap();
+    let forgotten = ledger.conclude_forgotten(&refused.key, refused.agent, "o".into(), T).await.unwrap();
     assert_eq!(forgotten, Concluded::OverQuota(Quota::TenantBytes));
     assert_eq!(ledger.get(&refused.key).await.unwrap(), None);
+    let concluded = ledger.conclude(&taken[0].key, taken[0].agent, "o".repeat(100), T).await.unwrap();
+    assert!(matches!(concluded, Concluded::Stored(_)));
+}
+
+async fn an_outcome_that_makes_its_entry_heavier_is_taken_only_if_there_is_room_and_a_usual_one_always(ground: Ground) {
+    let (owner, [answered, given_back, other]) = (session(), [(); 3].map(|()| with(1000)));
+    let ledger = ground.ledger_within(room(3, 1000)).await;
+    for new in [&answered, &given_back, &other] {
+        let accepted = ledger.accept(new.clone(), Intent::Deliver(owner), T).await.unwrap();
+        assert!(matches!(accepted, Accepted::New(_)));
+    }
+    let over = Concluded::OverQuota(Quota::TenantBytes);
+    let before = ledger.get(&answered.key).await.unwrap();
+    let said = async |of: &NewCommand, bytes| ledger.conclude(&of.key, of.agent, "o".repeat(bytes), T).await.unwrap();
+    assert_eq!(said(&answered, 1001).await, over, "a byte too long");
+    let known = ledger.conclude_forgotten(&answered.key, answered.agent, "o".repeat(16_000), T).await.unwrap();
+    assert_eq!(known, over, "whoever says it");
+    assert_eq!(ledger.get(&answered.key).await.unwrap(), before, "nothing was stored");
+    assert!(matches!(said(&answered, 1000).await, Concluded::Stored(_)), "as long as its command was");
+
+    // What was taken back has no text left: there are a thousand bytes of room, for whoever comes first.
+    assert!(ledger.take_back(&given_back.key, owner, Undelivered::NoAgent, T).await.unwrap().is_some());
+    assert_eq!(said(&given_back, 1001).await, over);
+    assert!(matches!(said(&given_back, 1000).await, Concluded::Stored(_)));
+    assert_eq!(said(&given_back, 16_000).await, Concluded::Already);
+    assert_eq!(said(&other, 1001).await, over);
+    assert!(matches!(said(&other, 700).await, Concluded::Stored(_)));
 }
 
 async fn of_commands_that_come_at_once_as_many_are_taken_as_there_is_room_for(ground: Ground) {

@@ -7,9 +7,11 @@ use writeback_relay::protocol::ids::{AgentId, InvitationId, JournalId, ObjectId,
 use writeback_relay::protocol::jose::{SealingKey, SigningKey};
 use writeback_relay::protocol::limits;
 use writeback_relay::protocol::rotation::{About, AgentRotation, PortalKey, PortalRotation};
+use writeback_relay::relay::embedded::EmbeddedRegistry;
 use writeback_relay::relay::registry::{
     Added, AgentRecord, InvitationRecord, PortalRecord, Redeemed, Registry, Rotated, TenantRecord,
 };
+use writeback_relay::telemetry::metrics::Metrics;
 
 use super::stores::{Ground, on_every_backend};
 use super::{agent, tenant};
@@ -168,14 +170,14 @@ async fn what_an_agent_says_about_itself_is_kept_and_changes_nothing_else(ground
     assert_eq!(registry.agent(&tenant("a"), record.agent).await.unwrap(), Some(expected));
 }
 
-const RELAY: &str = "https://relay.example";
+pub(super) const RELAY: &str = "https://relay.example";
 
-struct Pair {
+pub(super) struct Pair {
     signing: SigningKey,
     public: AgentKeys,
 }
 
-fn pair() -> Pair {
+pub(super) fn pair() -> Pair {
     let signing = SigningKey::generate(&System).unwrap();
     let sealing = SealingKey::generate().unwrap().public().clone();
     Pair { public: AgentKeys { signing: signing.public().clone(), sealing }, signing }
@@ -186,14 +188,14 @@ fn about<I>(iss: I, tenant: Option<TenantId>) -> About<I> {
 }
 
 /// A rotation from these keys to those, and its JWS.
-fn step(agent: AgentId, name: &str, from: &Pair, to: &Pair, seq: u64) -> (AgentRotation, String) {
+pub(super) fn step(agent: AgentId, name: &str, from: &Pair, to: &Pair, seq: u64) -> (AgentRotation, String) {
     let about = about(agent, Some(tenant(name)));
     let rotation = AgentRotation::new(about, seq, from.public.clone(), to.public.clone(), &to.signing).unwrap();
     let jws = rotation.sign(&from.signing).unwrap();
     (rotation, jws)
 }
 
-async fn enrolled_with(registry: &dyn Registry, name: &str, keys: &Pair) -> AgentRecord {
+pub(super) async fn enrolled_with(registry: &dyn Registry, name: &str, keys: &Pair) -> AgentRecord {
     let invitation = invitation();
     registry.add_invitation(&tenant(name), invitation.clone()).await.unwrap();
     let record = AgentRecord { keys: keys.public.clone(), ..pending(agent(), &invitation) };
@@ -283,4 +285,46 @@ async fn an_agent_redeems_the_code_of_a_further_portal_with_the_keys_it_has(grou
     assert_eq!(stored.vouched_to(&further.portal), (further.invitation, "2.2.2"));
     assert_eq!(stored.vouched_to(&"portal-1".parse().unwrap()), (record.invitation, "a.b.c"));
     assert_eq!(AgentRecord { later: Default::default(), ..stored }, record, "and nothing else has changed");
+}
+
+#[tokio::test]
+async fn a_rotation_that_changes_nothing_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let opened = EmbeddedRegistry::open(&folder.path().join("registry.redb")).await.unwrap();
+    let registry = opened.timed(Arc::clone(&metrics));
+    let (t, [first, second, third]) = (tenant("a"), [pair(), pair(), pair()]);
+    let id = enrolled_with(&registry, "a", &first).await.agent;
+    let portal = PortalRecord {
+        portal: "portal-1".parse().unwrap(),
+        keys: vec![first.public.signing.clone()],
+        tenants: vec![t.clone()],
+        later: Default::default(),
+    };
+    registry.put_portal(portal.clone()).await.unwrap();
+    let writes = || {
+        let rendered = metrics.render().unwrap();
+        let mut lines = rendered.lines().filter(|line| line.contains("_count") && line.contains("\"registry\""));
+        let (line, None) = (lines.next().unwrap(), lines.next()) else { panic!("{rendered}") };
+        line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    let before = writes();
+    let (one, two) = (step(id, "a", &first, &second, 1), step(id, "a", &second, &third, 2));
+    let rotate = async |(rotation, jws): &(AgentRotation, String)| {
+        registry.rotate_agent(&t, RELAY, rotation, jws).await.unwrap()
+    };
+    let key = |pair: &Pair| PortalKey { signing: pair.public.signing.clone() };
+    let about = about(portal.portal.clone(), None);
+    let stray = PortalRotation::new(about, 1, key(&second), key(&third), &third.signing).unwrap();
+    let jws = stray.sign(&second.signing).unwrap();
+    assert!(matches!(registry.rotate_portal(RELAY, &stray, &jws).await.unwrap(), Rotated::Refused(_)));
+    assert!(matches!(rotate(&two).await, Rotated::Refused(_)));
+    assert_eq!(rotate(&step(agent(), "a", &first, &second, 1)).await, Rotated::Unknown);
+    assert_eq!(writes(), before);
+    assert_eq!((rotate(&one).await, rotate(&two).await), (Rotated::Done, Rotated::Done));
+    assert_eq!(writes(), before + 2);
+    assert_eq!((rotate(&one).await, rotate(&two).await), (Rotated::Passed, Rotated::Done));
+    registry.revoke(&t, id).await.unwrap();
+    assert_eq!(rotate(&one).await, Rotated::Revoked);
+    assert_eq!(writes(), before + 3);
 }

@@ -6,8 +6,8 @@ use writeback_relay::clock::{System, UnixTime};
 use writeback_relay::protocol::api::{AgentStatus, PreflightReport, PreflightRow, PreflightState};
 use writeback_relay::protocol::ids::ObjectId;
 use writeback_relay::relay::registry::{
-    Added, Bounds, Forgotten, Full, INVITATION_KEPT, InvitationRecord, Redeemed, Registry, TenantRecord,
-    UNAPPROVED_KEPT,
+    Added, AgentRecord, Bounds, Forgotten, Full, INVITATION_KEPT, InvitationRecord, Redeemed, Registry, Snapshot,
+    TenantRecord, TenantSnapshot, UNAPPROVED_KEPT,
 };
 
 use super::registry::{LATER, NOW, enrolled, invitation, pending};
@@ -19,9 +19,10 @@ on_every_backend! {
     a_tenant_has_so_many_agents_and_so_many_that_nobody_has_approved
     an_invitation_that_has_ended_is_forgotten_a_day_later
     an_agent_that_nobody_has_approved_is_forgotten_after_a_month_revoked_or_not
+    an_agent_that_was_imported_and_that_nobody_has_approved_is_counted_and_forgotten_like_any_other
     a_tombstone_of_an_agent_that_served_stays_until_it_is_forgotten_by_hand
+    a_tombstone_that_is_imported_over_an_agent_that_waits_for_its_approval_stays
     agents_come_in_pages_that_together_are_all_of_them
-    in_service_are_those_that_were_approved_and_not_revoked
     what_an_agent_found_is_cut_to_so_many_rows_and_bytes_and_earlier_if_nobody_has_approved_it
 }
 
@@ -111,6 +112,38 @@ async fn an_agent_that_nobody_has_approved_is_forgotten_after_a_month_revoked_or
     assert_eq!(registry.purge(until).await.unwrap(), 0);
 }
 
+async fn an_agent_that_was_imported_and_that_nobody_has_approved_is_counted_and_forgotten_like_any_other(
+    ground: Ground,
+) {
+    let registry = stage(&ground, FEW).await;
+    let t = tenant("a");
+    let [waits, approved, revoked] =
+        [(); 3].map(|()| pending(agent(), &invitation())).map(|record| (record.agent, record));
+    let as_is = |(_, record): &(_, AgentRecord), status| AgentRecord { status, ..record.clone() };
+    let agents = vec![waits.1.clone(), as_is(&approved, AgentStatus::Approved), as_is(&revoked, AgentStatus::Revoked)];
+    let tenant_record = TenantRecord { tenant: t.clone(), created_at: NOW };
+    let tenants = vec![TenantSnapshot { tenant: tenant_record, invitations: Vec::new(), agents }];
+    let snapshot = Snapshot { version: 1, portals: Vec::new(), tenants };
+    // The second time it is there.
+    for _ in 0..2 {
+        registry.import(snapshot.clone()).await.unwrap();
+    }
+    assert_eq!(registry.agents(&t).await.unwrap().len(), 3);
+    registry.forget(&t, revoked.0).await.unwrap();
+    let until = NOW.plus(UNAPPROVED_KEPT);
+    assert_eq!(registry.purge(UnixTime(until.0 - 1)).await.unwrap(), 0);
+    assert_eq!(registry.purge(until).await.unwrap(), 1);
+    assert_eq!(registry.agent(&t, waits.0).await.unwrap(), None);
+    assert!(registry.agent(&t, approved.0).await.unwrap().is_some());
+
+    registry.import(snapshot).await.unwrap();
+    drop(registry);
+    let registry = ground.registry_with(Bounds { agents: 100, unapproved: 1, ..FEW }).await;
+    assert_eq!(enrols(&*registry, "a").await, Redeemed::Full(Full::Unapproved));
+    registry.approve(&t, waits.0).await.unwrap();
+    assert!(matches!(enrols(&*registry, "a").await, Redeemed::Enrolled { .. }));
+}
+
 async fn a_tombstone_of_an_agent_that_served_stays_until_it_is_forgotten_by_hand(ground: Ground) {
     let registry = stage(&ground, Bounds::default()).await;
     let (t, record) = (tenant("a"), enrolled(&*registry, "a").await);
@@ -123,6 +156,18 @@ async fn a_tombstone_of_an_agent_that_served_stays_until_it_is_forgotten_by_hand
     assert_eq!(registry.forget(&t, record.agent).await.unwrap(), Forgotten::Gone);
     assert_eq!(registry.forget(&t, record.agent).await.unwrap(), Forgotten::Unknown);
     assert_eq!(registry.agent(&t, record.agent).await.unwrap(), None);
+}
+
+async fn a_tombstone_that_is_imported_over_an_agent_that_waits_for_its_approval_stays(ground: Ground) {
+    let registry = stage(&ground, Bounds::default()).await;
+    let (t, record) = (tenant("a"), enrolled(&*registry, "a").await);
+    let mut later = registry.export().await.unwrap();
+    later.tenants[0].agents[0].revoke();
+    assert_eq!(registry.import(later.clone()).await.unwrap(), [(t.clone(), record.agent)]);
+    assert_eq!(registry.import(later).await.unwrap(), []);
+    registry.purge(NOW.plus(UNAPPROVED_KEPT * 100)).await.unwrap();
+    let tombstone = registry.agent(&t, record.agent).await.unwrap().unwrap();
+    assert_eq!(tombstone.status, AgentStatus::Revoked);
 }
 
 async fn agents_come_in_pages_that_together_are_all_of_them(ground: Ground) {
@@ -142,23 +187,6 @@ async fn agents_come_in_pages_that_together_are_all_of_them(ground: Ground) {
         paged.extend(page);
     }
     assert_eq!(paged, all);
-}
-
-async fn in_service_are_those_that_were_approved_and_not_revoked(ground: Ground) {
-    let registry = stage(&ground, Bounds::default()).await;
-    let t = tenant("a");
-    let invitation = invitation();
-    registry.add_invitation(&t, invitation.clone()).await.unwrap();
-    // One whose name would be taken for the mark of another standing.
-    let name = "\"status\":\"approved\"".to_owned();
-    let liar = writeback_relay::relay::registry::AgentRecord { name: name.into(), ..pending(agent(), &invitation) };
-    registry.redeem(&t, "token", liar, NOW).await.unwrap();
-    let (approved, revoked) = (enrolled(&*registry, "a").await, enrolled(&*registry, "a").await);
-    registry.approve(&t, approved.agent).await.unwrap();
-    registry.approve(&t, revoked.agent).await.unwrap();
-    registry.revoke(&t, revoked.agent).await.unwrap();
-    let found: Vec<_> = registry.in_service(&t).await.unwrap().into_iter().map(|record| record.agent).collect();
-    assert_eq!(found, [approved.agent]);
 }
 
 async fn what_an_agent_found_is_cut_to_so_many_rows_and_bytes_and_earlier_if_nobody_has_approved_it(ground: Ground) {

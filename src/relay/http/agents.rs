@@ -6,13 +6,12 @@ use std::sync::Arc;
 use axum::extract::{Path, Query, State};
 use axum::http::header::LINK;
 use axum::http::{HeaderName, StatusCode};
-use axum::response::AppendHeaders;
+use axum::response::{AppendHeaders, Response};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
 
 use super::Public;
 use super::caller::PortalCall;
-use super::json::Json;
 use super::problem::Refusal;
 use crate::audit;
 use crate::protocol::api::{AgentList, AgentStatus, AgentView, Availability};
@@ -26,8 +25,8 @@ use crate::relay::registry::AgentRecord;
 const MAX_LISTED: usize = 1000;
 /// The same in bytes: portals read answers of 8 MiB.
 const MAX_LISTED_BYTES: usize = 4 * 1024 * 1024;
-/// Records that are held at a time while an answer is put together.
-const LOOKED_AT: usize = 256;
+/// Records that are held at a time while an answer is put together: 70 KiB each at the most.
+const LOOKED_AT: usize = 50;
 /// Agents whose presence is asked for at a time.
 const LOOKS: usize = 64;
 
@@ -84,7 +83,8 @@ pub(super) async fn list(
     State(public): State<Arc<Public>>,
     call: PortalCall,
     Query(page): Query<Page>,
-) -> Result<(AppendHeaders<Option<(HeaderName, String)>>, Json<AgentList>), Refusal> {
+) -> Result<(AppendHeaders<Option<(HeaderName, String)>>, Response), Refusal> {
+    let turn = public.lists.turn(&call.portal).await?;
     let limit = page.limit.map_or(MAX_LISTED, NonZeroUsize::get).min(MAX_LISTED);
     let (mut agents, mut bytes, mut after) = (Vec::new(), 0, page.after);
     let next = 'pages: loop {
@@ -109,7 +109,7 @@ pub(super) async fn list(
         let (tenant, rel) = (&call.tenant, "rel=\"next\"");
         (LINK, format!("</v1/tenants/{tenant}/agents?limit={limit}&after={after}>; {rel}"))
     });
-    Ok((AppendHeaders(link), Json(AgentList { agents, next })))
+    Ok((AppendHeaders(link), turn.answer(&AgentList { agents, next }).await?))
 }
 
 /// Is a reset possible now? To be asked before the user types a password.
@@ -120,21 +120,28 @@ pub(super) async fn list(
     responses((status = 200, body = Availability, description = "Yes, or why not")),
     security(("portal" = []))
 )]
-pub(super) async fn availability(
-    State(public): State<Arc<Public>>,
-    call: PortalCall,
-) -> Result<Json<Availability>, Refusal> {
-    let in_service = public.services.registry.in_service(&call.tenant).await?;
-    let mut online = views(&public, &call, in_service).await?;
-    online.retain(|agent| agent.online);
-    online.sort_by_key(|agent| agent.enrolled_at);
-    let able: Vec<AgentId> = online.iter().filter(|agent| !agent.preflight_failed()).map(|agent| agent.agent).collect();
+pub(super) async fn availability(State(public): State<Arc<Public>>, call: PortalCall) -> Result<Response, Refusal> {
+    let turn = public.lists.turn(&call.portal).await?;
+    let (mut online, mut after) = (Vec::new(), None);
+    loop {
+        let mut records = public.services.registry.agents_after(&call.tenant, after, LOOKED_AT).await?;
+        after = records.last().filter(|_| records.len() == LOOKED_AT).map(|last| last.agent);
+        records.retain(|record| record.status == AgentStatus::Approved);
+        // Of a tenant with many agents no more than this is kept.
+        let seen = views(&public, &call, records).await?.into_iter().filter(|agent| agent.online);
+        online.extend(seen.map(|agent| (agent.enrolled_at, agent.agent, agent.preflight_failed())));
+        if after.is_none() {
+            break;
+        }
+    }
+    online.sort_by_key(|(enrolled_at, ..)| *enrolled_at);
+    let able: Vec<AgentId> = online.iter().filter(|(.., failed)| !failed).map(|(_, agent, _)| *agent).collect();
     let reason = match online.first() {
         _ if !able.is_empty() => None,
         Some(_) => Some("preflight_failed".into()),
         None => Some("no_agent".into()),
     };
-    Ok(Json(Availability { available: !able.is_empty(), reason, agents: able }))
+    turn.answer(&Availability { available: !able.is_empty(), reason, agents: able }).await
 }
 
 fn unknown(agent: AgentId) -> Refusal {

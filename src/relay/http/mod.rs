@@ -16,6 +16,7 @@ pub mod handshake;
 mod invitations;
 pub(super) mod json;
 pub mod listener;
+pub(super) mod lists;
 mod prefer;
 pub(super) mod problem;
 mod rotations;
@@ -35,6 +36,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::body::Bodies;
+use self::lists::Lists;
 use super::dispatch::Dispatcher;
 use super::keys::Keys;
 use super::limits::Limits;
@@ -51,6 +53,8 @@ pub struct Public {
     pub limits: Arc<Limits>,
     /// Turns for those who send bodies.
     pub bodies: Bodies,
+    /// Turns for those who ask for lists of agents.
+    pub lists: Lists,
     /// Commands.
     pub dispatcher: Arc<Dispatcher>,
     /// The oldest `writeback-agent` that may open a session.

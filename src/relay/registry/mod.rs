@@ -89,8 +89,6 @@ pub trait Registry: Send + Sync + 'static {
     async fn agents(&self, tenant: &TenantId) -> Result<Vec<AgentRecord>, StoreError> {
         self.agents_after(tenant, None, usize::MAX).await
     }
-    /// Those that were approved and not revoked, in that order.
-    async fn in_service(&self, tenant: &TenantId) -> Result<Vec<AgentRecord>, StoreError>;
     /// `pending` becomes `approved`; a tombstone stays. The record after that.
     async fn approve(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError>;
     /// Whatever it was becomes `revoked`, in a full store too. The record after that.

@@ -121,34 +121,36 @@ impl EmbeddedLedger {
         Ok(written?)
     }
 
-    /// Stores an outcome; one whose command is not known, within these quotas.
+    /// Stores an outcome; one whose command is not known, only if it is `forgotten`.
     async fn conclude_if(
         &self,
         command: &CommandKey,
         agent: AgentId,
         outcome_jws: String,
         now_ms: u64,
-        forgotten: Option<Quotas>,
+        forgotten: bool,
     ) -> Result<Concluded, StoreError> {
-        let command = command.clone();
+        let (command, quotas) = (command.clone(), self.quotas);
         let index = Arc::clone(&self.open);
         let concluded = self
             .write(move |changes| {
                 let end = Some(End::Outcome { jws: outcome_jws, at_ms: now_ms });
-                let entry = match (changes.get(&command)?, forgotten) {
-                    (Some(entry), _) if entry.agent != agent => return Ok(Concluded::Foreign),
-                    (Some(Entry { end: Some(End::Outcome { .. }), .. }), _) => return Ok(Concluded::Already),
-                    (Some(entry), _) => {
+                let entry = match changes.get(&command)? {
+                    Some(entry) if entry.agent != agent => return Ok(Concluded::Foreign),
+                    Some(Entry { end: Some(End::Outcome { .. }), .. }) => return Ok(Concluded::Already),
+                    Some(entry) => {
                         let before = entry.weight();
                         let entry = Entry { jws: None, end, ..entry };
-                        changes.replace(&entry, before);
+                        if let Err(quota) = changes.replace_within(&entry, before, quotas) {
+                            return Ok(Concluded::OverQuota(quota));
+                        }
                         entry
                     }
-                    (None, _) if meant_for_another(changes, &index, &command, agent)? => {
+                    None if meant_for_another(changes, &index, &command, agent)? => {
                         return Ok(Concluded::OtherPortals);
                     }
-                    (None, None) => return Ok(Concluded::Unknown),
-                    (None, Some(quotas)) => {
+                    None if !forgotten => return Ok(Concluded::Unknown),
+                    None => {
                         let entry = Entry { end, ..Entry::forgotten(command, agent, now_ms) };
                         if let Err(quota) = changes.insert(&entry, quotas) {
                             return Ok(Concluded::OverQuota(quota));
@@ -303,7 +305,7 @@ impl Ledger for EmbeddedLedger {
         outcome_jws: String,
         now_ms: u64,
     ) -> Result<Concluded, StoreError> {
-        self.conclude_if(command, agent, outcome_jws, now_ms, None).await
+        self.conclude_if(command, agent, outcome_jws, now_ms, false).await
     }
 
     async fn conclude_forgotten(
@@ -313,7 +315,7 @@ impl Ledger for EmbeddedLedger {
         outcome_jws: String,
         now_ms: u64,
     ) -> Result<Concluded, StoreError> {
-        self.conclude_if(command, agent, outcome_jws, now_ms, Some(self.quotas)).await
+        self.conclude_if(command, agent, outcome_jws, now_ms, true).await
     }
 
     async fn purge(&self, now: UnixTime) -> Result<bool, StoreError> {

@@ -207,6 +207,15 @@ impl Changes {
         self.put(entry);
     }
 
+    /// The same, if there is room for what it weighs more than before; else nothing, and the quota that is used up.
+    pub(super) fn replace_within(&mut self, entry: &Entry, before: u64, quotas: Quotas) -> Result<(), Quota> {
+        if let Some(quota) = self.usage.lock().outgrown(&self.added, entry, before, quotas) {
+            return Err(quota);
+        }
+        self.replace(entry, before);
+        Ok(())
+    }
+
     fn put(&mut self, entry: &Entry) {
         self.open.add(entry);
         self.changed.insert(entry.key.clone(), Arc::new(entry.clone()));

@@ -1,6 +1,7 @@
 //! What each tenant, and each agent, makes the ledger keep. It is counted anew whenever the file is opened.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as Sum;
 use std::hash::Hash;
 
 use super::super::super::ledger::{Entry, Quota, Quotas};
@@ -18,8 +19,20 @@ fn signed(weight: u64) -> i64 {
 }
 
 fn add<K: Eq + Hash>(sums: &mut HashMap<K, i64>, key: K, more: i64) {
-    let sum = sums.entry(key).or_default();
-    *sum = sum.saturating_add(more);
+    match sums.entry(key) {
+        Sum::Occupied(mut sum) => {
+            *sum.get_mut() = sum.get().saturating_add(more);
+            // Whoever keeps nothing any more is forgotten.
+            if *sum.get() == 0 {
+                sum.remove();
+            }
+        }
+        Sum::Vacant(none) => {
+            if more != 0 {
+                none.insert(more);
+            }
+        }
+    }
 }
 
 impl Usage {
@@ -31,8 +44,6 @@ impl Usage {
     /// An entry is gone.
     pub(super) fn remove(&mut self, entry: &Entry) {
         self.count(entry, -1);
-        self.bytes.retain(|_, bytes| *bytes != 0);
-        self.forgotten.retain(|_, entries| *entries != 0);
     }
 
     fn count(&mut self, entry: &Entry, sign: i64) {
@@ -55,13 +66,45 @@ impl Usage {
 
     /// The quota that one more `entry` would exceed, on top of these sums and of what its group has added so far.
     pub(super) fn exceeded(&self, group: &Self, entry: &Entry, quotas: Quotas) -> Option<Quota> {
-        let (tenant, agent) = (&entry.key.tenant, (entry.key.tenant.clone(), entry.agent));
+        let agent = (entry.key.tenant.clone(), entry.agent);
         let of = |usage: &Self| usage.forgotten.get(&agent).copied().unwrap_or_default();
         if entry.is_forgotten() && of(self) + of(group) >= i64::from(quotas.agent_forgotten) {
             return Some(Quota::AgentForgotten);
         }
-        let of = |usage: &Self| usage.bytes.get(tenant).copied().unwrap_or_default();
-        let bytes = of(self) + of(group) + signed(entry.weight());
-        (bytes > signed(quotas.tenant_bytes)).then_some(Quota::TenantBytes)
+        self.outgrown(group, entry, 0, quotas)
+    }
+
+    /// The same if `entry` takes the place of one that weighs so much `before`: one that is no heavier always may.
+    pub(super) fn outgrown(&self, group: &Self, entry: &Entry, before: u64, quotas: Quotas) -> Option<Quota> {
+        let more = signed(entry.weight()) - signed(before);
+        let of = |usage: &Self| usage.bytes.get(&entry.key.tenant).copied().unwrap_or_default();
+        let bytes = of(self).saturating_add(of(group)).saturating_add(more);
+        (more > 0 && bytes > signed(quotas.tenant_bytes)).then_some(Quota::TenantBytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::System;
+    use crate::protocol::ids::CommandId;
+    use crate::relay::ledger::CommandKey;
+
+    #[test]
+    fn of_a_tenant_and_an_agent_that_keep_nothing_any_more_nothing_is_left() {
+        let entry = |tenant: &str| {
+            let command = CommandId::new(&System, &System);
+            let key = CommandKey { tenant: tenant.parse().unwrap(), portal: "p".parse().unwrap(), command };
+            Entry::forgotten(key, AgentId::new(&System, &System), 0)
+        };
+        let (gone, stays, mut usage) = (entry("gone"), entry("stays"), Usage::default());
+        let mut group = Usage::default();
+        [&gone, &stays].iter().for_each(|entry| group.insert(entry));
+        group.reweigh(&stays, stays.weight());
+        usage.extend(group);
+        usage.remove(&gone);
+        assert_eq!((usage.bytes.len(), usage.forgotten.len()), (1, 1));
+        usage.remove(&stays);
+        assert!(usage.bytes.is_empty() && usage.forgotten.is_empty());
     }
 }

@@ -134,6 +134,30 @@ impl EmbeddedRegistry {
     {
         self.write(change_in(table, key, change)).await
     }
+
+    /// Changes a record's keys. Anybody can send what changes nothing: that costs a look, and no write.
+    async fn rotate<R>(
+        &self,
+        table: Rows,
+        key: String,
+        rotate: impl Fn(&mut R) -> Rotated + Send + 'static,
+    ) -> Result<Rotated, StoreError>
+    where
+        R: Clone + PartialEq + serde::Serialize + serde::de::DeserializeOwned,
+    {
+        let known: Option<R> = self.read(|t| get(&t.open_table(table)?, &key))?;
+        let Some(known) = known else { return Ok(Rotated::Unknown) };
+        let mut becomes = known.clone();
+        let rotated = rotate(&mut becomes);
+        if becomes == known {
+            return Ok(rotated);
+        }
+        let rotate = move |mut record: R| {
+            let rotated = rotate(&mut record);
+            (record, rotated)
+        };
+        Ok(self.change(table, key, rotate).await?.unwrap_or(Rotated::Unknown))
+    }
 }
 
 #[async_trait]
@@ -239,13 +263,7 @@ impl Registry for EmbeddedRegistry {
     ) -> Result<Vec<AgentRecord>, StoreError> {
         let (prefix, after) = (row_key(tenant, ""), after.map(|after| row_key(tenant, after)));
         let from = after.as_deref().map_or(Bound::Included(&*prefix), Bound::Excluded);
-        self.read(|t| some(&t.open_table(AGENTS)?, &prefix, from, limit, |_| true))
-    }
-
-    async fn in_service(&self, tenant: &TenantId) -> Result<Vec<AgentRecord>, StoreError> {
-        let prefix = row_key(tenant, "");
-        let approved = |record: &AgentRecord| record.status == AgentStatus::Approved;
-        self.read(|t| some(&t.open_table(AGENTS)?, &prefix, Bound::Included(&prefix), usize::MAX, approved))
+        self.read(|t| some(&t.open_table(AGENTS)?, &prefix, from, limit))
     }
 
     async fn approve(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError> {
@@ -313,21 +331,13 @@ impl Registry for EmbeddedRegistry {
     ) -> Result<Rotated, StoreError> {
         let key = row_key(tenant, rotation.iss);
         let (tenant, relay, rotation, jws) = (tenant.clone(), relay.to_owned(), rotation.clone(), jws.to_owned());
-        let rotate = move |mut record: AgentRecord| {
-            let rotated = record.rotate(&tenant, &relay, &rotation, &jws);
-            (record, rotated)
-        };
-        Ok(self.change(AGENTS, key, rotate).await?.unwrap_or(Rotated::Unknown))
+        self.rotate(AGENTS, key, move |record: &mut AgentRecord| record.rotate(&tenant, &relay, &rotation, &jws)).await
     }
 
     async fn rotate_portal(&self, relay: &str, rotation: &PortalRotation, jws: &str) -> Result<Rotated, StoreError> {
         let key = rotation.iss.to_string();
         let (relay, rotation, jws) = (relay.to_owned(), rotation.clone(), jws.to_owned());
-        let rotate = move |mut record: PortalRecord| {
-            let rotated = record.rotate(&relay, &rotation, &jws);
-            (record, rotated)
-        };
-        Ok(self.change(PORTALS, key, rotate).await?.unwrap_or(Rotated::Unknown))
+        self.rotate(PORTALS, key, move |record: &mut PortalRecord| record.rotate(&relay, &rotation, &jws)).await
     }
 
     async fn retire_portal_key(&self, portal: &PortalId, kid: &Thumbprint, now: UnixTime) -> Result<bool, StoreError> {
@@ -411,6 +421,12 @@ impl Registry for EmbeddedRegistry {
                     let tombstone = agent.status == AgentStatus::Revoked;
                     if tombstone && present.as_ref().is_some_and(|present| present.status != AgentStatus::Revoked) {
                         revoked.push((tenant.tenant.clone(), agent.agent));
+                        // Where it was revoked it may have served: its tombstone stays.
+                        t.open_table(UNAPPROVED)?.remove(key.as_str())?;
+                    }
+                    if present.is_none() && agent.status == AgentStatus::Pending {
+                        let until = agent.enrolled_at.plus(UNAPPROVED_KEPT);
+                        t.open_table(UNAPPROVED)?.insert(key.as_str(), until.0)?;
                     }
                     if present.is_none() || tombstone {
                         put(t, AGENTS, &key, &agent)?;

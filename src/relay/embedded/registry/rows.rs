@@ -51,16 +51,15 @@ pub(super) fn all<T: serde::de::DeserializeOwned>(
     table: &impl ReadableTable<&'static str, &'static [u8]>,
     prefix: &str,
 ) -> Result<Vec<T>, redb::Error> {
-    some(table, prefix, Bound::Included(prefix), usize::MAX, |_| true)
+    some(table, prefix, Bound::Included(prefix), usize::MAX)
 }
 
-/// The same from `from` on, of those that are `wanted`, `limit` at the most.
+/// The same from `from` on, `limit` at the most.
 pub(super) fn some<T: serde::de::DeserializeOwned>(
     table: &impl ReadableTable<&'static str, &'static [u8]>,
     prefix: &str,
     from: Bound<&str>,
     limit: usize,
-    wanted: impl Fn(&T) -> bool,
 ) -> Result<Vec<T>, redb::Error> {
     let mut rows = Vec::new();
     for row in table.range::<&str>((from, Bound::Unbounded))? {
@@ -68,10 +67,7 @@ pub(super) fn some<T: serde::de::DeserializeOwned>(
         if !key.value().starts_with(prefix) || rows.len() >= limit {
             break;
         }
-        let row = read_row(value.value())?;
-        if wanted(&row) {
-            rows.push(row);
-        }
+        rows.push(read_row(value.value())?);
     }
     Ok(rows)
 }

@@ -13,7 +13,6 @@ use serde::de::DeserializeOwned;
 use self::change::{ATTEMPTS, Change, Replaced, Settled, When};
 use super::keys;
 use super::link::Link;
-use super::scripts::IN_SERVICE;
 use crate::clock::UnixTime;
 use crate::protocol::api::{AgentStatus, PreflightReport};
 use crate::protocol::ids::{AgentId, ObjectId, PortalId, TenantId};
@@ -89,6 +88,34 @@ impl RedisRegistry {
         })
     }
 
+    /// Adds an agent that another registry knew, with the note that nobody has approved it, if that is so.
+    async fn add_agent(&self, tenant: &TenantId, agent: &AgentRecord) -> Result<Added, StoreError> {
+        if agent.status != AgentStatus::Pending {
+            return self.add(keys::agents(tenant), agent.agent.to_string(), agent, None).await;
+        }
+        let (agents, unapproved, field) = (keys::agents(tenant), keys::unapproved(tenant), agent.agent.to_string());
+        let (record, until) = (write(agent)?, agent.enrolled_at.plus(UNAPPROVED_KEPT).0.to_string());
+        for _ in 0..ATTEMPTS {
+            let present = self.text(&agents, &field).await?;
+            if let Some(present) = present {
+                return Ok(if present == record { Added::Same } else { Added::Other });
+            }
+            let noted = self.text(&unapproved, &field).await?;
+            let change = |hash: &str, was, becomes: &str| Change {
+                hash: hash.to_owned(),
+                field: field.clone(),
+                was,
+                becomes: Some(becomes.to_owned()),
+                most: None,
+            };
+            let changes = [change(&agents, None, &record), change(&unapproved, noted, &until)];
+            if self.replace(&changes, When::ThereIsRoom).await? == Replaced::Done {
+                return Ok(Added::New);
+            }
+        }
+        Err(StoreError("an agent's record changes all the time".to_owned()))
+    }
+
     async fn change_agent(
         &self,
         tenant: &TenantId,
@@ -127,6 +154,17 @@ impl RedisRegistry {
             return Err(StoreError("no replica has confirmed the change; it may be lost in a failover".to_owned()));
         }
         Ok(())
+    }
+}
+
+impl RedisRegistry {
+    /// How a rotation ended. Anybody can send what is not followed: nothing was written, and no replica is asked.
+    async fn rotated(&self, hash: &str, rotated: Option<Rotated>) -> Result<Rotated, StoreError> {
+        let rotated = rotated.unwrap_or(Rotated::Unknown);
+        if rotated == Rotated::Done {
+            self.confirmed(hash).await?;
+        }
+        Ok(rotated)
     }
 }
 
@@ -256,13 +294,6 @@ impl Registry for RedisRegistry {
         found.iter().flatten().map(|text| read(text)).collect()
     }
 
-    async fn in_service(&self, tenant: &TenantId) -> Result<Vec<AgentRecord>, StoreError> {
-        let texts: Vec<String> = self.link.script(&IN_SERVICE.key(keys::agents(tenant))).await?;
-        let mut found: Vec<AgentRecord> = texts.iter().map(|text| read(text)).collect::<Result<_, _>>()?;
-        found.sort_unstable_by_key(|record| record.agent);
-        Ok(found)
-    }
-
     async fn approve(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError> {
         let approve = |mut record: AgentRecord| {
             if record.status != AgentStatus::Pending {
@@ -318,8 +349,7 @@ impl Registry for RedisRegistry {
             (record, rotated)
         };
         let rotated = self.change(&hash, &field, rotate, |rotated| *rotated == Rotated::Done).await?;
-        self.confirmed(&hash).await?;
-        Ok(rotated.unwrap_or(Rotated::Unknown))
+        self.rotated(&hash, rotated).await
     }
 
     async fn rotate_portal(&self, relay: &str, rotation: &PortalRotation, jws: &str) -> Result<Rotated, StoreError> {
@@ -329,8 +359,7 @@ impl Registry for RedisRegistry {
         };
         let field = rotation.iss.to_string();
         let rotated = self.change(keys::PORTALS, &field, rotate, |rotated| *rotated == Rotated::Done).await?;
-        self.confirmed(keys::PORTALS).await?;
-        Ok(rotated.unwrap_or(Rotated::Unknown))
+        self.rotated(keys::PORTALS, rotated).await
     }
 
     async fn retire_portal_key(&self, portal: &PortalId, kid: &Thumbprint, now: UnixTime) -> Result<bool, StoreError> {
@@ -417,14 +446,23 @@ impl Registry for RedisRegistry {
             }
             for agent in agents {
                 let (id, revoked) = (agent.agent, agent.status == AgentStatus::Revoked);
-                let added = self.add(keys::agents(tenant), id.to_string(), &agent, None).await?;
+                let added = self.add_agent(tenant, &agent).await?;
                 if !revoked || added != Added::Other {
                     continue;
                 }
-                let was = self.agent(tenant, id).await?.map(|record| record.status);
-                self.change_agent(tenant, id, AgentRecord::revoke).await?;
-                if was != Some(AgentStatus::Revoked) {
+                let revoke = |mut record: AgentRecord| {
+                    if record.status == AgentStatus::Revoked {
+                        return Settled::Nothing(false);
+                    }
+                    record.revoke();
+                    // Where it was revoked it may have served: its tombstone stays, and the note goes.
+                    Settled::As(Box::new(record), true)
+                };
+                if self.settle(tenant, id, When::Always, revoke).await? == Some(true) {
                     newly_revoked.push((tenant.clone(), id));
+                } else {
+                    // A tombstone is always written: its confirmation hangs on a write.
+                    self.change_agent(tenant, id, AgentRecord::revoke).await?;
                 }
             }
             self.confirmed(&keys::agents(tenant)).await?;

@@ -15,8 +15,8 @@
 -- ARGV[9]  field and milliseconds of each step on the way that was not noted yet
 --
 -- Gives 'foreign', 'other', 'already', 'unknown', 'bytes' or 'forgotten' (there is no room), or the command as it is stored
--- now.
-local now = redis.call('HMGET', KEYS[1], 'agent', 'end')
+-- now. One that measures no more than before always finds room.
+local now = redis.call('HMGET', KEYS[1], 'agent', 'end', 'bytes')
 if not now[1] then
   local ends = ':' .. ARGV[5]
   for _, open in ipairs(redis.call('SMEMBERS', KEYS[2])) do
@@ -37,6 +37,11 @@ elseif now[1] ~= ARGV[1] then
   return 'foreign'
 elseif now[2] and string.find(now[2], '"outcome"', 1, true) == 2 then
   return 'already'
+else
+  local more = ARGV[8] - (string.match(now[3] or '', ' (%d+)$') or ARGV[8])
+  if more > 0 and sum(KEYS[3]) + more > tonumber(ARGV[6]) then
+    return 'bytes'
+  end
 end
 for i = 9, #ARGV, 2 do
   redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 1])

@@ -86,5 +86,4 @@ scripts! {
     LEASE["allow-oom"] = "lease.lua";
     ENTER["allow-oom"] = "enter.lua";
     RELEASE["allow-oom"] = "release.lua";
-    IN_SERVICE["no-writes"] = "in_service.lua";
 }
