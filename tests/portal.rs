@@ -229,6 +229,17 @@ async fn a_list_in_pages_is_followed_to_its_end_and_one_without_an_end_is_given_
 }
 
 #[tokio::test]
+async fn a_list_without_an_end_is_given_up_before_it_fills_the_portals_memory() {
+    let world = World::new().await;
+    let agent = world.trusted_agent().await;
+    // As much as one answer may have.
+    world.relay.change(agent.id, |view| view.name = "x".repeat(8 * 1024 * 1024 - 16 * 1024).into());
+    world.relay.set_pages(1, true);
+    let endless = world.portal.agents(&tenant()).await.unwrap_err().to_string();
+    assert!(endless.contains("a list of agents of at most 64 MiB in all"), "{endless}");
+}
+
+#[tokio::test]
 async fn a_relay_that_slips_in_keys_or_approvals_gets_no_password() {
     let world = World::new().await;
     let (agent, intruder) = (world.trusted_agent().await, FakeAgent::new());

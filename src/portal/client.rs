@@ -36,6 +36,9 @@ const PAGE: usize = 200;
 const MAX_PAGES: usize = 500;
 /// The largest answer that is read, in bytes: a thousand agents, of a relay that knows no pages.
 const MAX_ANSWER: usize = 8 * 1024 * 1024;
+/// The largest list that is put together of such answers, in bytes: two thousand agents whose findings fill all that a relay
+/// keeps of them, or ten times as many as they are.
+const MAX_LIST: usize = 64 * 1024 * 1024;
 
 /// Why a call has no answer, and whether the relay may have taken the request.
 #[derive(Debug, thiserror::Error)]
@@ -206,9 +209,15 @@ impl RelayClient {
     /// # Errors
     /// Any [`ClientError`].
     pub async fn agents(&self, tenant: &TenantId) -> Result<Vec<AgentView>, ClientError> {
-        let (mut agents, mut after) = (Vec::new(), String::new());
+        let (mut agents, mut after, mut bytes) = (Vec::new(), String::new(), 0);
         for _ in 0..MAX_PAGES {
-            let AgentList { agents: listed, next } = self.get(&format!("{tenant}/agents?limit={PAGE}{after}")).await?;
+            let call = self.call(Method::GET, &format!("{tenant}/agents?limit={PAGE}{after}"))?;
+            let (status, body) = self.send(call, CALL_TIMEOUT).await?;
+            bytes += body.len();
+            if bytes > MAX_LIST {
+                return Err(self.not_understood(status, "a list of agents of at most 64 MiB in all"));
+            }
+            let AgentList { agents: listed, next } = self.read(status, &body)?;
             agents.extend(listed);
             let Some(next) = next else { return Ok(agents) };
             after = format!("&after={}", utf8_percent_encode(&next, NON_ALPHANUMERIC));

@@ -14,6 +14,10 @@ pub const MAX_PASSWORD_CHARS: usize = 256;
 /// An agent's host name, in characters; the rest is cut off. It is for people.
 pub const MAX_NAME_CHARS: usize = 64;
 
+/// An agent checks its directory so often in a minute, at most, for whoever wants to know: each check is some dozens of
+/// searches for every domain controller. A person who mends something looks more seldom.
+pub const CHECKS_PER_MINUTE: u8 = 12;
+
 /// How long a command lives when nobody says otherwise: a person is waiting before a screen.
 pub const DEFAULT_COMMAND_LIFETIME: Duration = Duration::from_secs(120);
 

@@ -21,6 +21,7 @@ use self::counts::{Counts, NoMore};
 use super::config::LimitsConfig;
 use super::registry::Full;
 use crate::protocol::ids::{AgentId, PortalId, TenantId};
+use crate::protocol::limits::CHECKS_PER_MINUTE;
 use crate::telemetry::limit::Limit;
 use crate::telemetry::metrics::Metrics;
 
@@ -37,9 +38,6 @@ const CLIENT_LOG_BURST: u32 = 20;
 /// Those of all clients, in a second, and so many times as many in a moment: some 10 KB.
 const LOGGED: u32 = 50;
 const LOG_BURST: u32 = 4;
-/// An agent is asked so often in a minute to check its directory, which then has some dozens of searches to answer. A person
-/// who mends something looks more seldom.
-const CHECKS_PER_MINUTE: u32 = 12;
 /// For a moment, so many times an address's handshakes of a second: agents of one site come back together.
 const HANDSHAKES_BURST: u32 = 10;
 /// Of one portal, or one agent. Keys change once in months; each change of a portal's is told to all its agents.
@@ -187,7 +185,7 @@ impl Limits {
             logged_of_address: rate(Quota::per_second, 1, CLIENT_LOG_BURST),
             logged: RateLimiter::direct_with_clock(quota(Quota::per_second, LOGGED, LOG_BURST), MonotonicClock),
             unlogged: AtomicU64::new(0),
-            checks: rate(Quota::per_minute, CHECKS_PER_MINUTE, 1),
+            checks: rate(Quota::per_minute, CHECKS_PER_MINUTE.into(), 1),
             portal_rotations: rate(Quota::per_hour, ROTATIONS_PER_HOUR, 1),
             agent_rotations: rate(Quota::per_hour, ROTATIONS_PER_HOUR, 1),
             addresses,

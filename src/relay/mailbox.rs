@@ -138,6 +138,12 @@ mod tests {
     use crate::protocol::ids::{AgentId, CommandId};
     use crate::relay::ledger::CommandKey;
 
+    fn command() -> Entry {
+        let (tenant, portal) = ("a".parse().unwrap(), "portal-1".parse().unwrap());
+        let key = CommandKey { tenant, portal, command: CommandId::new(&System, &System) };
+        Entry::forgotten(key, AgentId::new(&System, &System), 1)
+    }
+
     #[tokio::test]
     async fn an_order_to_close_is_not_lost_behind_others_and_comes_first() {
         let orders = Orders::default();
@@ -155,16 +161,21 @@ mod tests {
     #[test]
     fn a_session_whose_agent_answers_nothing_is_busy() {
         let deliveries = Deliveries::default();
-        let command = || {
-            let (tenant, portal) = ("a".parse().unwrap(), "portal-1".parse().unwrap());
-            let key = CommandKey { tenant, portal, command: CommandId::new(&System, &System) };
-            Entry::forgotten(key, AgentId::new(&System, &System), 1)
-        };
         deliveries.set_unanswered(MAX_UNANSWERED - 1);
         assert_eq!(deliveries.put(command()), Delivery::Queued);
         assert_eq!(deliveries.put(command()), Delivery::Busy, "also what waits is unanswered");
         deliveries.set_unanswered(0);
         assert_eq!(deliveries.put(command()), Delivery::Queued);
+    }
+
+    #[test]
+    fn commands_that_nobody_takes_out_are_few_however_few_are_unanswered() {
+        let deliveries = Deliveries::default();
+        assert!((0..MAILBOX).all(|_| deliveries.put(command()) == Delivery::Queued));
+        assert_eq!(deliveries.put(command()), Delivery::Busy);
+        assert!(deliveries.take().is_some());
+        assert_eq!(deliveries.put(command()), Delivery::Queued, "there is room again");
+        assert_eq!(deliveries.put(command()), Delivery::Busy);
     }
 
     #[tokio::test]

@@ -240,7 +240,8 @@ impl Executor {
             }
             Receipt::Full => {
                 self.core.askers.forget(id);
-                let why = "the journal has too many that are open, or from the last week; it was neither executed nor answered";
+                let why = "the journal has too many that are open, or from the last week; the command was neither \
+                           executed nor answered";
                 self.core.events.refuse(Refused::Room, why, &traced.about());
                 Ok(None)
             }

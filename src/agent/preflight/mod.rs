@@ -32,7 +32,7 @@ use crate::clock::Clock;
 use crate::net::outbound::Access;
 use crate::protocol::api::{PreflightReport, PreflightState};
 use crate::protocol::frame::{FromAgent, v1};
-use crate::protocol::limits::MAX_FRAME_BYTES;
+use crate::protocol::limits::{CHECKS_PER_MINUTE, MAX_FRAME_BYTES};
 
 /// Everything there is to check, once: files, the way to the relay, the directory. Changes nothing, and works while the
 /// agent runs, or before it is enrolled.
@@ -53,8 +53,6 @@ pub fn exit_status(report: &PreflightReport) -> u8 {
     }
 }
 
-/// So many checks a minute are made for whoever wants to know: each asks every domain controller.
-const CHECKS_A_MINUTE: usize = 10;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// When nothing could be checked: monitoring systems call it "unknown".
@@ -143,11 +141,12 @@ struct Lately(VecDeque<Instant>);
 impl Lately {
     /// It is checked now. Before the given time it is not checked again for whoever asks.
     fn next(&mut self, now: Instant) -> Instant {
-        if self.0.len() == CHECKS_A_MINUTE {
+        let most = usize::from(CHECKS_PER_MINUTE);
+        if self.0.len() == most {
             self.0.pop_front();
         }
         self.0.push_back(now);
-        let first = self.0.front().filter(|_| self.0.len() == CHECKS_A_MINUTE);
+        let first = self.0.front().filter(|_| self.0.len() == most);
         first.map_or(now, |first| *first + MINUTE)
     }
 }
@@ -221,8 +220,8 @@ mod tests {
             // It takes a moment, and then somebody has asked already.
             now = lately.next(now).max(now) + Duration::from_millis(20);
         }
-        assert_eq!(checks, 10 * CHECKS_A_MINUTE);
+        assert_eq!(checks, 10 * usize::from(CHECKS_PER_MINUTE));
         now += MINUTE;
-        assert!((1..CHECKS_A_MINUTE).all(|_| lately.next(now) <= now), "whoever asks now and then does not wait");
+        assert!((1..CHECKS_PER_MINUTE).all(|_| lately.next(now) <= now), "whoever asks now and then does not wait");
     }
 }

@@ -45,6 +45,12 @@ pub enum AdminError {
     /// It refused.
     #[error("{problem}; trace id {trace_id}", problem = .0, trace_id = .0.trace_id.cell())]
     Refused(Box<Problem>),
+    /// Its answer, or its list, has no end.
+    #[error("{url} answers without an end; is this a node's ops_listen?")]
+    Endless {
+        /// Where.
+        url: String,
+    },
     /// It answered something else.
     #[error("{url} answered {status}, which is no answer of a relay's admin API")]
     Unexpected {
@@ -61,7 +67,7 @@ pub enum AdminError {
 /// If it does not answer, or is not ready; the message says why.
 pub async fn readiness(ops_url: &str) -> Result<Untrusted, AdminError> {
     let url = format!("{}/readyz", ops_url.trim_end_matches('/'));
-    let answer = read(operator_client()?.get(&url), &url).await?;
+    let answer = read(operator_client()?.get(&url), &url, MAX_ANSWER_BYTES).await?;
     Ok(String::from_utf8_lossy(&answer.bytes).into_owned().into())
 }
 
@@ -78,20 +84,21 @@ fn next_page(response: &reqwest::Response) -> Option<String> {
     Some(link.strip_prefix("</admin/v1")?.strip_suffix(">; rel=\"next\"")?.to_owned())
 }
 
-/// The registry of a hundred thousand agents has a tenth of it.
+/// The registry of a hundred thousand agents has a tenth of it. A list has no more in all its pages.
 const MAX_ANSWER_BYTES: usize = 1024 * 1024 * 1024;
+/// A million rows.
+const MAX_PAGES: usize = 2000;
 
-/// Sends a request, and reads its answer.
-async fn read(request: reqwest::RequestBuilder, url: &str) -> Result<Answer, AdminError> {
+/// Sends a request, and reads its answer of at most so many bytes.
+async fn read(request: reqwest::RequestBuilder, url: &str, most: usize) -> Result<Answer, AdminError> {
     let unreachable =
         |e: reqwest::Error| AdminError::Unreachable { url: url.to_owned(), detail: causes(&e.without_url()) };
     let mut response = request.send().await.map_err(unreachable)?;
     let (status, next) = (response.status(), next_page(&response));
     let mut bytes = Vec::new();
     while let Some(part) = response.chunk().await.map_err(unreachable)? {
-        if bytes.len() + part.len() > MAX_ANSWER_BYTES {
-            let detail = format!("it answers more than {MAX_ANSWER_BYTES} bytes; is this a node's ops_listen?");
-            return Err(AdminError::Unreachable { url: url.to_owned(), detail });
+        if bytes.len() + part.len() > most {
+            return Err(AdminError::Endless { url: url.to_owned() });
         }
         bytes.extend(part);
     }
@@ -130,12 +137,22 @@ impl AdminClient {
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<Answer, AdminError> {
+        self.send_within(MAX_ANSWER_BYTES, method, path, body).await
+    }
+
+    async fn send_within(
+        &self,
+        most: usize,
+        method: Method,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<Answer, AdminError> {
         let url = format!("{}{path}", self.base);
         let mut request = self.http.request(method, &url).bearer_auth(&*self.token);
         if let Some(body) = body {
             request = request.json(body);
         }
-        read(request, &url).await
+        read(request, &url, most).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AdminError> {
@@ -154,16 +171,24 @@ impl AdminClient {
 
     /// A whole list, page by page.
     async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, AdminError> {
+        self.list_within(MAX_ANSWER_BYTES, path).await
+    }
+
+    /// A whole list of at most so many bytes.
+    async fn list_within<T: DeserializeOwned>(&self, mut most: usize, path: &str) -> Result<Vec<T>, AdminError> {
         let separator = if path.contains('?') { '&' } else { '?' };
-        let (mut rows, mut next) = (Vec::new(), Some(format!("{path}{separator}limit={PAGE}")));
-        while let Some(page) = next {
-            let answer = self.send(Method::GET, &page, None::<&()>).await?;
+        let (mut rows, mut page) = (Vec::new(), format!("{path}{separator}limit={PAGE}"));
+        for _ in 0..MAX_PAGES {
+            let answer = self.send_within(most, Method::GET, &page, None::<&()>).await?;
+            most -= answer.bytes.len();
             let more: Vec<T> = self.understood(&page, &answer)?;
             // A page that brings nothing leads nowhere.
-            next = answer.next.filter(|_| !more.is_empty());
+            let next = answer.next.filter(|_| !more.is_empty());
             rows.extend(more);
+            let Some(next) = next else { return Ok(rows) };
+            page = next;
         }
-        Ok(rows)
+        Err(AdminError::Endless { url: format!("{}{path}", self.base) })
     }
 
     /// Adds a tenant.
@@ -296,5 +321,49 @@ impl AdminClient {
     /// If the node refuses or does not answer.
     pub async fn import(&self, snapshot: &Snapshot) -> Result<(), AdminError> {
         self.send(Method::PUT, "/registry", Some(snapshot)).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::Router;
+    use axum::http::header;
+    use axum::routing::get;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A node whose one page of nine bytes leads to itself, so many times.
+    async fn client(pages: usize) -> AdminClient {
+        let left = Arc::new(AtomicUsize::new(pages));
+        let page = move || {
+            let last = left.fetch_sub(1, Ordering::Relaxed) == 1;
+            let next = if last { "" } else { "</admin/v1/tenants?limit=500>; rel=\"next\"" };
+            async move { ([(header::LINK, next)], "[1,2,3,4]") }
+        };
+        let routes = Router::new().route("/admin/v1/tenants", get(page));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        AdminClient::with_token(&url, "token").unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_list_is_followed_to_its_end_and_one_without_an_end_is_given_up() {
+        let rows = client(3).await.list::<u8>("/tenants").await.unwrap();
+        assert_eq!(rows, [1, 2, 3, 4].repeat(3));
+        let endless = client(usize::MAX).await.list::<u8>("/tenants").await.unwrap_err();
+        assert!(matches!(&endless, AdminError::Endless { url } if url.ends_with("/tenants")), "{endless}");
+    }
+
+    #[tokio::test]
+    async fn a_list_has_no_more_bytes_in_all_its_pages_than_one_answer_may_have() {
+        for (most, taken) in [(27, true), (26, false), (9, false)] {
+            let rows = client(3).await.list_within::<u8>(most, "/tenants").await;
+            assert_eq!(matches!(rows, Err(AdminError::Endless { .. })), !taken, "{most}: {rows:?}");
+        }
     }
 }

@@ -178,7 +178,7 @@ impl<S: Socket> Wire<S> {
 mod tests {
     use std::pin::Pin;
 
-    use futures_util::{Sink, Stream};
+    use futures_util::{FutureExt, Sink, Stream};
 
     use super::*;
     use crate::protocol::frame::v1;
@@ -212,6 +212,78 @@ mod tests {
         fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
             Poll::Ready(Ok(()))
         }
+    }
+
+    /// A peer that takes so many frames, and has always something to say.
+    struct Slow(usize);
+
+    impl Stream for Slow {
+        type Item = Result<Option<FromAgent>, SocketError>;
+
+        fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+            Poll::Ready(Some(Ok(Some(FromAgent::Heartbeat(v1::Heartbeat::default())))))
+        }
+    }
+
+    impl Sink<FromRelay> for Slow {
+        type Error = SocketError;
+
+        fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+            if self.0 == 0 { Poll::Pending } else { Poll::Ready(Ok(())) }
+        }
+
+        fn start_send(mut self: Pin<&mut Self>, _: FromRelay) -> Result<(), SocketError> {
+            self.0 -= 1;
+            Ok(())
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+            Poll::Pending
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
+            Poll::Pending
+        }
+    }
+
+    fn stored(bytes: usize) -> FromRelay {
+        FromRelay::OutcomeStored(v1::OutcomeStored { command: "x".repeat(bytes) })
+    }
+
+    /// However they are put there, together or each at once.
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_is_given_two_frames_of_bytes_and_heard_until_there_are_three() {
+        let ways: [fn(&mut Wire<Slow>, FromRelay); 2] = [Wire::send, Wire::send_soon];
+        for put in ways {
+            let mut wire = Wire::new(Slow(0));
+            put(&mut wire, stored(MAX_FRAME_BYTES));
+            assert!(wire.has_room());
+            put(&mut wire, stored(MAX_FRAME_BYTES));
+            assert!(!wire.has_room(), "fewer than {ROOM}, and too many bytes");
+            assert_eq!(wire.lingers_until(), None, "it waits for no company");
+            assert!(matches!(wire.next(true).now_or_never(), Some(Ok(Moved::Frame(_)))), "it is still heard");
+            put(&mut wire, stored(MAX_FRAME_BYTES));
+            assert!(wire.next(true).now_or_never().is_none(), "it is not read");
+            assert!(!wire.is_stuck());
+            wire.waiting_since = wire.waiting_since.and_then(|since| since.checked_sub(WRITE_TIMEOUT));
+            assert!(wire.next(true).now_or_never().is_none());
+            assert!(wire.is_stuck(), "for a while");
+            // It takes all but one.
+            wire.socket.0 = 2;
+            assert!(matches!(wire.next(true).now_or_never(), Some(Ok(Moved::Room))));
+            assert!(matches!(wire.next(true).now_or_never(), Some(Ok(Moved::Frame(_)))));
+            assert!(!wire.is_stuck());
+        }
+    }
+
+    #[tokio::test]
+    async fn of_small_frames_a_few_wait_here_and_commands_stay_in_their_queue() {
+        let mut wire = Wire::new(Slow(0));
+        for _ in 0..ROOM {
+            assert!(wire.has_room());
+            wire.send(stored(1));
+        }
+        assert!(!wire.has_room() && wire.listens());
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! The session fed directly: frames in, frames out, no socket.
 
 mod bounds;
+mod storing;
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -213,6 +214,10 @@ impl Stage {
     }
 
     fn outcome(&self, command: &NewCommand) -> FromAgent {
+        self.outcome_with(command, "")
+    }
+
+    fn outcome_with(&self, command: &NewCommand, detail: &str) -> FromAgent {
         let outcome = Outcome {
             iss: self.agent.agent,
             aud: command.key.portal.clone(),
@@ -223,7 +228,7 @@ impl Stage {
             status: Code::PasswordReset.status(),
             code: Code::PasswordReset.as_str().into(),
             event_id: Code::PasswordReset.event().id(),
-            detail: "".into(),
+            detail: detail.into(),
             retry_safe: false,
             retry_at: None,
             directory_ms: 0,
