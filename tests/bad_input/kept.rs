@@ -84,6 +84,11 @@ async fn outcomes_of_an_agent_that_nobody_has_approved_are_not_kept_and_a_genuin
     eventually("all are counted", || async { counter(&relay, &hits("unasked_outcomes")).await == 1001 }).await;
     assert_eq!(relay.admin().sessions().await.unwrap().len(), 1, "it is no fault");
     assert!(ledger_bytes(&relay) < before + 100_000, "{before}: {}", ledger_bytes(&relay));
+    // Of a command, too, that is known because it was refused: nobody has asked this agent.
+    let (refused, jws) = portal.raw.reset(agent.agent, agent.sealing.public(), "jane@corp.example", "Pass-Word-2026");
+    assert!(portal.raw.submit(&jws, 0).await.status >= 400);
+    session.send(agent.outcome_frame(&refused, Code::PasswordReset)).await;
+    eventually("it is counted", || async { counter(&relay, &hits("unasked_outcomes")).await == 1002 }).await;
     assert_eq!(portal.raw.follow(genuine.0, 0).await.status, 404);
     audited(&relay, "outcome_not_taken", "unasked_outcomes");
     assert_eq!(relay.log().matches("outcome_not_taken").count(), 1, "once for the session");
