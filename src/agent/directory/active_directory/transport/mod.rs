@@ -145,8 +145,9 @@ async fn guard(
                 // A notice of disconnection, the only one there is (RFC 4511 §4.4.1).
                 break;
             }
-            pending.lock().answer(&message, answer.len())?;
-            to_library.write_all(&answer).await?;
+            if pending.lock().answer(&message, answer.len())? {
+                to_library.write_all(&answer).await?;
+            }
         }
         Ok::<_, ReadError>(())
     };

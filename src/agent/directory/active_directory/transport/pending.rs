@@ -10,6 +10,8 @@ use super::violation::Violation;
 
 /// So many references to other domains has a search: a forest has no more.
 const MAX_REFERENCES: u32 = 256;
+/// So many entries has a search, those that are left out among them: the users of the largest domains.
+const MAX_ENTRIES: u32 = 1_000_000;
 /// So many bytes have the answers to one search. The largest looks at 120 users with their access lists.
 const MAX_SEARCH: usize = 8 * 1024 * 1024;
 
@@ -41,22 +43,26 @@ impl Pending {
         Ok(())
     }
 
-    /// An answer of so many bytes has come.
-    pub(super) fn answer(&mut self, answer: &Message<'_>, length: usize) -> Result<(), Violation> {
+    /// An answer of so many bytes has come; whether it is for the library. Entries beyond those that were asked for are left
+    /// out: Samba does not count as it is asked to.
+    pub(super) fn answer(&mut self, answer: &Message<'_>, length: usize) -> Result<bool, Violation> {
         let not_asked = Violation::NotAsked(answer.id);
         let ended = match (self.0.get_mut(&answer.id).ok_or(not_asked)?, answer.operation) {
             (Request::Single { answer }, operation) if *answer == operation => true,
             (Request::Search { size_limit, entries, references, bytes }, operation) => {
-                *bytes = bytes.saturating_add(length);
                 match operation {
                     SEARCH_ENTRY => *entries += 1,
                     SEARCH_REFERENCE => *references += 1,
                     SEARCH_DONE => {}
                     _ => return Err(not_asked),
                 }
-                if *entries > *size_limit {
-                    return Err(Violation::TooManyEntries(*size_limit));
+                if *entries > MAX_ENTRIES {
+                    return Err(Violation::TooManyEntries(MAX_ENTRIES));
                 }
+                if operation == SEARCH_ENTRY && *entries > *size_limit {
+                    return Ok(false);
+                }
+                *bytes = bytes.saturating_add(length);
                 if *references > MAX_REFERENCES {
                     return Err(Violation::TooManyReferences(MAX_REFERENCES));
                 }
@@ -70,6 +76,6 @@ impl Pending {
         if ended {
             self.0.remove(&answer.id);
         }
-        Ok(())
+        Ok(true)
     }
 }

@@ -143,7 +143,6 @@ async fn what_no_domain_controller_sends_ends_the_connection_and_says_why() {
         (Asked::Search, b"\x30\x80".repeat(50_000), Violation::Malformed("an indefinite length")),
         (Asked::Search, element(0x30, &[0xff; 100]), Violation::Malformed("a tag of several bytes")),
         (Asked::Search, entry(&[(b"a", &values)]), Violation::TooManyElements(8192)),
-        (Asked::Search, entry(&[(b"a", &[b"b"])]).repeat(1000), Violation::TooManyEntries(2)),
         (Asked::Search, reference().repeat(1000), Violation::TooManyReferences(256)),
         (Asked::Search, message(7, 0x65, &[]), Violation::Malformed("an element is missing")),
         (Asked::Search, result(0x67, &[]), Violation::NotAsked(1)),
@@ -165,6 +164,22 @@ async fn what_no_domain_controller_sends_ends_the_connection_and_says_why() {
         let found = guarded.violation().await;
         assert_eq!(found, Some(expected), "{asked:?}");
     }
+}
+
+#[tokio::test]
+async fn entries_beyond_those_that_were_asked_for_are_left_out_and_bounded_all_the_same() {
+    let mut guarded = guarded(LIMIT).await;
+    let answer = [entry(&[(b"a", &[b"b"])]).repeat(1000), done()].concat();
+    assert!(guarded.answered(Asked::Search, &answer).await);
+    assert_eq!(guarded.violation().await, None);
+    let mut pending = Pending::default();
+    let search = element(0x63, &[text(b""), vec![0x0a, 1, 0], vec![0x0a, 1, 0], vec![2, 1, 2]].concat());
+    let search = element(0x30, &[vec![2, 1, 1], search].concat());
+    pending.ask(&Message::of_ours(&search).unwrap()).unwrap();
+    let one = entry(&[(b"a", &[b"b"])]);
+    let mut answers = (0..1_000_001).map(|_| pending.answer(&Message::of_theirs(&one).unwrap(), one.len()));
+    assert_eq!([answers.next(), answers.next(), answers.next()], [Some(Ok(true)), Some(Ok(true)), Some(Ok(false))]);
+    assert_eq!(answers.last(), Some(Err(Violation::TooManyEntries(1_000_000))));
 }
 
 #[tokio::test]

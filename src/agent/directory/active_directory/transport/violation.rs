@@ -18,7 +18,7 @@ pub(in super::super) enum Violation {
     Malformed(&'static str),
     #[error("it answers what was not asked (message {0})")]
     NotAsked(u32),
-    #[error("it sends more entries than the {0} that were asked for")]
+    #[error("it sends more than {0} entries for one search")]
     TooManyEntries(u32),
     #[error("it sends more than {0} references for one search")]
     TooManyReferences(u32),
