@@ -28,7 +28,7 @@ fn reasons(attack: Attack) -> &'static [&'static str] {
         Attack::Announced => &["a message of 2147483653 bytes"],
         Attack::HugeText => &["a message of 2000000", "bytes, and at most 262144 are taken"],
         Attack::EmptyValues => &["more than 8192 elements"],
-        Attack::Entries => &["more entries than the 2 that were asked for", NOT_ASKED],
+        Attack::Entries => &["more than 1000000 entries", "no answer within", NOT_ASKED],
         Attack::References => &["more than 256 references", NOT_ASKED],
         Attack::Trickled => &["did not end it within 1 s", "no answer within 1 s"],
         Attack::WrongId => &[NOT_ASKED],
