@@ -263,7 +263,7 @@ impl Load {
                     return match Outcome::verify(jws, key, &sent.command) {
                         Ok(outcome) => {
                             let digest = base64url(&sha256(jws.as_bytes()));
-                            Said::Signed { status: outcome.status, code: outcome.code, digest }
+                            Said::Signed { status: outcome.status, code: outcome.code.into_data(), digest }
                         }
                         Err(error) => Said::Forged { why: error.to_string() },
                     };
@@ -274,13 +274,13 @@ impl Load {
                 match view.state {
                     CommandState::Concluded => Said::Forged { why: "concluded without an outcome".to_owned() },
                     CommandState::Undeliverable | CommandState::Expired => {
-                        Said::NotDelivered { reason: view.reason.unwrap_or_default() }
+                        Said::NotDelivered { reason: view.reason.unwrap_or_default().into_data() }
                     }
                     CommandState::Unknown => Said::Unknown,
                     going => Said::Going { state: format!("{going:?}") },
                 }
             }
-            Err(error @ ClientError::Refused { .. }) => match error.code().unwrap_or_default() {
+            Err(error @ ClientError::Refused { .. }) => match error.code().map_or("", |code| code.as_data()) {
                 reason @ ("no_agent" | "agent_busy" | "draining" | "expired" | "agent_pending" | "agent_revoked"
                 | "unknown_agent") => Said::NotDelivered { reason: reason.to_owned() },
                 "outcome_unknown" => Said::Unknown,

@@ -45,6 +45,7 @@ async fn preflights(attacker: Arc<Attacker>, hand: usize) -> io::Result<()> {
         state: 3,
         detail: "x".repeat(400),
         remedy: "x".repeat(400),
+        remedy_code: String::new(),
     };
     let preflight = v1::Preflight { checked_at: System.now().0, rows: (0..18).map(row).collect() };
     flood(&attacker, hand, FromAgent::Preflight(preflight)).await

@@ -49,7 +49,7 @@ fn outcome(attacker: &Attacker, agent: &RawAgent, portal: &str, detail: usize) -
     let mut command = tenant.portal.command(agent.agent, "jane@corp.example");
     (command.tenant, command.iss) = (tenant.tenant.clone(), portal.parse().unwrap());
     let mut outcome = agent.outcome(&command, Code::PasswordReset);
-    outcome.detail = "x".repeat(detail);
+    outcome.detail = "x".repeat(detail).into();
     let jws = outcome.sign(&agent.signing).unwrap();
     message(FromAgent::Outcome(v1::Outcome { command: command.jti.to_string(), jws }))
 }
