@@ -15,6 +15,7 @@ mod bad_input;
 mod bench;
 mod chaos_checker;
 mod cluster;
+mod compatibility;
 mod conformance;
 mod contract;
 mod demo;

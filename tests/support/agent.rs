@@ -46,6 +46,12 @@ impl Agent {
         agent
     }
 
+    /// From now on, it is this build of the program, in the same folder.
+    pub(crate) fn becomes(&mut self, program: &'static str) {
+        self.program = program;
+        self.cli = Cli::new(program, &["--home", &self.home().display().to_string()]);
+    }
+
     /// Enrolled, approved, running, and online, with these accounts in a [`demo`] directory in its folder.
     pub(crate) async fn running(relay: &Relay, portal: &TestPortal, accounts: &[&str], delay_before_ms: u32) -> Self {
         let mut agent = Self::new(relay);

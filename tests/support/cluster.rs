@@ -123,6 +123,17 @@ impl Cluster {
         cluster
     }
 
+    /// One node of each of these builds of the program, with one tenant.
+    pub(crate) async fn start_of(programs: &[&'static str], redis: Redis) -> Self {
+        let mut cluster = Self::empty(redis, "").await;
+        for program in programs {
+            let settings = cluster.settings(&cluster.redis.settings(&cluster.key_file(KEY)));
+            cluster.nodes.push(Relay::node_of(program, cluster.front.address, cluster.data(), &settings).await);
+        }
+        cluster.begin().await;
+        cluster
+    }
+
     /// Two nodes, with one tenant, each with a way of its own to the one Redis server.
     pub(crate) async fn start_apart(redis: Redis) -> (Self, [Wire; 2]) {
         let wires = [Wire::start(redis.addr(6379)).await, Wire::start(redis.addr(6379)).await];

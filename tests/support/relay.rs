@@ -40,6 +40,8 @@ pub(crate) struct Relay {
 /// Where a relay runs, and as what it is known.
 #[derive(Clone)]
 struct Place {
+    /// What is run.
+    program: &'static str,
     /// Its own address.
     address: Ipv4Addr,
     /// The host in its public URL: its own address, a load balancer's, or a name.
@@ -59,6 +61,21 @@ impl Relay {
     /// The same, with more lines in its configuration.
     pub(crate) async fn start_with(settings: &str) -> Self {
         Self::start_after("", settings).await
+    }
+
+    /// The same of another build of the program.
+    pub(crate) async fn start_of(program: &'static str) -> Self {
+        let (address, folder) = (own_address(), tempfile::tempdir().unwrap());
+        let (data, public) = (folder.path().join("data"), address.to_string());
+        let (settings, before) = (String::new(), String::new());
+        let relay = Self::start_at(folder, Place { program, address, public, data, settings, before }).await;
+        assert!(relay.operator(&["tenant", "add", TENANT]));
+        relay
+    }
+
+    /// From its next start on, it is this build of the program.
+    pub(crate) fn becomes(&mut self, program: &'static str) {
+        self.place.program = program;
     }
 
     /// The same, as a process that may have so many files open.
@@ -94,7 +111,7 @@ impl Relay {
         (settings, before): (&str, &str),
     ) -> Self {
         let (settings, before) = (settings.to_owned(), before.to_owned());
-        let place = Place { address, public: public.to_owned(), data, settings, before };
+        let place = Place { program: RELAY, address, public: public.to_owned(), data, settings, before };
         let relay = Self::start_at(folder, place).await;
         relay.admin().add_tenant(TENANT.parse().unwrap()).await.unwrap();
         relay
@@ -102,9 +119,14 @@ impl Relay {
 
     /// A node of a cluster behind a load balancer; nodes share the certificate and the admin token in `data`.
     pub(crate) async fn node(public: Ipv4Addr, data: PathBuf, settings: &str) -> Self {
+        Self::node_of(RELAY, public, data, settings).await
+    }
+
+    /// The same of another build of the program.
+    pub(crate) async fn node_of(program: &'static str, public: Ipv4Addr, data: PathBuf, settings: &str) -> Self {
         let (folder, address) = (tempfile::tempdir().unwrap(), own_address());
-        let place =
-            Place { address, public: public.to_string(), data, settings: settings.to_owned(), before: String::new() };
+        let (public, settings, before) = (public.to_string(), settings.to_owned(), String::new());
+        let place = Place { program, address, public, data, settings, before };
         Self::start_at(folder, place).await
     }
 
@@ -112,7 +134,7 @@ impl Relay {
     pub(crate) async fn refusing_node(public: Ipv4Addr, data: PathBuf, settings: &str) -> String {
         let (folder, address) = (tempfile::tempdir().unwrap(), own_address());
         let (public, settings) = (public.to_string(), settings.to_owned());
-        let place = Place { address, public, data, settings, before: String::new() };
+        let place = Place { program: RELAY, address, public, data, settings, before: String::new() };
         let process = spawn(folder.path(), &place);
         let mut relay = Self { folder, place, process };
         assert!(!relay.ended().await.success());
@@ -181,7 +203,7 @@ impl Relay {
 
     /// Runs `writeback-relay` as the operator; whether it went well.
     pub(crate) fn operator(&self, arguments: &[&str]) -> bool {
-        let mut command = Command::new(RELAY);
+        let mut command = Command::new(self.place.program);
         command.args(arguments).arg("--ops-url").arg(self.ops_url());
         command.arg("--admin-token-file").arg(self.data_dir().join("admin.token"));
         command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
@@ -293,7 +315,7 @@ impl Drop for Relay {
     }
 }
 
-fn spawn(folder: &Path, Place { address, public, data, settings, before }: &Place) -> Child {
+fn spawn(folder: &Path, Place { program: relay, address, public, data, settings, before }: &Place) -> Child {
     let config = folder.join("relay.toml");
     let text = format!(
         "public_url = \"https://{public}:8443\"\nlisten = \"{address}:8443\"\nops_listen = \"{address}:9443\"\n\
@@ -304,7 +326,7 @@ fn spawn(folder: &Path, Place { address, public, data, settings, before }: &Plac
     let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
     let certificate = if settings.contains("[tls]") { None } else { Some("--dev-tls") };
     let mut program = in_a_terminal("sh");
-    program.args(["-c", &format!("{before}exec \"$0\" \"$@\""), RELAY]);
+    program.args(["-c", &format!("{before}exec \"$0\" \"$@\""), relay]);
     program
         .arg("run")
         .args(certificate)
