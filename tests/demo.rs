@@ -105,6 +105,27 @@ fn a_place_for_temporary_files_that_is_no_use_is_named_with_what_to_do() {
     }
 }
 
+/// The line with this word in what `demo --serve` says to try.
+fn tried(temporary: &TempDir, word: &str, change: impl FnOnce(&mut Command) -> &mut Command) -> String {
+    let mut command = demo(temporary, &["--serve"]);
+    let mut child = change(&mut command).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let line = lines.by_ref().find(|line| line.contains(word)).expect("a command to try");
+    lines.find(|line| line.contains("Ctrl-C")).expect("how to end it");
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert!(child.wait().unwrap().success());
+    line.trim().to_owned()
+}
+
+#[test]
+fn what_it_says_to_try_is_run_as_it_was_started() {
+    let temporary = tempfile::tempdir().unwrap();
+    let installed = tried(&temporary, "availability contoso", |command| command.env_remove("CARGO_MANIFEST_DIR"));
+    assert!(installed.starts_with(env!("CARGO_BIN_EXE_writeback-portal")), "{installed}");
+    let by_cargo = tried(&temporary, " sessions ", |command| command.env("CARGO_MANIFEST_DIR", "/src"));
+    assert!(by_cargo.starts_with("cargo run -q --bin writeback-relay -- sessions "), "{by_cargo}");
+}
+
 #[test]
 fn with_serve_it_waits_prints_what_to_try_and_leaves_nothing_behind() {
     let temporary = tempfile::tempdir().unwrap();

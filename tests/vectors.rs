@@ -5,6 +5,7 @@
 //! only if they no longer hold. Run it twice: the frames carry the command.
 
 mod accepted;
+pub(crate) mod examples;
 pub(crate) mod objects;
 pub(crate) mod readers;
 pub(crate) mod refused;

@@ -28,7 +28,7 @@ use crate::protocol::problem::{Problem, ProblemCode};
 use crate::storage::{FileError, PrivateFile, make_private_folder};
 
 /// An enrolled agent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Enrolment {
     /// The agent.
     pub agent: AgentId,
@@ -82,7 +82,7 @@ pub enum EnrollError {
     },
     /// The relay said no.
     #[error("the relay says no: {0}")]
-    Refused(Box<Problem>),
+    Refused(#[source] Box<Problem>),
     /// Something else said no.
     #[error("{relay} refused the enrolment with status {status} and did not say why; is it the relay's address?")]
     NotUnderstood {

@@ -50,4 +50,4 @@ pub use rotation::{RotatedKeys, RotationError, rotate_keys};
 pub use service::Agent;
 pub use status::status;
 pub use support::support_bundle;
-pub use trust::{TrustError, Trusted, distrust, trust, trusted};
+pub use trust::{TrustError, Trusted, TrustedPortal, distrust, trust, trusted, trusted_list};

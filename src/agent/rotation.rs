@@ -43,7 +43,7 @@ pub enum RotationError {
     },
     /// The relay said no.
     #[error("the relay does not take the new keys: {0}; the old keys are in use")]
-    Refused(Box<Problem>),
+    Refused(#[source] Box<Problem>),
     /// The relay has no such call.
     #[error("the relay is of an older version, which knows no rotation: upgrade it first; the old keys are in use")]
     OlderRelay,
@@ -60,7 +60,7 @@ pub enum RotationError {
 }
 
 /// The keys after a rotation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RotatedKeys {
     /// The number of the rotation.
     pub seq: u64,

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::enroll::{Begun, EnrollError, redeem, request};
 use super::events::{About, EventLog};
 use super::format::Format;
@@ -13,6 +15,7 @@ use crate::net::outbound::{Access, Outbound};
 use crate::protocol::enrolment_code::EnrolmentCode;
 use crate::protocol::event::Event;
 use crate::protocol::ids::{AgentId, PortalId, TenantId};
+use crate::protocol::jose::Thumbprint;
 
 /// Why the agent's trust is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +57,7 @@ impl From<crate::storage::FileError> for TrustError {
 }
 
 /// A portal that is trusted from now on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Trusted {
     /// The portal.
     pub portal: PortalId,
@@ -112,20 +115,42 @@ pub fn distrust(home: &Home, portal: &PortalId, clock: Arc<dyn Clock>) -> Result
     record(home, clock, Event::OffboardingEventSuccess, portal, "is not trusted any more")
 }
 
-/// The portals whose commands the agent takes, for people.
+/// A portal whose commands the agent takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TrustedPortal {
+    /// The portal.
+    pub portal: PortalId,
+    /// Its pinned key.
+    pub key: Thumbprint,
+    /// The last rotation of that key which the agent has followed; 0 if none.
+    pub seq: u64,
+}
+
+/// The portals whose commands the agent takes.
 ///
 /// # Errors
 /// If it is not enrolled, or the file can't be read.
-pub fn trusted(home: &Home) -> Result<String, TrustError> {
+pub fn trusted(home: &Home) -> Result<Vec<TrustedPortal>, TrustError> {
     let identity = home.identity()?.ok_or_else(|| not_enrolled(home))?;
-    if identity.portals.is_empty() {
-        return Ok("none: this agent takes no commands; run: writeback-agent trust CODE\n".to_owned());
-    }
-    let line = |(portal, pin): (&PortalId, &Pin)| {
-        let since = if pin.seq == 0 { String::new() } else { format!(", rotation {}", pin.seq) };
-        format!("{portal}  key {}{since}\n", pin.key.thumbprint())
+    let view = |(portal, pin): (&PortalId, &Pin)| TrustedPortal {
+        portal: portal.clone(),
+        key: pin.key.thumbprint(),
+        seq: pin.seq,
     };
-    Ok(identity.portals.iter().map(line).collect())
+    Ok(identity.portals.iter().map(view).collect())
+}
+
+/// The same for people.
+#[must_use]
+pub fn trusted_list(portals: &[TrustedPortal]) -> String {
+    if portals.is_empty() {
+        return "none: this agent takes no commands; run: writeback-agent trust CODE\n".to_owned();
+    }
+    let line = |TrustedPortal { portal, key, seq }: &TrustedPortal| {
+        let since = if *seq == 0 { String::new() } else { format!(", rotation {seq}") };
+        format!("{portal}  key {key}{since}\n")
+    };
+    portals.iter().map(line).collect()
 }
 
 fn record(home: &Home, clock: Arc<dyn Clock>, event: Event, portal: &PortalId, what: &str) -> Result<(), TrustError> {

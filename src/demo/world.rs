@@ -48,6 +48,20 @@ pub(super) fn say(line: &str) {
     let _ = host::print(&format!("{line}\n"));
 }
 
+/// Whether this is `cargo run`, which builds what is run next: then nothing may be there yet, and it says so itself.
+fn started_by_cargo() -> bool {
+    std::env::var_os("CARGO_MANIFEST_DIR").is_some()
+}
+
+/// How whoever has started this starts another of the programs: they are installed together.
+fn program(name: &str) -> String {
+    if started_by_cargo() {
+        return format!("cargo run -q --bin {name} --");
+    }
+    let beside = std::env::current_exe().ok().map(|own| own.with_file_name(name)).filter(|path| path.exists());
+    beside.map_or_else(|| name.to_owned(), |path| path.display().to_string())
+}
+
 /// The folder of the demo. Dropped, it is removed.
 struct Folder(PathBuf);
 
@@ -170,15 +184,19 @@ impl World {
 
     /// What a second terminal can do with the relay and the agent.
     pub(super) fn show_what_to_try(&self) {
-        let portal = format!("cargo run -q --bin writeback-portal -- --home {}", self.portal_home.folder().display());
+        let portal =
+            format!("{} --home {}", program("writeback-portal"), self.portal_home.folder().display());
         let token = self.relay_files().join("admin.token");
         let admin = format!("--ops-url http://{} --admin-token-file {}", self.node.ops_addr(), token.display());
         say("");
-        say("The relay and the agent keep running. From a second terminal, in this folder:");
+        say(match started_by_cargo() {
+            true => "The relay and the agent keep running. From a second terminal, in this folder:",
+            false => "The relay and the agent keep running. From a second terminal:",
+        });
         say(&format!("  {portal} availability contoso"));
         say(&format!("  {portal} agents contoso"));
         say(&format!("  {portal} reset contoso {USER}"));
-        say(&format!("  cargo run -q -- sessions {admin}"));
+        say(&format!("  {} sessions {admin}", program("writeback-relay")));
         say(&format!("The relay is {}, its certificate's CA {}.", self.public_url, self.ca_file().display()));
         say("Ctrl-C ends it.");
     }

@@ -1,15 +1,16 @@
 //! What a process asks of its operating system. Everything that only Unix has stands here and in `storage`.
 
+mod complaint;
 pub mod memory;
 pub mod service_manager;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::fmt::Display;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
+pub use complaint::{complain, complain_of, complain_of_usage, wants_json};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 use rustix::net::sockopt;
@@ -92,11 +93,6 @@ pub fn print(text: &str) -> std::io::Result<()> {
 /// The same to standard error. There is nobody to tell if that can't be written.
 pub fn print_error(text: &str) {
     let _ = std::io::stderr().lock().write_all(lines(text).as_bytes());
-}
-
-/// Says in one line on standard error why a program ends.
-pub fn complain(program: &str, error: &dyn Display) {
-    print_error(&format!("{program}: {}\n", one_line(&error.to_string())));
 }
 
 /// Has a panic told in the same way: what a program was reading may stand in its message.

@@ -70,6 +70,7 @@ pub enum ClientError {
         /// The HTTP status.
         status: u16,
         /// What it said.
+        #[source]
         problem: Box<Problem>,
         /// `Retry-After`, if it gave one.
         retry_after: Option<Duration>,

@@ -8,6 +8,7 @@
 //! | [`client`] | the calls over HTTPS |
 //! | [`agents`], `judge` | what the relay says of the agents, judged by the trust store |
 //! | `check` | how an agent finds its directory now |
+//! | [`history`] | whose accounts it was about |
 //! | [`selection`] | which agent is asked first |
 //! | [`request`], [`answer`] | one reset, change or unlock, up to a verified outcome |
 //! | [`rotation`] | a new key for this portal |
@@ -19,6 +20,7 @@ mod check;
 pub mod client;
 pub mod config;
 pub mod error;
+pub mod history;
 pub mod home;
 mod judge;
 pub mod report;

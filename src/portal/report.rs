@@ -103,7 +103,7 @@ fn support_code(trace_id: Option<&Untrusted>) -> String {
     trace_id.map(|id| format!("  trace id {}\n", id.cell())).unwrap_or_default()
 }
 
-fn utc(time: UnixTime) -> String {
+pub(super) fn utc(time: UnixTime) -> String {
     let formatted = OffsetDateTime::from_unix_timestamp(time.0).ok().and_then(|time| time.format(&Rfc3339).ok());
     formatted.unwrap_or_else(|| format!("{} seconds since 1970", time.0))
 }

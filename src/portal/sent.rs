@@ -58,6 +58,16 @@ impl SentCommands {
         if sent.tenant == *tenant && sent.jti == command { Ok(sent) } else { Err(unknown()) }
     }
 
+    /// All that are remembered, oldest first. What can't be read is left out.
+    #[must_use]
+    pub fn all(&self) -> Vec<Command> {
+        let paths = fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.path());
+        let texts = paths.filter_map(|path| PrivateFile::new(&path).read().ok());
+        let mut commands: Vec<Command> = texts.filter_map(|text| json::read(text.as_bytes()).ok()).collect();
+        commands.sort_by_key(|command| (command.validity.iat, command.jti));
+        commands
+    }
+
     /// Removes those whose outcome no relay keeps any more. What can't be read is left where it is.
     pub fn forget_old(&self, now: UnixTime) {
         let Ok(entries) = fs::read_dir(&self.folder) else { return };

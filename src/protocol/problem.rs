@@ -166,6 +166,8 @@ impl Problem {
     }
 }
 
+impl std::error::Error for Problem {}
+
 /// One line for people: what it is, its code, and what whoever wrote it says.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -75,6 +75,9 @@ pub enum Undelivered {
 }
 
 impl Undelivered {
+    /// Every one.
+    pub const ALL: &[Self] = &[Self::NoAgent, Self::AgentBusy, Self::Draining, Self::Expired];
+
     /// In one word.
     #[must_use]
     pub fn as_str(self) -> &'static str {

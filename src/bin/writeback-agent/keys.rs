@@ -3,16 +3,17 @@
 use std::io::Read;
 
 use clap::Args;
+use serde::Serialize;
 use writeback_relay::agent::config::Config;
 use writeback_relay::agent::home::Home;
-use writeback_relay::agent::{Trusted, distrust, rotate_keys, trust, trusted};
+use writeback_relay::agent::{Trusted, distrust, rotate_keys, trust, trusted, trusted_list};
 use writeback_relay::clock::System;
 use writeback_relay::host;
 use writeback_relay::protocol::enrolment_code::{EnrolmentCode, InvalidCode};
 use writeback_relay::protocol::ids::PortalId;
 use zeroize::Zeroizing;
 
-use super::Failure;
+use super::{Failure, print_json};
 
 #[derive(Args)]
 #[group(required = true, multiple = false)]
@@ -45,9 +46,12 @@ pub(super) fn read_code(given: String) -> Result<EnrolmentCode, Failure> {
     Ok(text.parse().map_err(|error: InvalidCode| format!("{error}; {hint}"))?)
 }
 
-pub(super) async fn rotate(home: &Home) -> Result<(), Failure> {
+pub(super) async fn rotate(home: &Home, json: bool) -> Result<(), Failure> {
     let access = Config::load(&home.config())?.relay.access()?;
     let rotated = rotate_keys(home, access, System::clock(), System::random()).await?;
+    if json {
+        return print_json(&rotated);
+    }
     Ok(host::print(&format!(
         "the agent has new keys (rotation {})\nfingerprint       {}\nPortals follow by themselves; nothing has to be \
          compared again.\n",
@@ -55,11 +59,14 @@ pub(super) async fn rotate(home: &Home) -> Result<(), Failure> {
     ))?)
 }
 
-pub(super) async fn change_trust(home: &Home, what: TrustArguments) -> Result<(), Failure> {
+pub(super) async fn change_trust(home: &Home, what: TrustArguments, json: bool) -> Result<(), Failure> {
     if let Some(code) = what.code {
         let (code, access) = (read_code(code)?, Config::load(&home.config())?.relay.access()?);
-        let Trusted { portal, agent, fingerprint } =
-            trust(home, &code, access, System::clock(), System::random()).await?;
+        let trusted = trust(home, &code, access, System::clock(), System::random()).await?;
+        if json {
+            return print_json(&trusted);
+        }
+        let Trusted { portal, agent, fingerprint } = trusted;
         return Ok(host::print(&format!(
             "portal {portal} is trusted from now on\nfingerprint       {fingerprint}\n\nBefore it sends commands, \
              somebody at that portal compares the fingerprint and approves the agent:\n  writeback-portal approve {} \
@@ -69,7 +76,17 @@ pub(super) async fn change_trust(home: &Home, what: TrustArguments) -> Result<()
     }
     if let Some(portal) = what.remove {
         distrust(home, &portal, System::clock())?;
+        if json {
+            return print_json(&Removed { portal });
+        }
         return Ok(host::print(&format!("no more commands are taken from portal {portal}\n"))?);
     }
-    Ok(host::print(&trusted(home)?)?)
+    let portals = trusted(home)?;
+    if json { print_json(&portals) } else { Ok(host::print(&trusted_list(&portals))?) }
+}
+
+/// A portal that is not trusted any more, for programs.
+#[derive(Serialize)]
+struct Removed {
+    portal: PortalId,
 }

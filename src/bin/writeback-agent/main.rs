@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use writeback_relay::agent::config::Config;
 use writeback_relay::agent::events::Filter;
@@ -42,6 +43,9 @@ enum Action {
     Enroll {
         /// The code, or "-" to read it from standard input, where no other user of this host sees it.
         code: String,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
     },
     /// Run until SIGTERM, SIGINT, or SIGHUP.
     Run,
@@ -81,17 +85,27 @@ enum Action {
     /// enrols. What is given is not asked for.
     Setup(setup::SetupArguments),
     /// Make new keys and tell the relay; the agent may be running. It does so by itself every half year.
-    RotateKeys,
+    RotateKeys {
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
     /// Take commands from a further portal, or from one less. The agent may be running.
-    Trust(keys::TrustArguments),
+    Trust {
+        #[command(flatten)]
+        what: keys::TrustArguments,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 impl Action {
     /// Whether it may make files in the agent's folder.
     fn writes(&self) -> bool {
         match self {
-            Self::Enroll { .. } | Self::Run | Self::Setup(_) | Self::RotateKeys => true,
-            Self::Trust(what) => what.changes(),
+            Self::Enroll { .. } | Self::Run | Self::Setup(_) | Self::RotateKeys { .. } => true,
+            Self::Trust { what, .. } => what.changes(),
             Self::Status | Self::Events { .. } | Self::SupportBundle { .. } | Self::Check { .. } | Self::Grant(_) => {
                 false
             }
@@ -113,7 +127,7 @@ async fn main() -> ExitCode {
         }
         // An argument stands in it, and somebody else may have chosen that.
         Err(error) => {
-            host::print_error(&error.render().to_string());
+            host::complain_of_usage("writeback-agent", &error.render());
             return ExitCode::from(WRONG_USAGE);
         }
     };
@@ -124,7 +138,7 @@ async fn main() -> ExitCode {
     match act(&home, action).await {
         Ok(status) => status,
         Err(error) => {
-            host::complain("writeback-agent", &error);
+            host::complain_of("writeback-agent", &*error);
             match error.downcast_ref::<AgentError>() {
                 Some(error) if error.is_for_good() => ExitCode::from(STOPPED_FOR_GOOD),
                 _ => ExitCode::FAILURE,
@@ -141,7 +155,7 @@ async fn act(home: &Home, action: Action) -> Result<ExitCode, Failure> {
         home.may_be_read()?
     }
     match action {
-        Action::Enroll { code } => enrol(home, code).await?,
+        Action::Enroll { code, json } => enrol(home, code, json).await?,
         Action::Run => run(home).await?,
         Action::Status => host::print(&status(home)?)?,
         Action::Check { json } => return rights::check(home, json).await,
@@ -151,16 +165,19 @@ async fn act(home: &Home, action: Action) -> Result<ExitCode, Failure> {
             inspect::events(home, &Filter { ids }, lines, follow, json).await?
         }
         Action::SupportBundle { file } => inspect::support_bundle(home, &file)?,
-        Action::RotateKeys => keys::rotate(home).await?,
-        Action::Trust(what) => keys::change_trust(home, what).await?,
+        Action::RotateKeys { json } => keys::rotate(home, json).await?,
+        Action::Trust { what, json } => keys::change_trust(home, what, json).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn enrol(home: &Home, code: String) -> Result<(), Failure> {
+async fn enrol(home: &Home, code: String, json: bool) -> Result<(), Failure> {
     let code = keys::read_code(code)?;
     let config = Config::load(&home.config())?;
     let enrolled = enroll(home, &code, config.relay.access()?, System::clock(), System::random()).await?;
+    if json {
+        return print_json(&enrolled);
+    }
     let mut said = format!("enrolled as agent {}\nfingerprint       {}\n", enrolled.agent, enrolled.fingerprint);
     if enrolled.status == AgentStatus::Pending {
         said.push_str(&format!(
@@ -171,6 +188,10 @@ async fn enrol(home: &Home, code: String) -> Result<(), Failure> {
     }
     said.push_str(&format!("\nThen start it:\n  writeback-agent --home {} run\n", home.folder().display()));
     Ok(host::print(&said)?)
+}
+
+fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    Ok(host::print(&format!("{}\n", serde_json::to_string_pretty(value)?))?)
 }
 
 async fn run(home: &Home) -> Result<(), Failure> {

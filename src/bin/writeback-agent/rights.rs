@@ -49,7 +49,7 @@ pub(crate) async fn check(home: &Home, json: bool) -> Result<ExitCode, Failure> 
             Ok(ExitCode::from(preflight::exit_status(&report)))
         }
         Err(error) => {
-            host::complain("writeback-agent", &error);
+            host::complain_of("writeback-agent", &*error);
             Ok(ExitCode::from(preflight::NOTHING_CHECKED))
         }
     }

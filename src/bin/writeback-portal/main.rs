@@ -10,12 +10,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use writeback_relay::clock::System;
-use writeback_relay::host::{complain, forbid_core_dumps, print, print_error, tell_panics};
+use writeback_relay::host::{complain_of, complain_of_usage, forbid_core_dumps, print, print_error, tell_panics};
 use writeback_relay::portal::report::{agents_table, availability_line, exit, preflight_lines, rotation_table};
-use writeback_relay::portal::{Answer, Config, Home, Portal, Standing, Told};
+use writeback_relay::portal::{Answer, Config, Home, Portal, Standing, Told, history};
 use writeback_relay::protocol::api::PreflightState;
 use writeback_relay::protocol::command::{Options, Subject};
-use writeback_relay::protocol::ids::{AgentId, CommandId, PortalId, TenantId};
+use writeback_relay::protocol::ids::{AgentId, CommandId, InvitationId, PortalId, TenantId};
 use writeback_relay::telemetry::otlp::{Collector, Exporting};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -44,15 +44,24 @@ enum Command {
         /// PEM certificates of a private CA to trust beside the system's
         #[arg(long)]
         ca_file: Option<PathBuf>,
+        /// Nothing but the JWK, for programs
+        #[arg(long)]
+        json: bool,
     },
     /// Print this portal's public key as a JWK: for the operator of a relay that does not know it (any more)
-    PublicKey,
+    PublicKey {
+        /// For programs; the JWK is the same
+        #[arg(long)]
+        json: bool,
+    },
     /// Print an enrolment code for one agent; it is a secret, valid for 24 hours, once
     Invite {
         tenant: TenantId,
         /// Trust whoever enrols with the code, without comparing fingerprints
         #[arg(long)]
         auto_approve: bool,
+        #[arg(long)]
+        json: bool,
     },
     /// List a tenant's agents, and verify the new ones
     Agents {
@@ -67,9 +76,16 @@ enum Command {
         /// What the agent printed when it enrolled; asked for if it is not given
         #[arg(long)]
         fingerprint: Option<String>,
+        #[arg(long)]
+        json: bool,
     },
     /// Never trust an agent again
-    Revoke { tenant: TenantId, agent: AgentId },
+    Revoke {
+        tenant: TenantId,
+        agent: AgentId,
+        #[arg(long)]
+        json: bool,
+    },
     /// Have an agent check its directory now, and show what it found
     Check {
         tenant: TenantId,
@@ -102,6 +118,15 @@ enum Command {
     Change(Request),
     /// Unlock an account; its password stays
     Unlock(Request),
+    /// List the commands that were sent from here within the last seven days: when, for whose account, to which agent
+    Sent {
+        tenant: TenantId,
+        /// Only those for this agent
+        #[arg(long)]
+        agent: Option<AgentId>,
+        #[arg(long)]
+        json: bool,
+    },
     /// Ask what became of a command that was sent from here
     Status {
         tenant: TenantId,
@@ -165,14 +190,14 @@ async fn main() -> ExitCode {
         }
         // An argument stands in it, and somebody else may have chosen that.
         Err(error) => {
-            print_error(&error.render().to_string());
+            complain_of_usage("writeback-portal", &error.render());
             return exit::ERROR.into();
         }
     };
     match traced(cli).await {
         Ok(status) => status.into(),
         Err(error) => {
-            complain("writeback-portal", &error);
+            complain_of("writeback-portal", &*error);
             exit::ERROR.into()
         }
     }
@@ -189,12 +214,15 @@ async fn traced(cli: Cli) -> Outcome<u8> {
 async fn run(cli: Cli) -> Outcome<u8> {
     forbid_core_dumps()?;
     let home = cli.home.or_else(default_home).ok_or("$HOME is not set: say where with --home")?;
-    if let Command::Init { id, relay, ca_file } = cli.command {
+    if let Command::Init { id, relay, ca_file, json } = cli.command {
         let ca_file = ca_file.map(std::fs::canonicalize).transpose().map_err(|e| format!("--ca-file: {e}"))?;
         let public = Home::new(&home).init(&Config { id: id.clone(), relay, ca_file }, &System)?;
         let jwk = serde_json::to_string(&public)?;
         // The key alone on standard output, so that it can be sent into a file.
         print(&format!("{jwk}\n"))?;
+        if json {
+            return Ok(exit::SUCCEEDED);
+        }
         print_error(&format!(
             "That is the portal's public key. The relay's operator registers it, with a --tenant for each tenant that \
              it serves:\n\nwriteback-relay portal add {id} --key - --tenant TENANT <<'END'\n{jwk}\nEND\n"
@@ -204,9 +232,14 @@ async fn run(cli: Cli) -> Outcome<u8> {
     let portal = Portal::open(&home, System::clock(), System::random())?;
     match cli.command {
         Command::Init { .. } => {}
-        Command::PublicKey => print(&format!("{}\n", serde_json::to_string(&portal.public_key()?)?))?,
-        Command::Invite { tenant, auto_approve } => {
-            let code = portal.invite(&tenant, auto_approve).await?.to_text()?;
+        Command::PublicKey { json: _ } => print(&format!("{}\n", serde_json::to_string(&portal.public_key()?)?))?,
+        Command::Invite { tenant, auto_approve, json } => {
+            let invited = portal.invite(&tenant, auto_approve).await?;
+            let code = invited.to_text()?;
+            if json {
+                print_json(&Invited { invitation: invited.invitation, code: &code })?;
+                return Ok(exit::SUCCEEDED);
+            }
             print(&format!("{}\n", &*code))?;
             print_error(
                 "This is a secret. On the agent's host, within 24 hours, run `writeback-agent setup`, and paste it when it \
@@ -217,17 +250,17 @@ async fn run(cli: Cli) -> Outcome<u8> {
             let agents = portal.agents(&tenant).await?;
             if json { print_json(&agents)? } else { print(&agents_table(&agents))? }
         }
-        Command::Approve { tenant, agent, fingerprint } => {
+        Command::Approve { tenant, agent, fingerprint, json } => {
             let fingerprint = match fingerprint {
                 Some(given) => given,
                 None => compare(&portal, &tenant, agent).await?,
             };
             let told = portal.approve(&tenant, agent, &fingerprint).await?;
-            return decided(&told, &format!("agent {agent} is trusted"));
+            return if json { told_json(agent, "trusted", &told) } else { decided(&told, &format!("agent {agent} is trusted")) };
         }
-        Command::Revoke { tenant, agent } => {
+        Command::Revoke { tenant, agent, json } => {
             let told = portal.revoke(&tenant, agent).await?;
-            return decided(&told, &format!("agent {agent} is revoked"));
+            return if json { told_json(agent, "revoked", &told) } else { decided(&told, &format!("agent {agent} is revoked")) };
         }
         Command::Check { tenant, agent, json } => {
             let report = portal.check(&tenant, agent).await?;
@@ -275,6 +308,10 @@ async fn run(cli: Cli) -> Outcome<u8> {
             let answer = portal.unlock(&request.tenant, &request.subject()?, request.wait()).await?;
             return answered(&answer, &request.tenant, request.json);
         }
+        Command::Sent { tenant, agent, json } => {
+            let sent = portal.history(&tenant, agent);
+            if json { print_json(&sent)? } else { print(&history::lines(&sent))? }
+        }
         Command::Status { tenant, command, wait, json } => {
             let answer = portal.status(&tenant, command, Duration::from_secs(wait)).await?;
             return answered(&answer, &tenant, json);
@@ -293,6 +330,35 @@ fn print_json<T: Serialize>(value: &T) -> Outcome<()> {
 
 fn decided(told: &Told, decision: &str) -> Outcome<u8> {
     print(&told.for_people(decision))?;
+    Ok(if matches!(told, Told::Yes) { exit::SUCCEEDED } else { exit::ERROR })
+}
+
+/// An enrolment code, for programs: a secret.
+#[derive(Serialize)]
+struct Invited<'a> {
+    invitation: InvitationId,
+    code: &'a str,
+}
+
+/// A decision that holds here, for programs.
+#[derive(Serialize)]
+struct Decided {
+    agent: AgentId,
+    /// `trusted` or `revoked`.
+    standing: &'static str,
+    /// Whether the relay has heard of it. If not, `agents` tells it again.
+    relay_told: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+}
+
+fn told_json(agent: AgentId, standing: &'static str, told: &Told) -> Outcome<u8> {
+    let message = match told {
+        Told::Yes => None,
+        Told::No(error) => Some(error.to_string()),
+    };
+    print_json(&Decided { agent, standing, relay_told: message.is_none(), message })?;
     Ok(if matches!(told, Told::Yes) { exit::SUCCEEDED } else { exit::ERROR })
 }
 

@@ -119,38 +119,39 @@ async fn main() -> ExitCode {
         }
         // An argument stands in it, and somebody else may have chosen that.
         Err(error) => {
-            host::print_error(&error.render().to_string());
+            host::complain_of_usage("writeback-relay", &error.render());
             return ExitCode::from(WRONG_USAGE);
         }
     };
     match execute(cli.command).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
-            host::complain("writeback-relay", &error);
+            host::complain_of("writeback-relay", &*error);
             ExitCode::FAILURE
         }
     }
 }
 
-async fn execute(command: Command) -> Outcome {
+async fn execute(command: Command) -> Result<ExitCode, Box<dyn Error>> {
     match command {
-        Command::Run(run) => serve(run).await,
+        Command::Run(run) => serve(run).await?,
         Command::Demo { serve } => {
             telemetry::log_to_stderr("error");
-            writeback_relay::demo::run(serve).await
+            writeback_relay::demo::run(serve).await?;
         }
-        Command::Tenant(command) => operator::tenant(command).await,
-        Command::Portal(command) => operator::portal(command).await,
-        Command::Agent(command) => operator::agent(command).await,
-        Command::Status(status) => status::status(status).await,
-        Command::Sessions(sessions) => status::sessions(sessions).await,
-        Command::Drain { node, admin } => operator::drain(node, &admin).await,
-        Command::Ready(ops) => operator::ready(&ops).await,
-        Command::LogLevel { level, admin } => operator::log_level(level, &admin).await,
-        Command::Registry(command) => operator::registry(command).await,
-        Command::Metrics => Ok(host::print(&instruments::document())?),
-        Command::Openapi => Ok(host::print(&writeback_relay::relay::http::openapi()?)?),
+        Command::Tenant(command) => operator::tenant(command).await?,
+        Command::Portal(command) => operator::portal(command).await?,
+        Command::Agent(command) => operator::agent(command).await?,
+        Command::Status(status) => return status::status(status).await,
+        Command::Sessions(sessions) => status::sessions(sessions).await?,
+        Command::Drain { node, admin } => operator::drain(node, &admin).await?,
+        Command::Ready(ops) => operator::ready(&ops).await?,
+        Command::LogLevel { level, admin } => operator::log_level(level, &admin).await?,
+        Command::Registry(command) => operator::registry(command).await?,
+        Command::Metrics => host::print(&instruments::document())?,
+        Command::Openapi => host::print(&writeback_relay::relay::http::openapi()?)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn serve(run: Run) -> Outcome {

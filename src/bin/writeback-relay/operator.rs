@@ -4,13 +4,15 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use writeback_relay::host;
+use writeback_relay::protocol::api::AgentStatus;
 use writeback_relay::protocol::ids::{AgentId, PortalId, TenantId};
 use writeback_relay::protocol::jose::PublicKey;
 use writeback_relay::protocol::json;
-use writeback_relay::protocol::untrusted::{lines, one_line};
+use writeback_relay::protocol::untrusted::{Untrusted, lines, one_line};
 use writeback_relay::relay::admin::client::{AdminClient, readiness};
-use writeback_relay::relay::registry::PortalRecord;
+use writeback_relay::relay::registry::{AgentRecord, PortalRecord};
 use zeroize::Zeroizing;
 
 use super::Outcome;
@@ -21,6 +23,22 @@ pub(super) struct Ops {
     /// The node's ops_listen, as a URL.
     #[arg(long, env = "WRITEBACK_OPS_URL", default_value = "http://127.0.0.1:9443")]
     ops_url: String,
+    /// Print JSON, for programs: what was asked for, or why it could not be had.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The answer to what asks for nothing but to be done.
+#[derive(Serialize)]
+struct Done {
+    result: &'static str,
+}
+
+impl Ops {
+    /// Prints what was asked for.
+    fn answer(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> Outcome {
+        Ok(host::print(&if self.json { format!("{}\n", serde_json::to_string_pretty(value)?) } else { text() })?)
+    }
 }
 
 /// How to reach a running node.
@@ -132,6 +150,20 @@ pub(super) enum Registry {
 }
 
 impl Admin {
+    pub(super) fn json(&self) -> bool {
+        self.ops.json
+    }
+
+    /// Prints what was asked for.
+    pub(super) fn answer(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> Outcome {
+        self.ops.answer(value, text)
+    }
+
+    /// It was done, and there is nothing else to say.
+    fn done(&self) -> Outcome {
+        self.answer(&Done { result: "done" }, String::new)
+    }
+
     pub(super) fn connect(&self) -> Result<AdminClient, Box<dyn Error>> {
         let url = &self.ops.ops_url;
         let token = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty()).map(Zeroizing::new);
@@ -145,14 +177,15 @@ impl Admin {
 
 pub(super) async fn tenant(command: Tenant) -> Outcome {
     match command {
-        Tenant::Add { tenant, admin } => admin.connect()?.add_tenant(tenant).await?,
+        Tenant::Add { tenant, admin } => {
+            admin.connect()?.add_tenant(tenant).await?;
+            admin.done()
+        }
         Tenant::List(admin) => {
-            for tenant in admin.connect()?.tenants().await? {
-                host::print(&format!("{}\n", tenant.tenant))?;
-            }
+            let tenants = admin.connect()?.tenants().await?;
+            admin.answer(&tenants, || tenants.iter().map(|record| format!("{}\n", record.tenant)).collect())
         }
     }
-    Ok(())
 }
 
 pub(super) async fn portal(command: Portal) -> Outcome {
@@ -163,6 +196,7 @@ pub(super) async fn portal(command: Portal) -> Outcome {
                 .connect()?
                 .put_portal(&PortalRecord { portal, keys, tenants: tenant, later: Default::default() })
                 .await?;
+            admin.done()
         }
         Portal::Grant { portal, tenant, admin } => {
             let client = admin.connect()?;
@@ -171,23 +205,30 @@ pub(super) async fn portal(command: Portal) -> Outcome {
                 record.tenants.push(tenant);
             }
             client.put_portal(&record).await?;
+            admin.done()
         }
         Portal::Withdraw { portal, tenant, admin } => {
             let client = admin.connect()?;
             let mut record = registered(&client, &portal).await?;
             record.tenants.retain(|granted| *granted != tenant);
             client.put_portal(&record).await?;
+            admin.done()
         }
-        Portal::Remove { portal, admin } => admin.connect()?.remove_portal(&portal).await?,
+        Portal::Remove { portal, admin } => {
+            admin.connect()?.remove_portal(&portal).await?;
+            admin.done()
+        }
         Portal::List(admin) => {
-            for portal in admin.connect()?.portals().await? {
-                let keys: Vec<_> = portal.keys.iter().map(|key| key.thumbprint().to_string()).collect();
-                let tenants: Vec<_> = portal.tenants.iter().map(TenantId::as_str).collect();
-                host::print(&format!("{}  keys {}  tenants {}\n", portal.portal, keys.join(" "), tenants.join(" ")))?;
-            }
+            let portals = admin.connect()?.portals().await?;
+            admin.answer(&portals, || portals.iter().map(portal_line).collect())
         }
     }
-    Ok(())
+}
+
+fn portal_line(portal: &PortalRecord) -> String {
+    let keys: Vec<_> = portal.keys.iter().map(|key| key.thumbprint().to_string()).collect();
+    let tenants: Vec<_> = portal.tenants.iter().map(TenantId::as_str).collect();
+    format!("{}  keys {}  tenants {}\n", portal.portal, keys.join(" "), tenants.join(" "))
 }
 
 async fn registered(client: &AdminClient, portal: &PortalId) -> Result<PortalRecord, Box<dyn Error>> {
@@ -207,21 +248,44 @@ fn read_key(file: &PathBuf) -> Result<PublicKey, Box<dyn Error>> {
 pub(super) async fn agent(command: Agent) -> Outcome {
     match command {
         Agent::List { tenant, admin } => {
-            for agent in admin.connect()?.agents(&tenant).await? {
-                let status = serde_json::to_value(agent.status)?;
-                let fingerprint = agent.keys.fingerprint(agent.agent);
-                host::print(&format!(
-                    "{}  {}  {}  {fingerprint}\n",
-                    agent.agent,
-                    status.as_str().unwrap_or_default(),
-                    agent.name.cell()
-                ))?;
-            }
+            let agents: Vec<_> = admin.connect()?.agents(&tenant).await?.into_iter().map(ListedAgent::from).collect();
+            admin.answer(&agents, || agents.iter().map(ListedAgent::line).collect())
         }
-        Agent::Revoke { tenant, agent, admin } => admin.connect()?.revoke_agent(&tenant, agent).await?,
-        Agent::Forget { tenant, agent, admin } => admin.connect()?.forget_agent(&tenant, agent).await?,
+        Agent::Revoke { tenant, agent, admin } => {
+            admin.connect()?.revoke_agent(&tenant, agent).await?;
+            admin.done()
+        }
+        Agent::Forget { tenant, agent, admin } => {
+            admin.connect()?.forget_agent(&tenant, agent).await?;
+            admin.done()
+        }
     }
-    Ok(())
+}
+
+/// An agent, as people compare it.
+#[derive(Serialize)]
+struct ListedAgent {
+    fingerprint: String,
+    #[serde(flatten)]
+    record: AgentRecord,
+}
+
+impl From<AgentRecord> for ListedAgent {
+    fn from(record: AgentRecord) -> Self {
+        Self { fingerprint: record.keys.fingerprint(record.agent), record }
+    }
+}
+
+impl ListedAgent {
+    fn line(&self) -> String {
+        let Self { fingerprint, record: AgentRecord { agent, status, name, .. } } = self;
+        let status = match status {
+            AgentStatus::Pending => "pending",
+            AgentStatus::Approved => "approved",
+            AgentStatus::Revoked => "revoked",
+        };
+        format!("{agent}  {status}  {}  {fingerprint}\n", name.cell())
+    }
 }
 
 pub(super) async fn registry(command: Registry) -> Outcome {
@@ -231,36 +295,57 @@ pub(super) async fn registry(command: Registry) -> Outcome {
             // Whoever looks into it may do so at a terminal.
             std::fs::write(&file, lines(&serde_json::to_string_pretty(&snapshot)?).as_bytes())
                 .map_err(|e| format!("{}: {e}", file.display()))?;
+            // It is the answer itself.
+            if file == Path::new("/dev/stdout") { Ok(()) } else { admin.done() }
         }
         Registry::Import { file, admin } => {
             let text = std::fs::read(&file).map_err(|e| format!("{}: {e}", file.display()))?;
             let snapshot =
                 json::read_with_nulls(&text).map_err(|e| format!("{}: no exported registry: {e}", file.display()))?;
             admin.connect()?.import(&snapshot).await?;
+            admin.done()
         }
     }
-    Ok(())
 }
 
 pub(super) async fn drain(node: Option<String>, admin: &Admin) -> Outcome {
     let node = admin.connect()?.drain(node.as_deref()).await?;
-    Ok(host::print(&format!(
-        "{} ({}) lets its {} sessions move and stops; writeback-relay status shows how far it is\n",
-        node.name.cell(),
-        node.node,
-        node.sessions
-    ))?)
+    admin.answer(&node, || {
+        format!(
+            "{} ({}) lets its {} sessions move and stops; writeback-relay status shows how far it is\n",
+            node.name.cell(),
+            node.node,
+            node.sessions
+        )
+    })
 }
 
 pub(super) async fn ready(ops: &Ops) -> Outcome {
     let said = readiness(&ops.ops_url).await?;
-    Ok(host::print(&if said == "ok" { "ok\n".to_owned() } else { format!("it serves, and says {}\n", said.quoted()) })?)
+    ops.answer(&Ready { result: "ready", says: &said }, || match said == *"ok" {
+        true => "ok\n".to_owned(),
+        false => format!("it serves, and says {}\n", said.quoted()),
+    })
+}
+
+/// A node that serves.
+#[derive(Serialize)]
+struct Ready<'a> {
+    result: &'static str,
+    /// `ok`, and what is wrong though it serves.
+    says: &'a Untrusted,
 }
 
 pub(super) async fn log_level(level: Option<String>, admin: &Admin) -> Outcome {
     let client = admin.connect()?;
     match level {
-        Some(level) => Ok(client.set_log_level(level).await?),
-        None => Ok(host::print(&format!("{}\n", one_line(&client.log_level().await?.level)))?),
+        Some(level) => {
+            client.set_log_level(level).await?;
+            admin.done()
+        }
+        None => {
+            let level = client.log_level().await?;
+            admin.answer(&level, || format!("{}\n", one_line(&level.level)))
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! What the nodes and agents look like, for people and for programs.
 
+use std::error::Error;
 use std::fmt::Write as _;
+use std::process::ExitCode;
 
 use clap::Args;
 use writeback_relay::host;
@@ -17,9 +19,6 @@ const MAX_TROUBLES: usize = 50;
 
 #[derive(Args)]
 pub(super) struct Status {
-    /// Print JSON, for programs.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     admin: Admin,
 }
@@ -32,31 +31,28 @@ pub(super) struct Sessions {
     /// Only those on this node, by its name.
     #[arg(long)]
     node: Option<String>,
-    /// Print JSON, for programs.
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     admin: Admin,
 }
 
-pub(super) async fn status(Status { json, admin }: Status) -> Outcome {
+pub(super) async fn status(Status { admin }: Status) -> Result<ExitCode, Box<dyn Error>> {
     let overview = admin.connect()?.overview().await?;
     let failed = overview.troubles.iter().filter(|trouble| trouble.state == PreflightState::Failed).count();
-    host::print(&if json { format!("{}\n", serde_json::to_string_pretty(&overview)?) } else { text(&overview) })?;
-    if failed == 0 { Ok(()) } else { Err(format!("{failed} of these fail resets").into()) }
+    admin.answer(&overview, || text(&overview))?;
+    if failed > 0 && !admin.json() {
+        host::complain("writeback-relay", &format!("{failed} of these fail resets"));
+    }
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-pub(super) async fn sessions(Sessions { tenant, node, json, admin }: Sessions) -> Outcome {
+pub(super) async fn sessions(Sessions { tenant, node, admin }: Sessions) -> Outcome {
     let mut sessions = admin.connect()?.presence(tenant.as_ref()).await?;
     sessions.retain(|session| node.as_ref().is_none_or(|node| session.node == **node));
-    if json {
-        return Ok(host::print(&format!("{}\n", serde_json::to_string_pretty(&sessions)?))?);
-    }
     let rows = sessions.iter().map(|SeenSession { node, tenant, agent, name, version, session }| {
         let version = version.as_ref().map(Untrusted::cell).unwrap_or_default();
         [node.cell(), tenant.to_string(), agent.to_string(), name.cell(), version, session.to_string()]
     });
-    Ok(host::print(&table(["NODE", "TENANT", "AGENT", "HOST", "VERSION", "SESSION"], rows))?)
+    admin.answer(&sessions, || table(["NODE", "TENANT", "AGENT", "HOST", "VERSION", "SESSION"], rows))
 }
 
 fn text(overview: &Overview) -> String {

@@ -44,7 +44,7 @@ pub enum AdminError {
     },
     /// It refused.
     #[error("{problem}; trace id {trace_id}", problem = .0, trace_id = .0.trace_id.cell())]
-    Refused(Box<Problem>),
+    Refused(#[source] Box<Problem>),
     /// Its answer, or its list, has no end.
     #[error("{url} answers without an end; is this a node's ops_listen?")]
     Endless {

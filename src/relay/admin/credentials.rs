@@ -1,6 +1,7 @@
 //! What operators are known by: a static token, access tokens of an OpenID provider, or both. A token with two dots is a JWT.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -17,6 +18,7 @@ use crate::net::NetError;
 use crate::protocol::problem::ProblemCode;
 use crate::relay::config::AdminConfig;
 use crate::relay::http::caller::bearer;
+use crate::relay::http::exchange::Exchange;
 use crate::relay::http::problem::Refusal;
 use crate::storage::FileError;
 
@@ -65,6 +67,8 @@ impl Credentials {
 pub(super) async fn require(State(ops): State<Ops>, request: Request, next: Next) -> Result<Response, Refusal> {
     let now = ops.public.services.clock.now();
     let (parts, body) = request.into_parts();
+    let exchange = parts.extensions.get::<Arc<Exchange>>();
+    let address = exchange.map(|exchange| exchange.who().to_string());
     let known = match bearer(&parts.headers) {
         Some(token) => ops.credentials.operator(token, now).await,
         None => Err(Refusal::new(
@@ -78,7 +82,8 @@ pub(super) async fn require(State(ops): State<Ops>, request: Request, next: Next
             Ok(next.run(Request::from_parts(parts, body)).instrument(span).await)
         }
         Err(refusal) => {
-            audit!("operator_refused", reason = refusal.reason.unwrap_or(refusal.code.as_str()));
+            // Whoever guesses here has come past everything before this listener.
+            audit!("operator_refused", reason = refusal.reason.unwrap_or(refusal.code.as_str()), client.address = address);
             Err(refusal)
         }
     }

@@ -26,6 +26,7 @@ const OPENING_WAIT: Duration = Duration::from_secs(1);
 /// Open an agent's session.
 #[utoipa::path(
     get,
+    operation_id = "open_agent_session",
     path = "/v1/agent/session",
     params(("Sec-WebSocket-Protocol" = String, Header, description = "writeback.v1")),
     responses(

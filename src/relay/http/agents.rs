@@ -70,11 +70,12 @@ async fn views(public: &Public, call: &PortalCall, records: Vec<AgentRecord>) ->
 /// The tenant's agents, revoked ones too.
 #[utoipa::path(
     get,
+    operation_id = "list_agents",
     path = "/v1/tenants/{tenant}/agents",
     params(
         ("tenant" = TenantId, Path),
         ("limit" = Option<u32>, Query, description = "How many at the most; 1000, and those of 4 MiB, if nothing or more is said", minimum = 1),
-        ("after" = Option<String>, Query, description = "Only those behind an answer's next")
+        ("after" = Option<AgentId>, Query, description = "Only those behind this agent: an answer's next")
     ),
     responses((status = 200, body = AgentList, description = "The oldest first. If there are more, next says how to ask for them, and so does Link (RFC 8288)")),
     security(("portal" = []))
@@ -115,6 +116,7 @@ pub(super) async fn list(
 /// Is a reset possible now? To be asked before the user types a password.
 #[utoipa::path(
     get,
+    operation_id = "get_availability",
     path = "/v1/tenants/{tenant}/availability",
     params(("tenant" = TenantId, Path)),
     responses((status = 200, body = Availability, description = "Yes, or why not")),
@@ -151,6 +153,7 @@ fn unknown(agent: AgentId) -> Refusal {
 /// Approve an agent: from now on it gets commands. The portal has verified its attestation before.
 #[utoipa::path(
     post,
+    operation_id = "approve_agent",
     path = "/v1/tenants/{tenant}/agents/{id}/approval",
     params(("tenant" = TenantId, Path), ("id" = AgentId, Path)),
     responses(
@@ -177,6 +180,7 @@ pub(super) async fn approve(
 /// `checked_at`.
 #[utoipa::path(
     post,
+    operation_id = "check_agent",
     path = "/v1/tenants/{tenant}/agents/{id}/preflight",
     params(("tenant" = TenantId, Path), ("id" = AgentId, Path)),
     responses(
@@ -209,6 +213,7 @@ pub(super) async fn check(
 /// Revoke an agent: its sockets drop at once, and it can't come back.
 #[utoipa::path(
     delete,
+    operation_id = "revoke_agent",
     path = "/v1/tenants/{tenant}/agents/{id}",
     params(("tenant" = TenantId, Path), ("id" = AgentId, Path)),
     responses(

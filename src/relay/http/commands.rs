@@ -31,6 +31,7 @@ use crate::telemetry::trace_context::TraceContext;
 /// Submit a command. The same command may be submitted again and is answered the same.
 #[utoipa::path(
     post,
+    operation_id = "submit_command",
     path = "/v1/tenants/{tenant}/commands",
     params(
         ("tenant" = TenantId, Path),
@@ -40,7 +41,14 @@ use crate::telemetry::trace_context::TraceContext;
     responses(
         (status = 200, body = CommandView, description = "Ended: concluded, with an outcome to be verified, or expired, without one"),
         (status = 202, body = CommandView, description = "Still going; Location says where to ask"),
-        (status = "4XX", body = Problem, content_type = "application/problem+json", description = "Refused; nothing was delivered"),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "malformed: nothing was taken by this request"),
+        (status = 401, body = Problem, content_type = "application/problem+json", description = "invalid_assertion: the same again with a new assertion. unknown_key, wrong_algorithm, bad_signature: of the command. Nothing was taken by this request"),
+        (status = 403, body = Problem, content_type = "application/problem+json", description = "tenant_not_granted: nothing was taken by this request. agent_revoked: not delivered; a new command for the next agent"),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "unknown_agent: not delivered; a new command for the next agent"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "agent_pending: not delivered; approve the agent, then a new command. command_conflict: this jti came before with another body, which may have been delivered; ask what became of it"),
+        (status = 413, body = Problem, content_type = "application/problem+json", description = "too_large: nothing was taken by this request"),
+        (status = 415, body = Problem, content_type = "application/problem+json", description = "unsupported_media_type: application/jose is expected"),
+        (status = 422, body = Problem, content_type = "application/problem+json", description = "expired: not delivered; compare the clocks, then a new command. unprocessable: nothing was taken by this request"),
         (status = 429, body = Problem, content_type = "application/problem+json", description = "rate_limited: too many commands of this tenant; send the same again after Retry-After"),
         (status = 503, body = Problem, content_type = "application/problem+json", description = "no_agent, agent_busy: nothing was written to any socket; send a new command to the next agent. draining: the same, and this agent will do, on a new connection. store_unavailable: send the same again"),
         (status = 504, body = Problem, content_type = "application/problem+json", description = "outcome_unknown: exp has passed without an answer; Location says where to ask")
@@ -173,6 +181,7 @@ fn answer(public: &Public, entry: &Entry) -> Result<Response, Refusal> {
 /// What became of a command.
 #[utoipa::path(
     get,
+    operation_id = "get_command",
     path = "/v1/tenants/{tenant}/commands/{id}",
     params(
         ("tenant" = TenantId, Path),

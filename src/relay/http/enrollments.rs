@@ -25,6 +25,7 @@ const MAX_ATTESTATION_BYTES: usize = 2048;
 /// Enrol: redeem an invitation. The same request may be sent again and is answered the same.
 #[utoipa::path(
     post,
+    operation_id = "enroll_agent",
     path = "/v1/enrollments",
     request_body = Enrollment,
     responses(

@@ -148,7 +148,7 @@ impl Peer {
 }
 
 /// A request that is under way.
-pub(super) struct Exchange {
+pub(in crate::relay) struct Exchange {
     peer: Arc<Peer>,
     number: u32,
     anonymous: bool,
@@ -172,7 +172,7 @@ impl Exchange {
     }
 
     /// Who it is from, as far as that is known: behind a load balancer that does not say, that one.
-    pub(super) fn who(&self) -> IpAddr {
+    pub(in crate::relay) fn who(&self) -> IpAddr {
         self.client.unwrap_or(self.peer.address)
     }
 

@@ -20,6 +20,7 @@ use crate::relay::registry::{Added, Full, InvitationRecord};
 /// Invite one agent to enrol.
 #[utoipa::path(
     post,
+    operation_id = "create_invitation",
     path = "/v1/tenants/{tenant}/invitations",
     params(("tenant" = TenantId, Path)),
     request_body = NewInvitation,

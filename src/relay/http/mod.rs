@@ -9,8 +9,9 @@ mod commands;
 pub(super) mod conformance;
 mod connection;
 mod connections;
+mod document;
 mod enrollments;
-mod exchange;
+pub(super) mod exchange;
 mod frame_lengths;
 pub mod handshake;
 mod invitations;
@@ -29,19 +30,18 @@ use semver::Version;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{Content, Ref};
-use utoipa::{Modify, OpenApi, openapi};
+use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::body::Bodies;
+use self::document::Bearer;
+pub use self::document::{DocumentError, openapi};
 use self::lists::Lists;
 use super::dispatch::Dispatcher;
 use super::keys::Keys;
 use super::limits::Limits;
 use super::session::Services;
-use crate::protocol::problem::PROBLEM_JSON;
 
 /// What the handlers share.
 pub struct Public {
@@ -100,20 +100,6 @@ impl Public {
 )]
 struct Document;
 
-struct Bearer;
-
-impl Modify for Bearer {
-    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
-        let scheme = |typ: &str| {
-            let format = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT");
-            SecurityScheme::Http(format.description(Some(format!("An assertion with typ {typ}"))).build())
-        };
-        let components = api.components.get_or_insert_default();
-        components.add_security_scheme("portal", scheme("writeback-portal-assertion+jwt"));
-        components.add_security_scheme("agent", scheme("writeback-agent-assertion+jwt"));
-    }
-}
-
 fn routes() -> OpenApiRouter<Arc<Public>> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(commands::submit))
@@ -129,29 +115,6 @@ fn routes() -> OpenApiRouter<Arc<Public>> {
         .routes(routes!(rotations::portal))
         .routes(routes!(rotations::retire))
         .routes(routes!(agent_session::open))
-}
-
-/// The API as OpenAPI 3.1, from the handlers themselves.
-///
-/// # Errors
-/// If it can't be written as JSON.
-pub fn openapi() -> Result<String, serde_json::Error> {
-    let mut api = routes().into_openapi();
-    for path in api.paths.paths.values_mut() {
-        for call in [&mut path.get, &mut path.post, &mut path.delete].into_iter().flatten() {
-            call.responses.responses.insert("default".to_owned(), any_problem().into());
-        }
-    }
-    Ok(api.to_pretty_json()? + "\n")
-}
-
-/// Every call may be refused for what is not its own: the credential, the path, the body, a limit, the store.
-fn any_problem() -> openapi::Response {
-    let body = Content::new(Some(Ref::from_schema_name("Problem")));
-    openapi::Response::builder()
-        .description("Refused, for a reason that is not special to this call; docs/protocol.md §6 has every code")
-        .content(PROBLEM_JSON, body)
-        .build()
 }
 
 /// The public API.

@@ -158,7 +158,7 @@ pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Requ
     }
     let refusal = match response.extensions().get::<Refusal>() {
         Some(refusal) => refusal.clone(),
-        None => of_framework(response).await,
+        None => of_framework(response, if limits.is_some() { "docs/openapi.json" } else { "docs/admin-api.md" }).await,
     };
     to.metrics.problem(refusal.code.as_str());
     if matches!(refusal.code.status(), 401 | 403) {
@@ -259,7 +259,7 @@ fn retry_after(random: &dyn Random) -> u16 {
 }
 
 /// An error that no handler of ours made: no such path, a body over the limit, a path that can't be read.
-async fn of_framework(response: Response) -> Refusal {
+async fn of_framework(response: Response, document: &str) -> Refusal {
     let code = match response.status() {
         StatusCode::NOT_FOUND => ProblemCode::NotFound,
         StatusCode::METHOD_NOT_ALLOWED => ProblemCode::MethodNotAllowed,
@@ -272,7 +272,7 @@ async fn of_framework(response: Response) -> Refusal {
     let text = to_bytes(response.into_body(), MAX_DETAIL_BYTES).await.unwrap_or_default();
     let detail = String::from_utf8_lossy(&text).into_owned();
     let detail = if detail.is_empty() {
-        "no call has this path and method; docs/openapi.json lists them".to_owned()
+        format!("no call has this path and method; {document} lists them")
     } else {
         detail
     };

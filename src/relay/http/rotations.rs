@@ -62,6 +62,7 @@ fn answer(rotated: Rotated, unknown: Refusal) -> Result<StatusCode, Refusal> {
 /// Follow an agent's rotation: its new keys take the place of the old. The last one may be sent again.
 #[utoipa::path(
     post,
+    operation_id = "rotate_agent_keys",
     path = "/v1/agent/rotations",
     request_body(content = String, content_type = "application/jose", description = "JWS compact, typ writeback-agent-rotation+jwt, by the agent's key until now"),
     responses(
@@ -107,6 +108,7 @@ pub(super) async fn agent(
 /// be sent again.
 #[utoipa::path(
     post,
+    operation_id = "rotate_portal_key",
     path = "/v1/portal/rotations",
     request_body(content = String, content_type = "application/jose", description = "JWS compact, typ writeback-portal-rotation+jwt, by the portal's key until now"),
     responses(
@@ -156,6 +158,7 @@ pub(super) async fn portal(
 /// of its keys.
 #[utoipa::path(
     delete,
+    operation_id = "retire_portal_key",
     path = "/v1/portal/keys/{kid}",
     params(("kid" = String, Path, description = "The old key's thumbprint")),
     responses(
