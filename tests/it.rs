@@ -9,12 +9,14 @@
 
 mod abuse_verdict;
 mod active_directory;
+mod admin_doc;
 mod agent;
 mod agree;
 mod bad_input;
 mod bench;
 mod chaos_checker;
 mod cluster;
+mod command_line;
 mod compatibility;
 mod conformance;
 mod contract;

@@ -184,8 +184,7 @@ impl World {
 
     /// What a second terminal can do with the relay and the agent.
     pub(super) fn show_what_to_try(&self) {
-        let portal =
-            format!("{} --home {}", program("writeback-portal"), self.portal_home.folder().display());
+        let portal = format!("{} --home {}", program("writeback-portal"), self.portal_home.folder().display());
         let token = self.relay_files().join("admin.token");
         let admin = format!("--ops-url http://{} --admin-token-file {}", self.node.ops_addr(), token.display());
         say("");

@@ -59,7 +59,8 @@ pub fn lines(sent: &[Sent]) -> String {
             Operation::UnlockAccount => "unlock",
         };
         // Writing to a text does not fail.
-        let _ = writeln!(text, "{}  {operation:<6}  {}  agent {agent}  command {command}", utc(*sent_at), account.cell());
+        let _ =
+            writeln!(text, "{}  {operation:<6}  {}  agent {agent}  command {command}", utc(*sent_at), account.cell());
     }
     text
 }

@@ -71,7 +71,11 @@ fn build() -> Programs {
         // There is one of each, for as long as the tests run.
         &*Box::leak(path.into_boxed_str())
     };
-    Programs { relay: program("writeback-relay"), agent: program("writeback-agent"), portal: program("writeback-portal") }
+    Programs {
+        relay: program("writeback-relay"),
+        agent: program("writeback-agent"),
+        portal: program("writeback-portal"),
+    }
 }
 
 /// Takes the sources out of the repository; all of them, or none.
@@ -140,4 +144,3 @@ fn done(what: &str, command: &mut Command) {
     let Output { status, stderr, .. } = command.output().unwrap_or_else(|error| panic!("{what}: {command:?}: {error}"));
     assert!(status.success(), "{what}: {command:?}: {status}: {}", String::from_utf8_lossy(&stderr));
 }
-

@@ -88,16 +88,17 @@ fn agent(keys: &Keys) -> AgentView {
 
 fn call(request: impl Serialize, responses: Value) -> Value {
     let request = serde_json::to_value(request).unwrap();
-    if request.is_null() { json!({ "responses": responses }) } else { json!({ "request": request, "responses": responses }) }
+    if request.is_null() {
+        json!({ "responses": responses })
+    } else {
+        json!({ "request": request, "responses": responses })
+    }
 }
 
 fn all(keys: &Keys) -> Value {
     let (code, proof) = (objects::enrolment_code(keys), objects::proof(keys));
-    let invitation = NewInvitation {
-        id: code.invitation,
-        token_sha256: code.token.hash(),
-        expires_at: UnixTime(IAT.0 + 86_400),
-    };
+    let invitation =
+        NewInvitation { id: code.invitation, token_sha256: code.token.hash(), expires_at: UnixTime(IAT.0 + 86_400) };
     let enrollment = Enrollment {
         tenant: objects::tenant(),
         invitation: code.invitation,

@@ -103,12 +103,22 @@ fn commands(keys: &Keys, sealed: &str) -> Vec<Bad> {
         bad("an option that there is not", says("options", json!({ "shutdown": true }))),
         bad("an option that is text", says("options", json!({ "unlock": "true" }))),
         bad("options null", says("options", Value::Null)),
-        bad("a reset without a password", raw("portal", &ours, &changed(&good, |claims| drop(claims.remove("sealed"))))),
+        bad(
+            "a reset without a password",
+            raw("portal", &ours, &changed(&good, |claims| drop(claims.remove("sealed")))),
+        ),
         bad("a reset whose password is null", says("sealed", Value::Null)),
-        bad("a change without a password", raw("portal", &ours, &changed(&good, |claims| {
-            claims.insert("operation".to_owned(), json!("change_password"));
-            claims.remove("sealed");
-        }))),
+        bad(
+            "a change without a password",
+            raw(
+                "portal",
+                &ours,
+                &changed(&good, |claims| {
+                    claims.insert("operation".to_owned(), json!("change_password"));
+                    claims.remove("sealed");
+                }),
+            ),
+        ),
         bad("an unlock with a password", unlock.sign(&keys.portal).unwrap()),
         bad("an objectGUID in upper case", says("sub_id", guid)),
         bad("a sealed password of another account", {

@@ -256,11 +256,19 @@ async fn run(cli: Cli) -> Outcome<u8> {
                 None => compare(&portal, &tenant, agent).await?,
             };
             let told = portal.approve(&tenant, agent, &fingerprint).await?;
-            return if json { told_json(agent, "trusted", &told) } else { decided(&told, &format!("agent {agent} is trusted")) };
+            return if json {
+                told_json(agent, "trusted", &told)
+            } else {
+                decided(&told, &format!("agent {agent} is trusted"))
+            };
         }
         Command::Revoke { tenant, agent, json } => {
             let told = portal.revoke(&tenant, agent).await?;
-            return if json { told_json(agent, "revoked", &told) } else { decided(&told, &format!("agent {agent} is revoked")) };
+            return if json {
+                told_json(agent, "revoked", &told)
+            } else {
+                decided(&told, &format!("agent {agent} is revoked"))
+            };
         }
         Command::Check { tenant, agent, json } => {
             let report = portal.check(&tenant, agent).await?;

@@ -83,7 +83,11 @@ pub(super) async fn require(State(ops): State<Ops>, request: Request, next: Next
         }
         Err(refusal) => {
             // Whoever guesses here has come past everything before this listener.
-            audit!("operator_refused", reason = refusal.reason.unwrap_or(refusal.code.as_str()), client.address = address);
+            audit!(
+                "operator_refused",
+                reason = refusal.reason.unwrap_or(refusal.code.as_str()),
+                client.address = address
+            );
             Err(refusal)
         }
     }

@@ -116,7 +116,10 @@ fn complete(call: &mut Operation) {
         }
     }
     let waits = call.parameters.iter().flatten();
-    if waits.filter_map(|parameter| if let RefOr::T(parameter) = parameter { Some(parameter) } else { None }).any(|p| p.name == "Prefer") {
+    if waits
+        .filter_map(|parameter| if let RefOr::T(parameter) = parameter { Some(parameter) } else { None })
+        .any(|p| p.name == "Prefer")
+    {
         answer(call, &["200", "202"], "Preference-Applied", "What was kept of Prefer (RFC 7240)");
     }
     answer(call, &["202", "504"], "Location", "A path: where to ask what became of the command");

@@ -271,10 +271,7 @@ async fn of_framework(response: Response, document: &str) -> Refusal {
     };
     let text = to_bytes(response.into_body(), MAX_DETAIL_BYTES).await.unwrap_or_default();
     let detail = String::from_utf8_lossy(&text).into_owned();
-    let detail = if detail.is_empty() {
-        format!("no call has this path and method; {document} lists them")
-    } else {
-        detail
-    };
+    let detail =
+        if detail.is_empty() { format!("no call has this path and method; {document} lists them") } else { detail };
     Refusal::new(code, detail)
 }
