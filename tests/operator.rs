@@ -5,12 +5,18 @@ mod provider;
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use writeback_relay::clock::System;
+use writeback_relay::portal::Answer;
+use writeback_relay::protocol::command::{Options, Subject};
 use writeback_relay::protocol::jose::SigningKey;
+use writeback_relay::protocol::password::Password;
 
+use crate::support::agent::Agent;
+use crate::support::eventually;
 use crate::support::raw_agent::RawAgent;
-use crate::support::relay::{Relay, TENANT};
+use crate::support::relay::{Relay, TENANT, tenant};
 
 fn run(relay: &Relay, input: &str, arguments: &[&str]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_writeback-relay"))
@@ -91,6 +97,33 @@ async fn an_agent_is_listed_and_revoked_and_an_exported_registry_restores_an_emp
     assert_eq!(done(&other, &["portal", "list"]), done(&relay, &["portal", "list"]));
     std::fs::write(&file, "{}").unwrap();
     assert!(refused(&other, "", &["registry", "import", &file]).contains("no exported registry"));
+}
+
+#[tokio::test]
+async fn a_nodes_log_has_a_commands_id_and_its_agent_and_no_account() {
+    let relay = Relay::start().await;
+    let portal = relay.portal("portal-1").await;
+    let agent = Agent::running(&relay, &portal, &["somebodys.name@corp.example"], 0).await;
+    let password = Password::new("Fresh-Start-2026!".to_owned()).unwrap();
+    let somebody = Subject::upn("somebodys.name@corp.example").unwrap();
+    let wait = Duration::from_secs(30);
+    let answer = portal.portal.reset(&tenant(), &somebody, password, Options::default(), wait).await.unwrap();
+    let Answer::Concluded { outcome, .. } = answer else { panic!("{answer:?}") };
+    let log = relay.log();
+    let line = log.lines().find(|line| line.contains("command_submitted")).expect("it is logged");
+    assert!(line.contains(&outcome.command.to_string()) && line.contains(&agent.id().to_string()), "{line}");
+    assert!(!log.contains("somebodys"), "an account is in the log");
+}
+
+#[tokio::test]
+async fn who_is_refused_on_the_operators_listener_is_in_the_log_with_the_address() {
+    let relay = Relay::start().await;
+    let url = format!("{}/admin/v1/tenants", relay.ops_url());
+    let answer = writeback_relay::net::https_client(None).unwrap().get(url).bearer_auth("x").send().await.unwrap();
+    assert_eq!(answer.status(), 401);
+    let refused = || relay.log().lines().find(|line| line.contains("operator_refused")).map(str::to_owned);
+    eventually("it is logged", || std::future::ready(refused().is_some())).await;
+    assert!(refused().unwrap().contains("\"client.address\":\"127."), "{refused:?}", refused = refused());
 }
 
 #[tokio::test]

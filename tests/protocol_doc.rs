@@ -107,6 +107,9 @@ fn the_outcome_codes_and_the_events_are_all_there() {
         [quoted(code.as_str()), quoted(status.as_str().unwrap()), code.event().id().to_string()]
     });
     assert_eq!(table("| code | status | event_id |"), rows(codes));
+    let explained: Vec<_> =
+        table("| code | means | what a portal does |").into_iter().map(|row| row[0].clone()).collect();
+    assert_eq!(explained, Code::ALL.iter().map(|code| quoted(code.as_str())).collect::<Vec<_>>());
     let events = Event::ALL.iter().map(|event| [event.id().to_string(), event.name().to_owned()]);
     assert_eq!(table("| id | name |"), rows(events));
 }

@@ -72,18 +72,13 @@ impl Reader {
         line.unwrap_or_else(|| panic!("no {label:?} in {}", self.enrolled)).trim().trim_end_matches('.')
     }
 
-    /// There is no terminal: he has written what he would answer into `agent.toml` before, the demo's directory instead of
-    /// Active Directory, and the relay's CA.
-    fn answer(&self) {
-        let kept = self.folder.path().join("writeback");
-        let (folder, ca_file) = (kept.join("agent"), kept.join("relay/dev-ca.pem"));
+    /// He has no Active Directory, and does what is said for that.
+    fn write_demo(&self) {
+        let folder = self.folder.path().join("writeback/agent");
         std::fs::DirBuilder::new().mode(0o700).create(&folder).unwrap();
-        let text = std::fs::read_to_string(Path::new(ROOT).join("deploy/agent.toml")).unwrap();
-        let (relay, directory) = text.split_once("\n[directory]\n").unwrap();
-        let (_, demo) = directory.split_once("# To try it without a directory, instead of the above:\n").unwrap();
-        let demo = demo.split("\n\n").next().unwrap();
-        let relay = relay.replacen("# ca_file = \"relay-ca.pem\"", &format!("ca_file = {ca_file:?}"), 1);
-        std::fs::write(folder.join("agent.toml"), format!("{relay}\n{}", demo.replace("# ", ""))).unwrap();
+        let readme = std::fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
+        let demo = readme.split_once("\n```toml\n").unwrap().1.split_once("```\n").unwrap().0;
+        std::fs::write(folder.join("agent.toml"), demo).unwrap();
     }
 
     /// One line of the README.
@@ -107,7 +102,7 @@ impl Reader {
             }
             ["writeback-portal", "invite"] => self.code = self.done(command, "").await.out,
             ["writeback-agent", "setup"] => {
-                self.answer();
+                self.write_demo();
                 self.enrolled = self.done(&format!("{command} --code-file -"), &self.code).await.out;
             }
             ["writeback-agent", "run"] => self.start(command),

@@ -61,6 +61,11 @@ async fn while_redis_is_away_sockets_stay_open_probes_stay_green_and_everybody_i
         session.heartbeat().await;
         for (n, node) in cluster.nodes.iter().enumerate() {
             assert_eq!((node.probe("livez").await, node.probe("readyz").await), (200, 200), "node {n}, beat {beat}");
+            crate::support::eventually("readyz says what is wrong", async || {
+                let (status, said) = node.readiness().await;
+                status == 200 && said.starts_with("ok; ") && said.contains("redis does not answer")
+            })
+            .await;
             cluster.choose(n);
             let asked = Instant::now();
             let (_, jws) = portal.raw.reset(agent.agent, agent.sealing.public(), JANE, NEW);

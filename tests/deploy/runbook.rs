@@ -17,7 +17,12 @@ const JANE: &str = "jane@corp.example";
 
 /// The blocks of commands of a section, each with its lines.
 fn blocks(heading: &str) -> Vec<String> {
-    let runbook = read("docs/operations.md");
+    blocks_of("docs/operations.md", heading)
+}
+
+/// The same of another document.
+fn blocks_of(document: &str, heading: &str) -> Vec<String> {
+    let runbook = read(document);
     let level = heading.split(' ').next().unwrap();
     let (_, section) = runbook.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}"));
     let section = section.split(&format!("\n{level} ")).next().unwrap().split("\n## ").next().unwrap();
@@ -218,14 +223,50 @@ async fn a_stolen_portal_key_is_ended_at_the_relay_and_at_the_agent_and_another_
 
 #[tokio::test]
 async fn a_stolen_agent_is_ended_by_either_of_the_two_commands() {
-    let blocks = blocks("### An agent's key or its host");
-    assert_eq!(blocks.len(), 2, "by the portal, and by the relay");
-    for block in blocks {
+    let [by_portal, by_relay, whose] = &blocks("### An agent's key or its host")[..] else {
+        panic!("by the portal, by the relay, and whose passwords it has seen")
+    };
+    for block in [by_portal, by_relay] {
         let mut operator = Operator::new().await;
         let mut agent = operator.agent().await;
-        operator.done(&operator.own(&block)).await;
+        let command = operator.reset().await;
+        operator.done(&operator.own(block)).await;
         assert_eq!(agent.ended().await.code(), Some(3), "and is not started again");
+        let seen = operator.done(&operator.own(whose)).await;
+        assert!(seen.contains(JANE) && seen.contains(&command) && seen.lines().count() == 1, "{seen}");
     }
+}
+
+#[tokio::test]
+async fn a_portals_folder_comes_back_from_its_copy_and_nobody_has_to_be_trusted_again() {
+    let mut operator = Operator::new().await;
+    let mut agent = operator.agent().await;
+    let [save, restore] = &blocks_of("docs/portal.md", "## Save it")[..] else { panic!("a copy, and the way back") };
+    operator.done(save).await;
+    // What the relay shows as new keys is followed from those in the copy.
+    assert_eq!(agent.rotate_keys().await.status, 0);
+    std::fs::remove_dir_all(operator.path("portal")).unwrap();
+    let agents = operator.done(&operator.own(restore)).await;
+    assert!(agents.contains(&agent.id().to_string()) && agents.contains("trusted"), "{agents}");
+    operator.available().await;
+    operator.reset().await;
+    assert!(agent.terminate().await.success());
+}
+
+#[tokio::test]
+async fn a_tenant_is_granted_and_withdrawn_while_everything_runs() {
+    let operator = Operator::new().await;
+    operator.done("writeback-relay tenant add fabrikam").await;
+    let blocks = blocks("## Looking at it");
+    let block = blocks.iter().find(|block| block.contains("portal grant")).expect("how a tenant is granted");
+    let (grant, withdraw) = block.split_once('\n').unwrap();
+    let agents = "writeback-portal agents fabrikam";
+    assert_ne!(operator.run(agents).await.status, 0);
+    operator.done(grant).await;
+    operator.done(agents).await;
+    operator.done(withdraw).await;
+    let refused = operator.run(agents).await;
+    assert!(refused.status == 1 && refused.err.contains("tenant_not_granted"), "{refused:?}");
 }
 
 #[tokio::test]
