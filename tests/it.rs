@@ -22,6 +22,7 @@ mod conformance;
 mod contract;
 mod demo;
 mod deploy;
+mod documents;
 mod gate;
 mod guarantees;
 mod hangup;

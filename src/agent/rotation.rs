@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::events::{About, EventLog};
 use super::home::{Home, Identity};
 use super::keyring::{KeyringError, Keyrings};

@@ -77,8 +77,15 @@ fn document(message: &str, problem: Option<&Problem>) -> String {
 
 /// The relay's refusal that is the cause of an error, or the cause of its cause.
 fn problem_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Problem> {
-    let mut causes = std::iter::successors(Some(error), |error| error.source());
-    causes.find_map(|error| error.downcast_ref().or_else(|| error.downcast_ref::<Box<Problem>>().map(Box::as_ref)))
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let boxed = || error.downcast_ref::<Box<Problem>>().map(Box::as_ref);
+        if let Some(problem) = error.downcast_ref().or_else(boxed) {
+            return Some(problem);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 #[cfg(test)]
