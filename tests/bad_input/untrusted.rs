@@ -146,6 +146,7 @@ async fn whatever_a_node_answers_is_shown_quoted_by_every_call() {
         let calls: &[&[&str]] = &[
             &["tenant", "add", TENANT],
             &["tenant", "list"],
+            &["tenant", "list", "--json"],
             &["portal", "grant", "p", TENANT],
             &["portal", "withdraw", "p", TENANT],
             &["portal", "remove", "p"],
@@ -158,6 +159,7 @@ async fn whatever_a_node_answers_is_shown_quoted_by_every_call() {
             &["sessions", "--json"],
             &["drain"],
             &["ready"],
+            &["ready", "--json"],
             &["log-level"],
             &["log-level", "info"],
             &["registry", "export", &out],

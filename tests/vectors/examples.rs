@@ -152,6 +152,13 @@ fn the_calls_in_the_api_document_are_what_our_code_makes_and_hold() {
     assert_eq!(read, command);
     let outcome = view(&keys, CommandState::Concluded).outcome.unwrap();
     assert_eq!(Outcome::verify(&outcome, keys.agent_signing.public(), &command).unwrap(), unlocked());
+    let assertion = objects::portal_assertion().sign(&keys.portal).unwrap();
+    for shown in [command.sign(&keys.portal).unwrap(), outcome, assertion] {
+        assert!(
+            include_str!("../../docs/protocol.md").contains(&shown),
+            "docs/protocol.md §6 shows another call: {shown}"
+        );
+    }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/relay/http/examples.json");
     let text = serde_json::to_string_pretty(&all(&keys)).unwrap() + "\n";
     if updating() {
