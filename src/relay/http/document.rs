@@ -96,7 +96,32 @@ pub fn openapi() -> Result<String, DocumentError> {
     let what = "The same as a code, for which the reader has words of its own: one of these, or one that a newer agent knows; absent \
                 from older agents.";
     say(schemas, ("PreflightRow", "remedy_code"), remedies, what);
+    for schema in schemas.values_mut() {
+        let RefOr::T(Schema::Object(object)) = schema else { continue };
+        object.properties.values_mut().for_each(never_null);
+    }
     Ok(api.to_pretty_json()? + "\n")
+}
+
+/// `null` is never "absent" (docs/protocol.md §1): what may be left out is not required, and that says it.
+fn never_null(schema: &mut RefOr<Schema>) {
+    match schema {
+        RefOr::T(Schema::Object(object)) => {
+            let SchemaType::Array(types) = &mut object.schema_type else { return };
+            types.retain(|one| *one != Type::Null);
+            if let [only] = &types[..] {
+                object.schema_type = SchemaType::Type(only.clone());
+            }
+        }
+        RefOr::T(Schema::OneOf(either)) => {
+            let is_null = |item: &RefOr<Schema>| matches!(item, RefOr::T(Schema::Object(object)) if object.schema_type == SchemaType::Type(Type::Null));
+            either.items.retain(|item| !is_null(item));
+            if let [only] = &either.items[..] {
+                *schema = only.clone();
+            }
+        }
+        _ => {}
+    }
 }
 
 /// What holds for every call.
@@ -114,12 +139,18 @@ fn complete(call: &mut Operation) {
             let what = "With 401: Bearer, and what is wrong with it (RFC 6750)";
             response.headers.insert("WWW-Authenticate".to_owned(), header(Type::String, what).into());
         }
+        if status == "426" {
+            let what = "The version that is taken (RFC 6455 §4.4)";
+            response.headers.insert("Sec-WebSocket-Version".to_owned(), header(Type::String, what).into());
+        }
     }
-    let waits = call.parameters.iter().flatten();
-    if waits
-        .filter_map(|parameter| if let RefOr::T(parameter) = parameter { Some(parameter) } else { None })
-        .any(|p| p.name == "Prefer")
-    {
+    let mut waits = false;
+    for parameter in call.parameters.iter_mut().flatten() {
+        let RefOr::T(parameter) = parameter else { continue };
+        waits |= parameter.name == "Prefer";
+        parameter.schema.iter_mut().for_each(never_null);
+    }
+    if waits {
         answer(call, &["200", "202"], "Preference-Applied", "What was kept of Prefer (RFC 7240)");
     }
     answer(call, &["202", "504"], "Location", "A path: where to ask what became of the command");
