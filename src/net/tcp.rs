@@ -43,6 +43,12 @@ impl fmt::Display for Tried {
 /// Longer than whoever calls [`connect`] waits.
 const NO_DEADLINE: Duration = Duration::from_secs(3600);
 
+impl Tried {
+    pub(super) fn extend(&mut self, more: Self) {
+        self.0.extend(more.0);
+    }
+}
+
 impl From<Vec<(SocketAddr, io::Error)>> for Tried {
     fn from(tried: Vec<(SocketAddr, io::Error)>) -> Self {
         Self(tried)

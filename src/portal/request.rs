@@ -55,6 +55,8 @@ enum Failed {
     Again(Option<Duration>),
     /// It may have been taken; the same may be sent again.
     PerhapsTaken,
+    /// This time certainly not; an attempt before it, whose answer was lost, is not judged by that.
+    NotTaken,
     /// Nothing that trying again would change.
     Refused,
 }
@@ -70,6 +72,7 @@ fn judge(error: &ClientError) -> Failed {
             "outcome_unknown" => Failed::Unknown,
             "not_found" => Failed::NotThere,
             "rate_limited" | "overloaded" => Failed::Again(*retry_after),
+            "store_not_writable" => Failed::NotTaken,
             _ if !problem.retry_safe && problem.status >= 500 => Failed::PerhapsTaken,
             _ => Failed::Refused,
         },
@@ -272,12 +275,16 @@ impl Portal {
                 }
                 Err(error) => {
                     trace_id = error.trace_id().cloned().or(trace_id);
-                    last = error.to_string();
+                    last = error.what();
+                    let undeliverable = |error: &ClientError| {
+                        let reason = error.code().cloned().unwrap_or_else(|| "undeliverable".into());
+                        Ok(Asked::Undeliverable { reason, trace_id: trace_id.clone() })
+                    };
                     match judge(&error) {
-                        Failed::Undeliverable => {
-                            let reason = error.code().cloned().unwrap_or_else(|| "undeliverable".into());
-                            return Ok(Asked::Undeliverable { reason, trace_id });
-                        }
+                        Failed::Undeliverable => return undeliverable(&error),
+                        // At once: the store may stay as it is for hours.
+                        Failed::NotTaken if !taken && !perhaps_taken => return undeliverable(&error),
+                        Failed::NotTaken => {}
                         Failed::Unknown => {
                             taken = true;
                             last.clear();
