@@ -64,7 +64,9 @@ mod tests {
             (&["Basic realm=\"never closed, NTLM"], &["Basic"]),
         ] {
             let mut headers = HeaderMap::new();
-            fields.iter().for_each(|field| drop(headers.append(PROXY_AUTHENTICATE, field.parse().unwrap())));
+            for field in fields {
+                headers.append(PROXY_AUTHENTICATE, field.parse().unwrap());
+            }
             assert_eq!(schemes(&headers), expected, "{fields:?}");
         }
         let mut many = HeaderMap::new();

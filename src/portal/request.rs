@@ -246,6 +246,7 @@ impl Portal {
         let exp = started + self.clock.now().until(command.validity.exp);
         let (mut taken, mut perhaps_taken) = (false, false);
         let (mut pause, mut trace_id, mut last) = (FIRST_PAUSE, support_code(), String::new());
+        let mut unsent = None;
         while Instant::now() < exp + AFTER_EXP {
             // No longer than the caller: one that returns at `exp` also tells what became of it.
             let wait = (exp + AFTER_EXP).saturating_duration_since(Instant::now()).min(MAX_WAIT);
@@ -257,7 +258,7 @@ impl Portal {
             };
             match viewed {
                 Ok(view) => {
-                    taken = true;
+                    (taken, unsent) = (true, None);
                     last.clear();
                     trace_id = Some(view.trace_id.clone());
                     // From here on a file that can't be read is no error but a doubt: the command is on its way.
@@ -300,10 +301,15 @@ impl Portal {
                     if never_left && started.elapsed() > CONNECT_PATIENCE {
                         return Err(error.into());
                     }
+                    unsent = never_left.then_some(error);
                 }
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        // Its time is over, and it was not taken once.
+        if let Some(error) = unsent {
+            return Err(error.into());
         }
         let doubt = if last.is_empty() { Doubt::NoOutcome } else { Doubt::Lost { reason: last } };
         Ok(Asked::Answered(unknown(command, doubt, trace_id)))
