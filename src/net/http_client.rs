@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::Mutex;
 use tokio::time::timeout;
 use tower::Service;
 
@@ -70,6 +71,7 @@ pub struct Answer {
 pub struct HttpClient {
     pool: Client<Dial, Full<Bytes>>,
     connector: Arc<Connector>,
+    dialed: Arc<Mutex<Option<SocketAddr>>>,
 }
 
 impl HttpClient {
@@ -90,11 +92,12 @@ impl HttpClient {
         let mut tls = tls_client(ca_file)?;
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let connector = Arc::new(Connector::new(tls, &Via::Environment, names, peer));
+        let dialed = Arc::default();
         let pool = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
-            .build(Dial(Arc::clone(&connector)));
-        Ok(Self { pool, connector })
+            .build(Dial { connector: Arc::clone(&connector), dialed: Arc::clone(&dialed) });
+        Ok(Self { pool, connector, dialed })
     }
 
     /// Asks, with an absolute URL. All of it takes at most `within`, and the answer has at most so many bytes.
@@ -134,7 +137,10 @@ impl HttpClient {
     }
 
     fn give_up(&self, connection: &CaptureConnection) {
-        let Some(connected) = &*connection.connection_metadata() else { return };
+        let Some(connected) = &*connection.connection_metadata() else {
+            // It broke before a request was given to it.
+            return self.dialed.lock().iter().for_each(|address| self.connector.doubt(*address));
+        };
         connected.poison();
         let mut known = Extensions::new();
         connected.get_extras(&mut known);
@@ -206,7 +212,11 @@ pub(super) struct Address(pub(super) SocketAddr);
 
 /// Makes the pool's connections.
 #[derive(Clone)]
-struct Dial(Arc<Connector>);
+struct Dial {
+    connector: Arc<Connector>,
+    /// Where the last connection was made to.
+    dialed: Arc<Mutex<Option<SocketAddr>>>,
+}
 
 impl Service<Uri> for Dial {
     type Response = Kept;
@@ -218,10 +228,11 @@ impl Service<Uri> for Dial {
     }
 
     fn call(&mut self, url: Uri) -> Self::Future {
-        let connector = Arc::clone(&self.0);
+        let (connector, dialed) = (Arc::clone(&self.connector), Arc::clone(&self.dialed));
         Box::pin(async move {
             let connected = |ready: Ready| std::future::ready(Ok(ready));
             let (address, ready) = connector.race(&url, CONNECT_TIMEOUT, &[], connected).await?;
+            *dialed.lock() = Some(address);
             Ok(Kept::new(ready, address))
         })
     }
