@@ -1,5 +1,7 @@
 //! What stands in the way to the relay has one clear sentence each, and no password in it.
 
+use std::time::Duration;
+
 use http::Uri;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -54,7 +56,25 @@ async fn each_way_in_which_a_proxy_refuses_is_told_from_the_others() {
         ("", "hung up"),
         // It lets us through, and hangs up in the middle of TLS; what comes then is the relay's trouble.
         ("HTTP/1.1 200 Connection established\r\n\r\n", "relay.corp.example: it hung up in the middle of TLS"),
-        ("HTTP/1.1 200 OK\r\n\r\n<html>Welcome to our guest network</html>", "relay.corp.example: TLS failed"),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html>Welcome to our guest network</html>",
+            "relay.corp.example: what answers there through the proxy",
+        ),
+        (
+            "HTTP/1.1 302 Found\r\nLocation: http://guest.example/\r\n\r\n",
+            "answers 302 and leads to \"http://guest.example/\"",
+        ),
+        ("HTTP/1.1 511 Network Authentication Required\r\n\r\n", "if this network wants a log-on in a browser first"),
+        (
+            "HTTP/1.1 407 Proxy Authentication Required\r\n\
+             Proxy-Authenticate: Negotiate, NTLM, Basic realm=\"x, y\"\r\nContent-Length: 0\r\n\r\n",
+            "wants a user name and a password (407)",
+        ),
+        (
+            "HTTP/1.1 407 Proxy Authentication Required\r\n\
+             Proxy-Authenticate: Negotiate, NTLM, Digest realm=\"Basic, x\", qop=auth\r\nContent-Length: 0\r\n\r\n",
+            "wants Negotiate, NTLM, Digest authentication (407); only Basic is supported",
+        ),
     ] {
         let place = answering(answer).await;
         let said = why_not(&format!("http://{place}")).await;
@@ -166,8 +186,10 @@ async fn an_ipv6_address_is_reached_like_any_other() {
 async fn the_relay_says_by_its_date_how_far_the_clocks_are_apart() {
     let relay = Relay::start().await;
     let outbound = Outbound::new(&Access { ca_file: Some(relay.ca_file()), via: Via::Direct }).unwrap();
-    let request = http::Request::get(format!("{}/v1/agent/session", relay.url())).body(Default::default()).unwrap();
-    let answer = deadline("an answer", outbound.send(request)).await.unwrap();
+    let url: Uri = format!("{}/v1/agent/session", relay.url()).parse().unwrap();
+    let request = || Ok(http::Request::get(&url).body(Default::default()).unwrap());
+    let asked = outbound.send(&url, Duration::from_secs(30), &[], request);
+    let answer = deadline("an answer", asked).await.unwrap().response;
     let now = writeback_relay::clock::Clock::now(&writeback_relay::clock::System);
     let ahead = |seconds: i64| {
         let there = writeback_relay::clock::UnixTime(now.0 - seconds);

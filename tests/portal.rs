@@ -2,6 +2,7 @@
 
 mod command_line;
 mod fake_relay;
+mod repetition;
 mod untrusted;
 
 use std::sync::Arc;

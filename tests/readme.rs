@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
+use crate::support::https_client;
 use tempfile::TempDir;
-use writeback_relay::net::https_client;
 
 use crate::support::cli::{Call, Cli, Said};
 use crate::support::own_address;

@@ -23,6 +23,13 @@
 {{- if not .Values.redis.existingSecret }}
 {{- fail (printf "redis.existingSecret is empty: name the secret with the nodes' shared key under %q" .Values.redis.clusterKeyKey) }}
 {{- end }}
+{{- if .Values.redis.clientCertSecret }}
+{{- range .Values.redis.urls }}
+{{- if not (hasPrefix "rediss://" .) }}
+{{- fail (printf "redis.clientCertSecret: it belongs to servers that are spoken to over TLS, and redis.urls names %q; write rediss://" .) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- $sentinel := eq .Values.redis.topology "sentinel" }}
 {{- if ne $sentinel (not (empty .Values.redis.masterName)) }}
 {{- fail (printf "redis.masterName = %q: it belongs to redis.topology = \"sentinel\", and to that only" .Values.redis.masterName) }}

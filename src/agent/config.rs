@@ -60,8 +60,8 @@ pub struct Telemetry {
     pub otlp_endpoint: Option<String>,
     /// A PEM file with a private CA that the collector's certificate is from.
     pub otlp_ca_file: Option<PathBuf>,
-    /// How a line of the log looks.
-    pub log_format: Format,
+    /// How a line of the log looks; text at a terminal and JSON elsewhere, if absent.
+    pub log_format: Option<Format>,
     /// Where Prometheus finds metrics: an address of this host alone. Nobody else is to see what happens here.
     pub metrics_listen: Option<SocketAddr>,
 }

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use tokio::time::timeout;
 
-use crate::net::outbound::Outbound;
+use crate::net::outbound::{Outbound, OutboundError};
 
 /// How long the relay may take to answer.
 const ANSWER: Duration = Duration::from_secs(30);
+/// How long its addresses are tried; what is left is for the rest of the answer.
+const ATTEMPTS: Duration = Duration::from_secs(25);
 /// An answer holds a portal's keys at the most: a few kilobytes.
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
 
@@ -22,10 +24,14 @@ pub(super) async fn post(
     media_type: &str,
     body: impl Into<Bytes>,
 ) -> Result<(StatusCode, Bytes), String> {
-    let request = Request::post(url).header(CONTENT_TYPE, media_type).body(Full::from(body.into()));
-    let request = request.map_err(|e| e.to_string())?;
+    let (url, body) = (url.parse::<Uri>().map_err(|_| format!("{url} is no URL"))?, body.into());
+    let request = || {
+        let request = Request::post(&url).header(CONTENT_TYPE, media_type).body(Full::from(body.clone()));
+        request.map_err(|error| OutboundError::Request(error.to_string()))
+    };
     let answered = timeout(ANSWER, async {
-        let answer = outbound.send(request).await.map_err(|e| e.to_string())?;
+        // What is posted here may be posted again: the relay sees that it is the same.
+        let answer = outbound.send(&url, ATTEMPTS, &[], request).await.map_err(|e| e.to_string())?.response;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await;
         Ok((status, body.map_err(|e| e.to_string())?.to_bytes()))

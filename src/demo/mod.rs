@@ -23,7 +23,7 @@ pub async fn run(serve: bool) -> Result<(), Box<dyn Error>> {
     let mut world = World::new().await?;
     let told = tokio::select! {
         told = tell(&mut world, serve) => told,
-        () = signals.next() => Ok(()),
+        () = signals.next(|| ()) => Ok(()),
     };
     told.and(world.end().await)
 }

@@ -3,6 +3,7 @@
 mod complaint;
 pub mod memory;
 pub mod service_manager;
+mod signals;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::Write;
@@ -15,8 +16,8 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
+pub use self::signals::{StopSignals, closed_terminal};
 use crate::protocol::untrusted::{lines, one_line};
 
 /// Lets no core of this process be written, and no other process of the same user read its memory: passwords and keys
@@ -28,50 +29,6 @@ pub fn forbid_core_dumps() -> std::io::Result<()> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     Ok(())
-}
-
-/// SIGTERM, SIGINT, and SIGHUP of a terminal that is closed, caught from the moment this is made.
-#[derive(Debug)]
-pub struct StopSignals {
-    term: Signal,
-    int: Signal,
-    /// None if whoever started the process has it ignore that, as `nohup` does, and from the first signal on.
-    hangup: Option<Signal>,
-}
-
-impl StopSignals {
-    /// Begins to catch them: before the process says that it is ready.
-    ///
-    /// # Errors
-    /// If the operating system refuses.
-    pub fn catch() -> std::io::Result<Self> {
-        let hangup = if ignores_hangups() { None } else { Some(signal(SignalKind::hangup())?) };
-        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())?, hangup })
-    }
-
-    /// Resolves at the next one. A terminal that is closed is one at most, and only the first: its shell passes SIGHUP on, and
-    /// the kernel sends another one when the shell is gone. Nobody has asked twice then.
-    pub async fn next(&mut self) {
-        let hangup = async {
-            match &mut self.hangup {
-                Some(hangup) => hangup.recv().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            _ = self.term.recv() => {}
-            _ = self.int.recv() => {}
-            _ = hangup => {}
-        }
-        self.hangup = None;
-    }
-}
-
-/// Whether SIGHUP was ignored already when this process began: the lowest bit of `SigIgn`, proc_pid_status(5).
-fn ignores_hangups() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & 1 == 1))
 }
 
 /// Writes lines to standard output, with everything spelt out that would do more there than be read ([`lines`]): the

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use http::{StatusCode, Uri};
-use reqwest::Client;
-use tokio::time::timeout;
+use bytes::Bytes;
+use http::{Request, StatusCode, Uri};
 
-use super::{NetError, causes, https_client};
+use super::NetError;
+use super::http_client::{HttpClient, HttpError};
 
 /// Why there is no document.
 #[derive(Debug, thiserror::Error)]
@@ -57,50 +57,48 @@ pub fn is_protected(url: &Uri) -> bool {
 
 /// Gets documents: none larger, and none slower.
 pub struct Fetch {
-    http: Client,
+    http: HttpClient,
     at_most: usize,
     within: Duration,
 }
 
 impl Fetch {
-    /// With a private CA beside the system's roots, and the proxy that the environment names.
+    /// With a private CA beside the system's roots, and the proxy that the environment names. `peer` says in one word whose
+    /// documents they are.
     ///
     /// # Errors
     /// If the CA file or the environment is no use.
-    pub fn new(ca_file: Option<&Path>, at_most: usize, within: Duration) -> Result<Self, NetError> {
-        Ok(Self { http: https_client(ca_file)?, at_most, within })
+    pub fn new(ca_file: Option<&Path>, peer: &'static str, at_most: usize, within: Duration) -> Result<Self, NetError> {
+        Ok(Self { http: HttpClient::new(ca_file, peer)?, at_most, within })
     }
 
     /// A document.
     ///
     /// # Errors
     /// If it is not there, too large or too slow.
-    pub async fn get(&self, url: &str) -> Result<Vec<u8>, FetchError> {
-        let late = |_| FetchError::Late { url: url.to_owned(), within: self.within };
-        timeout(self.within, read(&self.http, url, self.at_most)).await.map_err(late)?
-    }
-}
-
-async fn read(http: &Client, url: &str, at_most: usize) -> Result<Vec<u8>, FetchError> {
-    let unreachable =
-        |e: reqwest::Error| FetchError::Unreachable { url: url.to_owned(), why: causes(&e.without_url()) };
-    let mut answer = http.get(url).send().await.map_err(unreachable)?;
-    if answer.status() != StatusCode::OK {
-        return Err(FetchError::Status { url: url.to_owned(), status: answer.status() });
-    }
-    let mut document = Vec::new();
-    while let Some(part) = answer.chunk().await.map_err(unreachable)? {
-        if document.len() + part.len() > at_most {
-            return Err(FetchError::TooLarge { url: url.to_owned(), at_most });
+    pub async fn get(&self, url: &str) -> Result<Bytes, FetchError> {
+        let url = || url.to_owned();
+        let unreachable = |why: String| FetchError::Unreachable { url: url(), why };
+        let request = Request::get(url()).body(Bytes::new()).map_err(|error| unreachable(error.to_string()))?;
+        let answer = self.http.send(request, self.within, self.at_most).await.map_err(|error| match error {
+            HttpError::Unreachable(why) | HttpError::Broken(why) => unreachable(why),
+            HttpError::Late(within) => FetchError::Late { url: url(), within },
+            HttpError::TooLarge { status: StatusCode::OK, at_most } => FetchError::TooLarge { url: url(), at_most },
+            HttpError::TooLarge { status, .. } => FetchError::Status { url: url(), status },
+        })?;
+        if answer.status == StatusCode::OK {
+            return Ok(answer.body);
         }
-        document.extend(part);
+        // Another of its servers may have the document.
+        self.http.doubt(&answer);
+        Err(FetchError::Status { url: url(), status: answer.status })
     }
-    Ok(document)
 }
 
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -136,7 +134,7 @@ mod tests {
                 while !again.is_empty() && stream.write_all(again.repeat(1000).as_bytes()).await.is_ok() {}
                 std::future::pending::<()>().await;
             });
-            let fetch = Fetch::new(None, 1000, Duration::from_secs(1)).unwrap();
+            let fetch = Fetch::new(None, "server", 1000, Duration::from_secs(1)).unwrap();
             let got = timeout(Duration::from_secs(60), fetch.get(&url)).await.unwrap();
             let said = got.unwrap_err().to_string();
             assert!(said.contains(expected), "{said}");

@@ -3,17 +3,30 @@
 //! | module | what |
 //! |---|---|
 //! | [`names`] | what the domain name system says |
+//! | [`race`], [`doubt`] | attempts at several addresses side by side; which of them failed a while ago |
 //! | [`tcp`] | a connection to a host with several addresses |
 //! | [`no_proxy`], [`proxy`] | which proxy for which host |
-//! | [`fetch`] | a small document, bounded in size and time |
-//! | [`outbound`] | HTTPS through a proxy, with a sentence for everything in the way |
+//! | `connector`, `tunnel`, `tls` | a connection to whom one wants: any of the addresses, a proxy, TLS |
+//! | [`outbound`] | one request on a connection of its own, with a sentence for everything in the way |
+//! | [`http_client`], [`fetch`] | kept connections; a small document, bounded in size and time |
+//! | [`stranger`] | somebody else answers |
 
+mod challenge;
+mod connector;
+pub mod doubt;
 pub mod fetch;
+pub mod http_client;
+mod kept;
 pub mod names;
 pub mod no_proxy;
 pub mod outbound;
+mod outbound_error;
 pub mod proxy;
+pub mod race;
+pub mod stranger;
 pub mod tcp;
+mod tls;
+mod tunnel;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +40,6 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls_platform_verifier::Verifier;
 
-use self::proxy::Environment;
 use crate::clock::UnixTime;
 use crate::protocol::untrusted::one_line;
 
@@ -86,26 +98,6 @@ pub fn tls_client(ca_file: Option<&Path>) -> Result<ClientConfig, NetError> {
         .dangerous() // the name of the builder's method; the verifier is the platform's
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth())
-}
-
-/// An HTTPS client with [`tls_client`]'s trust. It honours `HTTPS_PROXY` and `NO_PROXY`, reaches this host itself directly, and
-/// follows no redirects.
-///
-/// # Errors
-/// As [`tls_client`].
-pub fn https_client(ca_file: Option<&Path>) -> Result<reqwest::Client, NetError> {
-    let client = builder(tls_client(ca_file)?).proxy(environments_proxy());
-    client.build().map_err(|e| NetError::Tls(e.to_string()))
-}
-
-/// The proxy that the environment names for each URL.
-fn environments_proxy() -> reqwest::Proxy {
-    let variable = |name: &str| std::env::var(name).ok();
-    let (http, https) = (Environment::new(proxy::HTTP, variable), Environment::new(proxy::HTTPS, variable));
-    reqwest::Proxy::custom(move |url| {
-        let environment = if url.scheme() == "https" { &https } else { &http };
-        environment.url_for(url.host_str()?, url.port_or_known_default()?)
-    })
 }
 
 fn builder(tls: ClientConfig) -> reqwest::ClientBuilder {

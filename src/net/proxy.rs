@@ -159,13 +159,6 @@ impl Environment {
     fn passes_by(&self, host: &str, port: u16) -> bool {
         is_this_host(host) || self.except.covers(host, port)
     }
-
-    /// The proxy's URL, as it stands there.
-    pub(super) fn url_for(&self, host: &str, port: u16) -> Option<String> {
-        let (_, url) = self.named.as_ref().filter(|_| !self.passes_by(host, port))?;
-        let url = url.trim();
-        Some(if url.contains("://") { url.to_owned() } else { format!("http://{url}") })
-    }
 }
 
 /// The proxy for each host.
@@ -177,13 +170,14 @@ pub(super) struct Proxies {
 }
 
 impl Proxies {
-    /// `variable` looks into the environment. What is no proxy there is told to whoever would go through it.
-    pub(super) fn new(via: &Via, variable: impl Fn(&str) -> Option<String>) -> Self {
+    /// `variable` looks into the environment, where one of `variables` names the proxy. What is no proxy there is told to
+    /// whoever would go through it.
+    pub(super) fn new(via: &Via, variables: [&'static str; 4], variable: impl Fn(&str) -> Option<String>) -> Self {
         match via {
             Via::Direct => Self::default(),
             Via::Proxy(proxy) => Self { proxy: Some(Ok(proxy.clone())), environment: None },
             Via::Environment => {
-                let environment = Environment::new(HTTPS, variable);
+                let environment = Environment::new(variables, variable);
                 let proxy = environment
                     .named
                     .as_ref()
@@ -208,7 +202,7 @@ mod tests {
 
     fn proxies(via: &Via, variables: &[(&str, &str)]) -> Proxies {
         let set = |name: &str| variables.iter().find(|(set, _)| *set == name).map(|(_, value)| (*value).to_owned());
-        Proxies::new(via, set)
+        Proxies::new(via, HTTPS, set)
     }
 
     #[test]
@@ -287,11 +281,12 @@ mod tests {
             "no_proxy" => Some("c".to_owned()),
             _ => None,
         };
-        let (http, https) = (Environment::new(HTTP, set), Environment::new(HTTPS, set));
-        assert_eq!(http.url_for("relay.example", 80).as_deref(), Some("http://a:1"));
-        assert_eq!(https.url_for("relay.example", 443).as_deref(), Some("http://u:p@b:1"));
+        let [http, https] = [HTTP, HTTPS].map(|variables| Proxies::new(&Via::Environment, variables, set));
+        let of = |proxies: &Proxies, host: &str, port| proxies.of(host, port).unwrap().map(ToString::to_string);
+        assert_eq!(of(&http, "relay.example", 80).as_deref(), Some("http://a:1"));
+        assert_eq!(of(&https, "relay.example", 443).as_deref(), Some("http://b:1"));
         for host in ["c", "localhost"] {
-            assert_eq!((http.url_for(host, 80), https.url_for(host, 443)), (None, None), "{host}");
+            assert_eq!((of(&http, host, 80), of(&https, host, 443)), (None, None), "{host}");
         }
     }
 

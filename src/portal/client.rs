@@ -3,15 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::request::Builder;
+use http::{HeaderMap, Method, Request, StatusCode};
 use parking_lot::Mutex;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::config::Config;
 use crate::clock::{Clock, Random, UnixTime};
-use crate::net::{NetError, causes, https_client, retry_after};
+use crate::net::http_client::{Answer, HttpClient, HttpError};
+use crate::net::{NetError, retry_after};
 use crate::protocol::api::{AgentList, AgentView, Availability, CommandView, NewInvitation};
 use crate::protocol::assertion::PortalAssertion;
 use crate::protocol::ids::{AgentId, CommandId, ObjectId, TenantId};
@@ -61,8 +64,8 @@ pub enum ClientError {
     },
     /// It answered with an error.
     #[error(
-        "{relay} refused, with status {status}: {problem}; safe to repeat: {}; trace id {}",
-        if problem.retry_safe { "yes" } else { "no" }, problem.trace_id.cell()
+        "{}; safe to repeat: {}; trace id {}",
+        self.what(), if problem.retry_safe { "yes" } else { "no" }, problem.trace_id.cell()
     )]
     Refused {
         /// Its URL.
@@ -76,14 +79,14 @@ pub enum ClientError {
         retry_after: Option<Duration>,
     },
     /// It answered something that is not of this protocol: a proxy on the way, perhaps.
-    #[error("{relay} answered {status} with something that is not of this protocol: {detail}")]
+    #[error("{relay} answered {status}: {detail}")]
     NotUnderstood {
         /// Its URL.
         relay: String,
         /// The HTTP status.
         status: u16,
-        /// What was expected.
-        detail: &'static str,
+        /// What it does, and what people can do.
+        detail: String,
     },
     /// The assertion could not be signed.
     #[error(transparent)]
@@ -91,6 +94,15 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// What happened, without what it means for a repetition: that is another thing for whoever has tried before.
+    #[must_use]
+    pub fn what(&self) -> String {
+        match self {
+            Self::Refused { relay, status, problem, .. } => format!("{relay} refused, with status {status}: {problem}"),
+            other => other.to_string(),
+        }
+    }
+
     /// Whether the relay said so.
     #[must_use]
     pub fn is(&self, code: ProblemCode) -> bool {
@@ -128,7 +140,7 @@ impl ClientError {
 
 /// The relay, as this portal calls it.
 pub struct RelayClient {
-    http: reqwest::Client,
+    http: HttpClient,
     config: Config,
     key: Mutex<SigningKey>,
     clock: Arc<dyn Clock>,
@@ -139,7 +151,8 @@ pub struct RelayClient {
 
 /// A call that is not sent yet.
 struct Call {
-    request: RequestBuilder,
+    request: Builder,
+    body: Bytes,
     span: Span,
 }
 
@@ -155,7 +168,7 @@ impl RelayClient {
         random: Arc<dyn Random>,
     ) -> Result<Self, NetError> {
         Ok(Self {
-            http: https_client(config.ca_file.as_deref())?,
+            http: HttpClient::new(config.ca_file.as_deref(), "relay")?,
             config: config.clone(),
             key: Mutex::new(key),
             clock,
@@ -180,7 +193,8 @@ impl RelayClient {
     /// Any [`ClientError`].
     pub async fn rotate(&self, rotation: &str) -> Result<(), ClientError> {
         let mut call = self.begin(Method::POST, format!("{}/v1/portal/rotations", self.config.relay));
-        call.request = call.request.header(CONTENT_TYPE, "application/jose").body(rotation.to_owned());
+        call.request = call.request.header(CONTENT_TYPE, "application/jose");
+        call.body = rotation.to_owned().into();
         self.send(call, CALL_TIMEOUT).await.map(drop)
     }
 
@@ -201,7 +215,8 @@ impl RelayClient {
     /// Any [`ClientError`].
     pub async fn invite(&self, tenant: &TenantId, invitation: &NewInvitation) -> Result<(), ClientError> {
         let mut call = self.call(Method::POST, &format!("{tenant}/invitations"))?;
-        call.request = call.request.json(invitation);
+        call.request = call.request.header(CONTENT_TYPE, "application/json");
+        call.body = serde_json::to_vec(invitation).map_err(|error| self.not_sent(&error))?.into();
         self.send(call, CALL_TIMEOUT).await.map(drop)
     }
 
@@ -267,7 +282,8 @@ impl RelayClient {
     /// Any [`ClientError`].
     pub async fn submit(&self, tenant: &TenantId, jws: &str, wait: Duration) -> Result<CommandView, ClientError> {
         let mut call = self.call(Method::POST, &format!("{tenant}/commands"))?;
-        call.request = call.request.header(CONTENT_TYPE, "application/jose").body(jws.to_owned());
+        call.request = call.request.header(CONTENT_TYPE, "application/jose");
+        call.body = jws.to_owned().into();
         self.send_waiting(call, wait).await
     }
 
@@ -298,8 +314,11 @@ impl RelayClient {
         let mut span = Span::start(|| method.to_string(), Kind::Client, &trace);
         span.set("http.request.method", &method);
         span.set("url.full", &url);
-        let request = self.http.request(method, url).header("traceparent", span.context().unwrap_or(trace).to_string());
-        Call { request, span }
+        let request = Request::builder()
+            .method(method)
+            .uri(url)
+            .header("traceparent", span.context().unwrap_or(trace).to_string());
+        Call { request, body: Bytes::new(), span }
     }
 
     fn authorization(&self) -> Result<HeaderValue, JoseError> {
@@ -335,48 +354,75 @@ impl RelayClient {
         self.read(status, &body)
     }
 
-    async fn send(&self, call: Call, timeout: Duration) -> Result<(StatusCode, Vec<u8>), ClientError> {
-        let Call { request, mut span } = call;
-        let sent = request.timeout(timeout).send().await;
-        let mut response = sent.map_err(|e| self.lost(e)).inspect_err(|_| span.fail("no_answer"))?;
-        let status = response.status();
-        span.number("http.response.status_code", status.as_u16());
-        if !status.is_success() {
-            span.fail("refused");
+    /// Asks, and if an address of the relay's lets the call down, another one: the same may be asked again and again.
+    async fn send(&self, call: Call, timeout: Duration) -> Result<(StatusCode, Bytes), ClientError> {
+        let Call { request, body, mut span } = call;
+        let request = request.body(body).map_err(|error| self.not_sent(&error))?;
+        let mut sent = self.send_once(&request, timeout).await;
+        if matches!(sent, Err(ClientError::NoAnswer { .. } | ClientError::NotUnderstood { .. }))
+            && self.http.has_another(request.uri()).await
+        {
+            sent = self.send_once(&request, timeout).await;
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|e| self.lost(e))? {
-            if body.len() + chunk.len() > MAX_ANSWER {
-                return Err(self.not_understood(status, "an answer of at most 8 MiB"));
+        match &sent {
+            Ok((status, _)) => span.number("http.response.status_code", status.as_u16()),
+            Err(ClientError::Refused { status, .. } | ClientError::NotUnderstood { status, .. }) => {
+                span.number("http.response.status_code", *status);
+                span.fail("refused");
             }
-            body.extend_from_slice(&chunk);
+            Err(_) => span.fail("no_answer"),
         }
-        if status.is_success() {
-            return Ok((status, body));
+        sent
+    }
+
+    async fn send_once(&self, request: &Request<Bytes>, timeout: Duration) -> Result<(StatusCode, Bytes), ClientError> {
+        let answer = self.http.send(request.clone(), timeout, MAX_ANSWER).await.map_err(|e| self.lost(e))?;
+        if answer.stranger().is_none() {
+            if answer.status.is_success() {
+                return Ok((answer.status, answer.body));
+            }
+            if let Ok(problem) = json::read(&answer.body) {
+                return Err(self.refused(answer.status, &answer.headers, problem));
+            }
         }
-        let problem =
-            json::read(&body).map_err(|_| self.not_understood(status, "an error as application/problem+json"))?;
-        Err(ClientError::Refused {
+        self.http.doubt(&answer);
+        Err(self.no_relay(&answer))
+    }
+
+    fn refused(&self, status: StatusCode, headers: &HeaderMap, problem: Problem) -> ClientError {
+        ClientError::Refused {
             relay: self.config.relay.clone(),
             status: status.as_u16(),
             problem: Box::new(problem),
-            retry_after: retry_after(response.headers()),
-        })
+            retry_after: retry_after(headers),
+        }
+    }
+
+    fn no_relay(&self, answer: &Answer) -> ClientError {
+        let seen = answer.stranger().unwrap_or_else(|| "an error as application/problem+json is expected".to_owned());
+        let detail = format!("what answers there is no relay: {seen}");
+        ClientError::NotUnderstood { relay: self.config.relay.clone(), status: answer.status.as_u16(), detail }
     }
 
     fn read<T: DeserializeOwned>(&self, status: StatusCode, body: &[u8]) -> Result<T, ClientError> {
         json::read(body).map_err(|_| self.not_understood(status, "the JSON object that this call answers"))
     }
 
-    fn not_understood(&self, status: StatusCode, detail: &'static str) -> ClientError {
+    fn not_understood(&self, status: StatusCode, expected: &'static str) -> ClientError {
+        let detail = format!("{expected} is expected: a proxy on the way, perhaps, or a relay of another version");
         ClientError::NotUnderstood { relay: self.config.relay.clone(), status: status.as_u16(), detail }
     }
 
-    fn lost(&self, error: reqwest::Error) -> ClientError {
-        let connecting = error.is_connect() || error.is_builder();
+    fn lost(&self, error: HttpError) -> ClientError {
         let relay = self.config.relay.clone();
-        // The last cause is the one that tells a wrong name from an untrusted certificate.
-        let detail = causes(&error.without_url());
-        if connecting { ClientError::Unreachable { relay, detail } } else { ClientError::NoAnswer { relay, detail } }
+        match error {
+            HttpError::Unreachable(detail) => ClientError::Unreachable { relay, detail },
+            HttpError::TooLarge { status, .. } => self.not_understood(status, "an answer of at most 8 MiB"),
+            error => ClientError::NoAnswer { relay, detail: error.to_string() },
+        }
+    }
+
+    fn not_sent(&self, error: &dyn std::error::Error) -> ClientError {
+        ClientError::Unreachable { relay: self.config.relay.clone(), detail: error.to_string() }
     }
 }

@@ -119,6 +119,9 @@ fn explain(reason: &Untrusted) -> &'static str {
         }
         "agent_busy" => "the agents are busy: try again in a moment",
         "draining" => "the relay's node is stopping: try again in a moment",
+        "store_not_writable" => {
+            "the relay's store takes no writes: tell whoever runs it, who sees why with writeback-relay status"
+        }
         "expired" => "its time was over before an agent got it: try again, and compare the hosts' clocks",
         _ => "the relay did not deliver it",
     }

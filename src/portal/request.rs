@@ -55,6 +55,8 @@ enum Failed {
     Again(Option<Duration>),
     /// It may have been taken; the same may be sent again.
     PerhapsTaken,
+    /// This time certainly not; an attempt before it, whose answer was lost, is not judged by that.
+    NotTaken,
     /// Nothing that trying again would change.
     Refused,
 }
@@ -70,6 +72,7 @@ fn judge(error: &ClientError) -> Failed {
             "outcome_unknown" => Failed::Unknown,
             "not_found" => Failed::NotThere,
             "rate_limited" | "overloaded" => Failed::Again(*retry_after),
+            "store_not_writable" => Failed::NotTaken,
             _ if !problem.retry_safe && problem.status >= 500 => Failed::PerhapsTaken,
             _ => Failed::Refused,
         },
@@ -243,6 +246,7 @@ impl Portal {
         let exp = started + self.clock.now().until(command.validity.exp);
         let (mut taken, mut perhaps_taken) = (false, false);
         let (mut pause, mut trace_id, mut last) = (FIRST_PAUSE, support_code(), String::new());
+        let mut unsent = None;
         while Instant::now() < exp + AFTER_EXP {
             // No longer than the caller: one that returns at `exp` also tells what became of it.
             let wait = (exp + AFTER_EXP).saturating_duration_since(Instant::now()).min(MAX_WAIT);
@@ -254,7 +258,7 @@ impl Portal {
             };
             match viewed {
                 Ok(view) => {
-                    taken = true;
+                    (taken, unsent) = (true, None);
                     last.clear();
                     trace_id = Some(view.trace_id.clone());
                     // From here on a file that can't be read is no error but a doubt: the command is on its way.
@@ -272,12 +276,16 @@ impl Portal {
                 }
                 Err(error) => {
                     trace_id = error.trace_id().cloned().or(trace_id);
-                    last = error.to_string();
+                    last = error.what();
+                    let undeliverable = |error: &ClientError| {
+                        let reason = error.code().cloned().unwrap_or_else(|| "undeliverable".into());
+                        Ok(Asked::Undeliverable { reason, trace_id: trace_id.clone() })
+                    };
                     match judge(&error) {
-                        Failed::Undeliverable => {
-                            let reason = error.code().cloned().unwrap_or_else(|| "undeliverable".into());
-                            return Ok(Asked::Undeliverable { reason, trace_id });
-                        }
+                        Failed::Undeliverable => return undeliverable(&error),
+                        // At once: the store may stay as it is for hours.
+                        Failed::NotTaken if !taken && !perhaps_taken => return undeliverable(&error),
+                        Failed::NotTaken => {}
                         Failed::Unknown => {
                             taken = true;
                             last.clear();
@@ -293,10 +301,15 @@ impl Portal {
                     if never_left && started.elapsed() > CONNECT_PATIENCE {
                         return Err(error.into());
                     }
+                    unsent = never_left.then_some(error);
                 }
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        // Its time is over, and it was not taken once.
+        if let Some(error) = unsent {
+            return Err(error.into());
         }
         let doubt = if last.is_empty() { Doubt::NoOutcome } else { Doubt::Lost { reason: last } };
         Ok(Asked::Answered(unknown(command, doubt, trace_id)))

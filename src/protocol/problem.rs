@@ -116,6 +116,8 @@ problems! {
     Draining, "draining", 503, true, "The node is stopping";
     /// The store is away. Whether the request took effect is not known: send the same again.
     StoreUnavailable, "store_unavailable", 503, false, "The store is not available";
+    /// The store is there, and takes no writes: this one was refused whole, and nothing was stored or sent.
+    StoreNotWritable, "store_not_writable", 503, true, "The store takes no writes";
     /// The keys of the operators' issuer can't be had.
     IssuerUnavailable, "issuer_unavailable", 503, true, "The token's issuer is not available";
     /// Too many connections at once.

@@ -46,7 +46,7 @@ impl Intake for TwoSteps {
     async fn take_in(&self, command: NewCommand, place: Place, now_ms: u64) -> Result<TakenIn, StoreError> {
         Ok(match self.ledger.accept(command, Intent::Deliver(place.session), now_ms).await? {
             Accepted::New(entry) => {
-                let delivery = self.bus.deliver(place, entry.clone()).await?;
+                let delivery = self.bus.deliver(place, entry.clone()).await.map_err(StoreError::after_others)?;
                 TakenIn::New { entry, delivery }
             }
             Accepted::Known(entry) => TakenIn::Known(entry),

@@ -88,6 +88,7 @@ pub struct Node {
     public: Arc<Public>,
     drain_timeout: Duration,
     health: Health,
+    certificate: Certificate,
     background: CancellationToken,
     listening: CancellationToken,
     listeners: Vec<JoinHandle<()>>,
@@ -179,7 +180,7 @@ impl Node {
             health: health.clone(),
             certificate: certificate.clone(),
         });
-        tokio::spawn(background.clone().run_until_cancelled_owned(certificate.watch()));
+        tokio::spawn(background.clone().run_until_cancelled_owned(certificate.clone().watch()));
         let news = health.writes().subscribe();
         let purging = purge(registry, ledger, news, clock);
         tokio::spawn(background.clone().run_until_cancelled_owned(purging));
@@ -200,7 +201,7 @@ impl Node {
             )),
         ];
         tracing::info!(listen = %public_addr, ops_listen = %ops_addr, public_url = config.public_url, "the node is up");
-        Ok(Self { public_addr, ops_addr, public, drain_timeout, health, background, listening, listeners })
+        Ok(Self { public_addr, ops_addr, public, drain_timeout, health, certificate, background, listening, listeners })
     }
 
     /// Where agents and portals connect.
@@ -213,6 +214,11 @@ impl Node {
     #[must_use]
     pub fn ops_addr(&self) -> SocketAddr {
         self.ops_addr
+    }
+
+    /// Reads the certificate's files again now. They are watched anyway.
+    pub fn reload_certificate(&self) {
+        self.certificate.reload();
     }
 
     /// Resolves when the operator has asked, by the admin API, that the node stops.

@@ -41,7 +41,24 @@ pub mod store;
 pub mod tls;
 pub mod writes;
 
-/// Why a store did not answer. The caller does not know whether a write took effect.
+/// Why a store did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the store does not answer: {0}")]
-pub struct StoreError(pub String);
+pub enum StoreError {
+    /// The caller does not know whether a write took effect.
+    #[error("the store does not answer: {0}")]
+    Unanswered(String),
+    /// It has looked at the write, and refused it whole.
+    #[error("the store takes no writes: {}", .0.detail())]
+    NotWritable(writes::Cause),
+}
+
+impl StoreError {
+    /// The same of a step that others have gone before: what they did stays.
+    #[must_use]
+    pub fn after_others(self) -> Self {
+        match self {
+            Self::NotWritable(_) => Self::Unanswered(self.to_string()),
+            unanswered @ Self::Unanswered(_) => unanswered,
+        }
+    }
+}

@@ -98,13 +98,18 @@ impl Certificate {
                 continue;
             }
             seen = found;
-            match load(&self.files) {
-                Ok(loaded) => {
-                    self.loaded.store(Arc::new(loaded));
-                    tracing::info!(cert_file = %self.files.cert_file.display(), "the certificate was replaced");
-                }
-                Err(error) => tracing::error!(%error, "the new certificate is no use; the old one stays in force"),
+            self.reload();
+        }
+    }
+
+    /// Reads the files now.
+    pub fn reload(&self) {
+        match load(&self.files) {
+            Ok(loaded) => {
+                self.loaded.store(Arc::new(loaded));
+                tracing::info!(cert_file = %self.files.cert_file.display(), "the certificate was read again");
             }
+            Err(error) => tracing::error!(%error, "the new certificate is no use; the old one stays in force"),
         }
     }
 

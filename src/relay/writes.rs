@@ -106,7 +106,11 @@ impl Writes {
     /// # Errors
     /// If a write would be refused now.
     pub fn check(&self) -> Result<(), StoreError> {
-        self.cause().map_or(Ok(()), |cause| Err(StoreError(cause.detail().to_owned())))
+        match self.cause() {
+            None => Ok(()),
+            Some(Cause::Away) => Err(StoreError::Unanswered(Cause::Away.detail().to_owned())),
+            Some(cause) => Err(StoreError::NotWritable(cause)),
+        }
     }
 
     /// Tells of each change.

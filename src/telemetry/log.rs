@@ -1,6 +1,6 @@
 //! The process's log, on standard error. What is logged can be changed while it runs.
 
-use std::io::{self, Write, stderr};
+use std::io::{self, IsTerminal, Write, stderr};
 use std::str::FromStr;
 use std::sync::OnceLock;
 
@@ -15,14 +15,21 @@ use crate::protocol::untrusted::one_line;
 static FILTER: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 
 /// How a line looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     /// One JSON object for each event: for programs.
-    #[default]
     Json,
     /// For people.
     Text,
+}
+
+impl Format {
+    /// What whoever reads standard error can use: people at a terminal, and programs everywhere else.
+    #[must_use]
+    pub fn of_stderr() -> Self {
+        if stderr().is_terminal() { Self::Text } else { Self::Json }
+    }
 }
 
 /// No format of this name.
@@ -63,21 +70,25 @@ pub enum FilterError {
 struct Lines<W>(W);
 
 impl<W: Write> Write for Lines<W> {
-    /// An event is written as a whole.
+    /// An event is written as a whole. A log that can't be written (its terminal was closed, its reader has ended, its disk is
+    /// full) must not stop what it is about: to say so to the same place, as the library would, ends the task that logs.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
         let line = one_line(text.strip_suffix('\n').unwrap_or(&text));
-        self.0.write_all(format!("{line}\n").as_bytes())?;
+        let _ = self.0.write_all(format!("{line}\n").as_bytes());
         Ok(event.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        let _ = self.0.flush();
+        Ok(())
     }
 }
 
-/// Logs to standard error. `filter` is that of `RUST_LOG`, which overrides it.
-pub fn start(filter: &str, format: Format) {
+/// Logs to standard error. `filter` is that of `RUST_LOG`, which overrides it. Without a `format` it is that of whoever reads
+/// there.
+pub fn start(filter: &str, format: Option<Format>) {
+    let format = format.unwrap_or_else(Format::of_stderr);
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
     let (filter, handle) = reload::Layer::new(filter);
     let json =
@@ -183,6 +194,26 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// What nobody reads any more.
+    struct Closed;
+
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+    }
+
+    #[test]
+    fn a_log_that_nobody_reads_is_no_error() {
+        let event = b"an event\n";
+        assert_eq!(Lines(Closed).write(event).unwrap(), event.len());
+        assert!(Lines(Closed).flush().is_ok());
     }
 
     #[test]

@@ -8,9 +8,10 @@ pub mod otlp;
 pub mod trace;
 pub mod trace_context;
 
-/// Logs as JSON lines on standard error. `filter` is that of `RUST_LOG`, which overrides it.
+/// Logs on standard error, as text at a terminal and as JSON lines elsewhere. `filter` is that of `RUST_LOG`, which overrides
+/// it.
 pub fn log_to_stderr(filter: &str) {
-    log::start(filter, log::Format::Json);
+    log::start(filter, None);
 }
 
 /// One line of the audit trail: who did what to whom. A macro, so that the fields are the event's own.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{SpanId, TraceId, TracerProvider as _};
 use opentelemetry_http::{HttpClient, HttpError};
@@ -19,7 +19,8 @@ use tokio::time::Instant;
 
 use super::trace;
 use crate::clock::{Clock, Random};
-use crate::net::{NetError, causes, https_client};
+use crate::net::NetError;
+use crate::net::http_client::{HttpClient as Http, HttpError as Failure};
 use crate::protocol::ids::ObjectId;
 
 /// The standard's variables: where everything goes, and where traces go.
@@ -77,7 +78,7 @@ impl Exporting {
         let from_environment = ENDPOINTS.iter().any(|name| std::env::var(name).is_ok_and(|url| !url.is_empty()));
         let client = |ca_file: Option<&Path>| {
             Ok::<_, OtlpError>(Client {
-                http: https_client(ca_file)?,
+                http: Http::new(ca_file, "collector")?,
                 runtime: Handle::current(),
                 said: Mutex::default(),
             })
@@ -159,7 +160,7 @@ impl IdGenerator for Ids {
 
 /// Sends on the program's own runtime: spans are collected by a thread that has none.
 struct Client {
-    http: reqwest::Client,
+    http: Http,
     runtime: Handle,
     /// When it was last said that the collector is away.
     said: Mutex<Option<Instant>>,
@@ -185,28 +186,13 @@ impl Client {
 impl HttpClient for Client {
     async fn send_bytes(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, HttpError> {
         let http = self.http.clone();
-        let sending = self.runtime.spawn(async move {
-            let mut request = reqwest::Request::try_from(request)?;
-            *request.timeout_mut() = Some(EXPORT_TIMEOUT);
-            let mut answer = http.execute(request).await?;
-            let status = answer.status();
-            let mut body = BytesMut::new();
-            // What is longer is no answer of a collector's; the rest is not read.
-            while let Some(part) = answer.chunk().await? {
-                let room = MAX_ANSWER_BYTES - body.len();
-                body.extend(part.iter().take(room));
-                if part.len() > room {
-                    break;
-                }
-            }
-            Ok::<_, reqwest::Error>((status, body.freeze()))
-        });
+        let sending = self.runtime.spawn(async move { http.send(request, EXPORT_TIMEOUT, MAX_ANSWER_BYTES).await });
         let (status, body) = match sending.await? {
-            Ok(answer) => answer,
+            Ok(answer) => (answer.status, answer.body),
+            // What is longer is no answer of a collector's, but it has taken them or not.
+            Err(Failure::TooLarge { status, .. }) => (status, Bytes::new()),
             Err(error) => {
-                // A URL may hold a secret.
-                let error = error.without_url();
-                self.complain(&causes(&error));
+                self.complain(&error.to_string());
                 return Err(error.into());
             }
         };

@@ -1,5 +1,6 @@
 //! The agent, against a relay that a test holds in its hand.
 
+mod addresses;
 mod bad_config;
 mod bad_files;
 mod crash;

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use writeback_relay::relay::redis::checks::{CheckError, checked};
-use writeback_relay::relay::redis::config::Config;
+use writeback_relay::relay::redis::config::{Config, Topology};
 use writeback_relay::relay::redis::keys::ACL;
 
 use crate::support::deadline;
@@ -127,6 +127,27 @@ async fn a_server_whose_certificate_another_ca_has_signed_is_refused() {
     let config = Config { ca_file: Some("/nowhere/ca.pem".into()), ..redis.config() };
     let said = checked(config).await.unwrap_err().to_string();
     says(&said, &["redis.ca_file", "/nowhere/ca.pem"]);
+}
+
+#[tokio::test]
+async fn a_server_that_wants_a_certificate_of_its_clients_says_so_and_each_mistake_in_it_is_named() {
+    let redis = Redis::that_knows_its_clients(Topology::Single).await;
+    checked(redis.config()).await.unwrap();
+    let config = Config { cert_file: None, key_file: None, ..redis.config() };
+    says(&refusal(config).await, &["wants a certificate of its clients", "redis.cert_file and redis.key_file"]);
+    let wrong = async |config: Config, parts: &[&str]| says(&checked(config).await.unwrap_err().to_string(), parts);
+    wrong(Config { key_file: None, ..redis.config() }, &["redis.cert_file", "belong together"]).await;
+    wrong(Config { cert_file: None, ..redis.config() }, &["redis.key_file", "belong together"]).await;
+    let plain = redis.config().urls.iter().map(|url| url.replace("rediss", "redis")).collect();
+    wrong(Config { urls: plain, ..redis.config() }, &["redis.cert_file", "rediss://"]).await;
+    let config = redis.config();
+    let swapped = Config { cert_file: config.key_file.clone(), key_file: config.cert_file.clone(), ..redis.config() };
+    wrong(swapped, &["redis.cert_file", "holds no PEM certificate"]).await;
+    wrong(Config { key_file: config.cert_file, ..redis.config() }, &["redis.key_file", "no PEM private key"]).await;
+    let missing = Config { cert_file: Some("/nowhere/client.pem".into()), ..redis.config() };
+    wrong(missing, &["redis.cert_file", "/nowhere/client.pem"]).await;
+    redis.spoil_client_certificate();
+    refusal(redis.config()).await;
 }
 
 /// Both refuse a wrong password and a wrong CA, and are good without either mistake.

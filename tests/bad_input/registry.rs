@@ -223,7 +223,7 @@ async fn whoever_takes_no_list_of_agents_gets_no_third_one_and_another_portal_is
     imported(&relay, 140, 30_000).await;
     let asked = async || {
         let bearer = portal.raw.assertion().sign(&portal.raw.key).unwrap();
-        let http = writeback_relay::net::https_client(Some(&relay.ca_file())).unwrap();
+        let http = crate::support::https_client(Some(&relay.ca_file())).unwrap();
         let url = format!("{}/v1/tenants/{TENANT}/agents", relay.url());
         http.get(url).bearer_auth(bearer).send().await.unwrap()
     };
@@ -258,7 +258,7 @@ async fn the_operators_lists_come_in_pages_and_his_programs_follow_them() {
     let (one, two) = (RawAgent::enrolled(&relay, &portal).await, RawAgent::enrolled(&relay, &portal).await);
     let _sessions = (one.open().await, one.open().await, two.open().await);
     let token = std::fs::read_to_string(relay.data_dir().join("admin.token")).unwrap();
-    let http = writeback_relay::net::https_client(None).unwrap();
+    let http = crate::support::https_client(None).unwrap();
     for (list, rows) in [("tenants/contoso/agents", 2), ("portals", 1), ("sessions", 2), ("presence", 2)] {
         let (mut seen, mut next) = (Vec::new(), Some(format!("/admin/v1/{list}?limit=1")));
         while let Some(page) = next {

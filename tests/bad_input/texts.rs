@@ -135,7 +135,7 @@ async fn the_name_of_the_scheme_has_no_case() {
         assert_eq!(asked(&portal.raw, &jws, scheme, &["wait=0"]).await.problem(), "invalid_assertion", "{scheme}");
     }
     let token = std::fs::read_to_string(relay.data_dir().join("admin.token")).unwrap();
-    let http = writeback_relay::net::https_client(None).unwrap();
+    let http = crate::support::https_client(None).unwrap();
     let call = http.get(format!("{}/admin/v1/tenants", relay.ops_url()));
     let answer = call.header("authorization", format!("bearer {}", token.trim())).send().await.unwrap();
     assert_eq!(answer.status().as_u16(), 200);

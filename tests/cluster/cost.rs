@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use writeback_relay::net::https_client;
+use crate::support::https_client;
 use writeback_relay::protocol::api::{CommandState, CommandView};
 use writeback_relay::protocol::frame::{FromAgent, v1};
 use writeback_relay::protocol::outcome::Code;

@@ -3,16 +3,19 @@
 
 use std::time::{Duration, Instant};
 
+use writeback_relay::portal::Answer;
 use writeback_relay::protocol::api::{CommandState, CommandView};
+use writeback_relay::protocol::command::{Options, Subject};
 use writeback_relay::protocol::frame::CloseReason;
+use writeback_relay::protocol::password::Password;
 
-use super::{JANE, NEW, conclude, store_unavailable};
+use super::{JANE, NEW, conclude};
 use crate::support::cli::Cli;
 use crate::support::cluster::Cluster;
 use crate::support::eventually;
 use crate::support::raw_agent::RawAgent;
 use crate::support::redis::Redis;
-use crate::support::relay::{Relay, TENANT, TestPortal, tenant};
+use crate::support::relay::{Answered, Relay, TENANT, TestPortal, tenant};
 
 const PORT: u16 = 6379;
 
@@ -50,10 +53,23 @@ async fn all_say(cluster: &Cluster, text: &str) {
     }
 }
 
+/// Nothing was stored, and the answer says so.
+fn not_writable(answered: &Answered) {
+    assert_eq!((answered.status, answered.problem().as_str()), (503, "store_not_writable"), "{}", answered.text());
+    assert!(answered.headers.contains_key("retry-after"));
+}
+
 async fn refused_at_once(portal: &TestPortal, agent: &RawAgent) {
     let (_, jws) = portal.raw.reset(agent.agent, agent.sealing.public(), JANE, NEW);
     let begun = Instant::now();
-    store_unavailable(&portal.raw.submit(&jws, 30).await);
+    not_writable(&portal.raw.submit(&jws, 30).await);
+    // So does whoever has a portal of this make, who hears that nothing was done.
+    let subject = Subject::upn(JANE).unwrap();
+    let password = Password::new(NEW.to_owned()).unwrap();
+    let wait = Duration::from_secs(30);
+    let answer = portal.portal.reset(&tenant(), &subject, password, Options::default(), wait).await.unwrap();
+    assert!(matches!(&answer, Answer::Undeliverable { reason, .. } if reason == "store_not_writable"), "{answer:?}");
+    assert!(answer.for_people(TENANT).contains("a new command may be sent: yes"), "{answer:?}");
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
@@ -74,7 +90,7 @@ async fn in_a_full_redis_rights_are_taken_away_and_all_else_is_refused_at_once_u
     all_say(&cluster, "redis has reached its maxmemory").await;
     refused_at_once(&portal, &good).await;
     assert!(cluster.nodes[0].metrics().await.contains("writeback_store_writable 0"));
-    assert!(cluster.nodes[0].log().contains("OOM"), "the log has the cause");
+    assert!(cluster.nodes[0].log().contains("out_of_memory"), "the log has the cause");
     assert_eq!(portal.portal.agents(&tenant()).await.unwrap().len(), 2);
     assert!(portal.portal.availability(&tenant()).await.unwrap().available);
     // The nodes go on knowing each other.
@@ -161,6 +177,25 @@ async fn a_redis_that_takes_no_writes_is_named_with_its_cause_and_heals_by_itsel
         let said = cli.run(&["tenant", "add", "fabrikam"]).await;
         assert_eq!(said.status, 0, "{said:?}");
     }
+}
+
+#[tokio::test]
+async fn whoever_waits_for_an_agent_to_come_back_hears_at_once_that_no_more_is_stored() {
+    let cluster = Cluster::start(1, Redis::single().await).await;
+    let portal = cluster.nodes[0].portal("portal-1").await;
+    let agent = RawAgent::enrolled(&cluster.nodes[0], &portal).await;
+    drop(agent.open().await);
+    let (_, jws) = portal.raw.reset(agent.agent, agent.sealing.public(), JANE, NEW);
+    let waiting = portal.raw.submit(&jws, 30);
+    let fills = async {
+        eventually("it waits", async || cluster.nodes[0].metrics().await.contains("writeback_commands_in_flight 1"))
+            .await;
+        cluster.redis.cli(PORT, &["CONFIG", "SET", "min-replicas-to-write", "1"]);
+        Instant::now()
+    };
+    let (answered, full) = tokio::join!(waiting, fills);
+    not_writable(&answered);
+    assert!(full.elapsed() < Duration::from_secs(5), "{:?}", full.elapsed());
 }
 
 #[tokio::test]

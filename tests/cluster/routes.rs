@@ -3,6 +3,7 @@ use writeback_relay::protocol::api::{CommandState, CommandView};
 use writeback_relay::protocol::frame::{FromAgent, v1};
 use writeback_relay::protocol::ids::InstanceId;
 use writeback_relay::protocol::outcome::Code;
+use writeback_relay::relay::redis::config::Topology;
 use writeback_relay::relay::redis::keys;
 
 use super::{JANE, NEW, command, stored};
@@ -10,7 +11,7 @@ use crate::support::cluster::Cluster;
 use crate::support::eventually;
 use crate::support::raw_agent::RawAgent;
 use crate::support::redis::Redis;
-use crate::support::relay::tenant;
+use crate::support::relay::{Relay, tenant};
 
 const PASSWORD: &str = "the-relays-password";
 
@@ -81,6 +82,50 @@ async fn behind_sentinel_with_tls_and_a_user_it_does_too_after_a_failover_as_wel
 async fn on_a_cluster_with_tls_and_a_user_it_does_too() {
     let cluster = Cluster::start(2, Redis::locked_cluster(PASSWORD, rights()).await).await;
     a_command_crosses(&cluster).await;
+}
+
+/// Every connection of the node's is closed, as by a firewall.
+fn disconnect(redis: &Redis) {
+    for port in redis.ports() {
+        redis.cli(port, &["CLIENT", "KILL", "TYPE", "normal"]);
+        redis.cli(port, &["CLIENT", "KILL", "TYPE", "pubsub"]);
+    }
+}
+
+async fn servers_that_know_their_clients(topology: Topology) {
+    let cluster = Cluster::start(2, Redis::that_knows_its_clients(topology).await).await;
+    a_command_crosses(&cluster).await;
+    // The files are read anew: with these it is not let in, and with the next ones it is.
+    let ready =
+        async |node: &Relay| node.readiness_or_none().await.is_some_and(|(status, said)| status == 200 && said == "ok");
+    cluster.redis.spoil_client_certificate();
+    for node in &cluster.nodes {
+        eventually("it is not let in", async || {
+            disconnect(&cluster.redis);
+            !ready(node).await
+        })
+        .await;
+    }
+    cluster.redis.renew_client_certificate();
+    for node in &cluster.nodes {
+        eventually("it is let in again", async || ready(node).await).await;
+    }
+    a_command_crosses(&cluster).await;
+}
+
+#[tokio::test]
+async fn a_server_that_wants_a_certificate_of_its_clients_gets_the_one_that_is_there_now() {
+    servers_that_know_their_clients(Topology::Single).await;
+}
+
+#[tokio::test]
+async fn so_do_servers_and_sentinels() {
+    servers_that_know_their_clients(Topology::Sentinel).await;
+}
+
+#[tokio::test]
+async fn so_do_the_nodes_of_a_cluster() {
+    a_command_crosses_nodes(Redis::that_knows_its_clients(Topology::Cluster).await).await;
 }
 
 #[tokio::test]

@@ -49,7 +49,7 @@ impl Stage {
     async fn serves(&self) -> bool {
         let judge = |portal: Option<&PortalRecord>| {
             let granted = portal.is_some_and(|portal| portal.tenants.contains(&tenant("a")));
-            if granted { Ok(()) } else { Err(StoreError("no".into())) }
+            if granted { Ok(()) } else { Err(StoreError::Unanswered("no".into())) }
         };
         self.recent.portal(&self.portal.portal, judge).await.is_ok()
     }
@@ -101,7 +101,7 @@ async fn a_no_is_never_remembered() {
     let other = "b".parse().unwrap();
     let judge = |portal: Option<&PortalRecord>| {
         let granted = portal.is_some_and(|portal| portal.tenants.contains(&other));
-        if granted { Ok(()) } else { Err(StoreError("no".into())) }
+        if granted { Ok(()) } else { Err(StoreError::Unanswered("no".into())) }
     };
     stage.recent.portal(&stage.portal.portal, judge).await.unwrap_err();
     let wider = PortalRecord { tenants: vec![tenant("a"), tenant("b")], ..stage.portal.clone() };

@@ -11,9 +11,10 @@ use super::promql::assert_exported;
 use super::{list, objects, project, template, text};
 
 /// What others make, and values may name.
-const OUTSIDE: [&str; 8] = [
+const OUTSIDE: [&str; 9] = [
     "Secret relay-tls",
     "Secret relay-redis",
+    "Secret relay-redis-client",
     "Secret relay-admin",
     "Secret registry",
     "ConfigMap redis-ca",
@@ -305,6 +306,8 @@ fn the_relay_takes_the_configuration_and_a_drain_fits_into_the_grace_period() {
                 redis.password_file.as_ref(),
                 redis.sentinel_password_file.as_ref(),
                 redis.ca_file.as_ref(),
+                redis.cert_file.as_ref(),
+                redis.key_file.as_ref(),
             ]
         });
         let oidc_ca = config.admin.oidc.as_ref().and_then(|oidc| oidc.ca_file.as_ref());
@@ -315,7 +318,8 @@ fn the_relay_takes_the_configuration_and_a_drain_fits_into_the_grace_period() {
     }
     let everything = configuration(set("everything"));
     assert_eq!((everything.session.heartbeat_seconds, everything.limits.tls_handshakes), (15, 128));
-    assert_eq!(everything.redis.unwrap().urls.len(), 2);
+    let redis = everything.redis.unwrap();
+    assert!(redis.urls.len() == 2 && redis.cert_file.is_some() && redis.key_file.is_some());
     assert!(everything.admin.static_token && configuration(set("redis")).admin.oidc.is_none());
     let admin = configuration(set("sentinel")).admin;
     let oidc = admin.oidc.unwrap();

@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::process::{Command, Stdio};
 
+use crate::support::https_client;
 use serde_json::Value;
 use tempfile::TempDir;
-use writeback_relay::net::https_client;
 use writeback_relay::protocol::api::PreflightState;
 
 use super::{installed, list, read, text};

@@ -5,9 +5,9 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use crate::support::https_client;
 use serde_json::Value;
 use tempfile::TempDir;
-use writeback_relay::net::https_client;
 
 use super::chart::one;
 use super::pod::{Files, Pod};

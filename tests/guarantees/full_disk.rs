@@ -48,7 +48,7 @@ async fn on_a_full_disk_rights_are_taken_away_and_all_else_is_refused_at_once_un
     let reset = |agent: &RawAgent| portal.raw.reset(agent.agent, agent.sealing.public(), JANE, "Pass-Word-2026").1;
     let begun = Instant::now();
     let refused = portal.raw.submit(&reset(&good), 30).await;
-    assert_eq!((refused.status, refused.problem().as_str()), (503, "store_unavailable"), "{}", refused.text());
+    assert_eq!((refused.status, refused.problem().as_str()), (503, "store_not_writable"), "{}", refused.text());
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     assert!(relay.metrics().await.contains("writeback_store_writable 0"));
     assert_eq!(portal.portal.agents(&tenant()).await.unwrap().len(), 2);

@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
+use crate::support::https_client;
 use futures_util::future::join_all;
 use serde_json::json;
-use writeback_relay::net::https_client;
 use writeback_relay::protocol::api::{CommandState, CommandView};
 use writeback_relay::protocol::command::{COMMAND_TYP, Command};
 use writeback_relay::protocol::ids::CommandId;

@@ -1,7 +1,7 @@
 //! Operators by the tokens of an OpenID provider: a real one, and what somebody makes who is not it.
 
+use crate::support::https_client;
 use serde_json::{Value, json};
-use writeback_relay::net::https_client;
 use writeback_relay::storage::PrivateFile;
 
 use super::provider::{AUDIENCE, Provider};

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use crate::support::https_client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use writeback_relay::net::https_client;
 use writeback_relay::relay::tls;
 
 use crate::support::process::Process;

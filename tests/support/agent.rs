@@ -11,6 +11,7 @@ use writeback_relay::protocol::ids::AgentId;
 
 use super::cli::{Call, Cli, Said};
 use super::eventually;
+use super::hosts::{Hosts, knowing};
 use super::process::{Process, Signal, in_a_terminal};
 use super::relay::{Relay, TestPortal, tenant};
 use super::samba::dc;
@@ -27,6 +28,7 @@ pub(crate) struct Agent {
     relay_ca: PathBuf,
     cli: Cli,
     environment: Vec<(&'static str, String)>,
+    hosts: Option<PathBuf>,
     process: Option<Process>,
 }
 
@@ -41,7 +43,15 @@ impl Agent {
         let folder = tempfile::tempdir().unwrap();
         let cli = Cli::new(program, &["--home", &folder.path().join("home").display().to_string()]);
         std::fs::create_dir(folder.path().join("home")).unwrap();
-        let agent = Self { program, folder, relay_ca: relay.ca_file(), cli, environment: Vec::new(), process: None };
+        let agent = Self {
+            program,
+            folder,
+            relay_ca: relay.ca_file(),
+            cli,
+            environment: Vec::new(),
+            hosts: None,
+            process: None,
+        };
         agent.configure("");
         agent
     }
@@ -82,6 +92,12 @@ impl Agent {
     pub(crate) fn set(&mut self, variable: &'static str, value: &str) {
         self.cli.set(variable, value);
         self.environment.push((variable, value.to_owned()));
+    }
+
+    /// From its next start on, with this hosts file.
+    pub(crate) fn knowing(&mut self, hosts: &Hosts) {
+        self.cli.knowing(hosts.file().as_ref());
+        self.hosts = Some(hosts.file().into());
     }
 
     /// Its public keys, as the portal has verified them.
@@ -159,6 +175,9 @@ impl Agent {
         let mut command = in_a_terminal(self.program);
         command.arg("--home").arg(self.home()).arg("run").env("RUST_LOG", "debug");
         command.envs(self.environment.iter().map(|(variable, value)| (variable, value)));
+        if let Some(hosts) = &self.hosts {
+            command = knowing(hosts, &command);
+        }
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.process = Some(Process::spawn(&mut command));
     }

@@ -9,13 +9,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::process::Process;
+use super::hosts::knowing;
+use super::process::{Process, Signal};
 
 /// A program, with the arguments that every call has.
 pub(crate) struct Cli {
     program: &'static str,
     arguments: Vec<String>,
     environment: Vec<(&'static str, String)>,
+    hosts: Option<PathBuf>,
     /// What each call has said.
     said: TempDir,
     calls: AtomicUsize,
@@ -46,12 +48,18 @@ impl Cli {
     pub(crate) fn new(program: &'static str, arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let environment = Vec::new();
-        Self { program, arguments, environment, said: tempfile::tempdir().unwrap(), calls: AtomicUsize::new(0) }
+        let said = tempfile::tempdir().unwrap();
+        Self { program, arguments, environment, hosts: None, said, calls: AtomicUsize::new(0) }
     }
 
     /// From now on, with this in its environment.
     pub(crate) fn set(&mut self, variable: &'static str, value: &str) {
         self.environment.push((variable, value.to_owned()));
+    }
+
+    /// From now on, with this hosts file.
+    pub(crate) fn knowing(&mut self, hosts: &Path) {
+        self.hosts = Some(hosts.to_owned());
     }
 
     pub(crate) async fn run(&self, arguments: &[&str]) -> Said {
@@ -72,6 +80,9 @@ impl Cli {
         let mut command = Command::new(self.program);
         command.args(&self.arguments).args(arguments).env("RUST_LOG", "debug");
         command.envs(self.environment.iter().map(|(variable, value)| (variable, value)));
+        if let Some(hosts) = &self.hosts {
+            command = knowing(hosts, &command);
+        }
         command.stdin(Stdio::from(stdin)).stdout(file("out")).stderr(file("err"));
         Call { process: Process::spawn(&mut command), folder: self.said.path().to_owned(), number }
     }
@@ -87,6 +98,14 @@ impl Call {
     /// What it has said so far.
     pub(crate) fn out(&self) -> String {
         read(&self.folder.join(format!("{:03}.out", self.number)))
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.is_running()
     }
 
     /// Waits for its end.

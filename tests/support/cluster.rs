@@ -9,13 +9,12 @@ use tempfile::TempDir;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use writeback_relay::net::https_client;
 use writeback_relay::storage::PrivateFile;
 
-use super::own_address;
 use super::redis::Redis;
 use super::relay::{Relay, TENANT};
 use super::wire::Wire;
+use super::{https_client, own_address};
 
 /// What nodes of one cluster share.
 pub(crate) const KEY: &str = "one-key-that-all-nodes-of-this-cluster-share";

@@ -7,6 +7,7 @@ pub(crate) mod collector;
 pub(crate) mod dns;
 pub(crate) mod fake_dc;
 pub(crate) mod hostile;
+pub(crate) mod hosts;
 pub(crate) mod in_process;
 pub(crate) mod logged;
 pub(crate) mod portal_cli;
@@ -22,15 +23,25 @@ pub(crate) mod scripted_relay;
 pub(crate) mod secrets;
 pub(crate) mod small_disk;
 pub(crate) mod squid;
+pub(crate) mod stranger;
 pub(crate) mod untrusted;
 pub(crate) mod wire;
 
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use writeback_relay::net::{CONNECT_TIMEOUT, NetError, tls_client};
+
 /// How long anything may take before a test counts as failed: far more than it ever takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks over HTTPS, or HTTP, of this host: with a relay's CA, and without a proxy.
+pub(crate) fn https_client(ca_file: Option<&Path>) -> Result<reqwest::Client, NetError> {
+    let client = reqwest::Client::builder().tls_backend_preconfigured(tls_client(ca_file)?).no_proxy();
+    Ok(client.connect_timeout(CONNECT_TIMEOUT).redirect(reqwest::redirect::Policy::none()).build().unwrap())
+}
 
 /// Every wait of a test has an end.
 pub(crate) async fn deadline<T>(what: &str, future: impl Future<Output = T>) -> T {

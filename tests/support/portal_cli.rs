@@ -1,11 +1,12 @@
 //! `writeback-portal`, as its users run it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 use writeback_relay::protocol::ids::AgentId;
 
 use super::cli::{Call, Cli, Said};
+use super::hosts::Hosts;
 use super::relay::{Relay, TENANT};
 
 /// A portal's folder.
@@ -43,6 +44,20 @@ impl PortalCli {
     /// Its calls go through this proxy.
     pub(crate) fn proxied(&mut self, proxy: &str) {
         self.cli.set("HTTPS_PROXY", proxy);
+    }
+
+    /// Its calls have this hosts file.
+    pub(crate) fn knowing(&mut self, hosts: &Hosts) {
+        self.cli.knowing(hosts.file().as_ref());
+    }
+
+    /// Its calls trust this CA alone.
+    pub(crate) fn trust(&self, ca_file: &Path) {
+        let file = self.folder.path().join("portal/portal.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let kept = text.lines().filter(|line| !line.starts_with("ca_file"));
+        let text: String = kept.map(|line| format!("{line}\n")).collect();
+        std::fs::write(&file, format!("{text}ca_file = {ca_file:?}\n")).unwrap();
     }
 
     pub(crate) async fn run(&self, arguments: &[&str]) -> Said {

@@ -121,6 +121,10 @@ pub(crate) struct Redis {
     /// What `redis-cli` needs to be let in.
     cli: Vec<String>,
     tls: bool,
+    /// Whether they want a certificate of their clients.
+    knows_its_clients: bool,
+    /// Who signs certificates.
+    issuer: Option<rcgen::Issuer<'static, rcgen::KeyPair>>,
     /// Who else is let in, with this password and these rights. Nobody, if it is absent; then everybody is.
     user: Option<(String, String)>,
 }
@@ -131,7 +135,18 @@ impl Redis {
         PrivateFile::new(folder.join(KEY)).replace("a key that all nodes of the test share").unwrap();
         let keeper = Mutex::new(Keeper::new(&folder));
         let (address, servers) = (own_address(), Vec::new());
-        Self { keeper, folder, address, topology, servers, cli: Vec::new(), tls: false, user: None }
+        Self {
+            keeper,
+            folder,
+            address,
+            topology,
+            servers,
+            cli: Vec::new(),
+            tls: false,
+            knows_its_clients: false,
+            issuer: None,
+            user: None,
+        }
     }
 
     /// One plain server, which keeps nothing over a restart.
@@ -160,6 +175,43 @@ impl Redis {
         redis
     }
 
+    /// Servers that speak TLS only, and let nobody in without a certificate of their CA.
+    pub(crate) async fn that_knows_its_clients(topology: Topology) -> Self {
+        let mut redis = Self::new(topology).with_tls();
+        redis.knows_its_clients = true;
+        redis.renew_client_certificate();
+        let file = |name: &str| redis.folder.join(name).display().to_string();
+        let shown = ["--cert".to_owned(), file("cert.pem"), "--key".to_owned(), file("key.pem")];
+        redis.cli.extend(shown);
+        match topology {
+            Topology::Single => {
+                redis.add("server", 6379, "save \"\"").await;
+                redis
+            }
+            Topology::Sentinel => redis.watched().await,
+            Topology::Cluster => redis.sharded(&[7001, 7002, 7003], 0).await,
+        }
+    }
+
+    /// Another certificate for the relay, in the same files.
+    pub(crate) fn renew_client_certificate(&self) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let client = rcgen::CertificateParams::new(["relay".to_owned()]).unwrap();
+        let certificate = client.signed_by(&key, self.issuer.as_ref().unwrap()).unwrap();
+        self.write_client_certificate(&certificate.pem(), &key.serialize_pem());
+    }
+
+    /// One that no server here takes.
+    pub(crate) fn spoil_client_certificate(&self) {
+        let made = rcgen::generate_simple_self_signed(["relay".to_owned()]).unwrap();
+        self.write_client_certificate(&made.cert.pem(), &made.signing_key.serialize_pem());
+    }
+
+    fn write_client_certificate(&self, certificate: &str, key: &str) {
+        PrivateFile::new(self.folder.join("client-key.pem")).replace(key).unwrap();
+        PrivateFile::new(self.folder.join("client.pem")).replace(certificate).unwrap();
+    }
+
     fn with_user(mut self, password: &str, rights: &str) -> Self {
         self.user = Some((password.to_owned(), rights.to_owned()));
         self
@@ -167,7 +219,7 @@ impl Redis {
 
     fn with_tls(mut self) -> Self {
         self.tls = true;
-        self.make_certificate();
+        self.issuer = Some(self.make_certificate());
         self.cli.extend(["--tls".to_owned(), "--cacert".to_owned(), self.ca_file().display().to_string()]);
         self
     }
@@ -299,9 +351,10 @@ impl Redis {
     async fn add(&mut self, name: &str, port: u16, settings: &str) {
         // The others learn a server's address from where its connections come from.
         let (address, folder) = (self.address, self.folder.display());
+        let known = if self.knows_its_clients { "yes" } else { "no" };
         let port_or_tls = if self.tls {
             format!(
-                "port 0\ntls-port {port}\ntls-auth-clients no\ntls-replication yes\ntls-cluster yes\n\
+                "port 0\ntls-port {port}\ntls-auth-clients {known}\ntls-replication yes\ntls-cluster yes\n\
                  tls-ca-cert-file {folder}/ca.pem\ntls-cert-file {folder}/cert.pem\ntls-key-file {folder}/key.pem"
             )
         } else {
@@ -409,6 +462,11 @@ impl Redis {
         moved.trim().strip_prefix("MOVED").and_then(|to| to.rsplit(':').next()?.parse().ok()).unwrap_or(asked)
     }
 
+    /// Of all servers.
+    pub(crate) fn ports(&self) -> Vec<u16> {
+        self.servers.iter().map(|server| server.port).collect()
+    }
+
     /// Where one server listens.
     pub(crate) fn addr(&self, port: u16) -> SocketAddr {
         (self.address, port).into()
@@ -432,6 +490,8 @@ impl Redis {
                 .then(|| self.private_file("sentinel-password", SENTINELS)),
             password_file: self.user.as_ref().map(|(password, _)| self.password_file(password)),
             ca_file: self.tls.then(|| self.ca_file()),
+            cert_file: self.knows_its_clients.then(|| self.folder.join("client.pem")),
+            key_file: self.knows_its_clients.then(|| self.folder.join("client-key.pem")),
             connect_timeout_ms: 2_000,
             command_timeout_ms: 2_000,
             cluster_key_file: self.folder.join(KEY),
@@ -457,7 +517,9 @@ impl Redis {
             "[redis]\nurls = {:?}\ntopology = \"{topology}\"\n{master}{user}{}{}cluster_key_file = \"{key}\"\n",
             config.urls,
             file("password_file", config.password_file)
-                + &file("sentinel_password_file", config.sentinel_password_file),
+                + &file("sentinel_password_file", config.sentinel_password_file)
+                + &file("cert_file", config.cert_file)
+                + &file("key_file", config.key_file),
             file("ca_file", config.ca_file),
         )
     }
@@ -483,7 +545,7 @@ impl Redis {
         self.folder.join("ca.pem")
     }
 
-    fn make_certificate(&self) {
+    fn make_certificate(&self) -> rcgen::Issuer<'static, rcgen::KeyPair> {
         let ca_key = rcgen::KeyPair::generate().unwrap();
         let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
         ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -491,11 +553,13 @@ impl Redis {
         let ca_certificate = ca.self_signed(&ca_key).unwrap();
         let key = rcgen::KeyPair::generate().unwrap();
         let server = rcgen::CertificateParams::new([self.address.to_string()]).unwrap();
-        let certificate = server.signed_by(&key, &rcgen::Issuer::new(ca, ca_key)).unwrap();
+        let issuer = rcgen::Issuer::new(ca, ca_key);
+        let certificate = server.signed_by(&key, &issuer).unwrap();
         for (name, text) in
             [("ca.pem", ca_certificate.pem()), ("cert.pem", certificate.pem()), ("key.pem", key.serialize_pem())]
         {
             fs::write(self.folder.join(name), text).unwrap();
         }
+        issuer
     }
 }

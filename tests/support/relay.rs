@@ -9,7 +9,6 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use writeback_relay::clock::{Clock, System, UnixTime};
-use writeback_relay::net::https_client;
 use writeback_relay::portal::{Config, Home, Portal};
 use writeback_relay::protocol::api::{CommandState, CommandView};
 use writeback_relay::protocol::assertion::PortalAssertion;
@@ -23,7 +22,7 @@ use writeback_relay::relay::admin::client::AdminClient;
 use writeback_relay::relay::registry::PortalRecord;
 
 use super::process::{comes_up, freeze, in_a_terminal};
-use super::{eventually, own_address};
+use super::{eventually, https_client, own_address};
 
 const RELAY: &str = env!("CARGO_BIN_EXE_writeback-relay");
 
@@ -148,6 +147,12 @@ impl Relay {
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
+    /// The same, of one that may be busy with coming up.
+    pub(crate) async fn readiness_or_none(&self) -> Option<(u16, String)> {
+        let answer = https_client(None).unwrap().get(format!("{}/readyz", self.ops_url())).send().await.ok()?;
+        Some((answer.status().as_u16(), answer.text().await.ok()?))
+    }
+
     async fn start_at(folder: TempDir, place: Place) -> Self {
         let process = spawn(folder.path(), &place);
         let relay = Self { folder, place, process };
@@ -186,6 +191,10 @@ impl Relay {
     /// Where the relay keeps everything.
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.place.data.clone()
+    }
+
+    pub(crate) fn config_file(&self) -> PathBuf {
+        self.folder.path().join("relay.toml")
     }
 
     pub(crate) fn ca_file(&self) -> PathBuf {

@@ -141,6 +141,12 @@ impl Squid {
         format!("{}:3128", self.address)
     }
 
+    /// Who it lets in with a password, as a URL has it.
+    pub(crate) fn login(&self) -> String {
+        let escaped = PASSWORD.replace('@', "%40").replace(':', "%3A").replace('/', "%2F");
+        format!("{USER}:{escaped}")
+    }
+
     /// The CA of the certificates that it makes.
     pub(crate) fn ca_file(&self) -> PathBuf {
         self.folder.path().join("trusted.pem")

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use writeback_relay::net::https_client;
+use crate::support::https_client;
 use writeback_relay::protocol::frame::{FromAgent, FromRelay, v1};
 use writeback_relay::protocol::outcome::Code;
 use writeback_relay::telemetry::metrics::instruments;

@@ -1,6 +1,7 @@
 //! Dials the relay: TCP, a proxy if there is one, TLS, and the WebSocket upgrade, each with a deadline.
 
 use std::future::ready;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use http::header::{
     AUTHORIZATION, CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
     UPGRADE,
 };
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -27,7 +28,7 @@ use crate::agent::link::lost::Lost;
 use crate::agent::link::session::{Frames, STEP};
 use crate::agent::options::Options;
 use crate::clock::{Clock, Random, UnixTime};
-use crate::net::outbound::Outbound;
+use crate::net::outbound::{Outbound, OutboundError};
 use crate::net::{CONNECT_TIMEOUT, NetError, causes, clock_ahead, retry_after};
 use crate::protocol::assertion::AgentAssertion;
 use crate::protocol::frame::{FrameError, FromAgent, FromRelay, SUBPROTOCOL};
@@ -89,35 +90,54 @@ impl Dialer {
         Ok(Self { outbound, identity, keys, clock, random })
     }
 
-    pub(super) async fn dial(&self) -> Result<Frames, DialError> {
+    /// At any of the relay's addresses; those in `last` are tried after others.
+    pub(super) async fn dial(&self, last: &[SocketAddr]) -> Result<(Frames, SocketAddr), DialError> {
         let mut nonce = [0; 16];
         self.random.fill(&mut nonce);
         let key = STANDARD.encode(nonce);
         let relay = &self.identity.relay;
         let unreachable = |what: String| DialError::Unreachable(format!("{relay}: {what}"));
-        let request = Request::get(format!("{relay}/v1/agent/session"))
-            .header(CONNECTION, "Upgrade")
-            .header(UPGRADE, "websocket")
-            .header(SEC_WEBSOCKET_VERSION, "13")
-            .header(SEC_WEBSOCKET_KEY, &key)
-            .header(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL)
-            .header(AUTHORIZATION, self.authorization()?)
-            .body(Full::default())
-            .map_err(|error| unreachable(error.to_string()))?;
+        let url: Uri = format!("{relay}/v1/agent/session").parse().map_err(|_| unreachable("no URL".to_owned()))?;
+        // Whether it can be signed at all.
+        self.authorization()?;
+        // Each address gets an assertion of its own: it opens one session.
+        let request = || {
+            let failed = |error: &dyn std::error::Error| OutboundError::Request(error.to_string());
+            Request::get(&url)
+                .header(CONNECTION, "Upgrade")
+                .header(UPGRADE, "websocket")
+                .header(SEC_WEBSOCKET_VERSION, "13")
+                .header(SEC_WEBSOCKET_KEY, &key)
+                .header(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL)
+                .header(AUTHORIZATION, self.authorization().map_err(|error| failed(&error))?)
+                .body(Full::default())
+                .map_err(|error| failed(&error))
+        };
         let late = |_| unreachable("it did not answer in time".to_owned());
         // Connecting has its own limit; this one leaves as long again for the answer.
-        let answer = timeout(CONNECT_TIMEOUT + STEP, self.outbound.send(request)).await.map_err(late)?;
-        let answer = answer.map_err(|e| DialError::Unreachable(format!("the relay can't be reached: {e}")))?;
+        let answered = self.outbound.send(&url, CONNECT_TIMEOUT + STEP, last, request).await;
+        let answered = answered.map_err(|e| DialError::Unreachable(format!("the relay can't be reached: {e}")))?;
+        let (address, answer) = (answered.address, answered.response);
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            // A node that is going, or has too much to do, may not be the only one.
+            if answer.status().is_server_error() {
+                self.doubt(address);
+            }
             return Err(timeout(STEP, refusal(answer, self.clock.now())).await.map_err(late)?);
         }
         let is = |name, expected: &str| answer.headers().get(name).is_some_and(|value| value == expected);
         if !is(SEC_WEBSOCKET_ACCEPT, &derive_accept_key(key.as_bytes())) || !is(SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL) {
+            self.doubt(address);
             return Err(unreachable(format!("it is no relay that speaks {SUBPROTOCOL}")));
         }
         let upgraded = timeout(STEP, hyper::upgrade::on(answer)).await.map_err(late)?;
         let stream = TokioIo::new(upgraded.map_err(|e| unreachable(causes(&e)))?);
-        Ok(open(stream).await)
+        Ok((open(stream).await, address))
+    }
+
+    /// A session there came to nothing, or was lost.
+    pub(super) fn doubt(&self, address: SocketAddr) {
+        self.outbound.doubt(address);
     }
 
     fn authorization(&self) -> Result<String, JoseError> {

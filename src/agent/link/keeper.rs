@@ -2,6 +2,7 @@
 //! if the relay has two nodes, each on another node, so that either may go without a command noticing.
 
 use std::future::pending;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ struct Held {
     task: Id,
     /// The node's id.
     node: String,
+    /// Where it was opened.
+    address: SocketAddr,
     since: Instant,
     /// The relay wants it to end: it is served until another one is open, if none is.
     going: bool,
@@ -36,7 +39,9 @@ type Advice = (Id, Duration);
 
 type Served = Result<(), SessionError>;
 
-type Opening<'a> = Pin<Box<dyn Future<Output = Result<Session, NoSession>> + Send + 'a>>;
+type Opened = Result<(Session, SocketAddr), NoSession>;
+
+type Opening<'a> = Pin<Box<dyn Future<Output = Opened> + Send + 'a>>;
 
 pub(super) struct Keeper<'a> {
     link: &'a Link,
@@ -96,7 +101,9 @@ impl<'a> Keeper<'a> {
         if staying >= wanted {
             self.opening = None;
         } else if self.opening.is_none() {
-            self.opening = Some(Box::pin(self.link.open_at(self.patience.next())));
+            // Another address may lead to another node.
+            let taken = self.held.iter().map(|session| session.address).collect();
+            self.opening = Some(Box::pin(self.link.open_at(self.patience.next(), taken)));
         }
     }
 
@@ -113,10 +120,10 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    fn opened(&mut self, opened: Result<Session, NoSession>) -> Result<(), AgentError> {
+    fn opened(&mut self, opened: Opened) -> Result<(), AgentError> {
         self.opening = None;
-        let session = match opened {
-            Ok(session) => session,
+        let (session, address) = match opened {
+            Ok(opened) => opened,
             Err(why) => return self.patience.failed(why),
         };
         if self.held.iter().any(|other| !other.going && other.node == session.node_id) {
@@ -136,7 +143,7 @@ impl<'a> Keeper<'a> {
         let (node, replaced) = (session.node_id.clone(), CancellationToken::new());
         let (stop, advise, deadline) = (self.stop.clone(), self.advise.clone(), self.link.options.stop_deadline);
         let task = self.serving.spawn(serve(session, replaced.clone(), stop, deadline, advise)).id();
-        self.held.push(Held { task, node, since: Instant::now(), going: false, replaced });
+        self.held.push(Held { task, node, address, since: Instant::now(), going: false, replaced });
         Ok(())
     }
 
@@ -175,6 +182,7 @@ impl<'a> Keeper<'a> {
             }
             Err(error) => {
                 self.opening = None;
+                self.link.dialer.doubt(session.address);
                 self.patience.ended(session.since.elapsed(), error)
             }
         }
@@ -182,7 +190,7 @@ impl<'a> Keeper<'a> {
 }
 
 /// The session that is being opened; never, if none is.
-async fn opened(opening: &mut Option<Opening<'_>>) -> Result<Session, NoSession> {
+async fn opened(opening: &mut Option<Opening<'_>>) -> Opened {
     match opening {
         Some(opening) => opening.await,
         None => pending().await,

@@ -8,6 +8,7 @@ mod patience;
 mod session;
 mod wake;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::time::{Instant, sleep_until, timeout};
@@ -52,10 +53,11 @@ impl Link {
         }
     }
 
-    async fn open_at(&self, when: Instant) -> Result<Session, NoSession> {
+    /// A session, and the address where it was opened; those in `last` are tried after others.
+    async fn open_at(&self, when: Instant, last: Vec<SocketAddr>) -> Result<(Session, SocketAddr), NoSession> {
         sleep_until(when).await;
-        let frames = match self.dialer.dial().await {
-            Ok(frames) => frames,
+        let (frames, address) = match self.dialer.dial(&last).await {
+            Ok(dialed) => dialed,
             Err(error) => {
                 if error.is_unknown_key() {
                     self.rotator.remind().await;
@@ -63,6 +65,10 @@ impl Link {
                 return Err(NoSession::Dial(error));
             }
         };
-        Session::open(frames, self.shared.clone()).await.map_err(NoSession::Session)
+        let opened = Session::open(frames, self.shared.clone()).await;
+        opened.map(|session| (session, address)).map_err(|error| {
+            self.dialer.doubt(address);
+            NoSession::Session(error)
+        })
     }
 }

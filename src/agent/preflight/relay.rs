@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use tokio::time::timeout;
 
@@ -11,7 +11,7 @@ use crate::agent::directory::{Check, Finding};
 use crate::agent::home::Home;
 use crate::clock::Clock;
 use crate::net::clock_ahead;
-use crate::net::outbound::{Access, Outbound};
+use crate::net::outbound::{Access, Outbound, OutboundError};
 use crate::protocol::json;
 use crate::protocol::limits::MAX_CLOCK_AHEAD;
 use crate::protocol::problem::Problem;
@@ -51,19 +51,25 @@ pub(super) async fn look(home: &Home, access: &Access, clock: &dyn Clock) -> Vec
 
 async fn ask(relay: &str, outbound: &Outbound, clock: &dyn Clock) -> Finding {
     let failed = |why: String| Finding::failed(Check::Relay, relay, why).mended_by(Remedy::WayToRelay);
-    let Ok(request) = Request::get(format!("{relay}/v1/agent/session")).body(Full::<Bytes>::default()) else {
+    let Ok(url) = format!("{relay}/v1/agent/session").parse::<Uri>() else {
         return failed("this is not a URL".to_owned());
     };
-    let answer = match timeout(ANSWER, outbound.send(request)).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => return failed(error.to_string()),
-        Err(_) => return failed(format!("no answer within {} s", ANSWER.as_secs())),
+    let request = || {
+        let request = Request::get(&url).body(Full::<Bytes>::default());
+        request.map_err(|error| OutboundError::Request(error.to_string()))
+    };
+    let answer = match outbound.send(&url, ANSWER, &[], request).await {
+        Ok(answered) => answered.response,
+        Err(error) => return failed(error.to_string()),
     };
     let (status, ahead) = (answer.status(), clock_ahead(answer.headers(), clock.now()));
     let body = timeout(ANSWER, Limited::new(answer.into_body(), MAX_PROBLEM_BYTES).collect()).await;
     let problem = body.ok().and_then(Result::ok).map(|body| body.to_bytes());
     if problem.and_then(|body| json::read::<Problem>(&body).ok()).is_none() {
-        return failed(format!("it answered {status}, and not as a relay does: something on the way speaks for it"));
+        return failed(format!(
+            "what answers there is no relay: it answers {status} without a problem document; something on the way speaks \
+             for it"
+        ));
     }
     match ahead {
         Some(ahead) if ahead.unsigned_abs() >= MAX_CLOCK_AHEAD.as_secs() => {

@@ -12,7 +12,7 @@ use crate::agent::config::{ConfigError, Relay};
 use crate::agent::enroll::{EnrollError, Enrolment, enroll};
 use crate::agent::home::Home;
 use crate::clock::{Clock, Random};
-use crate::net::outbound::{Access, Outbound, OutboundError};
+use crate::net::outbound::{Access, Outbound};
 use crate::protocol::enrolment_code::EnrolmentCode;
 
 /// The code, and what it says.
@@ -101,7 +101,7 @@ async fn try_to_reach(relay: &str, given: &Answers) -> Result<Option<String>, Tr
     let url: Uri = relay.parse().map_err(|_| Trouble::Way(format!("{relay} is not a URL")))?;
     match outbound.reach(&url).await {
         Ok(()) => Ok(outbound.proxy_to(&url).map(ToString::to_string)),
-        Err(error @ OutboundError::Tls { .. }) => Err(Trouble::Ca(error.to_string())),
+        Err(error) if error.is_tls() => Err(Trouble::Ca(error.to_string())),
         Err(error) => Err(Trouble::Way(error.to_string())),
     }
 }

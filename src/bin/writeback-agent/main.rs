@@ -5,7 +5,7 @@ mod keys;
 mod rights;
 mod setup;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -47,7 +47,7 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Run until SIGTERM, SIGINT, or SIGHUP.
+    /// Run until SIGTERM or SIGINT, or until the terminal is closed.
     Run,
     /// Show who the agent is and what it did last.
     Status,
@@ -133,9 +133,9 @@ async fn main() -> ExitCode {
     };
     let home = Home::new(home);
     // A configuration that is no use is told by whoever needs it.
-    let format = Config::load(&home.config()).map(|config| config.telemetry.log_format).unwrap_or_default();
+    let format = Config::load(&home.config()).ok().and_then(|config| config.telemetry.log_format);
     log::start(if matches!(action, Action::Run) { "info" } else { "error" }, format);
-    match act(&home, action).await {
+    match uninterrupted(&home, action).await {
         Ok(status) => status,
         Err(error) => {
             host::complain_of("writeback-agent", &*error);
@@ -144,6 +144,39 @@ async fn main() -> ExitCode {
                 _ => ExitCode::FAILURE,
             }
         }
+    }
+}
+
+/// No closed terminal ends what was begun in the middle; what goes on for ever ends with it.
+async fn uninterrupted(home: &Home, action: Action) -> Result<ExitCode, Failure> {
+    match action {
+        Action::Run => act(home, action).await,
+        Action::Events { follow: true, .. } => {
+            let closed = host::closed_terminal()?;
+            tokio::select! {
+                ended = act(home, action) => ended,
+                () = closed => Ok(ExitCode::SUCCESS),
+            }
+        }
+        _ => {
+            let _closed = host::closed_terminal()?;
+            act(home, action).await
+        }
+    }
+}
+
+/// What is watched, or read each time it is needed, needs no word; of the rest it is said whether the agent could start with it.
+fn reload(path: &Path) {
+    match Config::load(path) {
+        Ok(_) => tracing::info!(
+            "asked to read again (SIGHUP): passwords, portals and keys are read whenever they are needed; changes of agent.toml \
+             take effect when the agent is started again"
+        ),
+        Err(error) => tracing::error!(
+            %error,
+            "asked to read again (SIGHUP): agent.toml is no use any more, and the agent could not be started with it; it goes on \
+             with the old one"
+        ),
     }
 }
 
@@ -213,10 +246,10 @@ async fn run(home: &Home) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     let asked = stop.clone();
     tokio::spawn(async move {
-        signals.next().await;
+        signals.next(|| reload(&path)).await;
         asked.cancel();
         // Whoever asks twice does not want to wait; the journal knows where to go on.
-        signals.next().await;
+        signals.next(|| ()).await;
         std::process::exit(1);
     });
     if let Some(address) = config.telemetry.metrics_listen {

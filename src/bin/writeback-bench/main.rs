@@ -27,7 +27,7 @@ async fn main() -> ExitCode {
         Ok(mut stop) => tokio::select! {
             done = execute(cli.measure, cli.json) => done,
             // What was started ends with what has started it.
-            () = stop.next() => Err("stopped".into()),
+            () = stop.next(|| ()) => Err("stopped".into()),
         },
         Err(error) => Err(error.into()),
     };

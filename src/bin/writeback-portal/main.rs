@@ -10,7 +10,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use writeback_relay::clock::System;
-use writeback_relay::host::{complain_of, complain_of_usage, forbid_core_dumps, print, print_error, tell_panics};
+use writeback_relay::host::{
+    closed_terminal, complain_of, complain_of_usage, forbid_core_dumps, print, print_error, tell_panics,
+};
 use writeback_relay::portal::report::{agents_table, availability_line, exit, preflight_lines, rotation_table};
 use writeback_relay::portal::{Answer, Config, Home, Portal, Standing, Told, history};
 use writeback_relay::protocol::api::PreflightState;
@@ -213,6 +215,8 @@ async fn traced(cli: Cli) -> Outcome<u8> {
 
 async fn run(cli: Cli) -> Outcome<u8> {
     forbid_core_dumps()?;
+    // Whoever waits for an answer may close his terminal: the command is on its way, and what comes of it is kept.
+    let _closed = closed_terminal()?;
     let home = cli.home.or_else(default_home).ok_or("$HOME is not set: say where with --home")?;
     if let Command::Init { id, relay, ca_file, json } = cli.command {
         let ca_file = ca_file.map(std::fs::canonicalize).transpose().map_err(|e| format!("--ca-file: {e}"))?;

@@ -5,7 +5,7 @@ mod status;
 
 use std::error::Error;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -97,7 +97,8 @@ struct Run {
     /// Without a configuration file: the URL agents and portals use; https://localhost and the port if absent.
     #[arg(long)]
     public_url: Option<String>,
-    /// How a line of the log looks: json or text. The configuration's telemetry.log_format if absent.
+    /// How a line of the log looks: json or text. The configuration's telemetry.log_format if absent; without that, text at a
+    /// terminal and json elsewhere.
     #[arg(long)]
     log_format: Option<log::Format>,
 }
@@ -164,18 +165,18 @@ async fn serve(run: Run) -> Outcome {
         }
         (None, None) => return Err("--config FILE, or --dev-tls --data-dir FOLDER, is expected".into()),
     };
-    log::start("info", run.log_format.unwrap_or(config.telemetry.log_format));
+    log::start("info", run.log_format.or(config.telemetry.log_format));
     let mut signals = StopSignals::catch()?;
     let exporting = Exporting::start("writeback-relay", config.telemetry.collector(), &System, System::random())?;
     let node = Node::start(config, run.dev_tls, System::clock(), System::random()).await?;
-    let ended = until_stopped(node, &mut signals).await;
+    let ended = until_stopped(node, run.config.as_deref(), &mut signals).await;
     exporting.finish().await;
     ended
 }
 
-async fn until_stopped(node: Node, signals: &mut StopSignals) -> Outcome {
+async fn until_stopped(node: Node, config: Option<&Path>, signals: &mut StopSignals) -> Outcome {
     tokio::select! {
-        () = signals.next() => {}
+        () = signals.next(|| reload(&node, config)) => {}
         () = node.drain_requested() => {}
         // Whoever runs it starts it again; a node that can't write must not look healthy.
         error = node.failed() => return Err(error.into()),
@@ -183,6 +184,22 @@ async fn until_stopped(node: Node, signals: &mut StopSignals) -> Outcome {
     tokio::select! {
         () = node.stop() => Ok(()),
         // Who asks twice does not want to wait.
-        () = signals.next() => Err("stopped at once, at the second signal".into()),
+        () = signals.next(|| ()) => Err("stopped at once, at the second signal".into()),
+    }
+}
+
+/// What can be read again is; of the rest it is said whether a node could start with it.
+fn reload(node: &Node, config: Option<&Path>) {
+    node.reload_certificate();
+    match config.map(Config::read).transpose() {
+        Ok(_) => tracing::info!(
+            "asked to read again (SIGHUP): the certificate was looked at; changes of the configuration take effect when the \
+             node is started again"
+        ),
+        Err(error) => tracing::error!(
+            %error,
+            "asked to read again (SIGHUP): the configuration is no use any more, and the node could not be started with it; it \
+             goes on with the old one"
+        ),
     }
 }

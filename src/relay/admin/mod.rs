@@ -88,7 +88,7 @@ async fn name_the_cause(State(ops): State<Ops>, request: Request, next: Next) ->
     let mut response = next.run(request).await;
     if let Some(cause) = ops.health.writes().cause()
         && let Some(refusal) = response.extensions_mut().get_mut::<Refusal>()
-        && refusal.code == ProblemCode::StoreUnavailable
+        && matches!(refusal.code, ProblemCode::StoreUnavailable | ProblemCode::StoreNotWritable)
     {
         refusal.detail = format!("the store takes no writes: {}; {}", cause.detail(), cause.remedy().text());
     }

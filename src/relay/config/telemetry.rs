@@ -17,8 +17,9 @@ pub struct TelemetryConfig {
     pub otlp_endpoint: Option<String>,
     /// PEM certificates of a private CA that the collector's certificate is from.
     pub otlp_ca_file: Option<PathBuf>,
-    /// How a line of the log looks. JSON: whoever runs the node collects it with a program.
-    pub log_format: Format,
+    /// How a line of the log looks. Text at a terminal, and JSON elsewhere, if absent: whoever runs the node for others
+    /// collects it with a program.
+    pub log_format: Option<Format>,
     /// Whether metrics say which tenant they are of. Off: a relay may have thousands, and each is a series of its own.
     pub tenant_label: bool,
 }

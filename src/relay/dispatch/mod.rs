@@ -17,7 +17,7 @@ use super::intake::{Intake, TakenIn};
 use super::ledger::{Accepted, CommandKey, Entry, Intent, Ledger, NewCommand, Undelivered};
 use super::limits::Counted;
 use super::sessions::Sessions;
-use super::writes::Writes;
+use super::writes::{Cause, Writes};
 use crate::clock::Clock;
 use crate::telemetry::limit::Limit;
 use crate::telemetry::metrics::Metrics;
@@ -44,9 +44,20 @@ pub enum DispatchError {
          (limits.tenant_stored_mib); send the same command again later, and tell the relay's operator"
     )]
     OverQuota,
+    /// The store takes no writes: it was not stored, and not sent.
+    #[error("the store takes no writes: {}", .0.detail())]
+    NotTaken(Cause),
     /// The store did not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// What it means that a command could not be stored.
+fn not_taken(error: StoreError) -> DispatchError {
+    match error {
+        StoreError::NotWritable(cause) => DispatchError::NotTaken(cause),
+        unanswered @ StoreError::Unanswered(_) => DispatchError::Store(unanswered),
+    }
 }
 
 /// Hands commands to sessions and waits for their end.
@@ -105,12 +116,12 @@ impl Dispatcher {
             if let Some(known) = self.ledger.get(&command.key).await? {
                 return self.repeated(known, &command, until).await;
             }
-            // Nobody waits for an agent only to hear that its command can't be stored. Of several servers one may be full: that
-            // of the tenant's commands is asked, for what it would have to write, too.
-            if self.writes.cause().is_some() {
-                self.ledger.complete_since(&command.key.tenant, self.clock.now()).await?;
-            }
-            place = self.return_of(&command.key.tenant, command.agent, until).await?;
+            // Nobody waits for an agent only to hear that its command can't be stored.
+            place = tokio::select! {
+                biased;
+                refused = self.refused(&command.key.tenant) => return Err(refused),
+                returned = self.return_of(&command.key.tenant, command.agent, until) => returned?,
+            };
         }
         // Before it is accepted, so that no end is missed.
         let ending = self.sessions.ending(&command.key);
@@ -118,7 +129,7 @@ impl Dispatcher {
         // A task of its own: a caller that hangs up must not leave a command stored that nobody delivers, and a node
         // that stops waits for its end whether somebody else does or not.
         tokio::spawn(Arc::clone(self).carry(command.clone(), place, until, in_flight, accepted));
-        match answer.await.map_err(|_| StoreError("the node failed".to_owned()))?? {
+        match answer.await.map_err(|_| StoreError::Unanswered("the node failed".to_owned()))?? {
             Accepted::Conflict => self.conflict(&command.key),
             Accepted::OverQuota => self.over_quota(&command.key),
             Accepted::Known(entry) => self.repeated(entry, &command, until).await,
@@ -133,7 +144,7 @@ impl Dispatcher {
         place: Option<Place>,
         patience: Instant,
         _in_flight: InFlight,
-        accepted: oneshot::Sender<Result<Accepted, StoreError>>,
+        accepted: oneshot::Sender<Result<Accepted, DispatchError>>,
     ) {
         let ending = self.sessions.ending(&command.key);
         let until = Instant::now() + self.clock.now().until(command.exp);
@@ -155,7 +166,7 @@ impl Dispatcher {
         mut command: NewCommand,
         place: Option<Place>,
         patience: Instant,
-    ) -> Result<Accepted, StoreError> {
+    ) -> Result<Accepted, DispatchError> {
         let now_ms = self.clock.now_ms();
         let mut span = Span::start("dispatch command", Kind::Internal, &*command.traceparent);
         span.set("writeback.tenant", &command.key.tenant);
@@ -164,7 +175,7 @@ impl Dispatcher {
         command.traceparent = span.traceparent(command.traceparent);
         let Some(place) = place else {
             let reason = Undelivered::NoAgent;
-            let accepted = self.ledger.accept(command, Intent::GiveUp(reason), now_ms).await?;
+            let accepted = self.ledger.accept(command, Intent::GiveUp(reason), now_ms).await.map_err(not_taken)?;
             if let Accepted::New(entry) = &accepted {
                 self.metrics.submitted(&entry.key.tenant, "new");
                 // Without an end it may have been delivered before: its agent gets it when it is back.
@@ -174,7 +185,7 @@ impl Dispatcher {
             }
             return Ok(accepted);
         };
-        Ok(match self.intake.take_in(command, place, now_ms).await? {
+        Ok(match self.intake.take_in(command, place, now_ms).await.map_err(not_taken)? {
             TakenIn::New { entry, delivery } => {
                 self.metrics.submitted(&entry.key.tenant, "new");
                 self.see_delivered(place, entry.clone(), delivery, patience).await?;
@@ -220,7 +231,8 @@ impl Dispatcher {
     /// If its id was used with another body, or the store does not answer: then it may still be taken.
     pub async fn refuse(&self, command: NewCommand, reason: Undelivered) -> Result<Option<Entry>, DispatchError> {
         let key = command.key.clone();
-        match self.ledger.accept(command, Intent::GiveUp(reason), self.clock.now_ms()).await? {
+        let given_up = self.ledger.accept(command, Intent::GiveUp(reason), self.clock.now_ms()).await;
+        match given_up.map_err(not_taken)? {
             Accepted::New(refused) if refused.end.is_some() => Ok(None),
             Accepted::New(known) | Accepted::Known(known) => Ok(Some(known)),
             Accepted::Conflict => self.conflict(&key),

@@ -1,16 +1,19 @@
 //! Waiting for a command's end.
 
+use std::future::pending;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::Dispatcher;
+use super::{DispatchError, Dispatcher, not_taken};
+use crate::protocol::ids::TenantId;
 use crate::relay::StoreError;
 use crate::relay::bus::Notice;
 use crate::relay::ledger::{CommandKey, Entry};
 use crate::relay::limits::Counted;
 use crate::relay::sessions::Ending;
+use crate::relay::writes::Cause;
 
 /// How often a caller that waits looks into the ledger, in case that word of the end was lost on the way.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -53,6 +56,27 @@ impl Dispatcher {
             }
         }
         Ok(entry)
+    }
+
+    /// Resolves when a new command of this tenant could not be stored. Of several servers one may be full: that of the
+    /// tenant's commands is asked, for what it would have to write, too.
+    pub(super) async fn refused(&self, tenant: &TenantId) -> DispatchError {
+        let mut news = self.writes.subscribe();
+        loop {
+            let cause = *news.borrow_and_update();
+            match cause {
+                None => {}
+                Some(cause @ Cause::Disk) => return DispatchError::NotTaken(cause),
+                Some(_) => {
+                    if let Err(error) = self.ledger.complete_since(tenant, self.clock.now()).await {
+                        return not_taken(error);
+                    }
+                }
+            }
+            if news.changed().await.is_err() {
+                return pending().await;
+            }
+        }
     }
 
     /// The command, with the end that it gets before `until`.

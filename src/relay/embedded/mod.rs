@@ -18,7 +18,7 @@ use crate::storage::{DatabaseError, redb};
 
 impl From<DatabaseError> for StoreError {
     fn from(error: DatabaseError) -> Self {
-        Self(error.to_string())
+        Self::Unanswered(error.to_string())
     }
 }
 

@@ -246,5 +246,5 @@ pub(in crate::relay) async fn revoke_at(public: &Public, tenant: TenantId, agent
         }
         Ok(revoked?.is_some())
     });
-    revoking.await.map_err(|e| StoreError(e.to_string()))?
+    revoking.await.map_err(|e| StoreError::Unanswered(e.to_string()))?
 }

@@ -50,7 +50,7 @@ use crate::telemetry::trace_context::TraceContext;
         (status = 415, body = Problem, content_type = "application/problem+json", description = "unsupported_media_type: application/jose is expected"),
         (status = 422, body = Problem, content_type = "application/problem+json", description = "expired: not delivered; compare the clocks, then a new command. unprocessable: nothing was taken by this request"),
         (status = 429, body = Problem, content_type = "application/problem+json", description = "rate_limited: too many commands of this tenant; send the same again after Retry-After"),
-        (status = 503, body = Problem, content_type = "application/problem+json", description = "no_agent, agent_busy: nothing was written to any socket; send a new command to the next agent. draining: the same, and this agent will do, on a new connection. store_unavailable: send the same again"),
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "no_agent, agent_busy: nothing was written to any socket; send a new command to the next agent. draining: the same, and this agent will do, on a new connection. store_not_writable: nothing was stored or sent. store_unavailable: send the same again"),
         (status = 504, body = Problem, content_type = "application/problem+json", description = "outcome_unknown: exp has passed without an answer; Location says where to ask")
     ),
     security(("portal" = []))

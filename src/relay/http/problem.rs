@@ -66,8 +66,16 @@ impl IntoResponse for Refusal {
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
-        let detail = "the store does not answer; send the same request again";
-        Self { cause: Some(error.to_string()), ..Self::new(ProblemCode::StoreUnavailable, detail) }
+        let (code, detail) = match &error {
+            StoreError::Unanswered(_) => {
+                (ProblemCode::StoreUnavailable, "the store does not answer; send the same request again")
+            }
+            StoreError::NotWritable(_) => (
+                ProblemCode::StoreNotWritable,
+                "nothing was stored; the relay's operator sees why with writeback-relay status",
+            ),
+        };
+        Self { cause: Some(error.to_string()), ..Self::new(code, detail) }
     }
 }
 
@@ -80,7 +88,15 @@ impl From<DispatchError> for Refusal {
                 let retry_after = Some(OVER_QUOTA_RETRY);
                 Self { retry_after, ..Self::new(ProblemCode::RateLimited, error.to_string()) }
             }
-            DispatchError::Store(error) => error.into(),
+            DispatchError::NotTaken(cause) => StoreError::NotWritable(cause).into(),
+            // The command may be stored, whatever was refused after that.
+            DispatchError::Store(error) => Self {
+                cause: Some(error.to_string()),
+                ..Self::new(
+                    ProblemCode::StoreUnavailable,
+                    "the store does not answer, or not all of it; send the same request again",
+                )
+            },
         }
     }
 }

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::addresses::Addresses;
 use super::checks::CheckError;
 use super::envelope::Envelopes;
 use super::exchange::Exchange;
@@ -67,7 +68,8 @@ impl RedisBus {
         let stop = CancellationToken::new();
         let (heard, messages) = mpsc::channel(WAITING);
         let uncounted = Arc::clone(&exchange.uncounted);
-        let subscriber = Subscriber { config, channel: keys::bus(node), silence: SILENCE, uncounted, heard, metrics };
+        let (channel, addresses) = (keys::bus(node), Addresses::default());
+        let subscriber = Subscriber { config, channel, silence: SILENCE, uncounted, heard, metrics, addresses };
         tokio::spawn(stop.clone().run_until_cancelled_owned(subscriber.listen()));
         tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&exchange).hear(messages)));
         tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&exchange).live()));

@@ -29,6 +29,17 @@ pub enum CheckError {
         /// What was tried, and what it led to.
         detail: String,
     },
+    /// The server knows its clients by certificates.
+    #[error(
+        "redis at {server} wants a certificate of its clients: set redis.cert_file and redis.key_file (or tls-auth-clients \
+         no in its own configuration); {detail}"
+    )]
+    NoCertificate {
+        /// Where.
+        server: String,
+        /// What it said.
+        detail: String,
+    },
     /// Wrong name or password, or none.
     #[error(
         "redis at {server} does not let us in: {detail}; check redis.username and redis.password_file (for the sentinels \
@@ -204,6 +215,8 @@ fn refused(server: &str, what: &str, error: &RedisError) -> CheckError {
         CheckError::Credentials { server, detail }
     } else if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) {
         CheckError::Right { server, command: what.to_owned() }
+    } else if detail.contains("CertificateRequired") {
+        CheckError::NoCertificate { server, detail }
     } else {
         CheckError::Unreachable { server, detail }
     }

@@ -1,9 +1,11 @@
 //! `[redis]`: where it is, and who we are to it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use redis::{IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo, TlsCertificates};
+use redis::{ClientTlsConfig, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo, TlsCertificates};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::Deserialize;
 
 use crate::storage::{FileError, PrivateFile};
@@ -30,6 +32,11 @@ pub struct Config {
     pub sentinel_password_file: Option<PathBuf>,
     /// A PEM file with the CA of the servers' certificates, instead of the system's roots.
     pub ca_file: Option<PathBuf>,
+    /// A PEM file with the relay's own certificate and what stands above it, for servers that want one of their clients
+    /// (`tls-auth-clients`, which is Redis' default); the sentinels are shown it, too. Read anew for each connection.
+    pub cert_file: Option<PathBuf>,
+    /// A PEM file (mode 0600) with its private key.
+    pub key_file: Option<PathBuf>,
     /// How long a connection may take to come up. Failing over to another node is quicker than waiting.
     #[serde(default = "connect_timeout_ms")]
     pub connect_timeout_ms: u64,
@@ -81,14 +88,21 @@ pub enum ConfigError {
         /// Why.
         error: FileError,
     },
-    /// The CA can't be read.
-    #[error("redis.ca_file: {path}: {error}")]
-    CaFile {
+    /// A file for TLS is no use.
+    #[error("redis.{field}: {path}: {detail}")]
+    TlsFile {
+        /// Which one.
+        field: &'static str,
         /// The file.
         path: PathBuf,
         /// Why.
-        error: std::io::Error,
+        detail: String,
     },
+    /// One of two that belong together, or without TLS.
+    #[error(
+        "redis.{0}: cert_file and key_file belong together, and to servers that are spoken to over TLS (rediss://)"
+    )]
+    ClientCertificate(&'static str),
     /// Zero.
     #[error("redis.{0}: 1 to 60000 milliseconds are expected")]
     Timeout(&'static str),
@@ -122,6 +136,13 @@ impl Config {
         ] {
             if given && self.topology != Topology::Sentinel {
                 return Err(ConfigError::Sentinel(field));
+            }
+        }
+        for (field, given, other) in
+            [("cert_file", &self.cert_file, &self.key_file), ("key_file", &self.key_file, &self.cert_file)]
+        {
+            if given.is_some() && (other.is_none() || !self.tls()) {
+                return Err(ConfigError::ClientCertificate(field));
             }
         }
         for (field, value) in
@@ -174,11 +195,41 @@ impl Config {
         named(self.sentinel_username.as_ref(), "sentinel_password_file", self.sentinel_password_file.as_ref())
     }
 
+    /// Whom we trust, and who we are to the servers: as the files say now.
     pub(super) fn certificates(&self) -> Result<TlsCertificates, ConfigError> {
-        let read =
-            |path: &PathBuf| std::fs::read(path).map_err(|error| ConfigError::CaFile { path: path.clone(), error });
-        Ok(TlsCertificates { client_tls: None, root_cert: self.ca_file.as_ref().map(read).transpose()? })
+        let root_cert = self.ca_file.as_ref().map(|path| certificate("ca_file", path)).transpose()?;
+        let client_tls = match (&self.cert_file, &self.key_file) {
+            (Some(cert_file), Some(key_file)) => Some(ClientTlsConfig {
+                client_cert: certificate("cert_file", cert_file)?,
+                client_key: private_key("key_file", key_file)?,
+            }),
+            _ => None,
+        };
+        Ok(TlsCertificates { client_tls, root_cert })
     }
+
+    /// The files that TLS is made of.
+    pub(super) fn tls_files(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.ca_file, &self.cert_file, &self.key_file].into_iter().flatten()
+    }
+}
+
+fn certificate(field: &'static str, path: &Path) -> Result<Vec<u8>, ConfigError> {
+    let no_use = |detail: String| ConfigError::TlsFile { field, path: path.to_owned(), detail };
+    let text = std::fs::read(path).map_err(|error| no_use(error.to_string()))?;
+    let found = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
+    if found.map_err(|error| no_use(format!("no PEM certificate can be read: {error}")))?.is_empty() {
+        return Err(no_use("it holds no PEM certificate".to_owned()));
+    }
+    Ok(text)
+}
+
+fn private_key(field: &'static str, path: &Path) -> Result<Vec<u8>, ConfigError> {
+    let no_use = |detail: String| ConfigError::TlsFile { field, path: path.to_owned(), detail };
+    let text = PrivateFile::new(path).read().map_err(|error| ConfigError::File { field, error })?;
+    PrivateKeyDer::from_pem_slice(text.as_bytes())
+        .map_err(|error| no_use(format!("no PEM private key can be read: {error}")))?;
+    Ok(text.as_bytes().to_vec())
 }
 
 fn named(

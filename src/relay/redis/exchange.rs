@@ -293,7 +293,7 @@ impl Exchange {
     }
 
     fn letter(&self, to: NodeId, body: Body) -> Result<Letter, StoreError> {
-        let sealed = self.envelopes.seal(to, body).map_err(|e| StoreError(e.to_string()))?;
+        let sealed = self.envelopes.seal(to, body).map_err(|e| StoreError::Unanswered(e.to_string()))?;
         Ok(Letter { channel: keys::bus(to), sealed })
     }
 

@@ -45,7 +45,7 @@ impl Intake for RedisIntake {
                 let delivery = self.bus.answer(question, listeners).await;
                 // The letter calls it the first attempt, which a session that has written it before leaves at that.
                 if entry.attempt > 1 {
-                    self.bus.tell(Notice::Overdue(place)).await?;
+                    self.bus.tell(Notice::Overdue(place)).await.map_err(StoreError::after_others)?;
                 }
                 TakenIn::New { entry, delivery }
             }

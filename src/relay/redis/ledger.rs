@@ -67,12 +67,12 @@ impl Fixed {
 }
 
 fn json<T: Serialize>(value: &T) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|e| StoreError(format!("a command can't be written: {e}")))
+    serde_json::to_string(value).map_err(|e| StoreError::Unanswered(format!("a command can't be written: {e}")))
 }
 
 /// A command from the hash that holds it.
 fn read(fields: &HashMap<String, String>) -> Result<Entry, StoreError> {
-    let damaged = |what: &str| StoreError(format!("a command in redis can't be read: {what}"));
+    let damaged = |what: &str| StoreError::Unanswered(format!("a command in redis can't be read: {what}"));
     let text = |name: &str| fields.get(name).map(String::as_str);
     let number = |name: &str| text(name).map(str::parse).transpose().map_err(|_| damaged(name));
     let fixed: Fixed = serde_json::from_str(text("entry").unwrap_or_default()).map_err(|e| damaged(&e.to_string()))?;
@@ -331,7 +331,8 @@ impl Ledger for RedisLedger {
 }
 
 fn fields(hash: Value) -> Result<HashMap<String, String>, StoreError> {
-    FromRedisValue::from_redis_value(hash).map_err(|e| StoreError(format!("a command in redis can't be read: {e}")))
+    FromRedisValue::from_redis_value(hash)
+        .map_err(|e| StoreError::Unanswered(format!("a command in redis can't be read: {e}")))
 }
 
 fn said(word: &str) -> Concluded {

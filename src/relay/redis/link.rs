@@ -1,9 +1,11 @@
 //! Commands to Redis. Each has a deadline; a connection that is in doubt is replaced, and nobody waits for that twice.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use futures_util::future::join_all;
 use redis::aio::ConnectionLike;
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
@@ -18,6 +20,7 @@ use redis::{
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::addresses::Addresses;
 use super::config::{Config, ConfigError, Topology};
 use super::scripts::Call;
 use super::server::{Connector, Live, Server};
@@ -30,6 +33,9 @@ const REDIRECTIONS: u32 = 4;
 
 /// Between two of those: meanwhile the map of the Cluster is read again.
 const REDIRECTION_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often the files that TLS is made of are looked at.
+const LOOK_AT_FILES: Duration = Duration::from_secs(2);
 
 /// Why Redis can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +55,7 @@ pub enum LinkError {
 
 enum Kind {
     Server(Arc<Server>),
-    Cluster(ClusterConnection),
+    Cluster(Arc<ArcSwap<ClusterConnection>>),
 }
 
 /// Commands to Redis. Clones share it.
@@ -133,6 +139,36 @@ pub(super) fn cluster(config: &Config) -> Result<ClusterClientBuilder, LinkError
     Ok(builder)
 }
 
+async fn connect_cluster(config: &Config) -> Result<ClusterConnection, LinkError> {
+    let client = cluster(config)?.build().map_err(library(config))?;
+    client.get_async_connection().await.map_err(library(config))
+}
+
+/// Watches the files that TLS is made of, for as long as the connection is used: the library would connect with the old ones
+/// for ever.
+async fn renew_cluster(used: Weak<ArcSwap<ClusterConnection>>, config: Config) {
+    let contents = async || join_all(config.tls_files().map(tokio::fs::read)).await.into_iter().map(Result::ok);
+    let mut seen: Vec<_> = contents().await.collect();
+    while !seen.is_empty() {
+        sleep(LOOK_AT_FILES).await;
+        let Some(used) = used.upgrade() else { return };
+        let found: Vec<_> = contents().await.collect();
+        if found == seen {
+            continue;
+        }
+        match connect_cluster(&config).await {
+            Ok(connection) => {
+                used.store(Arc::new(connection));
+                tracing::info!("the certificates for redis were replaced");
+            }
+            Err(error) => {
+                tracing::error!(%error, "the new certificates for redis are no use; the old ones stay in force")
+            }
+        }
+        seen = found;
+    }
+}
+
 impl Link {
     /// Prepares the link. A single server or a master is connected at the first command, a Cluster now.
     ///
@@ -142,11 +178,12 @@ impl Link {
         config.check()?;
         let server = |connector| Kind::Server(Arc::new(Server::new(connector, &config)));
         let kind = match config.topology {
-            Topology::Single => server(Connector::Single(Box::new(single(&config)?))),
+            Topology::Single => server(Connector::Single(Box::new(Mutex::new(single(&config)?)), Addresses::default())),
             Topology::Sentinel => server(Connector::Sentinel(Box::new(Mutex::new(sentinel(&config)?)))),
             Topology::Cluster => {
-                let client = cluster(&config)?.build().map_err(library(&config))?;
-                Kind::Cluster(client.get_async_connection().await.map_err(library(&config))?)
+                let connection = Arc::new(ArcSwap::from_pointee(connect_cluster(&config).await?));
+                tokio::spawn(renew_cluster(Arc::downgrade(&connection), config.clone()));
+                Kind::Cluster(connection)
             }
         };
         let inner = Arc::new(Inner { kind, config, writes: Arc::default() });
@@ -250,8 +287,14 @@ impl Link {
     }
 
     async fn ask<T: FromRedisValue>(&self, question: Question<'_>) -> Result<T, StoreError> {
-        let answer = self.put(question).await.map_err(|error| StoreError(error.to_string()))?;
-        from_redis_value(answer).map_err(|error| StoreError(format!("redis answers what was not asked: {error}")))
+        // Of several commands one may have been done. A script is refused whole: once it has written, it is let on.
+        let whole = !matches!(question, Question::Pipeline(_));
+        let answer = self.put(question).await.map_err(|error| match refusal(&error).filter(|_| whole) {
+            Some(cause) => StoreError::NotWritable(cause),
+            None => StoreError::Unanswered(error.to_string()),
+        })?;
+        from_redis_value(answer)
+            .map_err(|error| StoreError::Unanswered(format!("redis answers what was not asked: {error}")))
     }
 
     /// Asks within the command's deadline, reaching the server included.
@@ -306,7 +349,7 @@ impl Link {
     async fn wire(&self) -> Result<Wire, RedisError> {
         match &self.inner.kind {
             Kind::Server(server) => server.connection().await.map(Wire::Server),
-            Kind::Cluster(connection) => Ok(Wire::Cluster(connection.clone())),
+            Kind::Cluster(connection) => Ok(Wire::Cluster(ClusterConnection::clone(&connection.load()))),
         }
     }
 }

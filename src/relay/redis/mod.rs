@@ -13,6 +13,7 @@
 //! | `envelope`, `questions`, `subscriber` | how that is signed, what is still unanswered, how it is heard |
 //! | `hearing` | whether it is |
 
+mod addresses;
 pub mod bus;
 pub mod checks;
 pub mod config;

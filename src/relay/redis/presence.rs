@@ -93,7 +93,7 @@ impl PresenceTable {
     /// Renews this node's lease, and looks who else is alive.
     pub(super) async fn renew(&self, load: Load) -> Result<Renewal, StoreError> {
         let own = Lease { sessions: load.sessions, draining: load.draining, ..self.lease.clone() };
-        let text = serde_json::to_string(&own).map_err(|e| StoreError(e.to_string()))?;
+        let text = serde_json::to_string(&own).map_err(|e| StoreError::Unanswered(e.to_string()))?;
         let mut lease = LEASE.key(keys::node(self.node));
         lease.arg(text).arg(millis(keys::NODE_LEASE));
         let before: Option<String> = self.leases.script(&lease).await?;
@@ -228,7 +228,7 @@ impl PresenceTable {
             Claim::Held { displaced, surplus } => (displaced, surplus),
         };
         let seen = Seen { node: self.node, instance: presence.instance };
-        let seen = serde_json::to_string(&seen).map_err(|e| StoreError(e.to_string()))?;
+        let seen = serde_json::to_string(&seen).map_err(|e| StoreError::Unanswered(e.to_string()))?;
         let key = keys::sessions(&presence.tenant, presence.agent);
         let mut claim = Pipeline::new();
         claim.hset(&key, presence.session.to_string(), seen).ignore();

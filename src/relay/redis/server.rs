@@ -13,23 +13,46 @@ use redis::{AsyncConnectionConfig, Client, ErrorKind, PushInfo, PushKind, RedisE
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
+use super::addresses::Addresses;
 use super::config::Config;
+use super::link::{LinkError, sentinel, single};
 
 /// After a connection could not be made, callers are refused at once for so long.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Makes connections.
+/// Makes connections. Passwords and certificates are read anew for each: they are replaced while the node runs. If one can't
+/// be read then, what was read before is used.
 pub(super) enum Connector {
-    Single(Box<Client>),
+    Single(Box<Mutex<Client>>, Addresses),
     Sentinel(Box<Mutex<SentinelClient>>),
 }
 
 impl Connector {
-    async fn connect(&self, config: &AsyncConnectionConfig) -> Result<MultiplexedConnection, RedisError> {
+    async fn connect(
+        &self,
+        config: &Config,
+        settings: &AsyncConnectionConfig,
+    ) -> Result<MultiplexedConnection, RedisError> {
         match self {
-            Self::Single(client) => client.get_multiplexed_async_connection_with_config(config).await,
-            Self::Sentinel(client) => client.lock().await.get_async_connection_with_config(config).await,
+            Self::Single(known, addresses) => {
+                let mut known = known.lock().await;
+                renew(&mut *known, single(config));
+                addresses.connect(&known, settings, config.connect_timeout()).await
+            }
+            Self::Sentinel(known) => {
+                let mut known = known.lock().await;
+                // Which of them are there it finds out again.
+                renew(&mut *known, sentinel(config));
+                known.get_async_connection_with_config(settings).await
+            }
         }
+    }
+}
+
+fn renew<T>(known: &mut T, read: Result<T, LinkError>) {
+    match read {
+        Ok(client) => *known = client,
+        Err(error) => tracing::error!(%error, "what was read before is used to reach redis"),
     }
 }
 
@@ -53,21 +76,14 @@ type Failed = Option<(Instant, RedisError)>;
 /// One server at a time.
 pub(super) struct Server {
     connector: Connector,
-    connect_timeout: Duration,
-    command_timeout: Duration,
+    config: Config,
     live: Shared<Option<Live>>,
     connecting: Mutex<Failed>,
 }
 
 impl Server {
     pub(super) fn new(connector: Connector, config: &Config) -> Self {
-        Self {
-            connector,
-            connect_timeout: config.connect_timeout(),
-            command_timeout: config.command_timeout(),
-            live: Shared::default(),
-            connecting: Mutex::default(),
-        }
+        Self { connector, config: config.clone(), live: Shared::default(), connecting: Mutex::default() }
     }
 
     /// A connection, or why there is none. A caller may stop waiting; what it began goes on for the others.
@@ -98,15 +114,15 @@ impl Server {
         }
         let given_up = Arc::new(AtomicBool::new(false));
         let gone = Arc::clone(&given_up);
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.connect_timeout))
-            .set_response_timeout(Some(self.command_timeout))
+        let settings = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.config.connect_timeout()))
+            .set_response_timeout(Some(self.config.command_timeout()))
             // A connection that breaks while nobody uses it is replaced before somebody does.
             .set_push_sender(move |push: PushInfo| {
                 gone.fetch_or(push.kind == PushKind::Disconnection, Ordering::Relaxed);
                 Ok::<(), ()>(())
             });
-        let why = match timeout(self.connect_timeout, self.connector.connect(&config)).await {
+        let why = match timeout(self.config.connect_timeout(), self.connector.connect(&self.config, &settings)).await {
             Ok(Ok(connection)) => {
                 let live = Live { connection, given_up };
                 *self.live.lock() = Some(live.clone());

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::error::{SendError, TrySendError};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
 
+use super::addresses::Addresses;
 use super::config::{Config, Topology};
 use super::link::{LinkError, cluster, library, sentinel, single};
 use crate::telemetry::metrics::Metrics;
@@ -50,6 +51,7 @@ pub(super) struct Subscriber {
     pub(super) uncounted: Arc<Notify>,
     pub(super) heard: mpsc::Sender<Heard>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) addresses: Addresses,
 }
 
 /// Open for as long as it is held and works.
@@ -89,7 +91,7 @@ impl Subscriber {
         let made: Result<MultiplexedConnection, RedisError> = match config.topology {
             Topology::Sentinel => sentinel(config)?.get_async_connection_with_config(&settings).await,
             Topology::Single | Topology::Cluster => {
-                single(config)?.get_multiplexed_async_connection_with_config(&settings).await
+                self.addresses.connect(&single(config)?, &settings, config.connect_timeout()).await
             }
         };
         let mut connection = made.map_err(&library)?;

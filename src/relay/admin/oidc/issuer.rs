@@ -39,7 +39,7 @@ struct Metadata {
 
 impl Issuer {
     pub(super) fn new(issuer: String, ca_file: Option<&Path>) -> Result<Self, NetError> {
-        let fetch = Fetch::new(ca_file, MAX_BYTES, TIMEOUT)?;
+        let fetch = Fetch::new(ca_file, "OpenID provider", MAX_BYTES, TIMEOUT)?;
         Ok(Self { issuer, fetch, known: Mutex::default(), asking: tokio::sync::Mutex::default() })
     }
 

@@ -325,6 +325,6 @@ impl Ledger for EmbeddedLedger {
             Ok(())
         })
         .await?;
-        more.await.map_err(|_| StoreError("old commands could not be forgotten".to_owned()))
+        more.await.map_err(|_| StoreError::Unanswered("old commands could not be forgotten".to_owned()))
     }
 }

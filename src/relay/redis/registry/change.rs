@@ -96,7 +96,7 @@ impl RedisRegistry {
                 return Ok(Some(given));
             }
         }
-        Err(StoreError("a record changes all the time".to_owned()))
+        Err(StoreError::Unanswered("a record changes all the time".to_owned()))
     }
 
     /// Changes an agent's record and the note that nobody has approved it, in one step, as long as `change` wants to.
@@ -129,6 +129,6 @@ impl RedisRegistry {
                 return Ok(Some(given));
             }
         }
-        Err(StoreError("a record changes all the time".to_owned()))
+        Err(StoreError::Unanswered("a record changes all the time".to_owned()))
     }
 }

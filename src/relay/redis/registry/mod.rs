@@ -35,11 +35,11 @@ pub struct RedisRegistry {
 }
 
 fn write<T: Serialize>(record: &T) -> Result<String, StoreError> {
-    serde_json::to_string(record).map_err(|e| StoreError(format!("a record can't be written: {e}")))
+    serde_json::to_string(record).map_err(|e| StoreError::Unanswered(format!("a record can't be written: {e}")))
 }
 
 fn read<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
-    serde_json::from_str(text).map_err(|e| StoreError(format!("a record in redis can't be read: {e}")))
+    serde_json::from_str(text).map_err(|e| StoreError::Unanswered(format!("a record in redis can't be read: {e}")))
 }
 
 impl RedisRegistry {
@@ -113,7 +113,7 @@ impl RedisRegistry {
                 return Ok(Added::New);
             }
         }
-        Err(StoreError("an agent's record changes all the time".to_owned()))
+        Err(StoreError::Unanswered("an agent's record changes all the time".to_owned()))
     }
 
     async fn change_agent(
@@ -151,7 +151,9 @@ impl RedisRegistry {
         }
         let replicas: u64 = self.link.beside(key, redis::cmd("WAIT").arg(1).arg(CONFIRMATION_MS)).await?;
         if replicas == 0 {
-            return Err(StoreError("no replica has confirmed the change; it may be lost in a failover".to_owned()));
+            return Err(StoreError::Unanswered(
+                "no replica has confirmed the change; it may be lost in a failover".to_owned(),
+            ));
         }
         Ok(())
     }
@@ -196,7 +198,7 @@ impl Registry for RedisRegistry {
                 return Ok(());
             }
         }
-        Err(StoreError("a record changes all the time".to_owned()))
+        Err(StoreError::Unanswered("a record changes all the time".to_owned()))
     }
 
     async fn portal(&self, portal: &PortalId) -> Result<Option<PortalRecord>, StoreError> {
@@ -265,7 +267,7 @@ impl Registry for RedisRegistry {
                 Replaced::Overtaken => {}
             }
         }
-        Err(StoreError("an invitation's record changes all the time".to_owned()))
+        Err(StoreError::Unanswered("an invitation's record changes all the time".to_owned()))
     }
 
     async fn agent(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError> {
