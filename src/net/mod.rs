@@ -3,16 +3,19 @@
 //! | module | what |
 //! |---|---|
 //! | [`names`] | what the domain name system says |
+//! | [`race`], [`doubt`] | attempts at several addresses side by side; which of them failed a while ago |
 //! | [`tcp`] | a connection to a host with several addresses |
 //! | [`no_proxy`], [`proxy`] | which proxy for which host |
 //! | [`fetch`] | a small document, bounded in size and time |
 //! | [`outbound`] | HTTPS through a proxy, with a sentence for everything in the way |
 
+pub mod doubt;
 pub mod fetch;
 pub mod names;
 pub mod no_proxy;
 pub mod outbound;
 pub mod proxy;
+pub mod race;
 pub mod tcp;
 
 use std::path::{Path, PathBuf};

@@ -5,16 +5,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use tokio::net::TcpStream;
-use tokio::time::sleep;
 
 use super::names::{NameError, Names};
+use super::race::{Lost, Raced, race};
 use crate::host;
-
-/// How long one address is waited for before the next is tried beside it (RFC 8305 §5).
-const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -45,14 +40,21 @@ impl fmt::Display for Tried {
     }
 }
 
-/// Connects. There is no deadline here: whoever calls has one.
+/// Longer than whoever calls [`connect`] waits.
+const NO_DEADLINE: Duration = Duration::from_secs(3600);
+
+impl From<Vec<(SocketAddr, io::Error)>> for Tried {
+    fn from(tried: Vec<(SocketAddr, io::Error)>) -> Self {
+        Self(tried)
+    }
+}
+
+/// Connects to one address.
 ///
 /// # Errors
-/// If the name has no address, or none of them takes the connection.
-pub async fn connect(names: &Names, host: &str, port: u16) -> Result<TcpStream, TcpError> {
-    let addresses = names.addresses(host, port).await?;
-    let stream =
-        first(alternating(addresses)).await.map_err(|tried| TcpError::NoAnswer { host: host.to_owned(), tried })?;
+/// If it does not take the connection. There is no deadline here: whoever calls has one.
+pub async fn open(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
     // Small messages that somebody waits for, on connections that are idle for long. What the operating system refuses
     // here only makes a dead peer be noticed later.
     let _ = stream.set_nodelay(true);
@@ -60,8 +62,19 @@ pub async fn connect(names: &Names, host: &str, port: u16) -> Result<TcpStream, 
     Ok(stream)
 }
 
+/// Connects, by TCP alone: whoever needs more than that to know that the host serves races the whole of it. There is no
+/// deadline here: whoever calls has one.
+///
+/// # Errors
+/// If the name has no address, or none of them takes the connection.
+pub async fn connect(names: &Names, host: &str, port: u16) -> Result<TcpStream, TcpError> {
+    let addresses = names.addresses(host, port).await?;
+    first(alternating(addresses)).await.map_err(|tried| TcpError::NoAnswer { host: host.to_owned(), tried })
+}
+
 /// In the resolver's order (RFC 6724), one family after the other in turn (RFC 8305 §4): a broken IPv6 costs one delay.
-fn alternating(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+#[must_use]
+pub fn alternating(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (mut these, mut others): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|a| a.is_ipv6() == first_is_v6);
     let mut ordered = Vec::with_capacity(these.len() + others.len());
@@ -76,24 +89,13 @@ fn alternating(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 async fn first(addresses: Vec<SocketAddr>) -> Result<TcpStream, Tried> {
-    let mut waiting = addresses.into_iter();
-    let mut attempts = FuturesUnordered::new();
-    let mut tried = Tried::default();
-    loop {
-        if let Some(address) = waiting.next() {
-            attempts.push(async move { (address, TcpStream::connect(address).await) });
-        }
-        // The next address begins when this one has failed, or has had its time; after the last, all have theirs.
-        tokio::select! {
-            biased;
-            ended = attempts.next() => match ended {
-                None => return Err(tried),
-                Some((_, Ok(stream))) => return Ok(stream),
-                Some((address, Err(error))) => tried.0.push((address, error)),
-            },
-            () = sleep(ATTEMPT_DELAY), if waiting.len() > 0 => {}
-        }
-    }
+    let Raced { won, lost } = race(addresses, NO_DEADLINE, |address, _| open(address)).await;
+    let failed = |lost| match lost {
+        Lost::Failed(error) => error,
+        Lost::Silent(_) => io::ErrorKind::TimedOut.into(),
+    };
+    let tried = || lost.into_iter().map(|(address, lost)| (address, failed(lost))).collect::<Vec<_>>().into();
+    won.map(|(_, stream)| stream).ok_or_else(tried)
 }
 
 #[cfg(test)]
