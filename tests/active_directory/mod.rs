@@ -3,7 +3,9 @@
 mod account;
 mod change;
 mod controllers;
+mod dead;
 mod deadline;
+mod failover;
 mod grant;
 mod hostile;
 mod late;

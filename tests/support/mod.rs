@@ -24,6 +24,7 @@ pub(crate) mod scripted_relay;
 pub(crate) mod secrets;
 pub(crate) mod small_disk;
 pub(crate) mod squid;
+pub(crate) mod stranger;
 pub(crate) mod untrusted;
 pub(crate) mod wire;
 
