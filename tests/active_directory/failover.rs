@@ -221,7 +221,8 @@ async fn a_controller_that_hangs_at_the_logon_costs_a_moment() {
     dc1.hold(Request::Bind, When::Before);
     let patient = Config { operation_timeout_seconds: 30, ..through(&[&dc1, &dc2]) };
     let both = ActiveDirectory::new(&patient).unwrap();
-    let (found, ()) = tokio::join!(both.find(&upn(&user.upn)), dc1.holds(Request::Bind));
+    let subject = upn(&user.upn);
+    let (found, ()) = tokio::join!(both.find(&subject), dc1.holds(Request::Bind));
     assert_eq!(found.unwrap().controller, dc2.name());
     // It is waited for by nobody, and used as soon as it answers.
     dc1.pass(Request::Bind);

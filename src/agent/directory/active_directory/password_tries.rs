@@ -57,8 +57,8 @@ impl PasswordTries {
         *self = Self { under_way: self.under_way, ..Self::of(password) };
     }
 
-    pub(super) fn admit(&mut self, controller: &str) -> Admission {
-        self.refusals.retain(|refusal| refusal.at.elapsed() < REFUSED_FOR);
+    pub(super) fn admit(&mut self, controller: &str, now: Instant) -> Admission {
+        self.refusals.retain(|refusal| now.duration_since(refusal.at) < REFUSED_FOR);
         let here = self.refusals.iter().filter(|refusal| refusal.controller == controller);
         if here.clone().any(|refusal| refusal.latest) || here.count() >= MOST {
             return Admission::RefusedHere;
@@ -86,80 +86,91 @@ impl PasswordTries {
         self.taken_by.insert(controller.to_owned());
     }
 
-    pub(super) fn refused(&mut self, controller: &str) {
+    pub(super) fn refused(&mut self, controller: &str, now: Instant) {
         // One that took it knows of another one now, and so will the others.
         if self.taken_by.contains(controller) {
             self.taken_by.clear();
         }
-        self.refusals.push(Refusal { controller: controller.to_owned(), at: Instant::now(), latest: true });
+        self.refusals.push(Refusal { controller: controller.to_owned(), at: now, latest: true });
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::advance;
-
     use super::*;
 
-    fn tries() -> PasswordTries {
-        PasswordTries::of(Zeroizing::new("x".to_owned()))
-    }
+    const SECOND: Duration = Duration::from_secs(1);
 
-    /// How it is admitted, and what comes of it if it is.
-    fn try_at(tries: &mut PasswordTries, controller: &str, right: bool) -> bool {
-        let admitted = tries.admit(controller) == Admission::Now;
-        if admitted {
-            tries.ended();
-            if right { tries.taken(controller) } else { tries.refused(controller) }
+    struct Tried(PasswordTries, Instant);
+
+    impl Tried {
+        fn nowhere() -> Self {
+            Self(PasswordTries::of(Zeroizing::new("x".to_owned())), Instant::now())
         }
-        admitted
+
+        fn admission(&mut self, controller: &str) -> Admission {
+            self.0.admit(controller, self.1)
+        }
+
+        fn ends(&mut self, controller: &str, right: bool) {
+            self.0.ended();
+            if right { self.0.taken(controller) } else { self.0.refused(controller, self.1) }
+        }
+
+        /// Whether it is admitted; and if so, it is right or not.
+        fn at(&mut self, controller: &str, right: bool) -> bool {
+            let admitted = self.admission(controller) == Admission::Now;
+            if admitted {
+                self.ends(controller, right);
+            }
+            admitted
+        }
+
+        /// At how many of nine it is admitted.
+        fn at_all(&mut self, right: bool) -> usize {
+            (0..9).filter(|n| self.at(&format!("dc{n}"), right)).count()
+        }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_wrong_password_is_tried_at_two_controllers_of_many_and_then_once_in_half_an_hour() {
-        let mut tries = tries();
-        let all: Vec<_> = (0..9).map(|n| format!("dc{n}")).collect();
-        let round = |tries: &mut PasswordTries| all.iter().filter(|dc| try_at(tries, dc, false)).count();
-        assert_eq!((round(&mut tries), round(&mut tries)), (2, 0));
-        assert_eq!(tries.admit("dc8"), Admission::RefusedBy(vec!["dc0".into(), "dc1".into()]));
-        assert_eq!(tries.admit("dc0"), Admission::RefusedHere);
-        advance(REFUSED_FOR - Duration::from_secs(1)).await;
-        assert_eq!(round(&mut tries), 0);
-        advance(Duration::from_secs(1)).await;
-        assert_eq!((round(&mut tries), round(&mut tries)), (2, 0));
+    #[test]
+    fn a_wrong_password_is_tried_at_two_controllers_of_many_and_then_not_for_half_an_hour() {
+        let mut tried = Tried::nowhere();
+        assert_eq!((tried.at_all(false), tried.at_all(false)), (2, 0));
+        assert_eq!(tried.admission("dc8"), Admission::RefusedBy(vec!["dc0".into(), "dc1".into()]));
+        assert_eq!(tried.admission("dc0"), Admission::RefusedHere);
+        tried.1 += REFUSED_FOR - SECOND;
+        assert_eq!(tried.at_all(false), 0);
+        tried.1 += SECOND;
+        assert_eq!((tried.at_all(false), tried.at_all(false)), (2, 0));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn side_by_side_no_more_are_under_way_than_may_be_refused() {
-        let mut tries = tries();
-        assert_eq!([tries.admit("a"), tries.admit("b")], [Admission::Now, Admission::Now]);
-        assert_eq!(tries.admit("c"), Admission::Wait);
-        tries.ended();
-        tries.refused("a");
-        assert_eq!(tries.admit("c"), Admission::Wait, "the second may be refused, too");
-        tries.ended();
-        tries.taken("b");
-        assert_eq!(tries.admit("c"), Admission::Now);
+    #[test]
+    fn side_by_side_no_more_are_under_way_than_may_be_refused() {
+        let mut tried = Tried::nowhere();
+        assert_eq!([tried.admission("a"), tried.admission("b")], [Admission::Now, Admission::Now]);
+        assert_eq!(tried.admission("c"), Admission::Wait);
+        tried.ends("a", false);
+        assert_eq!(tried.admission("c"), Admission::Wait, "the second may be refused, too");
+        tried.ends("b", true);
+        assert_eq!(tried.admission("c"), Admission::Now);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn one_stale_controller_keeps_nobody_from_the_others_and_is_asked_again_but_not_for_ever() {
-        let mut tries = tries();
-        assert!(try_at(&mut tries, "stale", false));
-        assert!(!try_at(&mut tries, "stale", false), "until a logon elsewhere shows that it is only stale");
-        assert!(try_at(&mut tries, "good", true));
-        assert!(try_at(&mut tries, "stale", false));
-        assert!(try_at(&mut tries, "good", true));
-        assert!(!try_at(&mut tries, "stale", false), "a third one could lock the account");
-        advance(REFUSED_FOR).await;
-        assert!(try_at(&mut tries, "stale", true));
+    #[test]
+    fn one_stale_controller_keeps_nobody_from_the_others_and_is_asked_again_but_not_for_ever() {
+        let mut tried = Tried::nowhere();
+        assert!(tried.at("stale", false));
+        assert!(!tried.at("stale", false), "until a logon elsewhere shows that it is only stale");
+        assert!(tried.at("good", true));
+        assert!(tried.at("stale", false));
+        assert!(tried.at("good", true));
+        assert!(!tried.at("stale", false), "a third one could lock the account");
+        tried.1 += REFUSED_FOR;
+        assert!(tried.at("stale", true));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_password_that_all_have_taken_and_that_was_changed_since_is_refused_twice() {
-        let mut tries = tries();
-        let all: Vec<_> = (0..9).map(|n| format!("dc{n}")).collect();
-        assert!(all.iter().all(|dc| try_at(&mut tries, dc, true)));
-        assert_eq!(all.iter().filter(|dc| try_at(&mut tries, dc, false)).count(), 2);
+    #[test]
+    fn a_password_that_all_have_taken_and_that_was_changed_since_is_refused_twice() {
+        let mut tried = Tried::nowhere();
+        assert_eq!((tried.at_all(true), tried.at_all(false)), (9, 2));
     }
 }

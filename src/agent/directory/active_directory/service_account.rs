@@ -4,6 +4,7 @@ use std::path::Path;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::answer::{bind_data, diagnostic, is_about_the_account};
@@ -81,7 +82,7 @@ impl ServiceAccount {
             Some("775") => "the account is locked".to_owned(),
             // 525 and 52e: no such account, or another password. What gives no reason may have counted as a bad logon, too.
             known => {
-                under_way.note(&password, |tries| tries.refused(controller));
+                under_way.note(&password, |tries| tries.refused(controller, Instant::now()));
                 let said = if known.is_some() { String::new() } else { format!(" ({})", diagnostic(&result)) };
                 return Err(BindError::PasswordRefused(can_not(&self.refused_here(&said))));
             }
@@ -101,7 +102,7 @@ impl ServiceAccount {
                 if !tries.are_of(password) {
                     tries.change_to(password.clone());
                 }
-                tries.admit(controller)
+                tries.admit(controller, Instant::now())
             };
             match admission {
                 Admission::Now => return Ok(UnderWay(self)),
