@@ -12,10 +12,10 @@ use writeback_relay::protocol::api::PreflightState::{Failed, Ok as Green, Warnin
 use super::{NEW, OLD, config, in_time, password, unavailable, upn};
 use crate::support::dns::Dns;
 use crate::support::ldap_proxy::{LdapProxy, Request, When};
-use crate::support::own_address;
 use crate::support::proxy::{Mode, Proxy};
 use crate::support::samba::{Ou, dc};
 use crate::support::stranger::{Manner, Stranger};
+use crate::support::{eventually, own_address};
 
 /// Of one connection; a dead controller costs none of them.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(6);
@@ -82,15 +82,23 @@ async fn among_equals_an_open_connection_is_used_and_across_sites_the_preferred_
         directory.preflight(&System).await;
         let asked = directory.find(&upn(&user.upn)).await.unwrap().controller;
         let (asked, other) = if asked.starts_with("dc1") { (&one, &two) } else { (&two, &one) };
-        // It closes what is idle; that is no trouble.
-        asked.set(Mode::Cut);
-        asked.all_closed().await;
-        asked.set(Mode::Pass);
         let (dialled, before) = (asked.accepted(), other.accepted());
-        crate::support::eventually("the end is noticed", || async {
-            let found = directory.find(&upn(&user.upn)).await.unwrap().controller;
-            let at_the_other = found.ends_with(&format!(":{}", other.port()));
-            if equal { at_the_other } else { !at_the_other && asked.accepted() > dialled }
+        let (directory, subject, mut turn) = (&directory, &upn(&user.upn), 0);
+        eventually("the end of a connection is noticed before it is used", || {
+            turn += 1;
+            let closes = turn % 2 == 1;
+            async move {
+                if closes {
+                    // It closes what is idle; that is no trouble.
+                    asked.set(Mode::Cut);
+                    asked.all_closed().await;
+                    asked.set(Mode::Pass);
+                    return false;
+                }
+                let found = directory.find(subject).await.unwrap().controller;
+                let at_the_other = found.ends_with(&format!(":{}", other.port()));
+                if equal { at_the_other } else { !at_the_other && asked.accepted() > dialled }
+            }
         })
         .await;
         assert_eq!(other.accepted(), before, "{equal}");

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::controller::{Controller, ControllerError};
 
 /// How long one controller is waited for before others are tried beside it. Several round trips: name, TCP, TLS, logon.
-const STAGGER: Duration = Duration::from_millis(500);
+pub(super) const STAGGER: Duration = Duration::from_millis(500);
 /// With each stagger there are so many times as many of them.
 const GROWTH: usize = 4;
 

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::future::ready;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use futures_util::FutureExt;
@@ -40,7 +41,13 @@ pub(super) struct Controller {
     opening: Mutex<Option<Opening>>,
 }
 
-type Opening = Shared<BoxFuture<'static, Result<Arc<Bound>, ControllerError>>>;
+/// An attempt to connect that is under way.
+struct Opening {
+    since: Instant,
+    attempt: Attempt,
+}
+
+type Attempt = Shared<BoxFuture<'static, Result<Arc<Bound>, ControllerError>>>;
 
 /// A connection on which the service account is bound.
 pub(super) struct Bound {
@@ -150,6 +157,11 @@ impl Controller {
     /// Whether there is a connection on which it could be asked at once.
     pub(super) fn is_open(&self) -> bool {
         self.kept().is_some()
+    }
+
+    /// Whether it has been tried to connect to it for longer than this, and still is.
+    pub(super) fn is_overdue(&self, after: Duration) -> bool {
+        self.opening.lock().as_ref().is_some_and(|opening| opening.since.elapsed() >= after)
     }
 
     /// Whether it has been found to be one that can't write.
@@ -308,17 +320,15 @@ impl Controller {
         if let Some(bound) = self.kept() {
             return Ok(bound);
         }
-        let opening = {
+        let attempt = {
             let mut opening = self.opening.lock();
-            match &*opening {
-                Some(under_way) => under_way.clone(),
-                None => opening.insert(self.begin_to_open()).clone(),
-            }
+            let begin = || Opening { since: Instant::now(), attempt: self.begin_to_open() };
+            opening.get_or_insert_with(begin).attempt.clone()
         };
-        opening.await
+        attempt.await
     }
 
-    fn begin_to_open(&self) -> Opening {
+    fn begin_to_open(&self) -> Attempt {
         let gone = self.unreachable("the attempt to connect ended".to_owned());
         let Some(me) = self.me.upgrade() else { return ready(Err(gone)).boxed().shared() };
         let open = async move {

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,12 +62,21 @@ struct Attempt {
     address: SocketAddr,
     /// Whether TCP was up.
     taken: bool,
+    /// Whether this host has no way to the whole network, such as IPv6, which is no fault of the controller.
+    no_way: bool,
+    why: String,
+}
+
+/// Of an attempt that failed.
+struct Fault {
+    no_way: bool,
     why: String,
 }
 
 impl InVain {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// Whether one of them should have brought something.
+    pub(super) fn is_a_fault(&self) -> bool {
+        self.0.iter().any(|attempt| !attempt.no_way)
     }
 
     fn any_taken(&self) -> bool {
@@ -105,11 +115,11 @@ impl Dialer {
         self.doubts.learn(&raced);
         let taken = taken.into_inner();
         let attempt = |(address, lost)| {
-            let why = match lost {
-                Lost::Failed(why) => why,
-                Lost::Silent(after) => silent(after),
+            let Fault { no_way, why } = match lost {
+                Lost::Failed(fault) => fault,
+                Lost::Silent(after) => Fault { no_way: false, why: silent(after) },
             };
-            Attempt { address, taken: taken.contains(&address), why }
+            Attempt { address, taken: taken.contains(&address), no_way, why }
         };
         let in_vain = InVain(raced.lost.into_iter().map(attempt).collect());
         match raced.won {
@@ -125,11 +135,15 @@ impl Dialer {
         address: SocketAddr,
         pace: Pace,
         taken: &Mutex<HashSet<SocketAddr>>,
-    ) -> Result<Connection, String> {
-        let tcp = tcp::open(address).await.map_err(|error| error.to_string())?;
+    ) -> Result<Connection, Fault> {
+        let tcp = tcp::open(address).await.map_err(|error| {
+            let no_way = matches!(error.kind(), ErrorKind::NetworkUnreachable | ErrorKind::AddrNotAvailable);
+            Fault { no_way, why: error.to_string() }
+        })?;
         taken.lock().insert(address);
         pace.allow(ATTEMPT_DELAY);
-        Connection::over(tcp, address, host, &self.tls, self.start_tls, self.operation_timeout).await
+        let opened = Connection::over(tcp, address, host, &self.tls, self.start_tls, self.operation_timeout).await;
+        opened.map_err(|why| Fault { no_way: false, why })
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::config::{Config, ConfigError, Endpoint};
+use super::contest::STAGGER;
 use super::controller::Controller;
 use super::dialer::Dialer;
 use super::discovery::{Discovery, Rank};
@@ -127,8 +128,9 @@ impl Domain {
     }
 
     /// The controllers to try. Those in trouble come last, and among them the one that has been longest, so that one that is
-    /// down costs nobody a timeout. Then the preferred order; among equals, one that is connected is asked first. Those that
-    /// are known to be read-only are left out, and so are the last of very many.
+    /// down costs nobody a timeout; before them, those that somebody is waiting for already. Then the preferred order; among
+    /// equals, one that is connected is asked first. Those that are known to be read-only are left out, and so are the last of
+    /// very many.
     pub(super) async fn in_order(&self) -> Result<Vec<Arc<Controller>>, DirectoryError> {
         let (mut writable, read_only): (Vec<_>, Vec<_>) =
             self.placed().await?.into_iter().partition(|(_, controller)| !controller.is_read_only());
@@ -137,7 +139,9 @@ impl Domain {
             let detail = format!("{}: every domain controller is read-only ({})", self.name, names.join(", "));
             return Err(DirectoryError::Unavailable(detail));
         }
-        writable.sort_by_cached_key(|(rank, controller)| (controller.in_trouble_since(), *rank, !controller.is_open()));
+        writable.sort_by_cached_key(|(rank, controller)| {
+            (controller.in_trouble_since(), controller.is_overdue(STAGGER), *rank, !controller.is_open())
+        });
         Ok(writable.into_iter().map(|(_, controller)| controller).take(TRIED).collect())
     }
 

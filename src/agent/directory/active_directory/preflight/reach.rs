@@ -82,7 +82,7 @@ fn named(controller: &Controller, addresses: &[SocketAddr]) -> Option<Finding> {
 fn taken(controller: &Controller, in_vain: &InVain) -> Finding {
     let (name, (_, port)) = (controller.name(), controller.host_and_port());
     let detail = format!("port {port} takes connections");
-    if in_vain.is_empty() {
+    if !in_vain.is_a_fault() {
         return Finding::ok(Check::Tcp, name, detail);
     }
     let detail = format!("{detail}, but not at every address that the name leads to ({in_vain}); another one is used");
