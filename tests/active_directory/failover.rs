@@ -80,6 +80,19 @@ async fn the_check_goes_by_the_same_rule_and_calls_it_what_it_is() {
 }
 
 #[tokio::test]
+async fn a_controller_that_goes_down_while_the_rights_are_looked_at_is_left_for_the_next() {
+    let (dc1, dc2) = two().await;
+    let both = Config { base_dn: vec![format!("OU=Staff,{}", dc().base_dn())], ..through(&[&dc1, &dc2]) };
+    // It can be logged on to, and answers the search that shows that it answers searches.
+    dc1.answer_after(2, Request::Search, 52, "");
+    let found = ActiveDirectory::new(&both).unwrap().preflight(&System).await;
+    assert!(none_failed(&found), "{found:#?}");
+    let told = |finding: &&Finding| finding.target == dc1.name() && finding.state == Warning;
+    assert!(found.iter().find(told).unwrap().detail.contains("LDAP result 52"), "{found:#?}");
+    assert!(found.iter().any(|finding| finding.check == Check::ResetPassword && finding.state == Green), "{found:#?}");
+}
+
+#[tokio::test]
 async fn what_is_said_of_the_service_account_itself_stops() {
     for (data, word) in [
         ("530", "hour"),

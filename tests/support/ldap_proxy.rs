@@ -32,7 +32,13 @@ pub(crate) enum When {
 /// What happens to a kind of request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Rule {
-    Answer { code: u8, diagnostic: String, times: usize },
+    /// After so many that pass.
+    Answer {
+        code: u8,
+        diagnostic: String,
+        after: usize,
+        times: usize,
+    },
     Hold(When),
     Cut(When),
 }
@@ -122,7 +128,12 @@ impl LdapProxy {
 
     /// The same for the next so many.
     pub(crate) fn answer_next(&self, times: usize, request: Request, code: u8, diagnostic: &str) {
-        self.rule(request, Some(Rule::Answer { code, diagnostic: diagnostic.to_owned(), times }));
+        self.rule(request, Some(Rule::Answer { code, diagnostic: diagnostic.to_owned(), after: 0, times }));
+    }
+
+    /// The same for all but the next so many.
+    pub(crate) fn answer_after(&self, after: usize, request: Request, code: u8, diagnostic: &str) {
+        self.rule(request, Some(Rule::Answer { code, diagnostic: diagnostic.to_owned(), after, times: usize::MAX }));
     }
 
     /// From now on such requests, or their answers, are held back, and what comes behind them on their connections.
@@ -336,7 +347,8 @@ impl Shared {
         let mut fate = Fate::Pass;
         self.state.send_if_modified(|state| {
             match state.rules.get_mut(&request) {
-                Some(Rule::Answer { code, diagnostic, times }) if now == When::Before => {
+                Some(Rule::Answer { after, .. }) if now == When::Before && *after > 0 => *after -= 1,
+                Some(Rule::Answer { code, diagnostic, times, .. }) if now == When::Before => {
                     fate = Fate::Answer(*code, diagnostic.clone());
                     *times -= 1;
                     if *times == 0 {

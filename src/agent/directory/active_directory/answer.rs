@@ -26,7 +26,7 @@ const INSUFFICIENT_ACCESS: u32 = 0x2098;
 /// LDAP results (RFC 4511 §A.2), as far as one is more than a number here.
 const SUCCESS: u32 = 0;
 const SIZE_LIMIT_EXCEEDED: u32 = 4;
-const REFERRAL: u32 = 10;
+pub(super) const REFERRAL: u32 = 10;
 const UNAVAILABLE_CRITICAL_EXTENSION: u32 = 12;
 pub(super) const NO_SUCH_OBJECT: u32 = 32;
 const INVALID_DN_SYNTAX: u32 = 34;

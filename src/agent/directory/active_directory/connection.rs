@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use super::answer::{diagnostic, is_about_the_question};
 use super::transport::{self, Transport, Violation};
 use crate::telemetry::trace::{Here, Kind, Parent as _, Span};
 
@@ -52,6 +53,9 @@ pub(super) enum RequestError {
     /// No answer in time.
     #[error("no answer within {} s", .0.as_secs())]
     TimedOut(Duration),
+    /// A question, which it answered with no more than that it can't answer it: that is about the controller alone.
+    #[error("{said}")]
+    CanNot { code: u32, said: String },
 }
 
 /// What is looked for, and where.
@@ -114,11 +118,15 @@ impl Connection {
         if !controls.is_empty() {
             ldap.with_controls(controls);
         }
-        self.ask("LDAP search", async {
+        let asked = self.ask("LDAP search", async {
             let found = ldap.search(&search.base, search.scope, &search.filter, search.attributes).await?;
             Ok((found.0.into_iter().map(SearchEntry::construct).collect(), found.1))
-        })
-        .await
+        });
+        let (entries, result) = asked.await?;
+        if is_about_the_question(&result) {
+            return Ok((entries, result));
+        }
+        Err(RequestError::CanNot { code: result.rc, said: diagnostic(&result) })
     }
 
     /// Replaces the access list of an object, and nothing else of its security descriptor.

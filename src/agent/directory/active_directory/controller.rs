@@ -13,7 +13,6 @@ use ldap3::{LdapResult, Scope, SearchEntry, ldap_escape};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
-use super::answer::{diagnostic, is_about_the_question};
 use super::config::Endpoint;
 use super::connection::{Connection, RequestError, Search};
 use super::dialer::{DialError, Dialer, Dialled};
@@ -67,12 +66,9 @@ pub(super) enum ControllerError {
     /// It does not let the service account in, for what the account is, and nor would another.
     #[error("{controller}: {why}")]
     NotBound { controller: String, why: String },
-    /// It was asked, and did not answer.
+    /// It was asked, and did not answer, or only that it can't.
     #[error("{controller}: {error}")]
     NoAnswer { controller: String, error: RequestError },
-    /// It was asked, and answered that it can't.
-    #[error("{controller}: {said}")]
-    InTrouble { controller: String, said: String },
 }
 
 impl ControllerError {
@@ -191,14 +187,9 @@ impl Controller {
     async fn search_on(&self, bound: Arc<Bound>, search: impl Fn(&Bound) -> Search) -> Result<Found, ControllerError> {
         let controller = self.name().to_owned();
         match bound.connection.search(&search(&bound)).await {
-            Ok((entries, result)) if is_about_the_question(&result) => {
+            Ok((entries, result)) => {
                 self.health.note_answer();
                 Ok(Found { bound, entries, result })
-            }
-            Ok((_, result)) => {
-                self.health.note_trouble();
-                self.discard(&bound);
-                Err(ControllerError::InTrouble { controller, said: diagnostic(&result) })
             }
             Err(error) => {
                 self.health.note_trouble();
@@ -265,11 +256,10 @@ impl Controller {
             attributes: &["objectGUID"],
         };
         match connection.search(&search).await {
-            Ok((_, result)) if is_about_the_question(&result) => Ok(()),
-            Ok((_, result)) => Err(self.unreachable(format!("it answers no search ({})", diagnostic(&result)))),
+            Ok(_) => Ok(()),
             Err(error) => {
                 self.doubt(connection, &error);
-                Err(self.unreachable(error.to_string()))
+                Err(self.unreachable(format!("it answers no search ({error})")))
             }
         }
     }
@@ -289,13 +279,10 @@ impl Controller {
                 "tokenGroups",
             ],
         };
-        let (entries, result) = connection.search(&search).await.map_err(|error| {
+        let (entries, _) = connection.search(&search).await.map_err(|error| {
             self.doubt(connection, &error);
             self.unreachable(error.to_string())
         })?;
-        if !is_about_the_question(&result) {
-            return Err(self.unreachable(diagnostic(&result)));
-        }
         let root = entries.into_iter().next();
         let value = |name| root.as_ref()?.attrs.get(name)?.first().cloned();
         let controls = root.as_ref().and_then(|root| root.attrs.get("supportedControl"));

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::ActiveDirectory;
 use super::answer::{diagnostic, is_about_the_account};
 use super::config::{Config, ConfigError};
-use super::connection::Connection;
+use super::connection::{Connection, RequestError};
 use super::contest::Contest;
 use super::controller::{Controller, ControllerError};
 use super::delegation::{self, DelegationError, Reach, Tool};
@@ -217,7 +217,8 @@ impl Place {
             Some(Administrator { name: who, password }) => match connection.bind(who, password).await {
                 Ok(result) if result.rc == 0 && !password.is_empty() => {}
                 Ok(result) if !is_about_the_account(&result) => {
-                    return Ok(Err(ControllerError::InTrouble { controller: name(), said: diagnostic(&result) }));
+                    let error = RequestError::CanNot { code: result.rc, said: diagnostic(&result) };
+                    return Ok(Err(ControllerError::NoAnswer { controller: name(), error }));
                 }
                 Ok(result) => {
                     let said = diagnostic(&result);

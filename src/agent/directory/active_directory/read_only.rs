@@ -67,8 +67,8 @@ impl Kind {
     }
 }
 
-/// Below the root of all there is something only in the global catalog ([MS-ADTS] 3.1.1.3.1.3.1): elsewhere a search there
-/// finds no such object. What its root DSE says is the same at both.
+/// Below the root of all there is something only in the global catalog: at the port of LDAP a search from there fails
+/// (Microsoft, "How Active Directory Searches Work"). What the root DSE says is the same at both.
 async fn is_global_catalog(connection: &Connection) -> Result<bool, RequestError> {
     let everywhere = Search {
         base: String::new(),
@@ -76,7 +76,12 @@ async fn is_global_catalog(connection: &Connection) -> Result<bool, RequestError
         filter: "(objectClass=domainDNS)".to_owned(),
         attributes: &["objectClass"],
     };
-    Ok(connection.search(&everywhere).await?.0.iter().any(|found| !found.dn.is_empty()))
+    match connection.search(&everywhere).await {
+        Ok((found, _)) => Ok(found.iter().any(|entry| !entry.dn.is_empty())),
+        // Whatever it calls that: it finds nothing there.
+        Err(RequestError::CanNot { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn is_rodc(settings: &SearchEntry) -> bool {

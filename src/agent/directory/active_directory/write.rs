@@ -109,7 +109,8 @@ impl Target<'_> {
                     asked.discard(&connected);
                     let detail = format!("{}: asked to {doing}: {error}", asked.name());
                     Err(match error {
-                        RequestError::NotSent => DirectoryError::Unavailable(detail),
+                        // Only questions have the second.
+                        RequestError::NotSent | RequestError::CanNot { .. } => DirectoryError::Unavailable(detail),
                         RequestError::Lost | RequestError::Garbled(_) | RequestError::TimedOut(_) => {
                             DirectoryError::Uncertain(detail)
                         }

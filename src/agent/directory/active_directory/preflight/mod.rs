@@ -59,7 +59,7 @@ pub(super) async fn preflight(
     let looked = side_by_side(controllers.iter().map(|controller| reach::reach(controller, clock)).collect()).await;
     let one_works = looked.iter().any(|(_, reached)| reached.is_some());
     let are_nobodys_mistake = are_discovered && !controllers.iter().all(|controller| controller.is_read_only());
-    let (mut findings, mut used) = (Vec::new(), false);
+    let (mut findings, mut not_looked_at, mut used) = (Vec::new(), Vec::new(), false);
     for (controller, (mut own, reached)) in controllers.iter().zip(looked) {
         if are_nobodys_mistake && controller.is_read_only() {
             continue;
@@ -78,13 +78,15 @@ pub(super) async fn preflight(
                 Err(error) => {
                     controller.note(false);
                     let detail = format!("the rights could not be looked at: {error}");
-                    findings.push(Finding::failed(Check::BaseDn, controller.name(), detail));
+                    not_looked_at.push(Finding::failed(Check::RootDse, controller.name(), detail));
                     continue;
                 }
             }
         }
         controller.keep(Bound { connection, base_dns, policy_hints: root.policy_hints });
     }
+    soften(&mut not_looked_at, used);
+    findings.extend(not_looked_at);
     findings
 }
 
