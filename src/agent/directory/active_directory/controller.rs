@@ -66,6 +66,9 @@ pub(super) enum ControllerError {
     /// It does not let the service account in, for what the account is, and nor would another.
     #[error("{controller}: {why}")]
     NotBound { controller: String, why: String },
+    /// It does not take the service account's password, or is not shown it: another may know a newer one.
+    #[error("{controller}: {why}")]
+    PasswordRefused { controller: String, why: String },
     /// It was asked, and did not answer, or only that it can't.
     #[error("{controller}: {error}")]
     NoAnswer { controller: String, error: RequestError },
@@ -237,7 +240,10 @@ impl Controller {
                 self.doubt(connection, no_answer);
                 self.unreachable(error.to_string())
             }
-            BindError::PasswordRefused(_) | BindError::Trouble(_) => self.unreachable(error.to_string()),
+            BindError::PasswordRefused(why) => {
+                ControllerError::PasswordRefused { controller: self.name().to_owned(), why }
+            }
+            BindError::Trouble(_) => self.unreachable(error.to_string()),
         })?;
         self.refuse_read_only(kind.look_again(connection).await.map_err(unanswered)?)
     }

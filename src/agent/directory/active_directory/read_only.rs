@@ -62,8 +62,12 @@ impl Kind {
             return Ok(Some(ReadOnly::GlobalCatalog));
         }
         let Some(settings) = &self.settings else { return Ok(None) };
-        let entry = ask(connection, settings.clone(), &["msDS-isRODC"]).await?;
-        Ok(entry.is_some_and(|entry| is_rodc(&entry)).then_some(ReadOnly::Controller))
+        match ask(connection, settings.clone(), &["msDS-isRODC"]).await {
+            Ok(entry) => Ok(entry.is_some_and(|entry| is_rodc(&entry)).then_some(ReadOnly::Controller)),
+            // The next question meets the same.
+            Err(RequestError::CanNot { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

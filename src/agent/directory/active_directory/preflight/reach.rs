@@ -113,7 +113,11 @@ async fn log_on(
 ) -> Result<Reached, Finding> {
     let name = controller.name();
     controller.bind(&connection).await.map_err(|error| {
-        let remedy = if controller.is_read_only() { Remedy::LeaveOut } else { Remedy::ServiceAccount };
+        let remedy = match error {
+            _ if controller.is_read_only() => Remedy::LeaveOut,
+            ControllerError::NotBound { .. } | ControllerError::PasswordRefused { .. } => Remedy::ServiceAccount,
+            ControllerError::Unreachable { .. } | ControllerError::NoAnswer { .. } => Remedy::OpenPort,
+        };
         Finding::failed(Check::Bind, name, error.to_string()).mended_by(remedy)
     })?;
     found.push(Finding::ok(Check::Bind, name, format!("{} can log on", controller.service_account().name())));
