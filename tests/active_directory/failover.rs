@@ -1,6 +1,9 @@
 //! A controller that says "not now", or anything but what it was asked, is left for the next one; only what it says of the
 //! service account itself stops. The check and the commands go by one rule.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
 use writeback_relay::agent::directory::active_directory::{ActiveDirectory, Config};
 use writeback_relay::agent::directory::{Check, Directory, Finding};
 use writeback_relay::clock::System;
@@ -236,9 +239,10 @@ async fn a_controller_that_hangs_at_the_logon_costs_a_moment() {
     dc1.hold(Request::Bind, When::Before);
     let patient = Config { operation_timeout_seconds: 30, ..through(&[&dc1, &dc2]) };
     let both = ActiveDirectory::new(&patient).unwrap();
-    let subject = upn(&user.upn);
+    let (subject, began) = (upn(&user.upn), Instant::now());
     let (found, ()) = tokio::join!(both.find(&subject), dc1.holds(Request::Bind));
     assert_eq!(found.unwrap().controller, dc2.name());
+    assert!(began.elapsed() < Duration::from_secs(patient.operation_timeout_seconds) / 2, "{:?}", began.elapsed());
     // It is waited for by nobody, and used as soon as it answers.
     dc1.pass(Request::Bind);
 }
