@@ -3,10 +3,13 @@
 mod account;
 mod change;
 mod controllers;
+mod dead;
 mod deadline;
+mod failover;
 mod grant;
 mod hostile;
 mod late;
+mod ldap_proxy;
 mod password_check;
 mod policy_hints;
 mod preflight;

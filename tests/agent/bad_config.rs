@@ -61,6 +61,7 @@ fn wrong() -> Vec<(String, &'static str, &'static str)> {
         (no_url("url = \"ldap://dc1.corp.example\""), "url", "start_tls = true"),
         (no_url("url = \"ldaps://[2001:db8::1]\""), "url", "write the host's name"),
         (no_url("url = [\"ldaps://dc1\", \"ldaps://dc1:636\"]"), "url", "twice"),
+        (no_url("url = \"ldaps://dc1.corp.example:3269\""), "url", "global catalog"),
         (no_url("domain = \"ldaps://corp.example\""), "domain", "corp.example"),
         (ad("domain = \"corp.example\""), "domain", "one of url, domain"),
         (ad("sites = [\"Berlin\"]"), "sites", "go with domain"),

@@ -54,7 +54,12 @@ impl Dns {
 
     /// A host at 127.0.0.1.
     pub(crate) fn host(&self, host: &str) {
-        self.add(host, RData::A(A(Ipv4Addr::LOCALHOST)));
+        self.host_at(host, Ipv4Addr::LOCALHOST);
+    }
+
+    /// A host at this address, too.
+    pub(crate) fn host_at(&self, host: &str, address: Ipv4Addr) {
+        self.add(host, RData::A(A(address)));
     }
 
     /// A record of a domain controller of `example.test`, or of one of its sites.

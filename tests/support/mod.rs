@@ -9,6 +9,8 @@ pub(crate) mod fake_dc;
 pub(crate) mod hostile;
 pub(crate) mod hosts;
 pub(crate) mod in_process;
+pub(crate) mod ldap_message;
+pub(crate) mod ldap_proxy;
 pub(crate) mod logged;
 pub(crate) mod portal_cli;
 pub(crate) mod process;

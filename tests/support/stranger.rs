@@ -1,4 +1,4 @@
-//! Whatever may answer at an address in place of a relay, or of a proxy.
+//! Whatever may answer at an address in place of a relay, of a proxy, or of a domain controller.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -34,11 +34,13 @@ pub(crate) const PAGE: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nCon
                                <html>Log on to our guest network";
 pub(crate) const REDIRECT: &str = "HTTP/1.1 302 Found\r\nLocation: http://guest.example/login\r\n\
                                    Content-Length: 0\r\nConnection: close\r\n\r\n";
+pub(crate) const BAD_REQUEST: &str = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
 pub(crate) const AWAY: &str =
     "HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>";
 
 /// It stops when dropped.
 pub(crate) struct Stranger {
+    address: SocketAddr,
     met: Arc<AtomicUsize>,
     task: AbortHandle,
 }
@@ -46,8 +48,17 @@ pub(crate) struct Stranger {
 impl Stranger {
     /// At `address`; `folder` has a relay's certificate and its key.
     pub(crate) async fn at(address: SocketAddr, manner: Manner, folder: &Path) -> Self {
+        Self::with(address, manner, Some(acceptor(folder))).await
+    }
+
+    /// At `address`, without TLS.
+    pub(crate) async fn plain(address: SocketAddr, manner: Manner) -> Self {
+        Self::with(address, manner, None).await
+    }
+
+    async fn with(address: SocketAddr, manner: Manner, acceptor: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
-        let acceptor = acceptor(folder);
+        let address = listener.local_addr().unwrap();
         let met = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&met);
         let task = tokio::spawn(async move {
@@ -61,6 +72,7 @@ impl Stranger {
                         Manner::Silent => listen(stream).await,
                         Manner::Says(text) => say(stream, text).await,
                         Manner::SaysInTls(_) | Manner::SilentInTls | Manner::ClosesInTls => {
+                            let acceptor = acceptor.expect("a certificate for TLS");
                             let Ok(stream) = acceptor.accept(stream).await else { return };
                             match manner {
                                 Manner::SaysInTls(text) => say(stream, text).await,
@@ -73,7 +85,11 @@ impl Stranger {
             }
         })
         .abort_handle();
-        Self { met, task }
+        Self { address, met, task }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
     }
 
     /// How often somebody came.

@@ -4,6 +4,7 @@
 use super::{NEW, OLD, Stage, only_new_logs_on};
 use crate::support::agent::{Agent, samba};
 use crate::support::eventually;
+use crate::support::ldap_proxy::{LdapProxy, Request};
 use crate::support::portal_cli::PortalCli;
 use crate::support::proxy::{Mode, Proxy};
 use crate::support::relay::Relay;
@@ -14,13 +15,38 @@ const ELSEWHERE: &str = "the command goes to another domain controller";
 
 async fn two_controllers() -> (Stage, Proxy, Proxy) {
     let (dc1, dc2) = (Proxy::start(dc().ldaps_address()).await, Proxy::start(dc().ldaps_address()).await);
+    let urls = [&dc1, &dc2].map(|proxy| format!("ldaps://localhost:{}", proxy.port()));
+    (stage(&urls).await, dc1, dc2)
+}
+
+async fn stage(urls: &[String; 2]) -> Stage {
     let relay = Relay::start().await;
     let portal = PortalCli::init(&relay).await;
     let agent = Agent::new(&relay);
-    let urls = [&dc1, &dc2].map(|proxy| format!("ldaps://localhost:{}", proxy.port()));
     let one = samba(&urls[0]);
     agent.configure(&one.replace(&format!("url = {:?}", urls[0]), &format!("url = {urls:?}")));
-    (Stage::enrolled(relay, portal, agent).await, dc1, dc2)
+    Stage::enrolled(relay, portal, agent).await
+}
+
+#[tokio::test]
+async fn a_controller_that_says_not_now_to_the_logon_or_to_the_write_is_left_for_the_next_and_the_reset_is_done_once() {
+    let (dc1, dc2) = (LdapProxy::start().await, LdapProxy::start().await);
+    dc1.answer(Request::Bind, 51, "00002024: busy");
+    let stage = stage(&[dc1.url(), dc2.url()]).await;
+    let warm = dc().create_user("warm", Ou::Staff, OLD).await;
+    let said = stage.portal.reset(&warm.upn, NEW, &[]).await;
+    assert_eq!(said.status, 0, "{said:?}");
+    assert_eq!((dc1.asked(Request::Modify), dc2.asked(Request::Modify)), (0, 1));
+    // Now the other one is going down, and the first is well.
+    dc1.pass(Request::Bind);
+    dc2.answer(Request::Modify, 52, "000020E1: going down");
+    let user = dc().create_user("notnow", Ou::Staff, OLD).await;
+    let said = stage.portal.reset(&user.upn, NEW, &[]).await;
+    assert!(said.out.starts_with("done: password_reset (event 31002)\n"), "{said:?}\n{}", stage.agent.log());
+    assert_eq!((dc1.asked(Request::Modify), dc2.asked(Request::Modify)), (1, 2));
+    only_new_logs_on(&user.upn).await;
+    assert_eq!(stage.agent.event_ids_about(&user.upn), [31001, 31002]);
+    assert!(stage.agent.log().contains(ELSEWHERE), "{}", stage.agent.log());
 }
 
 #[tokio::test]

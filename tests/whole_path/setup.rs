@@ -59,6 +59,8 @@ async fn a_person_at_a_terminal_comes_from_nothing_to_a_first_reset_whatever_he_
     terminal.shows("the scheme is ldaps or ldap").await;
     terminal.answer("The domain (", "ldaps://no-such-host.invalid").await;
     terminal.shows("no-such-host.invalid").await;
+    terminal.answer("The domain (", &format!("{}:3269", dc().ldaps_url())).await;
+    terminal.shows("global catalog").await;
     terminal.answer("The domain (", &dc().ldaps_url()).await;
     terminal.answer("CA that signed its certificate: ", dc().ca_file().to_str().unwrap()).await;
     terminal.shows(" answers.").await;

@@ -62,7 +62,8 @@ pub enum DirectoryError {
     /// Its [`Deadline`] was over before the request was sent: certainly not done.
     #[error("the time was over before the directory was asked to write")]
     Expired,
-    /// The request was not sent: certainly not done.
+    /// The request was not sent, or answered with no more than that the directory can't do it now: certainly not done, and
+    /// another place may be asked.
     #[error("{0}")]
     Unavailable(String),
     /// The request was sent and no answer came: it may have been done.

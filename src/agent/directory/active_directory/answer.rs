@@ -23,15 +23,32 @@ const PASSWORD_RESTRICTION: u32 = 0x52d;
 /// `ERROR_DS_INSUFF_ACCESS_RIGHTS`: no right to write an attribute.
 const INSUFFICIENT_ACCESS: u32 = 0x2098;
 
-/// The LDAP result `referral`.
-const REFERRAL: u32 = 10;
-/// The LDAP result `unavailableCriticalExtension`.
+/// LDAP results (RFC 4511 §A.2), as far as one is more than a number here.
+const SUCCESS: u32 = 0;
+const SIZE_LIMIT_EXCEEDED: u32 = 4;
+pub(super) const REFERRAL: u32 = 10;
 const UNAVAILABLE_CRITICAL_EXTENSION: u32 = 12;
+pub(super) const NO_SUCH_OBJECT: u32 = 32;
+const INVALID_DN_SYNTAX: u32 = 34;
+const INVALID_CREDENTIALS: u32 = 49;
+const INSUFFICIENT_ACCESS_RIGHTS: u32 = 50;
+
+/// Whether an answer to a question is about what was asked: found or not, no such place, no right to read. Any other is
+/// about the controller alone (busy, going down, out of order, another's namespace), and another one may answer.
+pub(super) fn is_about_the_question(result: &LdapResult) -> bool {
+    matches!(result.rc, SUCCESS | SIZE_LIMIT_EXCEEDED | NO_SUCH_OBJECT | INVALID_DN_SYNTAX | INSUFFICIENT_ACCESS_RIGHTS)
+}
+
+/// The same of a logon: whether it is about the account, or its password.
+pub(super) fn is_about_the_account(result: &LdapResult) -> bool {
+    matches!(result.rc, SUCCESS | INVALID_CREDENTIALS)
+}
 
 /// How much of a diagnostic message is passed on, in characters.
 const DIAGNOSTIC_CHARS: usize = 300;
 
-/// The error for an answer that is not success. `doing` is what was asked: "reset the password".
+/// The error for an answer that is not success. `doing` is what was asked: "reset the password". A controller that can't do
+/// it now has certainly not done it, and another may.
 pub(super) fn refusal(result: &LdapResult, controller: &str, doing: &str) -> DirectoryError {
     let code = code(result);
     let said = diagnostic(result);
@@ -53,7 +70,10 @@ pub(super) fn refusal(result: &LdapResult, controller: &str, doing: &str) -> Dir
         }
         _ => format!("{controller}: it did not {doing} ({said})"),
     };
-    DirectoryError::Refused { code, detail }
+    match code {
+        Code::DirectoryUnavailable => DirectoryError::Unavailable(detail),
+        code => DirectoryError::Refused { code, detail },
+    }
 }
 
 fn code(result: &LdapResult) -> Code {
@@ -90,7 +110,6 @@ pub(super) fn diagnostic(result: &LdapResult) -> String {
 /// The `data` code of a refused bind, such as `52e`, in lower case:
 /// `80090308: LdapErr: DSID-0C09042A, comment: AcceptSecurityContext error, data 52e, v4563`.
 pub(super) fn bind_data(result: &LdapResult) -> Option<String> {
-    const INVALID_CREDENTIALS: u32 = 49;
     let (_, rest) = result.text.split_once(", data ")?;
     let digits = rest.split(',').next()?.trim();
     (result.rc == INVALID_CREDENTIALS).then(|| digits.to_ascii_lowercase())
@@ -126,13 +145,24 @@ mod tests {
             (1, "000004DC: LdapErr: DSID-0C0909A2, comment: a successful bind must be completed", Code::Internal),
             (80, "0000052Dx", Code::Internal),
         ] {
-            let DirectoryError::Refused { code, detail } = refusal(&answer(rc, text), "dc1", "reset the password")
-            else {
-                panic!("{rc} {text}: it was answered, so it is a refusal");
+            let (code, detail) = match refusal(&answer(rc, text), "dc1", "reset the password") {
+                DirectoryError::Refused { code, detail } => (code, detail),
+                DirectoryError::Unavailable(detail) => (Code::DirectoryUnavailable, detail),
+                other => panic!("{rc} {text}: it was answered, so nothing is uncertain: {other}"),
             };
             assert_eq!(code, expected, "{rc} {text}");
             assert!(detail.starts_with("dc1: ") && !detail.contains(['\n', '\0']), "{detail}");
         }
+    }
+
+    #[test]
+    fn an_answer_is_about_the_question_or_about_the_controller_alone() {
+        let about = |rc| is_about_the_question(&answer(rc, ""));
+        assert!([0, 4, 32, 34, 50].into_iter().all(about));
+        assert!(![1, 2, 3, 7, 8, 10, 11, 12, 13, 18, 21, 36, 49, 51, 52, 53, 54, 80, 4711].into_iter().any(about));
+        let about = |rc| is_about_the_account(&answer(rc, ""));
+        assert!(about(0) && about(49));
+        assert!(![1, 2, 3, 7, 8, 10, 11, 32, 50, 51, 52, 53, 80].into_iter().any(about));
     }
 
     #[test]

@@ -18,6 +18,8 @@ const LONGEST_TIMEOUT_SECONDS: u64 = 60;
 const LDAP_PORT: u16 = 389;
 const LDAPS_PORT: u16 = 636;
 const DNS_PORT: u16 = 53;
+/// The global catalog's ([MS-ADTS] 6.1.1.1): it shows a part of every domain, and takes no writes.
+const GLOBAL_CATALOG_PORTS: [u16; 2] = [3268, 3269];
 
 /// How an agent reaches its Active Directory.
 #[derive(Clone, Debug, Deserialize)]
@@ -246,6 +248,11 @@ impl Config {
             return Err(refused("only a host and a port may stand in it"));
         }
         let port = url.port_u16().unwrap_or(usual_port);
+        if GLOBAL_CATALOG_PORTS.contains(&port) {
+            return Err(refused(
+                "this is a port of the global catalog, which can be read and not written: leave the port away",
+            ));
+        }
         Ok(Endpoint::new(usual_port, &host, port))
     }
 
@@ -326,6 +333,8 @@ pub(super) mod tests {
             "url = 'ldaps://[::1]'",
             "url = 'ldaps://user@dc1'",
             "url = 'ldaps://dc1/DC=corp'",
+            "url = 'ldaps://dc1:3269'",
+            "url = 'ldap://dc1:3268'\nstart_tls = true",
             "url = 'ldaps://dc1'\nstart_tls = true",
             "url = ['ldaps://dc1', 'ldaps://DC1:636']",
         ] {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,17 +13,18 @@ use ldap3::{
     LdapConnAsync, LdapConnSettings, LdapError, LdapResult, Mod, Scope, SearchEntry, SearchOptions, StdStream,
 };
 use rustls::ClientConfig;
+use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::config::Endpoint;
+use super::answer::{diagnostic, is_about_the_question};
 use super::transport::{self, Transport, Violation};
-use crate::net::names::Names;
-use crate::net::tcp;
 use crate::telemetry::trace::{Here, Kind, Parent as _, Span};
 
 /// An open connection, with TLS, bound or not. It is closed when dropped.
 pub(super) struct Connection {
+    /// Where the other side is.
+    pub(super) address: SocketAddr,
     ldap: ldap3::Ldap,
     /// The library's task.
     driver: AbortHandle,
@@ -36,17 +38,8 @@ impl Drop for Connection {
     }
 }
 
-/// How connections are opened.
-pub(super) struct Dialer {
-    pub(super) tls: Arc<ClientConfig>,
-    pub(super) names: Arc<Names>,
-    pub(super) start_tls: bool,
-    pub(super) connect_timeout: Duration,
-    pub(super) operation_timeout: Duration,
-}
-
 /// Why a request has no answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum RequestError {
     /// The connection had ended before: not a byte was written.
     #[error("the connection is closed")]
@@ -60,6 +53,9 @@ pub(super) enum RequestError {
     /// No answer in time.
     #[error("no answer within {} s", .0.as_secs())]
     TimedOut(Duration),
+    /// A question, which it answered with no more than that it can't answer it: that is about the controller alone.
+    #[error("{said}")]
+    CanNot { code: u32, said: String },
 }
 
 /// What is looked for, and where.
@@ -71,26 +67,25 @@ pub(super) struct Search {
     pub(super) attributes: &'static [&'static str],
 }
 
-impl Dialer {
-    /// TCP and TLS; nobody is bound yet. The error is the cause, for people.
-    pub(super) async fn open(&self, endpoint: &Endpoint) -> Result<Connection, String> {
-        let late = |_| format!("no connection within {} s", self.connect_timeout.as_secs());
-        timeout(self.connect_timeout, self.connect(endpoint)).await.map_err(late)?
-    }
-
-    async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, String> {
-        let host = &endpoint.host;
-        let tcp = tcp::connect(&self.names, host, endpoint.port).await.map_err(|e| e.to_string())?;
-        let opened = transport::open(tcp, host, &self.tls, self.start_tls, self.operation_timeout).await;
+impl Connection {
+    /// TLS, and what LDAP needs, over TCP with `host` at `address`; nobody is bound yet. There is no deadline here: whoever
+    /// calls has one. The error is the cause, for people.
+    pub(super) async fn over(
+        tcp: TcpStream,
+        address: SocketAddr,
+        host: &str,
+        tls: &Arc<ClientConfig>,
+        start_tls: bool,
+        limit: Duration,
+    ) -> Result<Self, String> {
+        let opened = transport::open(tcp, host, tls, start_tls, limit).await;
         let (transport, stream) = opened.map_err(|e| e.to_string())?;
         let settings = LdapConnSettings::new().set_std_stream(StdStream::Unix(stream));
         let (driver, ldap) = LdapConnAsync::with_settings(settings, "ldapi:///").await.map_err(|e| e.to_string())?;
         let driver = tokio::spawn(driver.drive()).abort_handle();
-        Ok(Connection { ldap, driver, transport, limit: self.operation_timeout })
+        Ok(Self { address, ldap, driver, transport, limit })
     }
-}
 
-impl Connection {
     /// A simple bind (RFC 4513 §5.1). Never with an empty password, which would bind nobody and succeed.
     pub(super) async fn bind(&self, name: &str, password: &str) -> Result<LdapResult, RequestError> {
         let mut ldap = self.ldap.clone();
@@ -123,11 +118,15 @@ impl Connection {
         if !controls.is_empty() {
             ldap.with_controls(controls);
         }
-        self.ask("LDAP search", async {
+        let asked = self.ask("LDAP search", async {
             let found = ldap.search(&search.base, search.scope, &search.filter, search.attributes).await?;
             Ok((found.0.into_iter().map(SearchEntry::construct).collect(), found.1))
-        })
-        .await
+        });
+        let (entries, result) = asked.await?;
+        if is_about_the_question(&result) {
+            return Ok((entries, result));
+        }
+        Err(RequestError::CanNot { code: result.rc, said: diagnostic(&result) })
     }
 
     /// Replaces the access list of an object, and nothing else of its security descriptor.

@@ -1,28 +1,34 @@
 //! One domain controller, and the connection kept to it.
 
 use std::collections::HashSet;
+use std::future::ready;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use ldap3::{LdapResult, Scope, SearchEntry};
-use tokio::sync::Mutex;
-use tokio::time::timeout;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use ldap3::{LdapResult, Scope, SearchEntry, ldap_escape};
+use parking_lot::Mutex;
+use tokio::time::{Instant, timeout};
 
 use super::config::Endpoint;
-use super::connection::{Connection, Dialer, RequestError, Search};
+use super::connection::{Connection, RequestError, Search};
+use super::dialer::{DialError, Dialer, Dialled};
 use super::entry::bytes;
 use super::health::Health;
 use super::policy_hints::PolicyHints;
-use super::read_only;
+use super::read_only::{self, ReadOnly};
 use super::security_descriptor::Sid;
 use super::service_account::{BindError, ServiceAccount};
 use crate::agent::directory::DirectoryError;
-use crate::net::names::NameError;
+use crate::telemetry::trace::{Here, Parent as _, within};
 
 /// A domain controller.
 pub(super) struct Controller {
+    /// Itself: a connection is opened to the end, whoever has no use for it any more.
+    me: Weak<Self>,
     endpoint: Endpoint,
     dialer: Arc<Dialer>,
     service_account: Arc<ServiceAccount>,
@@ -31,8 +37,16 @@ pub(super) struct Controller {
     kept: ArcSwapOption<Bound>,
     health: Health,
     /// Many callers open one connection.
-    connecting: Mutex<()>,
+    opening: Mutex<Option<Opening>>,
 }
+
+/// An attempt to connect that is under way.
+struct Opening {
+    since: Instant,
+    attempt: Attempt,
+}
+
+type Attempt = Shared<BoxFuture<'static, Result<Arc<Bound>, ControllerError>>>;
 
 /// A connection on which the service account is bound.
 pub(super) struct Bound {
@@ -44,17 +58,27 @@ pub(super) struct Bound {
 }
 
 /// Why a controller was not asked, or did not answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(super) enum ControllerError {
-    /// It can't be reached: it was not asked, and another may be.
+    /// It can't be reached, or can't be asked: another may be.
     #[error("{controller}: {why}")]
     Unreachable { controller: String, why: String },
-    /// It does not let the service account in, and nor would another.
+    /// It does not let the service account in, for what the account is, and nor would another.
     #[error("{controller}: {why}")]
     NotBound { controller: String, why: String },
-    /// It was asked, and did not answer.
+    /// It does not take the service account's password, or is not shown it: another may know a newer one.
+    #[error("{controller}: {why}")]
+    PasswordRefused { controller: String, why: String },
+    /// It was asked, and did not answer, or only that it can't.
     #[error("{controller}: {error}")]
     NoAnswer { controller: String, error: RequestError },
+}
+
+impl ControllerError {
+    /// Whether another controller may be asked: all but one that is about the account everywhere.
+    pub(super) fn leaves_hope(&self) -> bool {
+        !matches!(self, Self::NotBound { .. })
+    }
 }
 
 impl From<ControllerError> for DirectoryError {
@@ -90,9 +114,12 @@ impl Controller {
         dialer: Arc<Dialer>,
         service_account: Arc<ServiceAccount>,
         base_dns: Vec<String>,
-    ) -> Self {
-        let (kept, health, connecting) = (ArcSwapOption::empty(), Health::default(), Mutex::new(()));
-        Self { endpoint, dialer, service_account, base_dns, kept, health, connecting }
+    ) -> Arc<Self> {
+        let (kept, health, opening) = (ArcSwapOption::empty(), Health::default(), Mutex::new(None));
+        Arc::new_cyclic(|me| {
+            let me = me.clone();
+            Self { me, endpoint, dialer, service_account, base_dns, kept, health, opening }
+        })
     }
 
     /// How accounts, errors and reports name it.
@@ -110,16 +137,6 @@ impl Controller {
         (&self.endpoint.host, self.endpoint.port)
     }
 
-    /// Where its name leads.
-    pub(super) async fn addresses(&self) -> Result<Vec<SocketAddr>, NameError> {
-        self.dialer.names.addresses(&self.endpoint.host, self.endpoint.port).await
-    }
-
-    /// How long TCP and TLS may take.
-    pub(super) fn connect_timeout(&self) -> Duration {
-        self.dialer.connect_timeout
-    }
-
     /// The service account.
     pub(super) fn service_account(&self) -> &ServiceAccount {
         &self.service_account
@@ -131,9 +148,19 @@ impl Controller {
         self.kept.store(Some(Arc::new(bound)));
     }
 
-    /// Whether it did not answer a moment ago.
-    pub(super) fn in_trouble(&self) -> bool {
-        self.health.in_trouble()
+    /// Since when it is in trouble, if it is.
+    pub(super) fn in_trouble_since(&self) -> Option<Instant> {
+        self.health.in_trouble_since()
+    }
+
+    /// Whether there is a connection on which it could be asked at once.
+    pub(super) fn is_open(&self) -> bool {
+        self.kept().is_some()
+    }
+
+    /// Whether it has been tried to connect to it for longer than this, and still is.
+    pub(super) fn is_overdue(&self, after: Duration) -> bool {
+        self.opening.lock().as_ref().is_some_and(|opening| opening.since.elapsed() >= after)
     }
 
     /// Whether it has been found to be one that can't write.
@@ -141,40 +168,37 @@ impl Controller {
         self.health.is_read_only()
     }
 
-    /// Looks whether it can write, if that is not known, and if it answers.
-    pub(super) async fn look(&self) {
-        // Whatever is wrong, whoever needs the controller is told.
-        if let Ok(connection) = self.open().await {
-            let _ = self.bind(&connection).await;
-        }
+    /// It was looked at, and can be used, or can't.
+    pub(super) fn note(&self, usable: bool) {
+        if usable { self.health.note_answer() } else { self.health.note_trouble() }
     }
 
     /// Asks, on the kept connection or a new one. A kept one may have been closed while idle, or a firewall may have
-    /// forgotten it; then this asks once more on a new one. So the connection that comes back was alive a moment ago.
+    /// forgotten it; then this asks once more on a new one. So the connection that comes back was alive a moment ago. An
+    /// answer that is about the controller alone is no answer.
     pub(super) async fn search(&self, search: impl Fn(&Bound) -> Search) -> Result<Found, ControllerError> {
-        if let Some(bound) = self.kept()
-            && let Ok(found) = self.search_on(bound, &search).await
-        {
-            return Ok(found);
+        if let Some(bound) = self.kept() {
+            // What went wrong may be the connection's alone: one that is not bound any more is an error, too.
+            if let Ok(found) = self.search_on(bound, &search).await {
+                return Ok(found);
+            }
         }
-        let found = async {
-            let bound = self.connect().await?;
-            let controller = self.name().to_owned();
-            self.search_on(bound, &search).await.map_err(|error| ControllerError::NoAnswer { controller, error })
-        };
-        let found = found.await;
-        if let Err(ControllerError::Unreachable { .. } | ControllerError::NoAnswer { .. }) = found {
-            self.health.note_trouble();
-        }
-        found
+        let bound = self.ready().await?;
+        self.search_on(bound, &search).await
     }
 
-    async fn search_on(&self, bound: Arc<Bound>, search: impl Fn(&Bound) -> Search) -> Result<Found, RequestError> {
+    async fn search_on(&self, bound: Arc<Bound>, search: impl Fn(&Bound) -> Search) -> Result<Found, ControllerError> {
+        let controller = self.name().to_owned();
         match bound.connection.search(&search(&bound)).await {
-            Ok((entries, result)) => Ok(Found { bound, entries, result }),
+            Ok((entries, result)) => {
+                self.health.note_answer();
+                Ok(Found { bound, entries, result })
+            }
             Err(error) => {
+                self.health.note_trouble();
+                self.doubt(&bound.connection, &error);
                 self.discard(&bound);
-                Err(error)
+                Err(ControllerError::NoAnswer { controller, error })
             }
         }
     }
@@ -184,29 +208,66 @@ impl Controller {
         self.kept.compare_and_swap(doubtful, None);
     }
 
-    /// TCP and TLS; nobody is bound.
+    /// Another of its addresses comes first the next time, if this one took a connection and then did not answer.
+    fn doubt(&self, connection: &Connection, error: &RequestError) {
+        if matches!(error, RequestError::Garbled(_) | RequestError::TimedOut(_)) {
+            self.dialer.doubts.note(connection.address);
+        }
+    }
+
+    /// Name, TCP and TLS; nobody is bound.
+    pub(super) async fn dial(&self) -> Result<Dialled, DialError> {
+        self.dialer.open(&self.endpoint).await
+    }
+
+    /// The same, for whoever wants the connection alone.
     pub(super) async fn open(&self) -> Result<Connection, ControllerError> {
-        let opened = self.dialer.open(&self.endpoint).await.map_err(|why| self.unreachable(why))?;
-        self.health.note_answer();
-        Ok(opened)
+        let dialled = self.dial().await.map_err(|error| self.unreachable(error.to_string()))?;
+        Ok(dialled.connection)
     }
 
     /// Binds the service account, unless the controller can't write: such a one is at a place where fewer secrets should be.
     pub(super) async fn bind(&self, connection: &Connection) -> Result<(), ControllerError> {
-        let unanswered = |error: RequestError| self.unreachable(error.to_string());
+        let unanswered = |error: RequestError| {
+            self.doubt(connection, &error);
+            self.unreachable(error.to_string())
+        };
         let kind = read_only::look(connection).await.map_err(unanswered)?;
-        self.refuse_read_only(kind.is_read_only())?;
-        self.service_account.bind(connection).await.map_err(|error| match error {
+        self.refuse_read_only(kind.read_only())?;
+        self.service_account.bind(connection, self.name()).await.map_err(|error| match error {
             BindError::Refused(why) => ControllerError::NotBound { controller: self.name().to_owned(), why },
-            BindError::NoAnswer(error) => self.unreachable(format!("logging on: {error}")),
+            BindError::NoAnswer(ref no_answer) => {
+                self.doubt(connection, no_answer);
+                self.unreachable(error.to_string())
+            }
+            BindError::PasswordRefused(why) => {
+                ControllerError::PasswordRefused { controller: self.name().to_owned(), why }
+            }
+            BindError::Trouble(_) => self.unreachable(error.to_string()),
         })?;
         self.refuse_read_only(kind.look_again(connection).await.map_err(unanswered)?)
     }
 
-    fn refuse_read_only(&self, read_only: bool) -> Result<(), ControllerError> {
-        self.health.note_read_only(read_only);
-        let why = "this is a read-only domain controller, which can't set passwords; name a writable one";
-        if read_only { Err(self.unreachable(why.to_owned())) } else { Ok(()) }
+    fn refuse_read_only(&self, read_only: Option<ReadOnly>) -> Result<(), ControllerError> {
+        self.health.note_read_only(read_only.is_some());
+        read_only.map_or(Ok(()), |read_only| Err(self.unreachable(read_only.why().to_owned())))
+    }
+
+    /// Whether it answers searches, which a logon alone does not say.
+    pub(super) async fn try_search(&self, connection: &Connection, domain: &str) -> Result<(), ControllerError> {
+        let search = Search {
+            base: domain.to_owned(),
+            scope: Scope::Subtree,
+            filter: format!("(userPrincipalName={})", ldap_escape(self.service_account.name())),
+            attributes: &["objectGUID"],
+        };
+        match connection.search(&search).await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.doubt(connection, &error);
+                Err(self.unreachable(format!("it answers no search ({error})")))
+            }
+        }
     }
 
     /// What it says about itself.
@@ -224,7 +285,10 @@ impl Controller {
                 "tokenGroups",
             ],
         };
-        let (entries, _) = connection.search(&search).await.map_err(|e| self.unreachable(e.to_string()))?;
+        let (entries, _) = connection.search(&search).await.map_err(|error| {
+            self.doubt(connection, &error);
+            self.unreachable(error.to_string())
+        })?;
         let root = entries.into_iter().next();
         let value = |name| root.as_ref()?.attrs.get(name)?.first().cloned();
         let controls = root.as_ref().and_then(|root| root.attrs.get("supportedControl"));
@@ -243,30 +307,74 @@ impl Controller {
         self.kept.load_full().filter(|bound| bound.connection.is_open())
     }
 
-    /// A connection that is kept from now on. Whoever waits for another caller's attempt waits no longer than for one.
-    async fn connect(&self) -> Result<Arc<Bound>, ControllerError> {
-        let limit = self.dialer.connect_timeout + self.dialer.operation_timeout;
-        let attempt = timeout(limit, async {
-            let _one = self.connecting.lock().await;
-            if let Some(bound) = self.kept() {
-                return Ok(bound);
+    /// A connection that can be used, and is kept from now on. Whoever waits for another caller's attempt waits no longer than
+    /// for one, and whoever goes away leaves it to the others: what comes of it shows how the controller is.
+    pub(super) async fn ready(&self) -> Result<Arc<Bound>, ControllerError> {
+        if let Some(bound) = self.kept() {
+            return Ok(bound);
+        }
+        let attempt = {
+            let mut opening = self.opening.lock();
+            let begin = || Opening { since: Instant::now(), attempt: self.begin_to_open() };
+            opening.get_or_insert_with(begin).attempt.clone()
+        };
+        attempt.await
+    }
+
+    fn begin_to_open(&self) -> Attempt {
+        let gone = self.unreachable("the attempt to connect ended".to_owned());
+        let Some(me) = self.me.upgrade() else { return ready(Err(gone)).boxed().shared() };
+        let open = async move {
+            let limit = me.dialer.connect_timeout + me.dialer.operation_timeout;
+            let opened = timeout(limit, me.open_and_bind()).await;
+            let late = |_| Err(me.unreachable(format!("not ready within {} s", limit.as_secs())));
+            let opened = opened.unwrap_or_else(late);
+            match &opened {
+                Ok(bound) => me.kept.store(Some(Arc::clone(bound))),
+                Err(error) if error.leaves_hope() => me.health.note_trouble(),
+                Err(_) => {}
             }
-            let connection = self.open().await?;
-            self.bind(&connection).await?;
-            let root = self.root_dse(&connection).await?;
-            let base_dns = match (self.base_dns.is_empty(), root.default_naming_context) {
-                (false, _) => self.base_dns.clone(),
-                (true, Some(domain)) => vec![domain],
-                (true, None) => {
-                    let detail = "it names no defaultNamingContext; is it a domain controller?";
-                    return Err(self.unreachable(detail.to_owned()));
-                }
-            };
-            let bound = Arc::new(Bound { connection, base_dns, policy_hints: root.policy_hints });
-            self.kept.store(Some(Arc::clone(&bound)));
-            Ok(bound)
-        });
-        attempt.await.unwrap_or_else(|_| Err(self.unreachable(format!("not ready within {} s", limit.as_secs()))))
+            me.opening.lock().take();
+            opened
+        };
+        let task = match Here.context() {
+            Some(command) => tokio::spawn(within(command, open)),
+            None => tokio::spawn(open),
+        };
+        async move { task.await.unwrap_or(Err(gone)) }.boxed().shared()
+    }
+
+    async fn open_and_bind(&self) -> Result<Arc<Bound>, ControllerError> {
+        let mut again = true;
+        loop {
+            let Dialled { connection, addresses, .. } =
+                self.dial().await.map_err(|error| self.unreachable(error.to_string()))?;
+            let address = connection.address;
+            match self.bound(connection).await {
+                Err(_) if again && self.has_better(address, &addresses) => again = false,
+                ended => return ended.map(Arc::new),
+            }
+        }
+    }
+
+    async fn bound(&self, connection: Connection) -> Result<Bound, ControllerError> {
+        self.bind(&connection).await?;
+        let root = self.root_dse(&connection).await?;
+        let base_dns = match (self.base_dns.is_empty(), root.default_naming_context) {
+            (false, _) => self.base_dns.clone(),
+            (true, Some(domain)) => vec![domain],
+            (true, None) => {
+                let detail = "it names no defaultNamingContext; is it a domain controller?";
+                return Err(self.unreachable(detail.to_owned()));
+            }
+        };
+        Ok(Bound { connection, base_dns, policy_hints: root.policy_hints })
+    }
+
+    /// Whether, of the addresses that its name leads to, this one has been silent and another has not.
+    pub(super) fn has_better(&self, address: SocketAddr, addresses: &[SocketAddr]) -> bool {
+        let doubts = &self.dialer.doubts;
+        doubts.contains(&address) && addresses.iter().any(|other| !doubts.contains(other))
     }
 
     fn unreachable(&self, why: String) -> ControllerError {

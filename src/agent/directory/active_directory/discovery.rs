@@ -24,30 +24,37 @@ impl Discovery {
         Self { domain: domain.to_owned(), sites: sites.to_vec(), names, random }
     }
 
-    /// The controllers, each once. A site without any of its own is no trouble.
+    /// The controllers, each once, with its rank. A site without any of its own is no trouble.
     ///
     /// # Errors
     /// If the domain has none, or nobody says.
-    pub(super) async fn services(&self) -> Result<Vec<Service>, NameError> {
+    pub(super) async fn services(&self) -> Result<Vec<(Rank, Service)>, NameError> {
         let domain = &self.domain;
         let everywhere = self.names.services(&format!("_ldap._tcp.dc._msdcs.{domain}")).await?;
-        let mut found: Vec<Service> = Vec::new();
-        for site in &self.sites {
+        let mut found = Vec::new();
+        for (place, site) in self.sites.iter().enumerate() {
             let here = self.names.services(&format!("_ldap._tcp.{site}._sites.dc._msdcs.{domain}")).await;
             match here {
-                Ok(here) => found.extend(arranged(here, &*self.random)),
+                Ok(here) => found.extend(ranked(place, arranged(here, &*self.random))),
                 Err(error) => tracing::warn!(%error, site, "the site has no domain controllers of its own"),
             }
         }
-        found.extend(arranged(everywhere, &*self.random));
+        found.extend(ranked(self.sites.len(), arranged(everywhere, &*self.random)));
         Ok(once(found))
     }
 }
 
+/// By its site's place, and within it by its priority. Controllers of one rank are as good as each other.
+pub(super) type Rank = (usize, u16);
+
+fn ranked(place: usize, services: Vec<Service>) -> impl Iterator<Item = (Rank, Service)> {
+    services.into_iter().map(move |service| ((place, service.priority), service))
+}
+
 /// Each once, and not too many.
-fn once(found: Vec<Service>) -> Vec<Service> {
+fn once(found: Vec<(Rank, Service)>) -> Vec<(Rank, Service)> {
     let mut known = HashSet::new();
-    let new = |service: &Service| known.insert((service.host.clone(), service.port));
+    let new = |(_, service): &(Rank, Service)| known.insert((service.host.clone(), service.port));
     found.into_iter().filter(new).take(KNOWN).collect()
 }
 
@@ -115,7 +122,7 @@ mod tests {
     #[test]
     fn of_a_thousand_controllers_that_the_dns_names_the_first_are_known_each_once() {
         let found = (0..1000).map(|n| service(0, 0, &format!("dc{}", n / 2))).collect();
-        let known: Vec<_> = once(found).into_iter().map(|service| service.host).collect();
+        let known: Vec<_> = once(ranked(0, found).collect()).into_iter().map(|(_, service)| service.host).collect();
         assert_eq!(known, (0..KNOWN).map(|n| format!("dc{n}")).collect::<Vec<_>>());
     }
 

@@ -8,18 +8,21 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::config::{Config, ConfigError, Endpoint};
-use super::connection::Dialer;
+use super::contest::STAGGER;
 use super::controller::Controller;
-use super::discovery::Discovery;
+use super::dialer::Dialer;
+use super::discovery::{Discovery, Rank};
 use super::service_account::ServiceAccount;
 use crate::agent::directory::DirectoryError;
 use crate::clock::Random;
+use crate::net::doubt::Doubts;
+use crate::net::names::Service;
 use crate::net::tls_client;
 
 /// How long it is known which controllers there are. A new one waits as long for its first account.
 const KNOWN_FOR: Duration = Duration::from_secs(60);
 /// So many controllers are tried for one question. Those that did not answer are tried last the next time.
-const TRIED: usize = 16;
+const TRIED: usize = 32;
 
 /// A domain, and its controllers.
 pub(super) struct Domain {
@@ -30,15 +33,18 @@ pub(super) struct Domain {
     controllers: Controllers,
 }
 
+/// A controller, and how near it is.
+type Placed = (Rank, Arc<Controller>);
+
 enum Controllers {
-    Listed(Vec<Arc<Controller>>),
+    Listed(Vec<Placed>),
     Discovered(Box<Discovered>),
 }
 
 struct Discovered {
     discovery: Discovery,
     /// Of a new controller.
-    make: Box<dyn Fn(Endpoint) -> Controller + Send + Sync>,
+    make: Box<dyn Fn(Endpoint) -> Arc<Controller> + Send + Sync>,
     endpoint: fn(&str, u16) -> Endpoint,
     /// DNS may take as long as TCP and TLS.
     limit: Duration,
@@ -48,7 +54,7 @@ struct Discovered {
 }
 
 struct Known {
-    controllers: Vec<Arc<Controller>>,
+    controllers: Vec<Placed>,
     at: Instant,
 }
 
@@ -76,6 +82,7 @@ impl Domain {
             start_tls: config.start_tls,
             connect_timeout,
             operation_timeout: config.operation_timeout()?,
+            doubts: Doubts::default(),
         });
         let service_account = Arc::new(service_account(config)?);
         let base_dns = config.base_dns()?;
@@ -84,8 +91,10 @@ impl Domain {
         };
         let (name, controllers) = match config.discovered_domain()? {
             None => {
-                let listed: Vec<_> = config.endpoints()?.into_iter().map(|endpoint| Arc::new(make(endpoint))).collect();
-                let name = config.domain.clone().or_else(|| Some(listed.first()?.name().to_owned()));
+                // Whoever lists them has put them in order.
+                let place = |(place, endpoint)| ((place, 0), make(endpoint));
+                let listed: Vec<Placed> = config.endpoints()?.into_iter().enumerate().map(place).collect();
+                let name = config.domain.clone().or_else(|| Some(listed.first()?.1.name().to_owned()));
                 (name.unwrap_or_default(), Controllers::Listed(listed))
             }
             Some(domain) => {
@@ -118,18 +127,22 @@ impl Domain {
         self.suffixes.is_empty() || self.suffixes.iter().any(|own| own.eq_ignore_ascii_case(suffix))
     }
 
-    /// The controllers to try: in the preferred order, but those that were in trouble a moment ago last, so that one that is
-    /// down does not cost a timeout each time. Those that are known to be read-only are left out, and so are the last of very many.
+    /// The controllers to try. Those in trouble come last, and among them the one that has been longest, so that one that is
+    /// down costs nobody a timeout; before them, those that somebody is waiting for already. Then the preferred order; among
+    /// equals, one that is connected is asked first. Those that are known to be read-only are left out, and so are the last of
+    /// very many.
     pub(super) async fn in_order(&self) -> Result<Vec<Arc<Controller>>, DirectoryError> {
-        let all = self.controllers().await?;
-        let (writable, read_only): (Vec<_>, Vec<_>) = all.into_iter().partition(|c| !c.is_read_only());
+        let (mut writable, read_only): (Vec<_>, Vec<_>) =
+            self.placed().await?.into_iter().partition(|(_, controller)| !controller.is_read_only());
         if writable.is_empty() && !read_only.is_empty() {
-            let names: Vec<_> = read_only.iter().map(|controller| controller.name()).collect();
+            let names: Vec<_> = read_only.iter().map(|(_, controller)| controller.name()).collect();
             let detail = format!("{}: every domain controller is read-only ({})", self.name, names.join(", "));
             return Err(DirectoryError::Unavailable(detail));
         }
-        let (well, in_trouble): (Vec<_>, Vec<_>) = writable.into_iter().partition(|c| !c.in_trouble());
-        Ok(well.into_iter().chain(in_trouble).take(TRIED).collect())
+        writable.sort_by_cached_key(|(rank, controller)| {
+            (controller.in_trouble_since(), controller.is_overdue(STAGGER), *rank, !controller.is_open())
+        });
+        Ok(writable.into_iter().map(|(_, controller)| controller).take(TRIED).collect())
     }
 
     /// All that are known, in the preferred order.
@@ -137,6 +150,10 @@ impl Domain {
     /// # Errors
     /// If DNS says nothing, and never has.
     pub(super) async fn controllers(&self) -> Result<Vec<Arc<Controller>>, DirectoryError> {
+        Ok(self.placed().await?.into_iter().map(|(_, controller)| controller).collect())
+    }
+
+    async fn placed(&self) -> Result<Vec<Placed>, DirectoryError> {
         match &self.controllers {
             Controllers::Listed(controllers) => Ok(controllers.clone()),
             Controllers::Discovered(discovered) => discovered.controllers().await,
@@ -158,7 +175,7 @@ impl Domain {
 }
 
 impl Discovered {
-    async fn controllers(&self) -> Result<Vec<Arc<Controller>>, DirectoryError> {
+    async fn controllers(&self) -> Result<Vec<Placed>, DirectoryError> {
         if let Some(known) = self.known.load_full() {
             // Old knowledge is better than waiting for whoever asks already.
             if known.at.elapsed() < KNOWN_FOR || self.asking.try_lock().is_err() {
@@ -173,8 +190,9 @@ impl Discovered {
         let before = known.map(|known| known.controllers.clone()).unwrap_or_default();
         let controllers = match timeout(self.limit, self.discovery.services()).await {
             Ok(Ok(services)) => {
-                let endpoints = services.iter().map(|service| (self.endpoint)(&service.host, service.port));
-                endpoints.map(|endpoint| self.controller(endpoint, &before)).collect()
+                let endpoint = |service: &Service| (self.endpoint)(&service.host, service.port);
+                let place = |(rank, service)| (rank, self.controller(endpoint(&service), &before));
+                services.into_iter().map(place).collect()
             }
             failed => {
                 let why = match failed {
@@ -193,8 +211,8 @@ impl Discovered {
     }
 
     /// One that was known before keeps its connection.
-    fn controller(&self, endpoint: Endpoint, before: &[Arc<Controller>]) -> Arc<Controller> {
-        let known = before.iter().find(|known| known.name() == endpoint.name);
-        known.map_or_else(|| Arc::new((self.make)(endpoint)), Arc::clone)
+    fn controller(&self, endpoint: Endpoint, before: &[Placed]) -> Arc<Controller> {
+        let known = before.iter().find(|(_, known)| known.name() == endpoint.name);
+        known.map_or_else(|| (self.make)(endpoint), |(_, known)| Arc::clone(known))
     }
 }

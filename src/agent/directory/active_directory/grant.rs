@@ -5,9 +5,10 @@ use std::fmt::Write;
 use zeroize::Zeroizing;
 
 use super::ActiveDirectory;
-use super::answer::diagnostic;
+use super::answer::{diagnostic, is_about_the_account};
 use super::config::{Config, ConfigError};
-use super::connection::Connection;
+use super::connection::{Connection, RequestError};
+use super::contest::Contest;
 use super::controller::{Controller, ControllerError};
 use super::delegation::{self, DelegationError, Reach, Tool};
 use super::domain::Domain;
@@ -178,8 +179,14 @@ impl Place {
     async fn of(domain: &Domain, administrator: Option<&Administrator>) -> Result<Self, GrantError> {
         let mut reasons = Vec::new();
         let controllers = domain.in_order().await.inspect_err(|error| reasons.push(error.to_string()));
-        for controller in controllers.unwrap_or_default() {
-            match Self::at(&controller, administrator).await? {
+        let mut contest =
+            Contest::of(controllers.unwrap_or_default(), |controller| async move { controller.open().await });
+        while let Some((controller, opened)) = contest.next().await {
+            let place = match opened {
+                Ok(connection) => Self::at(&controller, connection, administrator).await?,
+                Err(error) => Err(error),
+            };
+            match place {
                 Ok(place) => return Ok(place),
                 Err(error) => reasons.push(error.to_string()),
             }
@@ -202,16 +209,17 @@ impl Place {
     /// The inner error leaves hope for another controller.
     async fn at(
         controller: &Controller,
+        connection: Connection,
         administrator: Option<&Administrator>,
     ) -> Result<Result<Self, ControllerError>, GrantError> {
-        let connection = match controller.open().await {
-            Ok(connection) => connection,
-            Err(error) => return Ok(Err(error)),
-        };
         let name = || controller.name().to_owned();
         match administrator {
             Some(Administrator { name: who, password }) => match connection.bind(who, password).await {
                 Ok(result) if result.rc == 0 && !password.is_empty() => {}
+                Ok(result) if !is_about_the_account(&result) => {
+                    let error = RequestError::CanNot { code: result.rc, said: diagnostic(&result) };
+                    return Ok(Err(ControllerError::NoAnswer { controller: name(), error }));
+                }
                 Ok(result) => {
                     let said = diagnostic(&result);
                     return Err(GrantError::NotBound { controller: name(), name: who.clone(), said });

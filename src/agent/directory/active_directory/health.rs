@@ -1,13 +1,9 @@
 //! What is remembered of a domain controller from one question to the next.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
-
-/// How long a controller that did not answer is tried last. The check of the directory may find earlier that it is back.
-const TRIED_LAST_FOR: Duration = Duration::from_secs(5 * 60);
 
 /// How a controller was when it was last met.
 #[derive(Default)]
@@ -17,12 +13,13 @@ pub(super) struct Health {
 }
 
 impl Health {
-    /// It did not answer.
+    /// It did not answer, or said that it can't. It is tried last until it answers: whoever has to ask it, or the check,
+    /// finds that out. No time alone makes it well again.
     pub(super) fn note_trouble(&self) {
         *self.trouble.lock() = Some(Instant::now());
     }
 
-    /// It answered.
+    /// It answered a question.
     pub(super) fn note_answer(&self) {
         *self.trouble.lock() = None;
     }
@@ -31,8 +28,9 @@ impl Health {
         self.read_only.store(read_only, Ordering::Relaxed);
     }
 
-    pub(super) fn in_trouble(&self) -> bool {
-        self.trouble.lock().is_some_and(|at| at.elapsed() < TRIED_LAST_FOR)
+    /// Since when it is in trouble.
+    pub(super) fn in_trouble_since(&self) -> Option<Instant> {
+        *self.trouble.lock()
     }
 
     pub(super) fn is_read_only(&self) -> bool {

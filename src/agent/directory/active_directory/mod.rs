@@ -3,10 +3,11 @@
 //! | module | what |
 //! |---|---|
 //! | `config`, `forest` | what the administrator writes |
+//! | `dialer` | how a controller is reached: its name, and one of its addresses |
 //! | `connection` | one LDAP connection; every request has a deadline |
 //! | `transport` | TLS, StartTLS, and what of the other side's words reaches the LDAP library |
-//! | `service_account` | who the agent is to the directory |
-//! | `domain`, `discovery` | which controllers there are, and which is tried first |
+//! | `service_account`, `password_tries` | who the agent is to the directory, and how often a password is tried |
+//! | `domain`, `discovery`, `contest` | which controllers there are, and which is tried first, and beside it |
 //! | `controller`, `health`, `read_only` | one domain controller, and the connection kept to it |
 //! | `lookup`, `write`, `password_check` | what is asked of it |
 //! | `policy_hints` | how a reset looks at the history |
@@ -21,8 +22,10 @@
 mod answer;
 mod config;
 mod connection;
+mod contest;
 mod controller;
 mod delegation;
+mod dialer;
 mod discovery;
 mod domain;
 mod entry;
@@ -32,6 +35,7 @@ mod health;
 mod lookup;
 mod one_or_many;
 mod password_check;
+mod password_tries;
 mod policy_hints;
 mod preflight;
 mod read_only;
@@ -47,8 +51,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use uuid::Uuid;
 
+use self::answer::NO_SUCH_OBJECT;
 pub use self::config::{Config, ConfigError, DomainConfig, NameServer};
-use self::controller::{Bound, Controller, ControllerError};
+use self::contest::Contest;
+use self::controller::{Bound, Controller};
 use self::domain::Domain;
 use self::write::Target;
 use super::{Account, Check, Deadline, Directory, DirectoryError, Finding, PasswordCheck, Written};
@@ -59,15 +65,10 @@ use crate::protocol::password::Password;
 use crate::protocol::remedy::Remedy;
 use crate::protocol::untrusted::Untrusted;
 
-/// Of a search: the place to search is not there.
-const NO_SUCH_OBJECT: u32 = 32;
-/// Of a search: the controller has too much to do, or is going down.
-const BUSY: u32 = 51;
-const UNAVAILABLE: u32 = 52;
-
 /// The domains of one forest, or a single one.
 ///
-/// One method takes at most twice the connect timeout and six times the operation timeout, for each domain controller.
+/// One method takes at most twice the connect timeout and six times the operation timeout, for each domain controller that
+/// takes connections; those that don't are tried side by side.
 pub struct ActiveDirectory {
     domains: Vec<Domain>,
 }
@@ -121,17 +122,20 @@ impl ActiveDirectory {
         Ok(candidates)
     }
 
-    /// The account in one domain, at the first controller that answers.
+    /// The account in one domain, at the first controller that answers. A question changes nothing, so another may be asked.
     async fn find_in(&self, domain: &Domain, subject: &Subject) -> Result<Account, DirectoryError> {
-        let mut unreachable = Vec::new();
-        for controller in domain.in_order().await? {
-            match lookup::find(&controller, subject).await {
+        let mut reasons = Vec::new();
+        let mut contest =
+            Contest::of(domain.in_order().await?, |controller| async move { controller.ready().await.map(drop) });
+        while let Some((controller, ready)) = contest.next().await {
+            let answered = match ready {
+                Ok(()) => lookup::find(&controller, subject).await,
+                Err(error) => Err(error),
+            };
+            match answered {
                 Ok((found, base_dn)) if found.result.rc == NO_SUCH_OBJECT => {
                     let detail = format!("{}: base_dn: {base_dn} is not there", controller.name());
                     return Err(DirectoryError::Unavailable(detail));
-                }
-                Ok((found, _)) if matches!(found.result.rc, BUSY | UNAVAILABLE) => {
-                    unreachable.push(format!("{}: {}", controller.name(), answer::diagnostic(&found.result)));
                 }
                 Ok((found, _)) => {
                     let (account, barred) = lookup::only(&found.entries, &found.result, controller.name())?;
@@ -140,14 +144,11 @@ impl ActiveDirectory {
                         None => Ok(account),
                     };
                 }
-                // A question changes nothing, so another controller may be asked.
-                Err(error @ (ControllerError::Unreachable { .. } | ControllerError::NoAnswer { .. })) => {
-                    unreachable.push(error.to_string());
-                }
+                Err(error) if error.leaves_hope() => reasons.push(error.to_string()),
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(DirectoryError::Unavailable(unreachable.join("; ")))
+        Err(DirectoryError::Unavailable(reasons.join("; ")))
     }
 
     /// The controller that found the account.
@@ -258,22 +259,21 @@ impl Directory for ActiveDirectory {
         let connection = controller.open().await?;
         let answer = connection.bind(&now.dn, password.expose()).await;
         let result = answer.map_err(|e| DirectoryError::Unavailable(format!("{}: {e}", controller.name())))?;
-        Ok(password_check::verdict(&result))
+        password_check::verdict(&result).ok_or_else(|| {
+            DirectoryError::Unavailable(format!("{}: {}", controller.name(), answer::diagnostic(&result)))
+        })
     }
 
     async fn preflight(&self, clock: &dyn Clock) -> Vec<Finding> {
         let mut findings = Vec::new();
         for domain in &self.domains {
             match domain.controllers().await {
-                Ok(mut controllers) => {
+                Ok(controllers) => {
                     if domain.is_discovered() {
                         let names: Vec<_> = controllers.iter().map(|controller| controller.name()).collect();
                         findings.push(Finding::ok(Check::Srv, domain.name(), names.join(", ")));
-                        // Read-only ones are nobody's mistake.
-                        preflight::side_by_side(controllers.iter().map(|controller| controller.look()).collect()).await;
-                        controllers.retain(|controller| !controller.is_read_only());
                     }
-                    findings.extend(preflight::preflight(&controllers, clock).await);
+                    findings.extend(preflight::preflight(&controllers, domain.is_discovered(), clock).await);
                 }
                 Err(error) => findings.push(not_found(domain, &error)),
             }

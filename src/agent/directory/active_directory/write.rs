@@ -98,12 +98,19 @@ impl Target<'_> {
             let doing = changes.doing();
             match connected.connection.modify(&dn, changes.modifications(), control).await {
                 Ok(result) if result.rc == 0 => Ok(()),
-                Ok(result) => Err(refusal(&result, asked.name(), doing)),
+                Ok(result) => {
+                    let refused = refusal(&result, asked.name(), doing);
+                    if matches!(refused, DirectoryError::Unavailable(_)) {
+                        asked.note(false);
+                    }
+                    Err(refused)
+                }
                 Err(error) => {
                     asked.discard(&connected);
                     let detail = format!("{}: asked to {doing}: {error}", asked.name());
                     Err(match error {
-                        RequestError::NotSent => DirectoryError::Unavailable(detail),
+                        // Only questions have the second.
+                        RequestError::NotSent | RequestError::CanNot { .. } => DirectoryError::Unavailable(detail),
                         RequestError::Lost | RequestError::Garbled(_) | RequestError::TimedOut(_) => {
                             DirectoryError::Uncertain(detail)
                         }

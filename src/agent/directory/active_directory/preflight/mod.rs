@@ -49,30 +49,44 @@ pub(super) async fn side_by_side<T>(asked: Vec<impl Future<Output = T>>) -> Vec<
     stream::iter(asked).buffered(AT_A_TIME).collect().await
 }
 
-/// All findings. While one controller works, what is wrong with another is a warning.
-pub(super) async fn preflight(controllers: &[Arc<Controller>], clock: &dyn Clock) -> Vec<Finding> {
+/// All findings. While one controller works, what is wrong with another is a warning. Read-only ones that DNS names beside
+/// others are nobody's mistake, and left out.
+pub(super) async fn preflight(
+    controllers: &[Arc<Controller>],
+    are_discovered: bool,
+    clock: &dyn Clock,
+) -> Vec<Finding> {
     let looked = side_by_side(controllers.iter().map(|controller| reach::reach(controller, clock)).collect()).await;
     let one_works = looked.iter().any(|(_, reached)| reached.is_some());
-    let (mut findings, mut used) = (Vec::new(), false);
+    let are_nobodys_mistake = are_discovered && !controllers.iter().all(|controller| controller.is_read_only());
+    let (mut findings, mut not_looked_at, mut used) = (Vec::new(), Vec::new(), false);
     for (controller, (mut own, reached)) in controllers.iter().zip(looked) {
+        if are_nobodys_mistake && controller.is_read_only() {
+            continue;
+        }
         soften(&mut own, one_works);
         findings.extend(own);
         let Some(Reached { connection, root, domain }) = reached else { continue };
         let base_dns = controller.base_dns(&domain);
         if !used {
-            used = true;
             let name = controller.service_account().name();
             match look(&connection, &root, &domain, name, &base_dns).await {
-                Ok(found) => findings.extend(found),
+                Ok(found) => {
+                    used = true;
+                    findings.extend(found);
+                }
                 Err(error) => {
+                    controller.note(false);
                     let detail = format!("the rights could not be looked at: {error}");
-                    findings.push(Finding::failed(Check::BaseDn, controller.name(), detail));
+                    not_looked_at.push(Finding::failed(Check::RootDse, controller.name(), detail));
                     continue;
                 }
             }
         }
         controller.keep(Bound { connection, base_dns, policy_hints: root.policy_hints });
     }
+    soften(&mut not_looked_at, used);
+    findings.extend(not_looked_at);
     findings
 }
 

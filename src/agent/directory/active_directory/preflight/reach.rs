@@ -2,11 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use tokio::net::TcpStream;
-use tokio::time::timeout;
-
 use super::super::connection::Connection;
 use super::super::controller::{Controller, ControllerError, RootDse};
+use super::super::dialer::{DialError, Dialled, InVain};
 use super::certificate;
 use crate::agent::directory::{Check, Finding};
 use crate::clock::Clock;
@@ -26,7 +24,9 @@ pub(super) struct Reached {
 /// The findings in the order in which they were made; if it can't be used, the last says why.
 pub(super) async fn reach(controller: &Controller, clock: &dyn Clock) -> (Vec<Finding>, Option<Reached>) {
     let mut findings = Vec::new();
-    match steps(controller, clock, &mut findings).await {
+    let reached = steps(controller, clock, &mut findings).await;
+    controller.note(reached.is_ok());
+    match reached {
         Ok(reached) => (findings, Some(reached)),
         Err(failed) => {
             findings.push(failed);
@@ -44,20 +44,80 @@ pub(super) async fn look_for(controller: &Controller, clock: &dyn Clock) -> (Vec
     (findings, answers)
 }
 
-async fn connect(controller: &Controller, clock: &dyn Clock, found: &mut Vec<Finding>) -> Result<Connection, Finding> {
+/// The way that commands take.
+async fn connect(
+    controller: &Controller,
+    clock: &dyn Clock,
+    found: &mut Vec<Finding>,
+) -> Result<(Connection, Vec<SocketAddr>), Finding> {
     let name = controller.name();
-    let addresses = addresses(controller, found).await?;
-    found.push(tcp(controller, &addresses).await?);
-    let connection = controller.open().await.map_err(|error| untrusted(name, &error))?;
-    found.push(tls(name, &connection, clock));
-    Ok(connection)
+    match controller.dial().await {
+        Ok(Dialled { connection, addresses, in_vain }) => {
+            found.extend(named(controller, &addresses));
+            found.push(taken(controller, &in_vain));
+            found.push(tls(name, &connection, clock));
+            Ok((connection, addresses))
+        }
+        Err(DialError::Name(why)) => Err(Finding::failed(Check::Dns, name, why).mended_by(Remedy::NameServers)),
+        Err(DialError::NoTcp { addresses, in_vain }) => {
+            found.extend(named(controller, &addresses));
+            let (_, port) = controller.host_and_port();
+            Err(Finding::failed(Check::Tcp, name, format!("port {port}: {in_vain}")).mended_by(Remedy::OpenPort))
+        }
+        Err(DialError::NoTls { addresses, in_vain }) => {
+            found.extend(named(controller, &addresses));
+            found.push(taken(controller, &InVain::default()));
+            Err(Finding::failed(Check::Tls, name, format!("{name}: {in_vain}")))
+        }
+    }
 }
 
+/// Where its name leads.
+fn named(controller: &Controller, addresses: &[SocketAddr]) -> Option<Finding> {
+    let (host, _) = controller.host_and_port();
+    let shown: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
+    host.parse::<IpAddr>().is_err().then(|| Finding::ok(Check::Dns, controller.name(), shown.join(", ")))
+}
+
+fn taken(controller: &Controller, in_vain: &InVain) -> Finding {
+    let (name, (_, port)) = (controller.name(), controller.host_and_port());
+    let detail = format!("port {port} takes connections");
+    if !in_vain.is_a_fault() {
+        return Finding::ok(Check::Tcp, name, detail);
+    }
+    let detail = format!("{detail}, but not at every address that the name leads to ({in_vain}); another one is used");
+    Finding::warning(Check::Tcp, name, detail).mended_by(Remedy::OpenPort)
+}
+
+/// Once more if it is the address alone, as commands do.
 async fn steps(controller: &Controller, clock: &dyn Clock, found: &mut Vec<Finding>) -> Result<Reached, Finding> {
+    let mut again = true;
+    loop {
+        let (connection, addresses) = connect(controller, clock, found).await?;
+        let address = connection.address;
+        match log_on(controller, connection, clock, found).await {
+            Err(_) if again && controller.has_better(address, &addresses) => {
+                again = false;
+                found.clear();
+            }
+            ended => return ended,
+        }
+    }
+}
+
+async fn log_on(
+    controller: &Controller,
+    connection: Connection,
+    clock: &dyn Clock,
+    found: &mut Vec<Finding>,
+) -> Result<Reached, Finding> {
     let name = controller.name();
-    let connection = connect(controller, clock, found).await?;
     controller.bind(&connection).await.map_err(|error| {
-        let remedy = if controller.is_read_only() { Remedy::LeaveOut } else { Remedy::ServiceAccount };
+        let remedy = match error {
+            _ if controller.is_read_only() => Remedy::LeaveOut,
+            ControllerError::NotBound { .. } | ControllerError::PasswordRefused { .. } => Remedy::ServiceAccount,
+            ControllerError::Unreachable { .. } | ControllerError::NoAnswer { .. } => Remedy::OpenPort,
+        };
         Finding::failed(Check::Bind, name, error.to_string()).mended_by(remedy)
     })?;
     found.push(Finding::ok(Check::Bind, name, format!("{} can log on", controller.service_account().name())));
@@ -67,37 +127,10 @@ async fn steps(controller: &Controller, clock: &dyn Clock, found: &mut Vec<Findi
     let Some(domain) = root.default_naming_context.clone() else {
         return Err(Finding::failed(Check::RootDse, name, "it names no domain; is it a domain controller?"));
     };
+    controller.try_search(&connection, &domain).await.map_err(failed)?;
     found.push(itself(controller, &root, &domain));
     found.extend(root.current_time.as_deref().and_then(unix_time).map(|its| clocks(name, its - asked.0)));
     Ok(Reached { connection, root, domain })
-}
-
-/// Where its name leads.
-async fn addresses(controller: &Controller, found: &mut Vec<Finding>) -> Result<Vec<SocketAddr>, Finding> {
-    let (name, (host, _)) = (controller.name(), controller.host_and_port());
-    let failed = |why: String| Finding::failed(Check::Dns, name, why).mended_by(Remedy::NameServers);
-    let looked = timeout(controller.connect_timeout(), controller.addresses()).await;
-    let looked = looked.map_err(|_| failed(format!("no answer to a question for {host}")))?;
-    let addresses = looked.map_err(|error| failed(error.to_string()))?;
-    if host.parse::<IpAddr>().is_err() {
-        let shown: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
-        found.push(Finding::ok(Check::Dns, name, shown.join(", ")));
-    }
-    Ok(addresses)
-}
-
-async fn tcp(controller: &Controller, addresses: &[SocketAddr]) -> Result<Finding, Finding> {
-    let (name, (_, port)) = (controller.name(), controller.host_and_port());
-    let why = match timeout(controller.connect_timeout(), TcpStream::connect(addresses)).await {
-        Ok(Ok(_)) => return Ok(Finding::ok(Check::Tcp, name, format!("port {port} takes connections"))),
-        Ok(Err(error)) => format!("port {port}: {error}"),
-        Err(_) => format!("port {port}: no answer within {} s", controller.connect_timeout().as_secs()),
-    };
-    Err(Finding::failed(Check::Tcp, name, why).mended_by(Remedy::OpenPort))
-}
-
-fn untrusted(name: &str, error: &ControllerError) -> Finding {
-    Finding::failed(Check::Tls, name, error.to_string())
 }
 
 /// TLS is up, so the certificate's chain and name are right.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use ldap3::{Scope, SearchEntry};
 
-use super::super::answer::diagnostic;
+use super::super::answer::{REFERRAL, diagnostic};
 use super::super::connection::{RequestError, Search};
 use super::super::delegation::{Reach, read_dacl};
 use super::super::entry::{bytes, text};
@@ -86,10 +86,17 @@ pub(super) async fn of_unit(viewpoint: &Viewpoint<'_>, base_dn: &str) -> Result<
         filter: "(|(objectClass=organizationalUnit)(&(objectClass=container)(cn=Users)))".to_owned(),
         attributes: &["ou"],
     };
-    let (entries, result) = connection.sample(UNITS, &below).await?;
+    let no_unit = |said: &str| {
+        let detail = format!("it is not there, or can't be read ({said})");
+        Ok(vec![Finding::failed(Check::BaseDn, base_dn, detail).mended_by(Remedy::BaseDn)])
+    };
+    let (entries, result) = match connection.sample(UNITS, &below).await {
+        // Of another domain: no controller of this one has it.
+        Err(RequestError::CanNot { code: REFERRAL, said }) => return no_unit(&said),
+        asked => asked?,
+    };
     if !COMPLETE.contains(&result.rc) {
-        let detail = format!("it is not there, or can't be read ({})", diagnostic(&result));
-        return Ok(vec![Finding::failed(Check::BaseDn, base_dn, detail).mended_by(Remedy::BaseDn)]);
+        return no_unit(&diagnostic(&result));
     }
     let mut units: Vec<String> = entries.into_iter().map(|entry| entry.dn).collect();
     // Itself, unless it has just been named; it need not be an organizational unit.
