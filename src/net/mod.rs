@@ -6,14 +6,18 @@
 //! | [`tcp`] | a connection to a host with several addresses |
 //! | [`no_proxy`], [`proxy`] | which proxy for which host |
 //! | [`fetch`] | a small document, bounded in size and time |
+//! | `verifier`, [`certificate`], [`tls_fault`] | which certificates are taken, and what is wrong with the others |
 //! | [`outbound`] | HTTPS through a proxy, with a sentence for everything in the way |
 
+pub mod certificate;
 pub mod fetch;
 pub mod names;
 pub mod no_proxy;
 pub mod outbound;
 pub mod proxy;
 pub mod tcp;
+pub mod tls_fault;
+mod verifier;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,6 +32,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls_platform_verifier::Verifier;
 
 use self::proxy::Environment;
+use self::verifier::Explaining;
 use crate::clock::UnixTime;
 use crate::protocol::untrusted::one_line;
 
@@ -77,14 +82,14 @@ pub fn read_ca(path: &Path) -> Result<Vec<CertificateDer<'static>>, NetError> {
 /// If the file is no use or there are no roots at all.
 pub fn tls_client(ca_file: Option<&Path>) -> Result<ClientConfig, NetError> {
     let tls = |e: rustls::Error| NetError::Tls(e.to_string());
-    let extra = ca_file.map(read_ca).transpose()?.unwrap_or_default();
+    let trusted = ca_file.map(read_ca).transpose()?.unwrap_or_default();
     let provider = crypto_provider();
-    let verifier = Verifier::new_with_extra_roots(extra, Arc::clone(&provider)).map_err(tls)?;
+    let platform = Verifier::new_with_extra_roots(trusted.clone(), Arc::clone(&provider)).map_err(tls)?;
     Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(tls)?
         .dangerous() // the name of the builder's method; the verifier is the platform's
-        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_custom_certificate_verifier(Arc::new(Explaining { platform, trusted }))
         .with_no_client_auth())
 }
 
@@ -146,9 +151,17 @@ pub fn clock_ahead(headers: &HeaderMap, now: UnixTime) -> Option<i64> {
 
 /// An error with everything that caused it, in one line.
 #[must_use]
-pub fn causes(error: &dyn std::error::Error) -> String {
-    let chain = std::iter::successors(Some(error), |e| e.source());
-    let said = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut said = Vec::new();
+    for cause in std::iter::successors(Some(error), |e| e.source()) {
+        // What the library says of TLS is for its programmers, and nothing behind it says more.
+        if let Some(tls) = tls_fault::itself(cause) {
+            said.push(tls_fault::sentence(tls, None));
+            break;
+        }
+        said.push(cause.to_string());
+    }
+    let said = said.join(": ");
     // Names from a certificate, or what a peer answered, may stand in it.
     one_line(&said).into_owned()
 }

@@ -13,7 +13,6 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::CertificateError;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
@@ -22,7 +21,7 @@ use tokio_rustls::TlsConnector;
 use super::names::Names;
 use super::proxy::{EnvironmentError, Proxies, Proxy, Via};
 use super::tcp::{self, TcpError};
-use super::{CONNECT_TIMEOUT, NetError, causes, tls_client};
+use super::{CONNECT_TIMEOUT, NetError, causes, tls_client, tls_fault};
 
 /// How the relay is reached.
 #[derive(Clone, Debug, Default)]
@@ -263,23 +262,8 @@ fn why_not_through(status: StatusCode, headers: &HeaderMap, proxy: &Proxy, targe
 }
 
 fn why_no_tls(error: &io::Error, private_if: &str) -> String {
-    let fault = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match fault {
-        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => format!(
-            "its certificate is not from a CA that this host trusts; if {private_if}, give that CA's certificate in \
-             ca_file"
-        ),
-        Some(rustls::Error::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        )) => "its certificate is for another host name".to_owned(),
-        Some(rustls::Error::InvalidCertificate(
-            CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. },
-        )) => "its certificate is not valid at this time; check the certificate and this host's clock".to_owned(),
-        Some(rustls::Error::InvalidCertificate(other)) => format!("its certificate is refused: {other}"),
-        Some(other) => format!("TLS failed: {other}"),
+    match tls_fault::of(error) {
+        Some(fault) => tls_fault::sentence(fault, Some(private_if)),
         None if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => {
             "it hung up in the middle of TLS".to_owned()
         }
