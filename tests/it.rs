@@ -13,6 +13,7 @@ mod agent;
 mod agree;
 mod bad_input;
 mod bench;
+mod certificates;
 mod chaos_checker;
 mod cluster;
 mod conformance;

@@ -1,6 +1,7 @@
 //! What is wrong with a server's certificate, in one sentence with what to do about it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
@@ -274,17 +275,18 @@ fn named(leaf: &X509Certificate<'_>) -> CertificateFault {
     let Ok(Some(names)) = leaf.subject_alternative_name() else { return CertificateFault::NoName };
     let names = names.value.general_names.iter().filter_map(|name| match name {
         GeneralName::DNSName(name) => Some(Untrusted::from(*name)),
-        GeneralName::IPAddress(&[a, b, c, d]) => Some(Untrusted::from(format!("{a}.{b}.{c}.{d}"))),
-        GeneralName::IPAddress(bytes) => {
-            let bytes: [u8; 16] = (*bytes).try_into().ok()?;
-            Some(Untrusted::from(std::net::Ipv6Addr::from(bytes).to_string()))
-        }
+        GeneralName::IPAddress(bytes) => address(bytes).map(|address| Untrusted::from(address.to_string())),
         _ => None,
     });
     match names.collect::<Vec<_>>() {
         none if none.is_empty() => CertificateFault::NoName,
         names => CertificateFault::OtherName { names },
     }
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let of_four = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    of_four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
 /// Up to whom the chain leads that was sent.

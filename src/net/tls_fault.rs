@@ -61,7 +61,14 @@ pub fn sentence(error: &rustls::Error, private_if: Option<&str>) -> String {
 /// The library's error that this one is, or was made of.
 #[must_use]
 pub fn of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    std::iter::successors(Some(error), |error| error.source()).find_map(itself)
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(tls) = itself(error) {
+            return Some(tls);
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// The library's error in which this one ends, without its causes.
@@ -71,9 +78,10 @@ pub(super) fn itself<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls:
     }
     // The cause of an error of input and output is not what it was made of, but the cause of that.
     if let Some(io) = error.downcast_ref::<io::Error>() {
-        return itself(io.get_ref()?);
+        let inner: &'a (dyn Error + 'static) = io.get_ref()?;
+        return itself(inner);
     }
     // As some libraries keep what they share.
-    let shared = error.downcast_ref::<Arc<dyn Error + Send + Sync>>()?;
-    itself(&**shared)
+    let shared: &'a (dyn Error + 'static) = &**error.downcast_ref::<Arc<dyn Error + Send + Sync>>()?;
+    itself(shared)
 }

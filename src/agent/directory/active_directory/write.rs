@@ -109,7 +109,7 @@ impl Target<'_> {
 
     /// Sends it, if there is still time. Whoever waits for a late answer keeps the connection; nobody else uses it any more.
     async fn modify(self, changes: Changes, control: Option<RawControl>) -> Result<Written, DirectoryError> {
-        let Self { controller, bound, dn, deadline } = self;
+        let Self { controller, bound, dn, deadline, logon: _ } = self;
         let (asked, connected) = (Arc::clone(&controller), Arc::clone(&bound));
         let mut answer: LateAnswer = Box::pin(async move {
             let wanted = changes.asked();
