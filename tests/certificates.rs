@@ -24,7 +24,18 @@ use crate::support::tls_server::{Files, TlsServer};
 
 /// What stands in errors that were made for programmers.
 const DEBUG: &[&str] = &[
-    "Other(", "Error(", "Context", "UnknownIssuer", "NotValid", "Peer", "Alert", "Invalid", "BadSignature", "{", "[", "peer certificate",
+    "Other(",
+    "Error(",
+    "Context",
+    "UnknownIssuer",
+    "NotValid",
+    "Peer",
+    "Alert",
+    "Invalid",
+    "BadSignature",
+    "{",
+    "[",
+    "peer certificate",
 ];
 
 fn params(name: &str, hosts: &[&str]) -> CertificateParams {
@@ -94,8 +105,21 @@ fn from_another(trusted: &str) -> Files {
 async fn by_openssl(arguments: &[&str]) -> Files {
     let files = Files::new();
     let usual = [
-        "req", "-x509", "-nodes", "-days", "10", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
-        "-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "key.pem", "-out", "cert.pem",
+        "req",
+        "-x509",
+        "-nodes",
+        "-days",
+        "10",
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=DNS:localhost",
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
+        "-keyout",
+        "key.pem",
+        "-out",
+        "cert.pem",
     ];
     files.openssl(&[&usual, arguments].concat()).await;
     files.write("ca.pem", &std::fs::read_to_string(files.folder().join("cert.pem")).unwrap());
@@ -106,16 +130,42 @@ async fn by_openssl(arguments: &[&str]) -> Files {
 async fn from_a_weak_ca() -> Files {
     let files = Files::new();
     let root = [
-        "req", "-x509", "-nodes", "-days", "10", "-newkey", "rsa:1024", "-subj", "/CN=Weak CA", "-addext",
-        "keyUsage=keyCertSign", "-keyout", "ca.key", "-out", "ca.pem",
+        "req",
+        "-x509",
+        "-nodes",
+        "-days",
+        "10",
+        "-newkey",
+        "rsa:1024",
+        "-subj",
+        "/CN=Weak CA",
+        "-addext",
+        "keyUsage=keyCertSign",
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.pem",
     ];
     files.openssl(&root).await;
     files.openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "key.pem"]).await;
     files.openssl(&["req", "-new", "-key", "key.pem", "-subj", "/CN=localhost", "-out", "csr.pem"]).await;
     files.write("extensions", "subjectAltName=DNS:localhost\n");
     let sign = [
-        "x509", "-req", "-in", "csr.pem", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "10", "-extfile",
-        "extensions", "-out", "cert.pem",
+        "x509",
+        "-req",
+        "-in",
+        "csr.pem",
+        "-CA",
+        "ca.pem",
+        "-CAkey",
+        "ca.key",
+        "-CAcreateserial",
+        "-days",
+        "10",
+        "-extfile",
+        "extensions",
+        "-out",
+        "cert.pem",
     ];
     files.openssl(&sign).await;
     files
@@ -166,7 +216,7 @@ async fn told_of_redis(place: &str, files: &Files) -> String {
         cluster_key_file: files.folder().join("cluster-key"),
     };
     let link = Link::open(config).await.unwrap();
-    let asked: Result<(), _> = deadline("redis", link.command(&Cmd::new())).await;
+    let asked: Result<(), _> = deadline("redis", link.command(&Cmd::get("x"))).await;
     asked.unwrap_err().to_string()
 }
 
@@ -198,11 +248,7 @@ async fn each_fault_of_a_certificate_has_its_own_sentence_everywhere() {
         ("an unknown CA", from_another("Another CA"), "leads to \"Test Root\" and no further"),
         ("a CA with a new key", from_another("Test Root"), "by another of the same name"),
         ("self-signed", self_signed(&params("localhost", &["localhost"]), false), "but signed by itself"),
-        (
-            "a trusted CA itself",
-            self_signed(&a_cas_own, true),
-            "CA:TRUE",
-        ),
+        ("a trusted CA itself", self_signed(&a_cas_own, true), "CA:TRUE"),
         (
             "for clients alone",
             from_the_root(|leaf| leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]),
@@ -250,7 +296,9 @@ async fn each_way_in_which_tls_itself_fails_has_its_own_sentence_everywhere() {
 #[tokio::test]
 async fn what_speaks_no_tls_or_hangs_up_is_said_to_do_so() {
     let files = from_the_root(|_| ());
-    for (greeting, expected) in [("220 mail.corp.example ESMTP\r\n", "does not speak TLS"), ("", "hung up in the middle of TLS")] {
+    for (greeting, expected) in
+        [("220 mail.corp.example ESMTP\r\n", "does not speak TLS"), ("", "hung up in the middle of TLS")]
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let place = format!("localhost:{}", listener.local_addr().unwrap().port());
         tokio::spawn(async move {
@@ -270,7 +318,9 @@ async fn what_speaks_no_tls_or_hangs_up_is_said_to_do_so() {
 
 #[tokio::test]
 async fn a_certificate_with_nothing_wrong_is_taken() {
-    for files in [from_the_root(|_| ()), from_an_intermediate(true), self_signed(&params("localhost", &["localhost"]), true)] {
+    for files in
+        [from_the_root(|_| ()), from_an_intermediate(true), self_signed(&params("localhost", &["localhost"]), true)]
+    {
         let server = TlsServer::start(files.folder(), &[]).await;
         let outbound = Outbound::new(&Access::from(Some(&files.ca_file()))).unwrap();
         let url = format!("https://{}", server.place());

@@ -17,13 +17,8 @@ use crate::protocol::untrusted::Untrusted;
 const MIN_RSA_BITS: usize = 2048;
 
 /// Signature algorithms that nobody takes any more: with SHA-1 or MD5.
-const OUTDATED: &[&str] = &[
-    "1.2.840.113549.1.1.4",
-    "1.2.840.113549.1.1.5",
-    "1.2.840.10045.4.1",
-    "1.2.840.10040.4.3",
-    "1.3.14.3.2.29",
-];
+const OUTDATED: &[&str] =
+    &["1.2.840.113549.1.1.4", "1.2.840.113549.1.1.5", "1.2.840.10045.4.1", "1.2.840.10040.4.3", "1.3.14.3.2.29"];
 
 /// As many names are shown.
 const NAMES: usize = 5;
@@ -92,7 +87,8 @@ impl CertificateFault {
         };
         let (sent, trusted) = (read(sent), read(trusted));
         // Those that may have signed one of them.
-        let signed = |ca: &Seen, leaf: &Seen| ca.name == leaf.issuer_name || sent.iter().any(|one| one.issuer_name == ca.name);
+        let signed =
+            |ca: &Seen, leaf: &Seen| ca.name == leaf.issuer_name || sent.iter().any(|one| one.issuer_name == ca.name);
         let weak_ca = |leaf: &Seen| sent.iter().chain(&trusted).find(|ca| ca.weak().is_some() && signed(ca, leaf));
         match Self::from(refused) {
             Self::OtherName { .. } => named(&leaf),
@@ -312,4 +308,3 @@ fn for_servers(leaf: &X509Certificate<'_>) -> bool {
     let usage = leaf.extended_key_usage().ok().flatten();
     usage.is_none_or(|usage| usage.value.server_auth || usage.value.any)
 }
-

@@ -34,7 +34,9 @@ pub fn sentence(error: &rustls::Error, private_if: Option<&str>) -> String {
         rustls::Error::PeerIncompatible(PeerIncompatible::ExtendedMasterSecretExtensionRequired) => {
             "its TLS 1.2 has no extended master secret (RFC 7627); update it, or allow TLS 1.3 there"
         }
-        rustls::Error::AlertReceived(Alert::CertificateRequired) => "it wants a certificate of this host's, and got none",
+        rustls::Error::AlertReceived(Alert::CertificateRequired) => {
+            "it wants a certificate of this host's, and got none"
+        }
         rustls::Error::AlertReceived(
             Alert::BadCertificate
             | Alert::UnsupportedCertificate
@@ -48,7 +50,9 @@ pub fn sentence(error: &rustls::Error, private_if: Option<&str>) -> String {
         rustls::Error::AlertReceived(Alert::NoApplicationProtocol) | rustls::Error::NoApplicationProtocol => {
             "it does not speak what is asked for behind TLS (ALPN)"
         }
-        rustls::Error::AlertReceived(Alert::InternalError) => "it has broken off TLS for a trouble of its own: see its log",
+        rustls::Error::AlertReceived(Alert::InternalError) => {
+            "it has broken off TLS for a trouble of its own: see its log"
+        }
         rustls::Error::AlertReceived(_) => "it has broken off TLS: see its log",
         rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => "what answers there does not speak TLS",
         rustls::Error::FailedToGetCurrentTime => "this host has no time",

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::agents::{Agent, Told};
 use super::again::again;
+use super::agents::{Agent, Told};
 use super::answer::Answer;
 use super::rotation::RotationStatus;
 use super::trust_store::Standing;

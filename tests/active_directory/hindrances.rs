@@ -58,7 +58,7 @@ async fn a_lock_is_a_hindrance_until_it_is_ended() {
     assert_eq!(said(&user, Operation::UnlockAccount).await, []);
     // One whose time is over is none, although the attribute stays as it was.
     let user = dc().create_user("briefly", Ou::Staff, OLD).await;
-    dc().set_lock_seconds(&user, 5).await;
+    dc().set_lock_seconds(&user, 20).await;
     dc().lock(&user).await;
     assert_eq!(said(&user, Operation::ResetPassword).await, [Hindrance::Locked]);
     eventually("the end of the lock", async || said(&user, Operation::ResetPassword).await.is_empty()).await;

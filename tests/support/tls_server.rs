@@ -31,7 +31,8 @@ impl TlsServer {
         let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
         let (tell, told) = oneshot::channel();
         std::thread::spawn(move || {
-            let address = said.by_ref().map_while(Result::ok).find_map(|line| Some(line.strip_prefix("ACCEPT ")?.to_owned()));
+            let address =
+                said.by_ref().map_while(Result::ok).find_map(|line| Some(line.strip_prefix("ACCEPT ")?.to_owned()));
             let _ = tell.send(address);
             // It is read to its end, so that the server never waits for a reader.
             said.for_each(drop);

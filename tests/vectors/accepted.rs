@@ -43,7 +43,8 @@ pub(super) fn file(keys: &Keys, es256: &str) -> Value {
             raw("agent_signing", &header(OUTCOME_TYP, &kid(keys, "agent_signing")), &newer)
         }),
         ("outcome", "hindrances, one of which is not known here", {
-            let hindered = Outcome { hindrances: Some(vec!["locked".into(), "of_a_newer_agent".into()]), ..objects::outcome() };
+            let hindered =
+                Outcome { hindrances: Some(vec!["locked".into(), "of_a_newer_agent".into()]), ..objects::outcome() };
             hindered.sign(&keys.agent_signing).unwrap()
         }),
         ("outcome", "hindrances, none of them", {

@@ -30,7 +30,9 @@ async fn a_password_against_the_policy() {
 async fn an_account_outside_the_delegated_unit() {
     let stage = Stage::everywhere(&dc().ldaps_url()).await;
     let user = dc().create_user("outside", Ou::Other, OLD).await;
-    stage.refused(&user.upn, NEW, "insufficient_rights", 33004, "when the agent's service account has been given").await;
+    stage
+        .refused(&user.upn, NEW, "insufficient_rights", 33004, "when the agent's service account has been given")
+        .await;
     assert_eq!(dc().bind(&user.upn, OLD).await, Ok(()));
 }
 

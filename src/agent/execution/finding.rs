@@ -67,7 +67,9 @@ impl Doubt {
                 "nothing is known: pwdLastSet was 0 before and is 0 (asked twice), which whoever forces a change at the next logon \
                  leaves so, and the agent can't open the new password any more to try it: try it"
             }
-            Self::LockedAgain => "the account is locked by later wrong passwords: whether it was unlocked before can't be told",
+            Self::LockedAgain => {
+                "the account is locked by later wrong passwords: whether it was unlocked before can't be told"
+            }
             Self::Gone => "the account is gone, or the agent may not read it any more: what became of it can't be told",
         }
     }

@@ -223,7 +223,12 @@ mod tests {
         let (extended, attribute) = ("00000005: SecErr: DSID-031A1190", "00002098: SecErr: DSID-03150E49");
         for (text, asked, lacking, named) in [
             (attribute, unlock, &[Right::WriteLockoutTime][..], "the right \"Write lockoutTime\" is missing"),
-            ("", all, &[Right::ResetPassword, Right::WritePwdLastSet], "\"Reset Password\" and \"Write pwdLastSet\" are"),
+            (
+                "",
+                all,
+                &[Right::ResetPassword, Right::WritePwdLastSet],
+                "\"Reset Password\" and \"Write pwdLastSet\" are",
+            ),
             // What could not be looked at.
             (extended, all, &[], "the right \"Reset Password\" is missing"),
             (attribute, unlock, &[], "the right \"Write lockoutTime\" is missing"),
@@ -261,8 +266,7 @@ mod tests {
             (1, "000004DC: LdapErr: DSID-0C0909A2, comment: a successful bind must be completed", Code::Internal),
             (80, "0000052Dx", Code::Internal),
         ] {
-            let DirectoryError::Refused { code, detail } = refusal(&answer(rc, text), "dc1", RESET, &[])
-            else {
+            let DirectoryError::Refused { code, detail } = refusal(&answer(rc, text), "dc1", RESET, &[]) else {
                 panic!("{rc} {text}: it was answered, so it is a refusal");
             };
             assert_eq!(code, expected, "{rc} {text}");

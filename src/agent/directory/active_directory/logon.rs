@@ -35,7 +35,10 @@ impl Logon {
             password_must_change: pwd_last_set == 0 && !password_never_expires,
             password_expired: computed.is_some_and(|computed| computed & PASSWORD_EXPIRED != 0),
             expires_at: text(entry, "accountExpires").and_then(|end| end.parse().ok()).and_then(expiry),
-            hours: bytes(entry, "logonHours").first().and_then(|hours| hours.as_slice().try_into().ok()).map(LogonHours),
+            hours: bytes(entry, "logonHours")
+                .first()
+                .and_then(|hours| hours.as_slice().try_into().ok())
+                .map(LogonHours),
             workstations_limited: text(entry, "userWorkstations").is_some_and(|names| !names.trim().is_empty()),
         }
     }

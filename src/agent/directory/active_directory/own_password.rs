@@ -33,7 +33,8 @@ pub(super) async fn look(connection: &Connection, dn: &str) -> Result<OwnPasswor
     };
     let (found, _) = connection.sample(1, &search).await?;
     let Some(entry) = found.first() else { return Ok(OwnPassword::NotShown) };
-    let descriptor = bytes(entry, "nTSecurityDescriptor").first().and_then(|value| SecurityDescriptor::read(value).ok());
+    let descriptor =
+        bytes(entry, "nTSecurityDescriptor").first().and_then(|value| SecurityDescriptor::read(value).ok());
     Ok(descriptor.map_or(OwnPassword::NotShown, |descriptor| OwnPassword::of(entry, &descriptor)))
 }
 

@@ -20,10 +20,7 @@ const PER_SECOND: i64 = 10_000_000;
 /// "Never", as an interval: `i64::MIN`.
 const FOR_EVER: i64 = i64::MIN;
 
-pub(super) async fn look(
-    viewpoint: &Viewpoint<'_>,
-    settings: &PasswordSettings,
-) -> Result<Vec<Finding>, RequestError> {
+pub(super) async fn look(viewpoint: &Viewpoint<'_>, settings: &PasswordSettings) -> Result<Vec<Finding>, RequestError> {
     let domain = viewpoint.domain;
     let search = Search {
         base: domain.to_owned(),

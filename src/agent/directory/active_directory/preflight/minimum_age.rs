@@ -50,11 +50,13 @@ impl PasswordSettings {
         domain: &str,
         by_domain: Option<i64>,
     ) -> Result<Finding, RequestError> {
-        let mut rules = vec![Rule { whose: "the domain's policy".to_owned(), users: self.by_domain, seconds: by_domain }];
+        let mut rules =
+            vec![Rule { whose: "the domain's policy".to_owned(), users: self.by_domain, seconds: by_domain }];
         for (dn, users) in self.objects.iter().take(OBJECTS) {
             let (entries, _) = connection.search(&of(dn)).await?;
             let seconds = entries.first().and_then(|object| interval(object, "msDS-MinimumPasswordAge"));
-            let name = Untrusted::from(dn.split_once(',').map_or(dn.as_str(), |(name, _)| name).trim_start_matches("CN="));
+            let name =
+                Untrusted::from(dn.split_once(',').map_or(dn.as_str(), |(name, _)| name).trim_start_matches("CN="));
             rules.push(Rule { whose: format!("the password settings {}", name.quoted()), users: *users, seconds });
         }
         Ok(finding(domain, &rules))
@@ -129,7 +131,10 @@ mod tests {
     #[test]
     fn a_minimum_age_is_a_warning_that_says_how_long_and_for_whom() {
         let domains = found(&[(60, Some(DAY))]);
-        assert!(domains.state == Warning && domains.detail.contains("24 hours old (the domain's policy)"), "{domains:?}");
+        assert!(
+            domains.state == Warning && domains.detail.contains("24 hours old (the domain's policy)"),
+            "{domains:?}"
+        );
         assert!(domains.remedy.is_some());
         let one = found(&[(57, Some(0)), (3, Some(DAY))]);
         assert!(one.detail.contains("24 hours old for 3 of the 60 users"), "{one:?}");
