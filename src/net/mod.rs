@@ -84,7 +84,14 @@ pub fn tls_client(ca_file: Option<&Path>) -> Result<ClientConfig, NetError> {
     let tls = |e: rustls::Error| NetError::Tls(e.to_string());
     let trusted = ca_file.map(read_ca).transpose()?.unwrap_or_default();
     let provider = crypto_provider();
-    let platform = Verifier::new_with_extra_roots(trusted.clone(), Arc::clone(&provider)).map_err(tls)?;
+    let platform = Verifier::new_with_extra_roots(trusted.clone(), Arc::clone(&provider));
+    let platform = platform.map_err(|error| match (ca_file, &error) {
+        (Some(path), rustls::Error::InvalidCertificate(_)) => {
+            let detail = "a certificate in it is not one of X.509 version 3".to_owned();
+            NetError::CaFile { path: path.to_owned(), detail }
+        }
+        _ => tls(error),
+    })?;
     Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(tls)?

@@ -62,6 +62,16 @@ pub fn sentence(error: &rustls::Error, private_if: Option<&str>) -> String {
     format!("TLS failed: {said}")
 }
 
+/// What to say of a certificate and a private key that this host was to show, and that are no use.
+#[must_use]
+pub fn of_own_files(error: &rustls::Error) -> &'static str {
+    match error {
+        rustls::Error::InconsistentKeys(_) => "the private key is not that of the certificate",
+        rustls::Error::InvalidCertificate(_) => "the certificate can't be read as one of X.509 version 3",
+        _ => "the private key is of a kind that is not taken; RSA, P-256, P-384 or Ed25519 is expected",
+    }
+}
+
 /// The library's error that this one is, or was made of.
 #[must_use]
 pub fn of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
@@ -88,4 +98,48 @@ pub(super) fn itself<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls:
     // As some libraries keep what they share.
     let shared: &'a (dyn Error + 'static) = &**error.downcast_ref::<Arc<dyn Error + Send + Sync>>()?;
     itself(shared)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{CertificateError, InconsistentKeys, PeerMisbehaved};
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_found_in_whatever_it_was_put_and_nothing_of_its_own_words_is_left() {
+        let tls = || rustls::Error::PeerMisbehaved(PeerMisbehaved::TooMuchEarlyDataReceived);
+        let io = || io::Error::new(io::ErrorKind::InvalidData, tls());
+        let shared: Arc<dyn Error + Send + Sync> = Arc::new(io());
+        let boxed: Box<dyn Error> = Box::new(io::Error::other(io()));
+        for error in [&tls() as &(dyn Error + 'static), &io(), &shared, &*boxed] {
+            let said = sentence(of(error).unwrap(), None);
+            assert_eq!(said, "TLS failed: what answers there does not keep to the rules of TLS");
+        }
+        assert!(of(&io::Error::other("no TLS")).is_none());
+    }
+
+    #[test]
+    fn without_a_certificate_to_look_at_the_fault_has_a_sentence_all_the_same() {
+        for (fault, expected) in [
+            (CertificateError::UnknownIssuer, "not from a CA that this host trusts; if it is private, give that CA's"),
+            (CertificateError::NotValidForName, "for another host name"),
+            (CertificateError::Expired, "has expired"),
+            (CertificateError::NotValidYet, "not valid yet"),
+            (CertificateError::BadSignature, "SHA-256"),
+            (CertificateError::InvalidPurpose, "serverAuth"),
+            (CertificateError::Revoked, "was revoked"),
+            (CertificateError::BadEncoding, "can't be read"),
+            (CertificateError::UnhandledCriticalExtension, "RFC 5280"),
+        ] {
+            let said = sentence(&rustls::Error::InvalidCertificate(fault), Some("it is private"));
+            assert!(said.starts_with("its certificate ") && said.contains(expected), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_pair_that_is_none_is_said_to_be_so() {
+        let said = of_own_files(&rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch));
+        assert_eq!(said, "the private key is not that of the certificate");
+    }
 }
