@@ -237,6 +237,8 @@ async fn each_fault_of_a_certificate_has_its_own_sentence_everywhere() {
     a_cas_own.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let now = i64::try_from(writeback_relay::clock::Clock::now_ms(&System) / 1000).unwrap();
     let at = |seconds: i64| date_time_ymd(1970, 1, 1) + Duration::from_secs(u64::try_from(seconds).unwrap());
+    let renewed = from_an_intermediate(true);
+    renewed.write("ca.pem", &ca("Test Root").self_signed(&key()).unwrap().pem());
     for (what, files, expected) in [
         ("no subjectAltName", from_the_root(|leaf| leaf.subject_alt_names.clear()), "names no host in subjectAltName"),
         (
@@ -246,7 +248,8 @@ async fn each_fault_of_a_certificate_has_its_own_sentence_everywhere() {
         ),
         ("an intermediate that is not sent", from_an_intermediate(false), "leads to \"Issuing CA 2\" and no further"),
         ("an unknown CA", from_another("Another CA"), "leads to \"Test Root\" and no further"),
-        ("a CA with a new key", from_another("Test Root"), "by another of the same name"),
+        ("a CA with a new key", from_another("Test Root"), "the key of the CA \"Test Root\" that this host trusts"),
+        ("a CA with a new key above an intermediate", renewed, "the key of the CA \"Test Root\" that this host trusts"),
         ("self-signed", self_signed(&params("localhost", &["localhost"]), false), "but signed by itself"),
         ("a trusted CA itself", self_signed(&a_cas_own, true), "CA:TRUE"),
         (

@@ -92,15 +92,19 @@ impl CertificateFault {
         let weak_ca = |leaf: &Seen| sent.iter().chain(&trusted).find(|ca| ca.weak().is_some() && signed(ca, leaf));
         match Self::from(refused) {
             Self::OtherName { .. } => named(&leaf),
-            Self::UnknownIssuer { .. } => unknown(&leaf, &sent, &trusted),
+            Self::UnknownIssuer { .. } => unknown(&Seen::of(&leaf), &sent, &trusted),
             Self::Signature => {
                 let leaf = Seen::of(&leaf);
                 match weak_ca(&leaf) {
                     _ if leaf.weak().is_some() => Self::WeakKey { bits: leaf.rsa_bits, of_ca: None },
                     _ if leaf.outdated => Self::Signature,
                     Some(ca) => Self::WeakKey { bits: ca.rsa_bits, of_ca: Some(ca.subject.clone()) },
-                    None if trusted.iter().any(|ca| ca.name == leaf.issuer_name) => {
-                        Self::OtherIssuer { issuer: Some(leaf.issuer) }
+                    // A CA of the system's may have the same name by chance.
+                    None if leaf.name == leaf.issuer_name => {
+                        Self::UnknownIssuer { issuer: Some(leaf.issuer), self_signed: true }
+                    }
+                    None if matches!(refused, CertificateError::BadSignature) => {
+                        Self::OtherIssuer { issuer: Some(last(&leaf, &sent).issuer.clone()) }
                     }
                     None => Self::Signature,
                 }
@@ -110,6 +114,12 @@ impl CertificateFault {
             Self::Rule if !for_servers(&leaf) => Self::Purpose,
             other => other,
         }
+    }
+
+    /// Of a certificate whose key is too short.
+    pub(super) fn of_key(leaf: &[u8]) -> Option<Self> {
+        let (_, leaf) = X509Certificate::from_der(leaf).ok()?;
+        Seen::of(&leaf).weak().map(|bits| Self::WeakKey { bits, of_ca: None })
     }
 
     /// As the certificate of a failed handshake.
@@ -187,7 +197,7 @@ impl fmt::Display for CertificateFault {
                 write!(f, ": RSA with {bits} bits, and {MIN_RSA_BITS} are the least; have one issued with a longer key")
             }
             Self::Signature => f.write_str(
-                "its certificate, or that of its CA, is signed in a way that is not taken (SHA-1, for one); have it issued \
+                "its certificate is not signed by its CA, or in a way that is not taken (SHA-1, for one); have it issued \
                  with SHA-256 and RSA of 2048 bits or more, P-256 or P-384",
             ),
             Self::Revoked => f.write_str("its certificate was revoked; have another one issued"),
@@ -285,11 +295,9 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     of_four.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
-/// Up to whom the chain leads that was sent.
-fn unknown(leaf: &X509Certificate<'_>, sent: &[Seen], trusted: &[Seen]) -> CertificateFault {
-    let leaf = Seen::of(leaf);
-    let self_signed = leaf.name == leaf.issuer_name;
-    let mut last = &leaf;
+/// The last of those that lead up from a certificate, among what was sent with it.
+fn last<'a>(leaf: &'a Seen, sent: &'a [Seen]) -> &'a Seen {
+    let mut last = leaf;
     // Each is passed once.
     for _ in sent {
         match sent.iter().find(|above| above.name == last.issuer_name && last.name != last.issuer_name) {
@@ -297,6 +305,12 @@ fn unknown(leaf: &X509Certificate<'_>, sent: &[Seen], trusted: &[Seen]) -> Certi
             None => break,
         }
     }
+    last
+}
+
+/// Up to whom the chain leads that was sent.
+fn unknown(leaf: &Seen, sent: &[Seen], trusted: &[Seen]) -> CertificateFault {
+    let (last, self_signed) = (last(leaf, sent), leaf.name == leaf.issuer_name);
     if !self_signed && trusted.iter().any(|ca| ca.name == last.issuer_name) {
         return CertificateFault::OtherIssuer { issuer: Some(last.issuer.clone()) };
     }

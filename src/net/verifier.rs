@@ -26,6 +26,12 @@ impl Explaining {
     }
 }
 
+/// What the server has signed the handshake with is not taken: perhaps for its key.
+fn of_the_key(error: Error, leaf: &CertificateDer<'_>) -> Error {
+    let weak = CertificateFault::of_key(leaf);
+    weak.map_or(error, |fault| Error::InvalidCertificate(fault.into_error()))
+}
+
 impl ServerCertVerifier for Explaining {
     fn verify_server_cert(
         &self,
@@ -46,7 +52,7 @@ impl ServerCertVerifier for Explaining {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let verified = self.platform.verify_tls12_signature(message, leaf, signature);
-        verified.map_err(|error| self.explained(error, leaf, &[]))
+        verified.map_err(|error| of_the_key(error, leaf))
     }
 
     fn verify_tls13_signature(
@@ -56,7 +62,7 @@ impl ServerCertVerifier for Explaining {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let verified = self.platform.verify_tls13_signature(message, leaf, signature);
-        verified.map_err(|error| self.explained(error, leaf, &[]))
+        verified.map_err(|error| of_the_key(error, leaf))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
