@@ -133,7 +133,7 @@ mod tests {
             (CertificateError::UnhandledCriticalExtension, "RFC 5280"),
         ] {
             let said = sentence(&rustls::Error::InvalidCertificate(fault), Some("it is private"));
-            assert!(said.starts_with("its certificate ") && said.contains(expected), "{said}");
+            assert!(said.starts_with("its certificate") && said.contains(expected), "{said}");
         }
     }
 
