@@ -67,6 +67,17 @@ async fn a_lock_is_a_hindrance_until_it_is_ended() {
 }
 
 #[tokio::test]
+async fn a_password_that_is_too_old_is_a_hindrance_for_whoever_keeps_it() {
+    let user = dc().create_user("oldie", Ou::Staff, OLD).await;
+    assert_eq!(said(&user, Operation::UnlockAccount).await, []);
+    dc().set_maximum_age_seconds(&user, 1).await;
+    let expired = async || said(&user, Operation::UnlockAccount).await == [Hindrance::PasswordExpired];
+    eventually("the end of the password", expired).await;
+    assert_eq!(dc().bind(&user.upn, OLD).await, Err("532".to_owned()));
+    assert_eq!(said(&user, Operation::ResetPassword).await, []);
+}
+
+#[tokio::test]
 async fn a_password_that_must_be_changed_and_a_smart_card_are_hindrances() {
     let user = dc().create_user("musty", Ou::Staff, OLD).await;
     dc().replace(&user, "pwdLastSet", "0").await;
