@@ -14,6 +14,7 @@ mod agent;
 mod agree;
 mod bad_input;
 mod bench;
+mod certificates;
 mod chaos_checker;
 mod cluster;
 mod command_line;

@@ -10,6 +10,7 @@ use writeback_relay::protocol::command::COMMAND_TYP;
 use writeback_relay::protocol::enrollment::{ATTESTATION_TYP, PROOF_TYP};
 use writeback_relay::protocol::event::Event;
 use writeback_relay::protocol::frame::CloseReason;
+use writeback_relay::protocol::hindrance::Hindrance;
 use writeback_relay::protocol::limits;
 use writeback_relay::protocol::outcome::{Code, OUTCOME_TYP};
 use writeback_relay::protocol::problem::ProblemCode;
@@ -90,6 +91,12 @@ fn the_problem_codes_are_all_there() {
 fn the_remedies_are_all_there() {
     let remedies = Remedy::ALL.iter().map(|remedy| [quoted(remedy.as_str()), remedy.text().to_owned()]);
     assert_eq!(table("| remedy_code | text |"), rows(remedies));
+}
+
+#[test]
+fn the_hindrances_are_all_there() {
+    let hindrances = Hindrance::ALL.iter().map(|hindrance| [quoted(hindrance.as_str()), hindrance.text().to_owned()]);
+    assert_eq!(table("| hindrance | text |"), rows(hindrances));
 }
 
 #[test]

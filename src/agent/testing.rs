@@ -226,6 +226,7 @@ impl Scripted {
             controller: "dc1".into(),
             pwd_last_set,
             lockout_time: 0,
+            logon: None,
         }
     }
 

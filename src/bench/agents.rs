@@ -203,6 +203,7 @@ fn outcome(command: Command, key: &SigningKey) -> Fallible<String> {
         detail: "the password was set".into(),
         retry_safe: false,
         retry_at: None,
+        hindrances: None,
         directory_ms: 12,
     };
     Ok(outcome.sign(key)?)

@@ -7,10 +7,12 @@
 //! | [`tcp`] | a connection to a host with several addresses |
 //! | [`no_proxy`], [`proxy`] | which proxy for which host |
 //! | `connector`, `tunnel`, `tls` | a connection to whom one wants: any of the addresses, a proxy, TLS |
+//! | `verifier`, [`certificate`], [`tls_fault`] | which certificates are taken, and what is wrong with the others |
 //! | [`outbound`] | one request on a connection of its own, with a sentence for everything in the way |
 //! | [`http_client`], [`fetch`] | kept connections; a small document, bounded in size and time |
 //! | [`stranger`] | somebody else answers |
 
+pub mod certificate;
 mod challenge;
 mod connector;
 pub mod doubt;
@@ -26,7 +28,9 @@ pub mod race;
 pub mod stranger;
 pub mod tcp;
 mod tls;
+pub mod tls_fault;
 mod tunnel;
+mod verifier;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,6 +44,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls_platform_verifier::Verifier;
 
+use self::verifier::Explaining;
 use crate::clock::UnixTime;
 use crate::protocol::untrusted::one_line;
 
@@ -89,14 +94,21 @@ pub fn read_ca(path: &Path) -> Result<Vec<CertificateDer<'static>>, NetError> {
 /// If the file is no use or there are no roots at all.
 pub fn tls_client(ca_file: Option<&Path>) -> Result<ClientConfig, NetError> {
     let tls = |e: rustls::Error| NetError::Tls(e.to_string());
-    let extra = ca_file.map(read_ca).transpose()?.unwrap_or_default();
+    let trusted = ca_file.map(read_ca).transpose()?.unwrap_or_default();
     let provider = crypto_provider();
-    let verifier = Verifier::new_with_extra_roots(extra, Arc::clone(&provider)).map_err(tls)?;
+    let platform = Verifier::new_with_extra_roots(trusted.clone(), Arc::clone(&provider));
+    let platform = platform.map_err(|error| match (ca_file, &error) {
+        (Some(path), rustls::Error::InvalidCertificate(_)) => {
+            let detail = "a certificate in it is not one of X.509 version 3".to_owned();
+            NetError::CaFile { path: path.to_owned(), detail }
+        }
+        _ => tls(error),
+    })?;
     Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(tls)?
         .dangerous() // the name of the builder's method; the verifier is the platform's
-        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_custom_certificate_verifier(Arc::new(Explaining { platform, trusted }))
         .with_no_client_auth())
 }
 
@@ -138,9 +150,17 @@ pub fn clock_ahead(headers: &HeaderMap, now: UnixTime) -> Option<i64> {
 
 /// An error with everything that caused it, in one line.
 #[must_use]
-pub fn causes(error: &dyn std::error::Error) -> String {
-    let chain = std::iter::successors(Some(error), |e| e.source());
-    let said = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+pub fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut said = Vec::new();
+    for cause in std::iter::successors(Some(error), |e| e.source()) {
+        // What the library says of TLS is for its programmers, and nothing behind it says more.
+        if let Some(tls) = tls_fault::itself(cause) {
+            said.push(tls_fault::sentence(tls, None));
+            break;
+        }
+        said.push(cause.to_string());
+    }
+    let said = said.join(": ");
     // Names from a certificate, or what a peer answered, may stand in it.
     one_line(&said).into_owned()
 }

@@ -2,10 +2,11 @@
 
 use std::io;
 
-use rustls::CertificateError;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
+
+use super::tls_fault;
 
 /// What bytes go through.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -37,24 +38,9 @@ pub(super) async fn secure(
 }
 
 fn failure(error: &io::Error, private_if: &str) -> TlsFailure {
-    let fault = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    TlsFailure::Why(match fault {
+    TlsFailure::Why(match tls_fault::of(error) {
         Some(rustls::Error::InvalidMessage(_)) => return TlsFailure::NotSpoken,
-        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => format!(
-            "its certificate is not from a CA that this host trusts; if {private_if}, give that CA's certificate in \
-             ca_file"
-        ),
-        Some(rustls::Error::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        )) => "its certificate is for another host name".to_owned(),
-        Some(rustls::Error::InvalidCertificate(
-            CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. },
-        )) => "its certificate is not valid at this time; check the certificate and this host's clock".to_owned(),
-        Some(rustls::Error::InvalidCertificate(other)) => format!("its certificate is refused: {other}"),
-        Some(other) => format!("TLS failed: {other}"),
+        Some(fault) => tls_fault::sentence(fault, Some(private_if)),
         None if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => {
             "it hung up in the middle of TLS".to_owned()
         }

@@ -12,8 +12,9 @@
 //! | [`selection`] | which agent is asked first |
 //! | [`request`], [`answer`] | one reset, change or unlock, up to a verified outcome |
 //! | [`rotation`] | a new key for this portal |
-//! | [`report`] | all of it, for people |
+//! | [`report`], `again` | all of it, for people |
 
+mod again;
 pub mod agents;
 pub mod answer;
 mod check;

@@ -5,12 +5,14 @@ use std::fmt::Write;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::again::again;
 use super::agents::{Agent, Told};
 use super::answer::Answer;
 use super::rotation::RotationStatus;
 use super::trust_store::Standing;
 use crate::clock::UnixTime;
 use crate::protocol::api::{AgentStatus, Availability, PreflightReport, PreflightRow, PreflightState};
+use crate::protocol::hindrance::Hindrance;
 use crate::protocol::outcome::{Code, Status};
 use crate::protocol::untrusted::Untrusted;
 
@@ -57,13 +59,10 @@ impl Answer {
                     Status::Expired => "not done: its time was over before it began",
                     Status::Unknown => "it may have been done: somebody has to look at the account",
                 };
-                let again = match (o.retry_safe, o.retry_at) {
-                    (false, _) => "no".to_owned(),
-                    (true, None) => "yes, nothing was changed".to_owned(),
-                    (true, Some(time)) => format!("not before {}, nothing was changed", utc(time)),
-                };
+                let again = again(o, utc);
+                let hindrances = hindrances(o.hindrances.as_deref().unwrap_or_default());
                 format!(
-                    "{headline}: {} (event {})\n  the agent says: {}\n  a new command may be sent: {again}\n  signed by agent {} for command \
+                    "{headline}: {} (event {})\n{hindrances}  the agent says: {}\n  a new command may be sent: {again}\n  signed by agent {} for command \
                      {}, {} ms in the directory\n  trace id {}\n",
                     o.code.cell(),
                     o.event_id,
@@ -92,6 +91,16 @@ impl Answer {
             }
         }
     }
+}
+
+/// What still keeps the user from logging on: a line for each, in our words if the code is known.
+fn hindrances(codes: &[Untrusted]) -> String {
+    let line = |code: &Untrusted| {
+        let known = Hindrance::from_code(code).map(Hindrance::text);
+        let text = known.map_or_else(|| format!("the agent calls it {}", code.quoted()), str::to_owned);
+        format!("  BUT the user may not be able to log on: {text}\n")
+    };
+    codes.iter().take(Hindrance::ALL.len()).map(line).collect()
 }
 
 /// What the agent refuses without the directory.

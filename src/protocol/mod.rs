@@ -12,6 +12,7 @@
 //! | [`rotation`] | how keys change |
 //! | [`frame`] | what travels on a session |
 //! | [`api`], [`problem`] | what travels over HTTPS |
+//! | [`hindrance`] | what keeps a user from logging on after a success |
 //! | [`untrusted`], [`remedy`] | what others wrote for people, and what to do about it |
 
 pub mod api;
@@ -21,6 +22,7 @@ pub mod enrollment;
 pub mod enrolment_code;
 pub mod event;
 pub mod frame;
+pub mod hindrance;
 pub mod ids;
 pub mod jose;
 pub mod json;

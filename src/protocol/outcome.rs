@@ -85,9 +85,11 @@ codes! {
     ProtectedAccount, "protected_account", Rejected, ADPermissionsError;
     /// The account was written as often as it may be within an hour; `retry_at` says when it may be again.
     RateLimited, "rate_limited", Rejected, PasswordResetFail;
+    /// The account's own setting: its user may not change the password.
+    UserCannotChangePassword, "user_cannot_change_password", Rejected, ADPermissionsError;
     /// The agent's service account lacks a right on this account.
     InsufficientRights, "insufficient_rights", Rejected, ADPermissionsError;
-    /// The operation does not take this option.
+    /// The operation does not take this option, or the account is such that it would change nothing.
     Unsupported, "unsupported", Rejected, InPutValidationError;
     /// No domain controller answers.
     DirectoryUnavailable, "directory_unavailable", Failed, ADUnKnownError;
@@ -126,11 +128,15 @@ pub struct Outcome {
     pub event_id: u32,
     /// For people.
     pub detail: Untrusted,
-    /// The directory has certainly not changed: a new command may be sent.
+    /// The directory has certainly not changed: a new command does no harm.
     pub retry_safe: bool,
     /// Before this time a new command will be refused in the same way; only with `rate_limited`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at: Option<UnixTime>,
+    /// Only with `succeeded`: what still keeps the user from logging on, as far as the agent can tell. Each is one of
+    /// [`Hindrance`](super::hindrance::Hindrance), or one that a newer agent knows. Absent if it can't tell, or is older.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hindrances: Option<Vec<Untrusted>>,
     /// How long the directory took, in milliseconds; 0 if it was not asked.
     pub directory_ms: u64,
 }
@@ -220,6 +226,7 @@ mod tests {
             detail: Untrusted::default(),
             retry_safe: false,
             retry_at: None,
+            hindrances: None,
             directory_ms: 1,
         };
         let read = |change: fn(&mut Outcome)| {

@@ -16,7 +16,7 @@ use x509_parser::prelude::FromDer;
 
 use super::config::TlsFiles;
 use crate::clock::UnixTime;
-use crate::net::crypto_provider;
+use crate::net::{crypto_provider, tls_fault};
 use crate::storage::{FileError, PrivateFile, check_file};
 
 /// How often the files are looked at: works for symbolic links that are swapped, too.
@@ -146,7 +146,7 @@ fn load(files: &TlsFiles) -> Result<Loaded, TlsError> {
     let pair = |e: rustls::Error| TlsError::Pair {
         cert_file: files.cert_file.clone(),
         key_file: files.key_file.clone(),
-        detail: e.to_string(),
+        detail: tls_fault::of_own_files(&e).to_owned(),
     };
     let mut config = ServerConfig::builder_with_provider(crypto_provider())
         .with_safe_default_protocol_versions()

@@ -64,7 +64,7 @@ async fn of_many_controllers_all_but_the_last_are_dead_and_a_command_waits_for_n
             directory.find(&upn(&user.upn)).await.unwrap();
         }
         assert_eq!(tried(), before, "{many}");
-        assert_eq!(living.met(), 2, "one of the commands, one of the check");
+        assert_eq!(living.accepted(), 2, "one of the commands, one of the check");
     }
 }
 
@@ -82,7 +82,7 @@ async fn among_equals_an_open_connection_is_used_and_across_sites_the_preferred_
         directory.preflight(&System).await;
         let asked = directory.find(&upn(&user.upn)).await.unwrap().controller;
         let (asked, other) = if asked.starts_with("dc1") { (&one, &two) } else { (&two, &one) };
-        let (dialled, before) = (asked.met(), other.met());
+        let (dialled, before) = (asked.accepted(), other.accepted());
         let (directory, subject, mut turn) = (&directory, &upn(&user.upn), 0);
         eventually("the end of a connection is noticed before it is used", || {
             turn += 1;
@@ -97,11 +97,11 @@ async fn among_equals_an_open_connection_is_used_and_across_sites_the_preferred_
                 }
                 let found = directory.find(subject).await.unwrap().controller;
                 let at_the_other = found.ends_with(&format!(":{}", other.port()));
-                if equal { at_the_other } else { !at_the_other && asked.met() > dialled }
+                if equal { at_the_other } else { !at_the_other && asked.accepted() > dialled }
             }
         })
         .await;
-        assert_eq!(other.met(), before, "{equal}");
+        assert_eq!(other.accepted(), before, "{equal}");
     }
 }
 
@@ -138,13 +138,13 @@ async fn an_address_that_takes_connections_and_is_no_controller_is_passed_by_and
             let account = directory.find(&upn(&user.upn)).await.unwrap();
             directory.reset_password(&account, &password(NEW), Default::default(), &in_time()).await.unwrap();
             assert!(began.elapsed() < CONNECT_TIMEOUT / 2, "{manner:?}: {:?}", began.elapsed());
-            assert!(stranger.met() <= 1, "{manner:?}");
+            assert!(stranger.accepted() <= 1, "{manner:?}");
             // The check takes the same way: what works is not called a failure, and the good address is first now.
-            let before = stranger.met();
+            let before = stranger.accepted();
             let found = directory.preflight(&System).await;
             assert!(found.iter().all(|finding| finding.state != Failed), "{manner:?}: {found:#?}");
-            assert_eq!(stranger.met(), before, "{manner:?}");
-            assert!(living.met() >= 2);
+            assert_eq!(stranger.accepted(), before, "{manner:?}");
+            assert!(living.accepted() >= 2);
         }
     }
 }
@@ -156,7 +156,7 @@ async fn the_check_dials_as_resets_do_and_names_the_address_that_is_dead() {
     assert!(found.iter().all(|finding| finding.state != Failed), "{found:#?}");
     let tcp = found.iter().find(|finding| finding.check == Check::Tcp).unwrap();
     // The name server may have named the good one first.
-    assert_eq!(tcp.state, if stranger.met() > 0 { Warning } else { Green }, "{tcp:?}");
+    assert_eq!(tcp.state, if stranger.accepted() > 0 { Warning } else { Green }, "{tcp:?}");
     let gone = Dns::start().await;
     let (dead, port) = (own_address(), config.url[0].rsplit_once(':').unwrap().1.to_owned());
     gone.host_at("dc1.example.test", dead);
@@ -186,10 +186,10 @@ async fn an_address_where_ldap_hangs_behind_tls_comes_last_too() {
     let config = Config { name_servers: vec![NameServer(dns.address())], operation_timeout_seconds: 1, ..config };
     let directory = ActiveDirectory::new(&config).unwrap();
     directory.find(&upn(&user.upn)).await.unwrap();
-    let tried = hung.met();
+    let tried = hung.accepted();
     let found = directory.preflight(&System).await;
     assert!(found.iter().all(|finding| finding.state != Failed), "{found:#?}");
-    assert_eq!((hung.met(), stranger.met()), (tried, 0));
+    assert_eq!((hung.accepted(), stranger.accepted()), (tried, 0));
 }
 
 fn living_address(living: &LdapProxy) -> Ipv4Addr {

@@ -78,9 +78,12 @@ impl Place {
         self.directory.change_password(&account, &password(OLD), &password(NEW), &in_time()).await
     }
 
-    async fn may_not_reset(&self, user: &User, options: Options) {
-        assert_eq!(refused(self.reset(user, options).await).0, Code::InsufficientRights);
+    /// Gives what is said.
+    async fn may_not_reset(&self, user: &User, options: Options) -> String {
+        let (code, detail) = refused(self.reset(user, options).await);
+        assert_eq!(code, Code::InsufficientRights, "{detail}");
         assert_eq!(dc().bind(&user.upn, OLD).await, Ok(()));
+        detail
     }
 }
 
@@ -94,7 +97,7 @@ fn all() -> impl Iterator<Item = Check> {
 }
 
 /// Takes from an account what the schema gives to everybody: to change its password with the current one.
-async fn without_everybodys_right(user: &User) {
+pub(super) async fn without_everybodys_right(user: &User) {
     let sddl = dc().sddl(&user.dn).await;
     let (head, entries) = sddl.split_once('(').unwrap();
     let kept = entries.split('(').filter(|entry| !entry.contains(CHANGE_PASSWORD) || entry.contains("ID;"));
@@ -108,24 +111,28 @@ async fn each_right_that_is_taken_away_alone_is_named_with_its_unit_and_given_ba
         let place = Place::new(&format!("alone-{number}")).await;
         place.give(&place.service.sid, all().filter(|check| *check != missing)).await;
         let user = place.user("alone").await;
-        without_everybodys_right(&user).await;
+        if missing == Check::ChangePassword {
+            without_everybodys_right(&user).await;
+        }
 
         let wrong = place.wrong().await;
         let [finding] = &wrong[..] else { panic!("{missing:?}: {wrong:#?}") };
         assert_eq!((finding.check, finding.target.as_str(), finding.state), (missing, place.unit.as_str(), Failed));
         assert!(finding.detail.contains(missing.title()), "{finding:?}");
-        let options = Options {
-            unlock: missing == Check::WriteLockoutTime,
-            force_change_at_next_logon: missing == Check::WritePwdLastSet,
-            ..PLAIN
-        };
+        // All that a reset can be asked for, so that the error alone does not tell which right it is.
+        let options = Options { unlock: true, force_change_at_next_logon: true, ..PLAIN };
         // A reset needs no right to change.
         match missing {
             Check::ChangePassword => {
                 let (code, detail) = refused(place.change(&user).await);
                 assert_eq!(code, Code::InsufficientRights, "{detail}");
+                assert!(detail.contains("the right \"Change Password\" is missing"), "{detail}");
             }
-            _ => place.may_not_reset(&user, options).await,
+            _ => {
+                let detail = place.may_not_reset(&user, options).await;
+                let named = format!("the right {:?} is missing on this account", missing.title());
+                assert!(detail.contains(&named), "{missing:?}: {detail}");
+            }
         }
 
         dc().run(&finding.remedy.as_ref().unwrap().how).await;

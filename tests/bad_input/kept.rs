@@ -43,6 +43,7 @@ fn invented(agent: &RawAgent, portal: &str, detail: usize) -> (CommandId, FromAg
         detail: "x".repeat(detail).into(),
         retry_safe: false,
         retry_at: None,
+        hindrances: None,
         directory_ms: 1,
     };
     let jws = outcome.sign(&agent.signing).unwrap();

@@ -273,6 +273,7 @@ async fn who_writes_an_agent_is_told_what_it_did_wrong_and_so_is_the_log() {
             "missing field `retry_safe`",
         ),
         (later(changed(|c| c["retry_at"] = serde_json::Value::Null)).await, 1008, "retry_at: "),
+        (later(changed(|c| c["hindrances"] = "hunter2".into())).await, 1008, "hindrances: "),
         (later(changed(|c| c["iss"] = c["jti"].clone())).await, 1008, "iss: the agent whose session this is"),
         (later(changed(|c| c["tenant"] = "hunter2".into())).await, 1008, "tenant: the agent's is expected"),
         (later(changed(|c| c["command"] = c["jti"].clone())).await, 1008, "command: the same as in the frame"),

@@ -378,6 +378,7 @@ impl FakeAgent {
             detail: "as the test wants it".into(),
             retry_safe: false,
             retry_at: None,
+            hindrances: None,
             directory_ms: 3,
         };
         outcome.sign(&self.signing).unwrap()

@@ -72,6 +72,7 @@ fn outcome(agent: &FakeAgent, command: &Command) -> String {
         detail: hostile("its-detail").into(),
         retry_safe: true,
         retry_at: None,
+        hindrances: None,
         directory_ms: 1,
     };
     outcome.sign(&agent.signing).unwrap()

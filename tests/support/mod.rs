@@ -26,6 +26,7 @@ pub(crate) mod secrets;
 pub(crate) mod small_disk;
 pub(crate) mod squid;
 pub(crate) mod stranger;
+pub(crate) mod tls_server;
 pub(crate) mod untrusted;
 pub(crate) mod wire;
 

@@ -212,6 +212,7 @@ impl RawAgent {
             detail: "said by a test".into(),
             retry_safe: false,
             retry_at: None,
+            hindrances: None,
             directory_ms: 1,
         }
     }

@@ -93,7 +93,7 @@ impl Stranger {
     }
 
     /// How often somebody came.
-    pub(crate) fn met(&self) -> usize {
+    pub(crate) fn accepted(&self) -> usize {
         self.met.load(Ordering::Relaxed)
     }
 }

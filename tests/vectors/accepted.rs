@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use writeback_relay::protocol::command::{COMMAND_TYP, Command, Operation, Options};
 use writeback_relay::protocol::jose::base64url;
-use writeback_relay::protocol::outcome::OUTCOME_TYP;
+use writeback_relay::protocol::outcome::{OUTCOME_TYP, Outcome};
 
 use super::objects::{self, Keys};
 use super::readers::read;
@@ -41,6 +41,15 @@ pub(super) fn file(keys: &Keys, es256: &str) -> Value {
         ("command", "by the portal's key of P-256, its s in the lower half", other_s(&upper(es256))),
         ("outcome", "a code that is not known here", {
             raw("agent_signing", &header(OUTCOME_TYP, &kid(keys, "agent_signing")), &newer)
+        }),
+        ("outcome", "hindrances, one of which is not known here", {
+            let hindered =
+                Outcome { hindrances: Some(vec!["locked".into(), "of_a_newer_agent".into()]), ..objects::outcome() };
+            hindered.sign(&keys.agent_signing).unwrap()
+        }),
+        ("outcome", "hindrances, none of them", {
+            let free = Outcome { hindrances: Some(Vec::new()), ..objects::outcome() };
+            free.sign(&keys.agent_signing).unwrap()
         }),
         ("public key", "of P-256, with members that are not listed", {
             let mut key = serde_json::to_value(&keys.portal_es256).unwrap();

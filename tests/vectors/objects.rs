@@ -191,6 +191,7 @@ pub(crate) fn outcome() -> Outcome {
         detail: "the password was reset".into(),
         retry_safe: false,
         retry_at: None,
+        hindrances: None,
         directory_ms: 42,
     }
 }

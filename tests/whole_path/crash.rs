@@ -15,6 +15,8 @@ use crate::support::samba::{Ou, User, dc};
 
 /// So many requests of a reset come before the write.
 pub(super) const UP_TO_THE_WRITE: usize = 2;
+/// So many if the account is also asked whether its user may change the password: of a change, and of a reset that forces one.
+pub(super) const UP_TO_A_CHANGE: usize = UP_TO_THE_WRITE + 1;
 
 /// What somebody else sets meanwhile.
 pub(super) const OTHER: &str = "Somebody-Elses-4";
@@ -167,13 +169,13 @@ async fn from_zero_to_zero(mode: Mode, status: i32, headline: &str, right: &str)
 
 #[tokio::test]
 async fn where_pwd_last_set_was_zero_and_stays_zero_the_password_proves_the_write() {
-    from_zero_to_zero(Mode::HoldAfter(UP_TO_THE_WRITE), 0, "done: password_reset (event 31002)\n", NEW).await;
+    from_zero_to_zero(Mode::HoldAfter(UP_TO_A_CHANGE), 0, "done: password_reset (event 31002)\n", NEW).await;
 }
 
 #[tokio::test]
 async fn where_pwd_last_set_was_zero_and_stays_zero_another_password_proves_nothing() {
     // Nothing was written; but somebody else might have set this one afterwards.
-    from_zero_to_zero(Mode::StopAfter(UP_TO_THE_WRITE), 4, UNKNOWN, OLD).await;
+    from_zero_to_zero(Mode::StopAfter(UP_TO_A_CHANGE), 4, UNKNOWN, OLD).await;
 }
 
 #[tokio::test]

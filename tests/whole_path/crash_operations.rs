@@ -1,6 +1,6 @@
 //! The same kills around the write of a change, and of an unlock.
 
-use super::crash::{Crash, NOT_DONE, OTHER, UNKNOWN, UP_TO_THE_WRITE, assert_signed, pwd_last_set};
+use super::crash::{Crash, NOT_DONE, OTHER, UNKNOWN, UP_TO_A_CHANGE, UP_TO_THE_WRITE, assert_signed, pwd_last_set};
 use super::{NEW, OLD, only_new_logs_on};
 use crate::support::cli::Call;
 use crate::support::eventually;
@@ -9,8 +9,10 @@ use crate::support::samba::{Ou, User, dc};
 
 /// The directory has it, and the agent does not know that.
 const WRITTEN: Mode = Mode::HoldAfter(UP_TO_THE_WRITE);
+const CHANGE_WRITTEN: Mode = Mode::HoldAfter(UP_TO_A_CHANGE);
 /// The directory never gets it.
 const LOST: Mode = Mode::StopAfter(UP_TO_THE_WRITE);
+const CHANGE_LOST: Mode = Mode::StopAfter(UP_TO_A_CHANGE);
 
 const CHANGED: &str =
     "done: password_changed (event 31007)\n  the agent says: \"the domain controller confirmed it afterwards\"\n";
@@ -40,7 +42,7 @@ impl Crash {
 async fn killed_after_the_change_it_says_succeeded_and_does_not_change_again() {
     let mut crash = Crash::new().await;
     let user = dc().create_user("change-after", Ou::Staff, OLD).await;
-    let asking = crash.killed_at_a_change(WRITTEN, &user).await;
+    let asking = crash.killed_at_a_change(CHANGE_WRITTEN, &user).await;
     assert_eq!(dc().bind(&user.upn, NEW).await, Ok(()), "the domain controller has it");
     let written = pwd_last_set(&user).await;
     crash.stage.agent.start();
@@ -54,7 +56,7 @@ async fn killed_after_the_change_it_says_succeeded_and_does_not_change_again() {
 async fn killed_with_a_change_on_its_way_that_never_arrived_it_says_interrupted() {
     let mut crash = Crash::new().await;
     let user = dc().create_user("change-lost", Ou::Staff, OLD).await;
-    let asking = crash.killed_at_a_change(LOST, &user).await;
+    let asking = crash.killed_at_a_change(CHANGE_LOST, &user).await;
     crash.stage.agent.start();
     assert_signed(&asking.said().await, 3, NOT_DONE);
     assert_eq!(dc().bind(&user.upn, OLD).await, Ok(()));
@@ -69,7 +71,7 @@ async fn a_change_that_had_to_be_made_and_never_arrived_is_known_by_the_current_
     let mut crash = Crash::new().await;
     let user = dc().create_user("change-forced", Ou::Staff, OLD).await;
     dc().replace(&user, "pwdLastSet", "0").await;
-    let asking = crash.killed_at_a_change(LOST, &user).await;
+    let asking = crash.killed_at_a_change(CHANGE_LOST, &user).await;
     crash.stage.agent.start();
     assert_signed(&asking.said().await, 3, NOT_DONE);
     assert_eq!(dc().bind(&user.upn, OLD).await, Err("773".to_owned()));
@@ -79,7 +81,7 @@ async fn a_change_that_had_to_be_made_and_never_arrived_is_known_by_the_current_
 async fn killed_after_the_change_and_somebody_else_wrote_meanwhile_it_says_unknown() {
     let mut crash = Crash::new().await;
     let user = dc().create_user("change-other", Ou::Staff, OLD).await;
-    let asking = crash.killed_at_a_change(WRITTEN, &user).await;
+    let asking = crash.killed_at_a_change(CHANGE_WRITTEN, &user).await;
     dc().set_password(&user, OTHER).await;
     crash.stage.agent.start();
     assert_signed(&asking.said().await, 4, CHANGE_UNKNOWN);
@@ -135,7 +137,7 @@ async fn waited_for(crash: &mut Crash, user: &User, asking: Call, begun: u64, he
 async fn a_domain_controller_that_is_away_after_a_change_is_waited_for() {
     let mut crash = Crash::new().await;
     let user = dc().create_user("change-patient", Ou::Staff, OLD).await;
-    let asking = crash.killed_at_a_change(WRITTEN, &user).await;
+    let asking = crash.killed_at_a_change(CHANGE_WRITTEN, &user).await;
     waited_for(&mut crash, &user, asking, 31006, CHANGED).await;
 }
 

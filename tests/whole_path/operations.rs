@@ -25,6 +25,32 @@ async fn a_user_changes_his_password_with_the_current_one() {
 }
 
 #[tokio::test]
+async fn what_still_keeps_a_user_from_logging_on_is_shown_and_data() {
+    let stage = Stage::new().await;
+    let user = dc().create_user("hindered", Ou::Staff, OLD).await;
+    dc().replace(&user, "accountExpires", "116444736000000000").await; // 1970
+    dc().lock(&user).await;
+    let said = stage.portal.reset(&user.upn, NEW, &[]).await;
+    assert_said(&said, 0, "done: password_reset (event 31002)\n");
+    for hindrance in ["the account is locked by wrong passwords", "the account has expired"] {
+        let line = format!("BUT the user may not be able to log on: {hindrance}");
+        assert!(said.out.contains(&line), "{}", said.out);
+    }
+    let said = stage.portal.reset(&user.upn, NEW, &["--unlock", "--json"]).await;
+    let answer: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(answer["outcome"]["hindrances"], serde_json::json!(["account_expired"]), "{answer}");
+    let free = dc().create_user("free", Ou::Staff, OLD).await;
+    let said = stage.portal.reset(&free.upn, NEW, &["--json"]).await;
+    let answer: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(answer["outcome"]["hindrances"], serde_json::json!([]), "{answer}");
+    let never = dc().create_user("never", Ou::Staff, OLD).await;
+    dc().replace(&never, "userAccountControl", "66048").await;
+    let said = stage.portal.reset(&never.upn, NEW, &["--force-change"]).await;
+    assert_said(&said, 2, "refused by the agent: unsupported (event 32003)\n");
+    assert_eq!(dc().bind(&never.upn, OLD).await, Ok(()));
+}
+
+#[tokio::test]
 async fn a_change_reads_two_lines_and_sends_nothing_with_fewer() {
     let stage = Stage::new().await;
     for (input, named) in

@@ -5,6 +5,7 @@ pub mod config;
 mod deadline;
 pub mod demo;
 mod finding;
+mod logon;
 
 use std::fmt;
 
@@ -15,6 +16,7 @@ use uuid::Uuid;
 
 pub use self::deadline::Deadline;
 pub use self::finding::{Check, Finding, Mending};
+pub use self::logon::{Logon, LogonHours};
 use crate::clock::Clock;
 use crate::protocol::command::{Options, Subject};
 use crate::protocol::outcome::Code;
@@ -35,6 +37,9 @@ pub struct Account {
     /// time is over leaves it as it was.
     #[serde(default)]
     pub lockout_time: i64,
+    /// What decides whether its user may log on; absent if nobody has looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logon: Option<Logon>,
 }
 
 /// Whether a password is the account's.
@@ -106,8 +111,8 @@ pub trait Directory: Send + Sync + 'static {
     /// is asked directly before the write is sent, after everything that may take time.
     ///
     /// # Errors
-    /// Any [`DirectoryError`]; refused with `history_unavailable` before anything is written if `enforce_history` is asked
-    /// for and can't be done.
+    /// Any [`DirectoryError`]; refused before anything is written if an option is asked for and can't be done: with
+    /// `history_unavailable`, or with `unsupported` if the account is such that it would change nothing.
     async fn reset_password(
         &self,
         account: &Account,
@@ -120,7 +125,8 @@ pub trait Directory: Send + Sync + 'static {
     /// minimum age count. A wrong one counts as a bad logon. The deadline is asked as for a reset.
     ///
     /// # Errors
-    /// Any [`DirectoryError`]; refused with `incorrect_password`, `account_locked` or `password_policy`, among others.
+    /// Any [`DirectoryError`]; refused with `incorrect_password`, `account_locked`, `password_policy` or
+    /// `user_cannot_change_password`, among others.
     async fn change_password(
         &self,
         account: &Account,

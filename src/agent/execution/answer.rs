@@ -7,6 +7,7 @@ use crate::agent::execution::finding::Finding;
 use crate::clock::UnixTime;
 use crate::protocol::command::Operation;
 use crate::protocol::event::Event;
+use crate::protocol::hindrance::Hindrance;
 use crate::protocol::outcome::{Code, Status};
 
 /// A detail longer than this would not fit into a frame with the rest; nobody reads so much.
@@ -22,6 +23,8 @@ pub(super) struct Answer {
     pub(super) directory: Duration,
     /// Before this time the answer will be the same.
     pub(super) retry_at: Option<UnixTime>,
+    /// What still keeps the user from logging on after a success, if that is known.
+    pub(super) hindrances: Option<Vec<Hindrance>>,
 }
 
 impl Answer {
@@ -30,7 +33,7 @@ impl Answer {
         if let Some((end, _)) = detail.char_indices().nth(MAX_DETAIL_CHARS) {
             detail.truncate(end);
         }
-        Self { code, detail, directory: Duration::ZERO, retry_at: None }
+        Self { code, detail, directory: Duration::ZERO, retry_at: None, hindrances: None }
     }
 
     pub(super) fn expired() -> Self {
@@ -74,15 +77,21 @@ impl Answer {
                 Code::Unknown,
                 "the domain controller that was asked to write has not answered since, and is not asked any more",
             ),
-            Finding::Unknown if operation == Operation::UnlockAccount => Self::new(
-                Code::Unknown,
-                "the account is locked by later wrong passwords, or gone: whether it was unlocked before can't be told",
-            ),
-            Finding::Unknown => Self::new(
-                Code::Unknown,
-                "the account was changed, and the domain controller can't tell by whom: try the new password",
-            ),
+            Finding::Unknown(doubt) => Self::new(Code::Unknown, doubt.text()),
         }
+    }
+
+    /// A success, with what still keeps the user from logging on. Anything else stays as it is.
+    pub(super) fn hindered_by(self, hindrances: Option<Vec<Hindrance>>) -> Self {
+        if self.code.status() != Status::Succeeded {
+            return self;
+        }
+        let texts: Vec<_> = hindrances.iter().flatten().map(|hindrance| hindrance.text()).collect();
+        let detail = match texts.as_slice() {
+            [] => self.detail,
+            texts => format!("{}. What still keeps the user from logging on: {}", self.detail, texts.join("; ")),
+        };
+        Self { directory: self.directory, retry_at: self.retry_at, hindrances, ..Self::new(self.code, detail) }
     }
 
     /// The directory has certainly not changed.

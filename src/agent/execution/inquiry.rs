@@ -69,7 +69,7 @@ impl Executor {
         if let Some(under_way) = under_way
             && let Some(answer) = self.listen(traced, inquiry, under_way).await
         {
-            return Some(answer);
+            return Some(answer.hindered_by(self.hindrances(&traced.command, &inquiry.before)));
         }
         // A controller that is silent may never come back, so others don't wait for ever; but the write may still reach
         // it, so they wait as long as anybody expects that.
@@ -130,6 +130,7 @@ impl Executor {
             finding = asking => finding,
         };
         let answer = Answer::found(finding, operation, &inquiry.not_done);
+        let answer = answer.hindered_by(self.hindrances(&traced.command, &inquiry.before));
         Some(Answer { directory: inquiry.began.elapsed(), ..answer })
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use crate::agent::backoff::Backoff;
 use crate::agent::directory::{Account, Deadline, Directory, DirectoryError, PasswordCheck};
-use crate::agent::execution::finding::Finding;
+use crate::agent::execution::finding::{Doubt, Finding, NewPassword};
 use crate::agent::execution::task::Task;
 use crate::clock::Random;
 use crate::protocol::command::Operation;
@@ -68,7 +68,7 @@ pub(super) async fn find_out(
         match asked {
             Ok(finding) => return finding,
             // The account is gone, or may not be read any more.
-            Err(DirectoryError::Refused { .. }) => return Finding::Unknown,
+            Err(DirectoryError::Refused { .. }) => return Finding::Unknown(Doubt::Gone),
             // Questions have no deadline, so none is ever over.
             Err(DirectoryError::Unavailable(_) | DirectoryError::Uncertain(_) | DirectoryError::Expired) => {
                 if until.allows().is_err() {
@@ -126,10 +126,11 @@ async fn password(
     if !changed && !proves_nothing {
         return Ok(Finding::NotDone);
     }
-    let Some(new) = new else { return Ok(Finding::Unknown) };
+    let doubt = |new| Finding::Unknown(if changed { Doubt::Changed(new) } else { Doubt::StillZero(new) });
+    let Some(new) = new else { return Ok(doubt(NewPassword::NotOpened)) };
     match directory.try_password(before, new).await? {
         PasswordCheck::Right => return Ok(Finding::Done),
-        PasswordCheck::Unclear => return Ok(Finding::Unknown),
+        PasswordCheck::Unclear => return Ok(doubt(NewPassword::NotTold)),
         PasswordCheck::Wrong => {}
     }
     // Even unchanged: it may have been done, and somebody else may have set another password the same way since. But if
@@ -137,7 +138,7 @@ async fn password(
     // last password for an hour, but then the new one, which was just wrong, would have been right.)
     Ok(match current {
         Some(current) if directory.try_password(before, current).await? == PasswordCheck::Right => Finding::NotDone,
-        _ => Finding::Unknown,
+        _ => doubt(NewPassword::Wrong),
     })
 }
 
@@ -153,7 +154,7 @@ async fn lock(directory: &dyn Directory, before: &Account, interval: Duration) -
         0 => Finding::Done,
         same if same == before.lockout_time => Finding::NotDone,
         // Locked anew. It may have been unlocked between.
-        _ => Finding::Unknown,
+        _ => Finding::Unknown(Doubt::LockedAgain),
     })
 }
 
@@ -170,6 +171,9 @@ mod tests {
         backoff_base: Duration::from_millis(1),
         backoff_max: Duration::from_millis(5),
     };
+
+    const CHANGED: Finding = Finding::Unknown(Doubt::Changed(NewPassword::Wrong));
+    const STILL_ZERO: Finding = Finding::Unknown(Doubt::StillZero(NewPassword::Wrong));
 
     fn down() -> DirectoryError {
         DirectoryError::Unavailable("no answer".into())
@@ -213,8 +217,8 @@ mod tests {
     async fn changed_is_done_only_if_the_new_password_is_right() {
         for (check, expected) in [
             (PasswordCheck::Right, Finding::Done),
-            (PasswordCheck::Wrong, Finding::Unknown),
-            (PasswordCheck::Unclear, Finding::Unknown),
+            (PasswordCheck::Wrong, CHANGED),
+            (PasswordCheck::Unclear, Finding::Unknown(Doubt::Changed(NewPassword::NotTold))),
         ] {
             let directory = Scripted::default().pwd_last_set([Ok(8)]).checks([Ok(check)]);
             assert_eq!(finding(&directory, 7).await, expected, "{check:?}");
@@ -225,14 +229,14 @@ mod tests {
     async fn where_unchanged_proves_nothing_only_the_right_password_proves_anything() {
         for (check, expected) in [
             (PasswordCheck::Right, Finding::Done),
-            (PasswordCheck::Wrong, Finding::Unknown),
-            (PasswordCheck::Unclear, Finding::Unknown),
+            (PasswordCheck::Wrong, STILL_ZERO),
+            (PasswordCheck::Unclear, Finding::Unknown(Doubt::StillZero(NewPassword::NotTold))),
         ] {
             let directory = Scripted::default().pwd_last_set([Ok(0), Ok(0)]).checks([Ok(check)]);
             assert_eq!(finding(&directory, 0).await, expected, "{check:?}");
         }
         let directory = Scripted::default().pwd_last_set([Ok(9)]).checks([Ok(PasswordCheck::Wrong)]);
-        assert_eq!(finding(&directory, 0).await, Finding::Unknown);
+        assert_eq!(finding(&directory, 0).await, CHANGED);
     }
 
     #[tokio::test]
@@ -247,7 +251,7 @@ mod tests {
     async fn an_account_that_is_gone_is_for_people() {
         let gone = DirectoryError::Refused { code: crate::protocol::outcome::Code::UserNotFound, detail: "".into() };
         let directory = Scripted::default().pwd_last_set([Err(gone)]);
-        assert_eq!(finding(&directory, 7).await, Finding::Unknown);
+        assert_eq!(finding(&directory, 7).await, Finding::Unknown(Doubt::Gone));
     }
 
     #[tokio::test]
@@ -258,12 +262,12 @@ mod tests {
             (7, vec![8], vec![Right], Finding::Done),
             // Somebody else has only said that it must be changed.
             (7, vec![0], vec![Wrong, Right], Finding::NotDone),
-            (7, vec![8], vec![Wrong, Wrong], Finding::Unknown),
-            (7, vec![8], vec![Unclear], Finding::Unknown),
+            (7, vec![8], vec![Wrong, Wrong], CHANGED),
+            (7, vec![8], vec![Unclear], Finding::Unknown(Doubt::Changed(NewPassword::NotTold))),
             // Of one that had to be changed.
             (0, vec![0, 0], vec![Wrong, Right], Finding::NotDone),
-            (0, vec![0, 0], vec![Wrong, Wrong], Finding::Unknown),
-            (0, vec![0, 0], vec![Wrong, Unclear], Finding::Unknown),
+            (0, vec![0, 0], vec![Wrong, Wrong], STILL_ZERO),
+            (0, vec![0, 0], vec![Wrong, Unclear], STILL_ZERO),
             (0, vec![9], vec![Right], Finding::Done),
         ] {
             let tried = checks.len();
@@ -281,9 +285,9 @@ mod tests {
             (5, vec![0], Finding::Done),
             (5, vec![5, 5], Finding::NotDone),
             (5, vec![5, 0], Finding::Done),
-            (5, vec![6, 6], Finding::Unknown),
+            (5, vec![6, 6], Finding::Unknown(Doubt::LockedAgain)),
             (0, vec![0], Finding::Done),
-            (0, vec![6, 6], Finding::Unknown),
+            (0, vec![6, 6], Finding::Unknown(Doubt::LockedAgain)),
         ] {
             let directory = Scripted::default().lockout_times(now.into_iter().map(Ok));
             assert_eq!(of_an_unlock(&directory, before).await, expected, "{before}");

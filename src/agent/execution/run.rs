@@ -12,8 +12,9 @@ use crate::agent::execution::task::Task;
 use crate::agent::execution::{Executor, Job, Traced, Work};
 use crate::agent::journal::{Quota, Start};
 use crate::clock::UnixTime;
-use crate::protocol::command::{Operation, Subject};
+use crate::protocol::command::{Command, Operation, Subject};
 use crate::protocol::event::Event;
+use crate::protocol::hindrance::Hindrance;
 use crate::protocol::ids::ObjectId;
 use crate::protocol::outcome::{Code, Outcome};
 
@@ -92,11 +93,16 @@ impl Executor {
             account = other;
         };
         let (under_way, detail) = match written {
-            Ok(Written::Done) => return Ok(Some(timed(Answer::done(command.operation)))),
+            Ok(Written::Done) => {
+                let done = Answer::done(command.operation);
+                return Ok(Some(timed(done.hindered_by(self.hindrances(command, &account)))));
+            }
             Ok(Written::UnderWay(answer)) => {
                 (Some(answer), format!("{}: no answer to the write, and it was not done", account.controller))
             }
-            Err(DirectoryError::Uncertain(detail)) => (None, detail),
+            Err(DirectoryError::Uncertain(detail)) => {
+                (None, format!("{detail}; asked afterwards, the account is as it was before"))
+            }
             Err(error) => return Ok(Some(timed(error.into()))),
         };
         // This may take long; others need not wait for it.
@@ -114,6 +120,12 @@ impl Executor {
         }
         let other = self.core.directory.find(subject).await.ok()?;
         (other.object_guid == account.object_guid && !tried.contains(&other.controller)).then_some(other)
+    }
+
+    /// What keeps the user from logging on now, when the command has been executed. Nothing, if it is not known.
+    pub(super) fn hindrances(&self, command: &Command, before: &Account) -> Option<Vec<Hindrance>> {
+        let now = self.core.clock.now();
+        before.logon.as_ref().map(|logon| logon.hindrances(now, command.operation, command.options))
     }
 
     /// Wrong current passwords lock an account, so the directory itself limits changes.
@@ -171,6 +183,7 @@ impl Executor {
             detail: answer.detail.as_str().into(),
             retry_safe: answer.retry_safe(),
             retry_at: answer.retry_at,
+            hindrances: answer.hindrances.as_ref().map(|all| all.iter().map(|each| each.as_str().into()).collect()),
             directory_ms: u64::try_from(answer.directory.as_millis()).unwrap_or(u64::MAX),
         };
         let jws = outcome.sign(&core.keys.now()?.keys.signing)?;

@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 use super::addresses::Addresses;
 use super::config::Config;
 use super::link::{LinkError, sentinel, single};
+use crate::net::tls_fault;
 
 /// After a connection could not be made, callers are refused at once for so long.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -73,6 +74,12 @@ impl Live {
 /// Where the last attempt to connect has failed: when, and why.
 type Failed = Option<(Instant, RedisError)>;
 
+/// What the library says of TLS is for its programmers.
+fn in_plain_words(error: RedisError) -> RedisError {
+    let fault = tls_fault::of(&error).map(|fault| tls_fault::sentence(fault, None));
+    fault.map_or(error, |fault| io::Error::new(io::ErrorKind::InvalidData, fault).into())
+}
+
 /// One server at a time.
 pub(super) struct Server {
     connector: Connector,
@@ -129,7 +136,7 @@ impl Server {
                 *failed = None;
                 return Ok(live);
             }
-            Ok(Err(error)) => error,
+            Ok(Err(error)) => in_plain_words(error),
             Err(_) => io::Error::new(io::ErrorKind::TimedOut, "no connection in time").into(),
         };
         *failed = Some((Instant::now(), why.clone()));

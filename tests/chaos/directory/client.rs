@@ -86,6 +86,7 @@ impl Directory for Remote {
                 controller: self.address.to_string(),
                 pwd_last_set,
                 lockout_time: 0,
+                logon: None,
             }),
             _ => Err(DirectoryError::Refused { code: Code::UserNotFound, detail: "no such account".to_owned() }),
         }

@@ -7,7 +7,9 @@
 
 use ldap3::LdapResult;
 
+use super::right::Right;
 use crate::agent::directory::DirectoryError;
+use crate::protocol::command::Options;
 use crate::protocol::outcome::Code;
 use crate::protocol::untrusted::Untrusted;
 
@@ -47,23 +49,97 @@ pub(super) fn is_about_the_account(result: &LdapResult) -> bool {
 /// How much of a diagnostic message is passed on, in characters.
 const DIAGNOSTIC_CHARS: usize = 300;
 
-/// The error for an answer that is not success. `doing` is what was asked: "reset the password". A controller that can't do
-/// it now has certainly not done it, and another may.
-pub(super) fn refusal(result: &LdapResult, controller: &str, doing: &str) -> DirectoryError {
-    let code = code(result);
+/// What a domain controller was asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Find,
+    Reset(Options),
+    Change,
+    Unlock,
+}
+
+impl Asked {
+    /// For a sentence.
+    pub(super) fn doing(self) -> &'static str {
+        match self {
+            Self::Find => "find the account",
+            Self::Reset(_) => "reset the password",
+            Self::Change => "change the password",
+            Self::Unlock => "unlock the account",
+        }
+    }
+
+    /// The rights that it needs on the account.
+    fn needs(self) -> Vec<Right> {
+        match self {
+            Self::Find => Vec::new(),
+            Self::Reset(options) => {
+                let unlock = options.unlock.then_some(Right::WriteLockoutTime);
+                let force = options.force_change_at_next_logon.then_some(Right::WritePwdLastSet);
+                [Some(Right::ResetPassword), unlock, force].into_iter().flatten().collect()
+            }
+            Self::Change => vec![Right::ChangePassword],
+            Self::Unlock => vec![Right::WriteLockoutTime],
+        }
+    }
+
+    /// Those of them that this answer may be about: Windows says whether it is an extended right or an attribute that may
+    /// not be written. None, if it is about no right.
+    pub(super) fn rights_in_doubt(self, result: &LdapResult) -> Vec<Right> {
+        if code(result) != Code::InsufficientRights {
+            return Vec::new();
+        }
+        let mut rights = self.needs();
+        match windows_error(&result.text) {
+            Some(ACCESS_DENIED) => rights.retain(|right| right.is_extended()),
+            Some(INSUFFICIENT_ACCESS) if rights.iter().any(|right| !right.is_extended()) => {
+                rights.retain(|right| !right.is_extended());
+            }
+            _ => {}
+        }
+        rights
+    }
+
+    /// For what the policy may refuse the password.
+    fn policy(self) -> &'static str {
+        match self {
+            // Whoever resets is not asked for the age of what he replaces ([MS-SAMR] 3.1.1.7.1).
+            Self::Reset(options) if options.enforce_history => {
+                "for its length or complexity, because the user's name is in it, because it is one of the last ones, or by a \
+                 password filter of the domain (forbidden words)"
+            }
+            Self::Reset(_) => {
+                "for its length or complexity, because the user's name is in it, or by a password filter of the domain \
+                 (forbidden words)"
+            }
+            Self::Change | Self::Find | Self::Unlock => {
+                "for its length or complexity, because the user's name is in it, because it is one of the last ones, by a \
+                 password filter of the domain (forbidden words), or because the current one is not old enough to be changed"
+            }
+        }
+    }
+}
+
+/// The error for an answer that is not success. `lacking` are the rights that were found to be missing, if that was looked at. A
+/// controller that can't do it now has certainly not done it, and another may.
+pub(super) fn refusal(result: &LdapResult, controller: &str, asked: Asked, lacking: &[Right]) -> DirectoryError {
+    let (code, doing) = (code(result), asked.doing());
     let said = diagnostic(result);
     let detail = match code {
-        Code::PasswordPolicy => format!(
-            "{controller}: the domain's policy refuses the password, for its length, complexity or history, or because the \
-             last one is not old enough to be changed ({said})"
-        ),
+        Code::PasswordPolicy => {
+            format!("{controller}: the account's password policy refuses the new password, {} ({said})", asked.policy())
+        }
         Code::IncorrectPassword => format!("{controller}: the current password is wrong"),
         Code::AccountLocked => {
             format!("{controller}: the account is locked, so it did not look at the current password; unlock it first")
         }
         Code::UserNotFound => format!("{controller}: the account is not there any more"),
         Code::InsufficientRights => {
-            format!("{controller}: the agent's service account may not {doing} of this account ({said})")
+            let right = missing(lacking, &asked.rights_in_doubt(result));
+            format!(
+                "{controller}: the agent's service account may not {doing}: {right}; nothing was changed, and the same is \
+                 refused until it has it ({said})"
+            )
         }
         Code::DirectoryUnavailable if result.rc == REFERRAL => {
             format!("{controller}: it can't {doing} itself; name a writable domain controller of the account's domain")
@@ -73,6 +149,19 @@ pub(super) fn refusal(result: &LdapResult, controller: &str, doing: &str) -> Dir
     match code {
         Code::DirectoryUnavailable => DirectoryError::Unavailable(detail),
         code => DirectoryError::Refused { code, detail },
+    }
+}
+
+/// What is missing, by the names that the check and the administrators' tools have for it.
+fn missing(lacking: &[Right], in_doubt: &[Right]) -> String {
+    let names = |rights: &[Right], between: &str| {
+        rights.iter().map(|right| format!("{:?}", right.check().title())).collect::<Vec<_>>().join(between)
+    };
+    match (lacking, in_doubt) {
+        ([], []) => "a right on it is missing".to_owned(),
+        ([], [_, _, ..]) => format!("one of the rights {} is missing on this account", names(in_doubt, ", ")),
+        ([one], _) | ([], [one]) => format!("the right {} is missing on this account", names(&[*one], "")),
+        (several, _) => format!("the rights {} are missing on this account", names(several, " and ")),
     }
 }
 
@@ -123,6 +212,57 @@ mod tests {
         LdapResult { rc, matched: String::new(), text: text.to_owned(), refs: vec![], ctrls: vec![] }
     }
 
+    const RESET: Asked = Asked::Reset(PLAIN);
+    const PLAIN: Options = Options { unlock: false, force_change_at_next_logon: false, enforce_history: false };
+
+    #[track_caller]
+    fn said(rc: u32, text: &str, asked: Asked, lacking: &[Right]) -> String {
+        match refusal(&answer(rc, text), "dc1", asked, lacking) {
+            DirectoryError::Refused { detail, .. } => detail,
+            other => panic!("a refusal was expected: {other}"),
+        }
+    }
+
+    #[test]
+    fn the_policy_is_blamed_only_for_what_it_looks_at() {
+        let policy = |asked| said(19, "0000052D: too short", asked, &[]);
+        let enforced = Asked::Reset(Options { enforce_history: true, ..PLAIN });
+        for (asked, history, age) in [(RESET, false, false), (enforced, true, false), (Asked::Change, true, true)] {
+            let said = policy(asked);
+            assert_eq!(said.contains("one of the last ones"), history, "{said}");
+            assert_eq!(said.contains("old enough"), age, "{said}");
+            assert!(["length", "complexity", "user's name", "filter"].iter().all(|why| said.contains(why)), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_missing_right_is_named_by_what_was_found_or_else_by_the_error() {
+        let all = Asked::Reset(Options { unlock: true, force_change_at_next_logon: true, ..PLAIN });
+        let unlock = Asked::Reset(Options { unlock: true, ..PLAIN });
+        let (extended, attribute) = ("00000005: SecErr: DSID-031A1190", "00002098: SecErr: DSID-03150E49");
+        for (text, asked, lacking, named) in [
+            (attribute, unlock, &[Right::WriteLockoutTime][..], "the right \"Write lockoutTime\" is missing"),
+            (
+                "",
+                all,
+                &[Right::ResetPassword, Right::WritePwdLastSet],
+                "\"Reset Password\" and \"Write pwdLastSet\" are",
+            ),
+            // What could not be looked at.
+            (extended, all, &[], "the right \"Reset Password\" is missing"),
+            (attribute, unlock, &[], "the right \"Write lockoutTime\" is missing"),
+            (attribute, all, &[], "one of the rights \"Write lockoutTime\", \"Write pwdLastSet\" is missing"),
+            ("error in module acl: no", unlock, &[], "one of the rights \"Reset Password\", \"Write lockoutTime\" is"),
+            (attribute, RESET, &[], "the right \"Reset Password\" is missing"),
+            (extended, Asked::Change, &[], "the right \"Change Password\" is missing"),
+            (attribute, Asked::Unlock, &[], "the right \"Write lockoutTime\" is missing"),
+            (attribute, Asked::Find, &[], "a right on it is missing"),
+        ] {
+            let said = said(50, text, asked, lacking);
+            assert!(said.contains(named) && said.contains("refused until it has it"), "{said}");
+        }
+    }
+
     #[test]
     fn windows_and_samba_say_the_same_in_different_words() {
         for (rc, text, expected) in [
@@ -145,7 +285,7 @@ mod tests {
             (1, "000004DC: LdapErr: DSID-0C0909A2, comment: a successful bind must be completed", Code::Internal),
             (80, "0000052Dx", Code::Internal),
         ] {
-            let (code, detail) = match refusal(&answer(rc, text), "dc1", "reset the password") {
+            let (code, detail) = match refusal(&answer(rc, text), "dc1", RESET, &[]) {
                 DirectoryError::Refused { code, detail } => (code, detail),
                 DirectoryError::Unavailable(detail) => (Code::DirectoryUnavailable, detail),
                 other => panic!("{rc} {text}: it was answered, so nothing is uncertain: {other}"),

@@ -3,17 +3,28 @@
 use ldap3::{LdapResult, Scope, SearchEntry, ldap_escape};
 use uuid::Uuid;
 
-use super::answer::refusal;
+use super::answer::{Asked, refusal};
 use super::connection::Search;
 use super::controller::{Bound, Controller, ControllerError, Found};
-use crate::agent::directory::{Account, DirectoryError};
+use crate::agent::directory::{Account, DirectoryError, Logon};
 use crate::protocol::command::Subject;
 use crate::protocol::outcome::Code;
 
 /// `ADS_UF_ACCOUNTDISABLE` in `userAccountControl`.
 const ACCOUNT_DISABLED: u32 = 0x2;
 
-const ATTRIBUTES: &[&str] = &["objectGUID", "pwdLastSet", "userAccountControl", "lockoutTime", "adminCount"];
+const ATTRIBUTES: &[&str] = &[
+    "objectGUID",
+    "pwdLastSet",
+    "userAccountControl",
+    "lockoutTime",
+    "adminCount",
+    // Whether its user may log on.
+    "msDS-User-Account-Control-Computed",
+    "accountExpires",
+    "logonHours",
+    "userWorkstations",
+];
 
 /// Why an account is left alone, whatever rights the service account has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +119,7 @@ pub(super) fn only(
             },
             Ok,
         ),
-        _ => Err(refusal(result, controller, "find the account")),
+        _ => Err(refusal(result, controller, Asked::Find, &[])),
     }
 }
 
@@ -119,16 +130,19 @@ fn account(entry: &SearchEntry, controller: &str) -> Option<(Account, Option<Bar
         Some(bytes) => bytes.as_slice(),
         None => text("objectGUID")?.as_bytes(),
     };
+    // Written as a signed number; the flags are its bits.
+    let flags = text("userAccountControl")?.parse::<i32>().ok()?.cast_unsigned();
+    let pwd_last_set = text("pwdLastSet")?.parse().ok()?;
+    // Absent on an account that was never locked.
+    let lockout_time = text("lockoutTime").map_or(Some(0), |time| time.parse().ok())?;
     let account = Account {
         object_guid: Uuid::from_bytes_le(guid.try_into().ok()?),
         dn: entry.dn.clone(),
         controller: controller.to_owned(),
-        pwd_last_set: text("pwdLastSet")?.parse().ok()?,
-        // Absent on an account that was never locked.
-        lockout_time: text("lockoutTime").map_or(Some(0), |time| time.parse().ok())?,
+        pwd_last_set,
+        lockout_time,
+        logon: Some(Logon::of(entry, flags, pwd_last_set, lockout_time)),
     };
-    // Written as a signed number; the flags are its bits.
-    let flags = text("userAccountControl")?.parse::<i32>().ok()?.cast_unsigned();
     let barred = if flags & ACCOUNT_DISABLED != 0 {
         Some(Barred::Disabled)
     } else {

@@ -9,9 +9,10 @@
 //! | `service_account`, `password_tries` | who the agent is to the directory, and how often a password is tried |
 //! | `domain`, `discovery`, `contest` | which controllers there are, and which is tried first, and beside it |
 //! | `controller`, `health`, `read_only` | one domain controller, and the connection kept to it |
-//! | `lookup`, `write`, `password_check` | what is asked of it |
+//! | `lookup`, `logon`, `write`, `password_check` | what is asked of it |
+//! | `own_settings`, `own_password` | what an account's own settings turn into nothing |
 //! | `policy_hints` | how a reset looks at the history |
-//! | `answer`, `entry` | what its answers mean |
+//! | `answer`, `effective`, `entry` | what its answers mean |
 //! | `right`, `security_descriptor` | what the service account may do, and where that is written |
 //! | `preflight` | whether resets can work |
 //! | `delegation`, [`grant`] | how the rights are given |
@@ -28,12 +29,16 @@ mod delegation;
 mod dialer;
 mod discovery;
 mod domain;
+mod effective;
 mod entry;
 mod forest;
 pub mod grant;
 mod health;
+mod logon;
 mod lookup;
 mod one_or_many;
+mod own_password;
+mod own_settings;
 mod password_check;
 mod password_tries;
 mod policy_hints;
@@ -180,7 +185,7 @@ impl ActiveDirectory {
     async fn target<'a>(&'a self, account: &Account, deadline: &'a Deadline) -> Result<Target<'a>, DirectoryError> {
         let controller = self.controller_of(account).await?;
         let (bound, now) = Self::read(&controller, account.object_guid).await?;
-        Ok(Target { controller, bound, dn: now.dn, deadline })
+        Ok(Target { controller, bound, dn: now.dn, logon: now.logon.unwrap_or_default(), deadline })
     }
 }
 

@@ -84,6 +84,11 @@ impl Right {
         }
     }
 
+    /// Whether it is an extended right, and not one to read or write an attribute.
+    pub(super) fn is_extended(self) -> bool {
+        self.kind().0 == CONTROL_ACCESS
+    }
+
     pub(super) fn wanted(self) -> Wanted<'static> {
         Wanted { mask: self.kind().0, object_types: self.names() }
     }

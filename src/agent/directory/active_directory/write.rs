@@ -8,11 +8,13 @@ use ldap3::controls::RawControl;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::answer::refusal;
+use super::answer::{Asked, refusal};
 use super::connection::RequestError;
 use super::controller::{Bound, Controller};
+use super::effective::lacking;
+use super::own_settings::{self, refused};
 use super::policy_hints::not_offered;
-use crate::agent::directory::{Deadline, DirectoryError, LateAnswer, Written};
+use crate::agent::directory::{Deadline, DirectoryError, LateAnswer, Logon, Written};
 use crate::protocol::command::Options;
 use crate::protocol::outcome::Code;
 use crate::protocol::password::Password;
@@ -22,6 +24,7 @@ pub(super) struct Target<'a> {
     pub(super) controller: Arc<Controller>,
     pub(super) bound: Arc<Bound>,
     pub(super) dn: String,
+    pub(super) logon: Logon,
     pub(super) deadline: &'a Deadline,
 }
 
@@ -33,11 +36,11 @@ enum Changes {
 }
 
 impl Changes {
-    fn doing(&self) -> &'static str {
+    fn asked(&self) -> Asked {
         match self {
-            Self::Reset { .. } => "reset the password",
-            Self::Change { .. } => "change the password",
-            Self::Unlock => "unlock",
+            Self::Reset { options, .. } => Asked::Reset(*options),
+            Self::Change { .. } => Asked::Change,
+            Self::Unlock => Asked::Unlock,
         }
     }
 
@@ -76,11 +79,19 @@ impl Target<'_> {
                 return Err(DirectoryError::Refused { code: Code::HistoryUnavailable, detail });
             }
         };
+        let unkept = own_settings::of_a_reset(&self.bound.connection, &self.dn, &self.logon, options).await;
+        if let Some(why) = unkept.map_err(|error| self.unasked(&error))? {
+            return Err(refused(Code::Unsupported, self.controller.name(), why));
+        }
         self.modify(Changes::Reset { new: unicode_pwd(new_password), options }, control).await
     }
 
     /// Sets the new password if the current one is right.
     pub(super) async fn change(self, current: &Password, new_password: &Password) -> Result<Written, DirectoryError> {
+        let denied = own_settings::of_a_change(&self.bound.connection, &self.dn).await;
+        if let Some(why) = denied.map_err(|error| self.unasked(&error))? {
+            return Err(refused(Code::UserCannotChangePassword, self.controller.name(), why));
+        }
         let (current, new) = (unicode_pwd(current), unicode_pwd(new_password));
         self.modify(Changes::Change { current, new }, None).await
     }
@@ -90,16 +101,27 @@ impl Target<'_> {
         self.modify(Changes::Unlock, None).await
     }
 
+    /// Of a question before the write: nothing was sent.
+    fn unasked(&self, error: &RequestError) -> DirectoryError {
+        self.controller.discard(&self.bound);
+        DirectoryError::Unavailable(format!("{}: {error}", self.controller.name()))
+    }
+
     /// Sends it, if there is still time. Whoever waits for a late answer keeps the connection; nobody else uses it any more.
     async fn modify(self, changes: Changes, control: Option<RawControl>) -> Result<Written, DirectoryError> {
-        let Self { controller, bound, dn, deadline } = self;
+        let Self { controller, bound, dn, deadline, logon: _ } = self;
         let (asked, connected) = (Arc::clone(&controller), Arc::clone(&bound));
         let mut answer: LateAnswer = Box::pin(async move {
-            let doing = changes.doing();
+            let wanted = changes.asked();
             match connected.connection.modify(&dn, changes.modifications(), control).await {
                 Ok(result) if result.rc == 0 => Ok(()),
                 Ok(result) => {
-                    let refused = refusal(&result, asked.name(), doing);
+                    let lacking = match wanted.rights_in_doubt(&result).as_slice() {
+                        [] => Vec::new(),
+                        // What can't be asked is not named.
+                        needed => lacking(&connected.connection, &dn, needed).await.unwrap_or_default(),
+                    };
+                    let refused = refusal(&result, asked.name(), wanted, &lacking);
                     if matches!(refused, DirectoryError::Unavailable(_)) {
                         asked.note(false);
                     }
@@ -107,7 +129,7 @@ impl Target<'_> {
                 }
                 Err(error) => {
                     asked.discard(&connected);
-                    let detail = format!("{}: asked to {doing}: {error}", asked.name());
+                    let detail = format!("{}: asked to {}: {error}", asked.name(), wanted.doing());
                     Err(match error {
                         // Only questions have the second.
                         RequestError::NotSent | RequestError::CanNot { .. } => DirectoryError::Unavailable(detail),

@@ -226,6 +226,7 @@ impl Directory for Demo {
             controller: CONTROLLER.to_owned(),
             pwd_last_set: user.pwd_last_set,
             lockout_time: user.lockout_time,
+            logon: Some(user.logon()),
         })
     }
 

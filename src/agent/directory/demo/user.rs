@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::agent::directory::DirectoryError;
+use crate::agent::directory::{DirectoryError, Logon};
 use crate::protocol::jose::{base64url, sha256};
 use crate::protocol::outcome::Code;
 use crate::protocol::password::Password;
@@ -49,6 +49,10 @@ impl User {
 
     pub(super) fn locked(&self) -> bool {
         self.lockout_time != 0
+    }
+
+    pub(super) fn logon(&self) -> Logon {
+        Logon { locked: self.locked(), password_must_change: self.pwd_last_set == 0, ..Logon::default() }
     }
 
     pub(super) fn unlock(&mut self) {

@@ -1,6 +1,7 @@
 //! What became of a write that nobody answered.
 
 use super::*;
+use crate::agent::directory::Logon;
 
 #[tokio::test]
 async fn a_write_without_an_answer_is_looked_into() {
@@ -48,6 +49,30 @@ async fn after_a_crash_what_was_started_is_looked_into_and_never_written_again()
         agent.clock.set(NOW + 1000);
         let answer = after_crash(&agent, directory, &command).await;
         assert_eq!((answer.code.as_data(), answer.retry_safe), (code, retry_safe));
+    }
+}
+
+#[tokio::test]
+async fn what_hinders_a_user_is_told_after_a_crash_too_and_only_of_a_success() {
+    let logon = Logon { locked: true, workstations_limited: true, ..Logon::default() };
+    let hindered = Some(vec!["locked".into(), "workstations_limited".into()]);
+    for (logon, now, check, hindrances) in [
+        (Some(logon.clone()), vec![8], Some(PasswordCheck::Right), hindered),
+        (Some(logon), vec![7, 7], None, None),
+        (Some(Logon::default()), vec![8], Some(PasswordCheck::Right), Some(Vec::new())),
+        // As an older version of this program has left it.
+        (None, vec![8], Some(PasswordCheck::Right), None),
+    ] {
+        let agent = Enrolled::new().await;
+        let command = agent.command(JANE);
+        let journal = agent.journal();
+        journal.receive(&command, &agent.delivery(&command).command_jws, None).await.unwrap();
+        journal.start(command.jti, Account { logon, ..Scripted::account(7) }, None).await.unwrap();
+        drop(journal);
+        let directory = Scripted::default().pwd_last_set(now.into_iter().map(Ok)).checks(check.map(Ok));
+        let answer = after_crash(&agent, directory, &command).await;
+        assert_eq!(answer.hindrances, hindrances);
+        assert_eq!(answer.detail.contains("locked by wrong passwords"), hindrances.is_some_and(|all| !all.is_empty()));
     }
 }
 

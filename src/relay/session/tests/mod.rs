@@ -231,6 +231,7 @@ impl Stage {
             detail: detail.into(),
             retry_safe: false,
             retry_at: None,
+            hindrances: None,
             directory_ms: 0,
         };
         let jws = outcome.sign(&self.key).unwrap();

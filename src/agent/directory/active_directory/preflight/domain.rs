@@ -11,6 +11,7 @@ use super::super::policy_hints::PolicyHints;
 use super::super::right::Right;
 use super::super::security_descriptor::Verdict;
 use super::Viewpoint;
+use super::minimum_age::PasswordSettings;
 use crate::agent::directory::{Check, Finding};
 use crate::protocol::remedy::Remedy;
 
@@ -19,7 +20,7 @@ const PER_SECOND: i64 = 10_000_000;
 /// "Never", as an interval: `i64::MIN`.
 const FOR_EVER: i64 = i64::MIN;
 
-pub(super) async fn look(viewpoint: &Viewpoint<'_>) -> Result<Vec<Finding>, RequestError> {
+pub(super) async fn look(viewpoint: &Viewpoint<'_>, settings: &PasswordSettings) -> Result<Vec<Finding>, RequestError> {
     let domain = viewpoint.domain;
     let search = Search {
         base: domain.to_owned(),
@@ -30,7 +31,10 @@ pub(super) async fn look(viewpoint: &Viewpoint<'_>) -> Result<Vec<Finding>, Requ
     let (entries, result) = viewpoint.connection.search(&search).await?;
     let mut findings = vec![unexpire(viewpoint).await];
     match entries.first() {
-        Some(policy) => findings.extend([minimum_age(domain, policy), lockout(domain, policy)]),
+        Some(policy) => {
+            findings.push(settings.minimum_age(viewpoint.connection, domain, interval(policy, "minPwdAge")).await?);
+            findings.push(lockout(domain, policy));
+        }
         None => {
             let detail = format!("the domain's policy can't be read ({})", diagnostic(&result));
             findings.push(Finding::warning(Check::LockoutPolicy, domain, detail));
@@ -58,21 +62,6 @@ async fn unexpire(viewpoint: &Viewpoint<'_>) -> Finding {
                 Finding::warning(check, domain, detail).mended_with(Remedy::GrantRight, remedy())
             }
         },
-    }
-}
-
-fn minimum_age(domain: &str, policy: &SearchEntry) -> Finding {
-    match interval(policy, "minPwdAge") {
-        Some(0) => Finding::ok(Check::MinimumPasswordAge, domain, "a password may be changed again at once"),
-        Some(seconds) => {
-            let detail = format!(
-                "a password must be {} old before its user may change it: within that time after a reset or a change, \
-                 the next change is refused (33008); resets are not",
-                spoken(seconds)
-            );
-            Finding::warning(Check::MinimumPasswordAge, domain, detail).mended_by(Remedy::MinimumPasswordAge)
-        }
-        None => Finding::warning(Check::MinimumPasswordAge, domain, "it can't be read"),
     }
 }
 
@@ -106,12 +95,12 @@ fn policy_hints(domain: &str, offered: Option<PolicyHints>) -> Finding {
 }
 
 /// In seconds; "for ever" is 0, as an administrator sets it.
-fn interval(policy: &SearchEntry, attribute: &str) -> Option<i64> {
+pub(super) fn interval(policy: &SearchEntry, attribute: &str) -> Option<i64> {
     let value: i64 = text(policy, attribute)?.parse().ok()?;
     Some(if value == FOR_EVER { 0 } else { value.saturating_abs() / PER_SECOND })
 }
 
-fn spoken(seconds: i64) -> String {
+pub(super) fn spoken(seconds: i64) -> String {
     match seconds {
         ..120 => format!("{seconds} seconds"),
         120..7200 => format!("{} minutes", seconds / 60),
@@ -125,19 +114,10 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::protocol::api::PreflightState::{Ok as Green, Warning};
 
     fn policy(attributes: &[(&str, &str)]) -> SearchEntry {
         let attrs = attributes.iter().map(|(name, value)| ((*name).to_owned(), vec![(*value).to_owned()]));
         SearchEntry { dn: "DC=c".to_owned(), attrs: attrs.collect(), bin_attrs: HashMap::new() }
-    }
-
-    #[test]
-    fn a_minimum_age_is_a_warning_that_says_how_long() {
-        assert_eq!(minimum_age("DC=c", &policy(&[("minPwdAge", "0")])).state, Green);
-        let day = minimum_age("DC=c", &policy(&[("minPwdAge", "-864000000000")]));
-        assert!(day.state == Warning && day.detail.contains("24 hours") && day.remedy.is_some(), "{day:?}");
-        assert_eq!(minimum_age("DC=c", &policy(&[])).state, Warning);
     }
 
     #[test]

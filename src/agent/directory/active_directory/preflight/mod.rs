@@ -8,10 +8,12 @@
 //! | `rights` | what the service account may do with a unit's users |
 //! | `cause` | why it may not |
 //! | `domain` | *Unexpire Password*, and the domain's policies |
+//! | `minimum_age` | how soon the users that were looked at may change their passwords again |
 
 mod cause;
 mod certificate;
 mod domain;
+mod minimum_age;
 mod reach;
 mod rights;
 
@@ -20,6 +22,7 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt};
 
+use self::minimum_age::PasswordSettings;
 use self::reach::Reached;
 use super::connection::{Connection, RequestError};
 use super::controller::{Bound, Controller, RootDse};
@@ -119,10 +122,10 @@ async fn look(
     let token = root.token_groups.iter().chain(&trustee.sid).cloned().collect();
     let tool = Tool::of(root.is_samba);
     let viewpoint = Viewpoint { connection, domain, root, token, trustee, tool };
-    let mut findings = Vec::new();
+    let (mut findings, mut settings) = (Vec::new(), PasswordSettings::default());
     for base_dn in base_dns {
-        findings.extend(rights::of_unit(&viewpoint, base_dn).await?);
+        findings.extend(rights::of_unit(&viewpoint, base_dn, &mut settings).await?);
     }
-    findings.extend(domain::look(&viewpoint).await?);
+    findings.extend(domain::look(&viewpoint, &settings).await?);
     Ok(findings)
 }

@@ -1,17 +1,18 @@
 //! What the service account may do with the users of a unit, by what the domain controller says of a sample of them.
 
-use std::collections::HashSet;
-
 use ldap3::{Scope, SearchEntry};
 
 use super::super::answer::{REFERRAL, diagnostic};
 use super::super::connection::{RequestError, Search};
 use super::super::delegation::{Reach, read_dacl};
-use super::super::entry::{bytes, text};
+use super::super::effective::{self, Effective};
+use super::super::entry::text;
+use super::super::own_password::OwnPassword;
 use super::super::right::{Right, USER};
-use super::super::security_descriptor::{SecurityDescriptor, Verdict};
+use super::super::security_descriptor::Verdict;
 use super::Viewpoint;
 use super::cause::{Above, Cause};
+use super::minimum_age::PasswordSettings;
 use crate::agent::directory::{Check, Finding, Mending};
 use crate::protocol::remedy::Remedy;
 use crate::protocol::untrusted::Untrusted;
@@ -35,49 +36,62 @@ struct User {
     dn: String,
     /// Whether what a reset has to know was shown.
     readable: bool,
-    /// In lower case: what the domain controller says may be written.
-    writable: HashSet<String>,
-    descriptor: Option<SecurityDescriptor>,
+    effective: Effective,
+    own_password: OwnPassword,
+    /// The password settings object whose rules are this user's, if one is shown.
+    settings: Option<String>,
     /// Disabled, or an administrator's: it is not reset anyway.
     left_alone: bool,
 }
 
-const OF_A_USER: &[&str] =
-    &["pwdLastSet", "userAccountControl", "adminCount", "allowedAttributesEffective", "nTSecurityDescriptor"];
+const OF_A_USER: &[&str] = &[
+    "pwdLastSet",
+    "userAccountControl",
+    "adminCount",
+    "objectSid",
+    "msDS-ResultantPSO",
+    effective::ATTRIBUTES[0],
+    effective::ATTRIBUTES[1],
+];
 
 /// `ADS_UF_ACCOUNTDISABLE` in `userAccountControl`.
 const DISABLED: i32 = 0x2;
 
 impl From<SearchEntry> for User {
     fn from(entry: SearchEntry) -> Self {
-        let writable = entry.attrs.get("allowedAttributesEffective").into_iter().flatten();
-        let writable = writable.map(|name| name.to_ascii_lowercase()).collect();
-        let descriptor = bytes(&entry, "nTSecurityDescriptor").first().map(|value| SecurityDescriptor::read(value));
+        let effective = Effective::from(&entry);
+        let own_password = effective.descriptor.as_ref().map(|descriptor| OwnPassword::of(&entry, descriptor));
+        let own_password = own_password.unwrap_or(OwnPassword::NotShown);
+        let settings = text(&entry, "msDS-ResultantPSO").map(str::to_owned);
         let flags = text(&entry, "userAccountControl").and_then(|flags| flags.parse::<i32>().ok());
         let readable = flags.is_some() && text(&entry, "pwdLastSet").is_some();
         let left_alone = flags.is_some_and(|flags| flags & DISABLED != 0)
             || text(&entry, "adminCount").is_some_and(|count| count != "0");
-        Self { dn: entry.dn, readable, writable, descriptor: descriptor.and_then(Result::ok), left_alone }
+        Self { dn: entry.dn, readable, effective, own_password, settings, left_alone }
     }
 }
 
 impl User {
-    /// What can be read and written is the domain controller's word; it has none for extended rights.
     fn grants(&self, viewpoint: &Viewpoint<'_>, right: Right) -> bool {
         match right {
             Right::ReadAccount => self.readable,
-            Right::WriteLockoutTime => self.writable.contains("lockouttime"),
-            Right::WritePwdLastSet => self.writable.contains("pwdlastset"),
-            Right::ResetPassword | Right::ChangePassword | Right::UnexpirePassword => {
-                let descriptor = self.descriptor.as_ref();
-                descriptor.is_some_and(|own| own.verdict(&viewpoint.token, right.wanted()) == Verdict::Granted)
-            }
+            // What was shown.
+            _ => self.effective.grants(&viewpoint.token, right),
         }
+    }
+
+    /// Whether somebody has decided that this user keeps his password. That is no fault of the service account's rights.
+    fn keeps_his_password(&self) -> bool {
+        self.own_password == OwnPassword::Denied
     }
 }
 
 /// The unit itself, each right on its users, and the accounts there that are left alone.
-pub(super) async fn of_unit(viewpoint: &Viewpoint<'_>, base_dn: &str) -> Result<Vec<Finding>, RequestError> {
+pub(super) async fn of_unit(
+    viewpoint: &Viewpoint<'_>,
+    base_dn: &str,
+    settings: &mut PasswordSettings,
+) -> Result<Vec<Finding>, RequestError> {
     let connection = viewpoint.connection;
     let below = Search {
         base: base_dn.to_owned(),
@@ -104,6 +118,7 @@ pub(super) async fn of_unit(viewpoint: &Viewpoint<'_>, base_dn: &str) -> Result<
         units.push(base_dn.to_owned());
     }
     let users = sample(viewpoint, &units).await?;
+    settings.note(users.iter().map(|user| user.settings.as_deref()));
     let found = match users.len() {
         0 => Finding::warning(Check::BaseDn, base_dn, "there is no user below it, or the service account sees none"),
         count => Finding::ok(Check::BaseDn, base_dn, format!("{count} users below it were looked at")),
@@ -153,18 +168,20 @@ async fn of_users(
     users: &[User],
     above: &mut Above,
 ) -> Finding {
-    let lacking: Vec<&User> = users.iter().filter(|user| !user.grants(viewpoint, right)).collect();
+    let lacking = users.iter().filter(|user| !user.grants(viewpoint, right));
+    let (own_settings, lacking): (Vec<&User>, Vec<&User>) =
+        lacking.partition(|user| right == Right::ChangePassword && user.keeps_his_password());
     let (check, all) = (right.check(), users.len());
     let Some(first) = lacking.first() else {
-        return Finding::ok(check, base_dn, format!("granted on all {all} users that were looked at"));
+        return granted(check, base_dn, all, &own_settings);
     };
-    let mut cause = above.cause(viewpoint, right, base_dn, &first.dn, first.descriptor.as_ref()).await;
+    let mut cause = above.cause(viewpoint, right, base_dn, &first.dn, first.effective.descriptor.as_ref()).await;
     // One user may have a reason of his own. What the unit lacks is told first.
     for user in lacking.iter().skip(1) {
         if cause == Cause::NotGranted {
             break;
         }
-        let other = above.cause(viewpoint, right, base_dn, &user.dn, user.descriptor.as_ref()).await;
+        let other = above.cause(viewpoint, right, base_dn, &user.dn, user.effective.descriptor.as_ref()).await;
         if other == Cause::NotGranted {
             cause = other;
         }
@@ -178,6 +195,29 @@ async fn of_users(
     let who = named(lacking.iter().map(|user| user.dn.as_str()));
     let detail = format!("{title} is missing on {} of {all} users below {base_dn}: {who}: {why}", lacking.len());
     Finding::warning(check, base_dn, detail).mended_with(remedy, how)
+}
+
+/// On all of them, but for those whose own setting it is that nobody changes their password.
+fn granted(check: Check, base_dn: &str, all: usize, own_settings: &[&User]) -> Finding {
+    let who = || named(own_settings.iter().map(|user| user.dn.as_str()));
+    match own_settings.len() {
+        0 => Finding::ok(check, base_dn, format!("granted on all {all} users that were looked at")),
+        some if some < all => {
+            let detail = format!(
+                "granted on all {all} users that were looked at but {some}, which may not change their passwords by a setting \
+                 of their own (\"User cannot change password\"): {}",
+                who()
+            );
+            Finding::ok(check, base_dn, detail)
+        }
+        _ => {
+            let detail = format!(
+                "none of the {all} users that were looked at may change the password (\"User cannot change password\"), so \
+                 every change is refused; resets are not"
+            );
+            Finding::warning(check, base_dn, detail)
+        }
+    }
 }
 
 /// Without a user to look at: what a new one would inherit.

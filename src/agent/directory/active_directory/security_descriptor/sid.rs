@@ -15,9 +15,18 @@ const MAX_SUB_AUTHORITIES: usize = 15;
 
 impl Sid {
     /// Everybody ([MS-DTYP] 2.4.2.4).
-    #[cfg(test)]
     pub(in super::super) fn everyone() -> Self {
         Self { authority: 1, sub_authorities: vec![0] }
+    }
+
+    /// `PRINCIPAL_SELF`: in an account's access list, the account.
+    pub(in super::super) fn myself() -> Self {
+        Self { authority: 5, sub_authorities: vec![10] }
+    }
+
+    /// Everybody who has logged on.
+    pub(in super::super) fn authenticated_users() -> Self {
+        Self { authority: 5, sub_authorities: vec![11] }
     }
 
     /// From its bytes; whatever stands behind it is not looked at.

@@ -13,8 +13,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls::{CertificateError, ClientConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::UnixStream;
 use tokio::task::AbortHandle;
@@ -26,6 +26,7 @@ use self::ber::Header;
 use self::message::{EXTENDED_RESPONSE, Message, SEQUENCE};
 use self::pending::Pending;
 pub(super) use self::violation::Violation;
+use crate::net::tls_fault;
 
 /// `ExtendedRequest` with the name of StartTLS, 1.3.6.1.4.1.1466.20037, as message 1 (RFC 4511 §4.14).
 const START_TLS: &[u8; 31] = b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037";
@@ -190,24 +191,14 @@ async fn read(stream: &mut (impl AsyncRead + Unpin), limit: Duration) -> Result<
 }
 
 fn why_no_tls(error: &io::Error) -> String {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidCertificate(fault)) => why_not_trusted(fault),
-        Some(other) => format!("TLS failed: {other}"),
-        None => error.to_string(),
-    }
-}
-
-fn why_not_trusted(fault: &CertificateError) -> String {
-    match fault {
-        CertificateError::UnknownIssuer => {
-            "its certificate is not from a CA that this host trusts; give that CA's certificate in ca_file".to_owned()
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "its certificate is not for this host name; write the name that stands in the certificate into url"
+    match tls_fault::of(error) {
+        Some(fault) => tls_fault::sentence(fault, None),
+        None if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => {
+            "it hung up in the middle of TLS: Windows does so without a certificate for LDAPS, and if it has none of the \
+             cipher suites that are offered"
                 .to_owned()
         }
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its certificate has expired".to_owned(),
-        other => format!("its certificate is refused: {other}"),
+        None => error.to_string(),
     }
 }
 

@@ -1,0 +1,61 @@
+//! What somebody may do with one account, as its domain controller says.
+
+use std::collections::HashSet;
+
+use ldap3::{Scope, SearchEntry};
+
+use super::connection::{Connection, RequestError, Search};
+use super::entry::bytes;
+use super::right::Right;
+use super::security_descriptor::{SecurityDescriptor, Sid, Verdict};
+
+/// What has to be read for it, with the control that asks for the access list alone.
+pub(super) const ATTRIBUTES: [&str; 2] = ["allowedAttributesEffective", "nTSecurityDescriptor"];
+
+/// What the service account may write, and who may do what.
+pub(super) struct Effective {
+    /// In lower case: what the domain controller says may be written.
+    writable: HashSet<String>,
+    /// None if it may not be read.
+    pub(super) descriptor: Option<SecurityDescriptor>,
+}
+
+impl From<&SearchEntry> for Effective {
+    fn from(entry: &SearchEntry) -> Self {
+        let writable = entry.attrs.get("allowedAttributesEffective").into_iter().flatten();
+        let writable = writable.map(|name| name.to_ascii_lowercase()).collect();
+        let descriptor = bytes(entry, "nTSecurityDescriptor").first().map(|value| SecurityDescriptor::read(value));
+        Self { writable, descriptor: descriptor.and_then(Result::ok) }
+    }
+}
+
+impl Effective {
+    /// What may be written is the domain controller's word; it has none for extended rights, so the access list is judged
+    /// for everything that the logon belongs to.
+    pub(super) fn grants(&self, token: &HashSet<Sid>, right: Right) -> bool {
+        match right {
+            Right::WriteLockoutTime => self.writable.contains("lockouttime"),
+            Right::WritePwdLastSet => self.writable.contains("pwdlastset"),
+            Right::ReadAccount | Right::ResetPassword | Right::ChangePassword | Right::UnexpirePassword => {
+                let descriptor = self.descriptor.as_ref();
+                descriptor.is_some_and(|own| own.verdict(token, right.wanted()) == Verdict::Granted)
+            }
+        }
+    }
+}
+
+/// Those of `needed` that the service account lacks on the account at `dn`. Asked after a refusal, on the connection that was
+/// refused: so the logon is the same. None of them, if that can't be read.
+pub(super) async fn lacking(connection: &Connection, dn: &str, needed: &[Right]) -> Result<Vec<Right>, RequestError> {
+    let itself = Search { base: String::new(), attributes: &["tokenGroups"], ..of(dn) };
+    let (root, _) = connection.search(&itself).await?;
+    let groups = root.first().map(|root| bytes(root, "tokenGroups")).unwrap_or_default();
+    let token = groups.iter().filter_map(|group| Sid::read(group)).collect();
+    let (found, _) = connection.sample(1, &of(dn)).await?;
+    let Some(effective) = found.first().map(Effective::from) else { return Ok(Vec::new()) };
+    Ok(needed.iter().copied().filter(|right| !effective.grants(&token, *right)).collect())
+}
+
+fn of(dn: &str) -> Search {
+    Search { base: dn.to_owned(), scope: Scope::Base, filter: "(objectClass=*)".to_owned(), attributes: &ATTRIBUTES }
+}
