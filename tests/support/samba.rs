@@ -20,7 +20,6 @@ use writeback_relay::storage::PrivateFile;
 const BASE_DN: &str = "DC=example,DC=test";
 const ADMIN_PASSWORD: &str = "Adm1n-Passw0rd!x";
 pub(crate) const SERVICE_PASSWORD: &str = "Service-Passw0rd1";
-const DAY_SECONDS: u32 = 24 * 3600;
 const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// Programs without which there is no domain controller.
@@ -202,26 +201,15 @@ impl Dc {
     /// From now on the account's password must be so many days old before its user may change it. The other accounts'
     /// policy stays.
     pub(crate) async fn set_minimum_age(&self, user: &User, days: u32) {
-        self.set_password_settings(user, days, 42 * DAY_SECONDS, 30 * 60).await;
+        self.set_password_settings(user, days, 30 * 60).await;
     }
 
     /// The same of how long its lock lasts.
     pub(crate) async fn set_lock_seconds(&self, user: &User, seconds: u32) {
-        self.set_password_settings(user, 0, 42 * DAY_SECONDS, seconds).await;
+        self.set_password_settings(user, 0, seconds).await;
     }
 
-    /// The same of how old its password may become.
-    pub(crate) async fn set_maximum_age_seconds(&self, user: &User, seconds: u32) {
-        self.set_password_settings(user, 0, seconds, 30 * 60).await;
-    }
-
-    async fn set_password_settings(
-        &self,
-        user: &User,
-        minimum_age_days: u32,
-        maximum_age_seconds: u32,
-        lock_seconds: u32,
-    ) {
+    async fn set_password_settings(&self, user: &User, minimum_age_days: u32, lock_seconds: u32) {
         const SECOND: i64 = 10_000_000;
         const DAY: i64 = 24 * 3600 * SECOND;
         let name = format!("settings {}", self.users.fetch_add(1, Ordering::Relaxed));
@@ -234,7 +222,7 @@ impl Dc {
             ("msDS-PasswordComplexityEnabled", "TRUE".to_owned()),
             ("msDS-MinimumPasswordLength", "10".to_owned()),
             ("msDS-MinimumPasswordAge", (-DAY * i64::from(minimum_age_days)).to_string()),
-            ("msDS-MaximumPasswordAge", (-SECOND * i64::from(maximum_age_seconds)).to_string()),
+            ("msDS-MaximumPasswordAge", (-DAY * 42).to_string()),
             ("msDS-LockoutThreshold", "3".to_owned()),
             ("msDS-LockoutObservationWindow", (-SECOND * i64::from(lock_seconds)).to_string()),
             ("msDS-LockoutDuration", (-SECOND * i64::from(lock_seconds)).to_string()),
