@@ -110,7 +110,7 @@ impl Connector {
         let deadline = Instant::now() + within;
         let target = Target::of(url).ok_or_else(|| OutboundError::Url(url.clone()))?;
         let proxy = self.proxy(&target)?;
-        let late = || OutboundError::Late { host: target.host.to_owned(), proxy: proxy.cloned() };
+        let late = || OutboundError::Late { host: target.host.to_owned(), proxy: proxy.cloned().map(Box::new) };
         let (host, port) = proxy.map_or((target.host, target.port), |proxy| (&proxy.host, proxy.port));
         let found = timeout_at(deadline, self.names.addresses(host, port)).await.map_err(|_| late())?;
         let mut addresses = alternating(found.map_err(|error| unreachable(proxy, error.into()))?);
@@ -120,7 +120,7 @@ impl Connector {
         let (target, finish) = (&target, &finish);
         let attempt = |address, pace: Pace| async move {
             let connecting = timeout(CONNECT_TIMEOUT, self.connect(target, proxy, address, &pace));
-            let late = |_| OutboundError::Late { host: target.host.to_owned(), proxy: proxy.cloned() };
+            let late = |_| OutboundError::Late { host: target.host.to_owned(), proxy: proxy.cloned().map(Box::new) };
             let ready = connecting.await.map_err(late)??;
             pace.allow(ANSWER_STEP);
             finish(ready).await
@@ -190,13 +190,13 @@ impl Connector {
     }
 
     pub(super) fn stranger(&self, host: &str, proxy: Option<&Proxy>, seen: Stranger) -> OutboundError {
-        OutboundError::Stranger { host: host.to_owned(), peer: self.peer, proxy: proxy.cloned(), seen }
+        OutboundError::Stranger { host: host.to_owned(), peer: self.peer, proxy: proxy.cloned().map(Box::new), seen }
     }
 }
 
 fn unreachable(proxy: Option<&Proxy>, error: TcpError) -> OutboundError {
     match proxy {
         None => OutboundError::Tcp(error),
-        Some(proxy) => OutboundError::NoProxy { proxy: proxy.clone(), error },
+        Some(proxy) => OutboundError::NoProxy { proxy: Box::new(proxy.clone()), error },
     }
 }

@@ -29,7 +29,7 @@ pub enum OutboundError {
     #[error("the proxy {proxy} can't be reached: {error}")]
     NoProxy {
         /// The proxy.
-        proxy: Proxy,
+        proxy: Box<Proxy>,
         /// Why.
         error: TcpError,
     },
@@ -45,24 +45,24 @@ pub enum OutboundError {
         why: String,
     },
     /// Somebody answers, and it is not whom we want.
-    #[error("{host}: what answers there{} is no {peer}: {seen}; {ADVICE}", through(.proxy.as_ref()))]
+    #[error("{host}: what answers there{} is no {peer}: {seen}; {ADVICE}", through(.proxy.as_deref()))]
     Stranger {
         /// Where.
         host: String,
         /// Whom we want.
         peer: &'static str,
         /// The proxy on the way.
-        proxy: Option<Proxy>,
+        proxy: Option<Box<Proxy>>,
         /// What it does.
         seen: Stranger,
     },
     /// It took too long.
-    #[error("{host}: no connection within {} s{}", CONNECT_TIMEOUT.as_secs(), through(.proxy.as_ref()))]
+    #[error("{host}: no connection within {} s{}", CONNECT_TIMEOUT.as_secs(), through(.proxy.as_deref()))]
     Late {
         /// The host.
         host: String,
         /// The proxy on the way.
-        proxy: Option<Proxy>,
+        proxy: Option<Box<Proxy>>,
     },
     /// The connection is there; no answer came on it.
     #[error("{host}: {why}")]

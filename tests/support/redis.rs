@@ -124,7 +124,7 @@ pub(crate) struct Redis {
     /// Whether they want a certificate of their clients.
     knows_its_clients: bool,
     /// Who signs certificates.
-    issuer: Option<rcgen::Issuer<'static, rcgen::KeyPair>>,
+    issuer: Option<Box<rcgen::Issuer<'static, rcgen::KeyPair>>>,
     /// Who else is let in, with this password and these rights. Nobody, if it is absent; then everybody is.
     user: Option<(String, String)>,
 }
@@ -197,7 +197,7 @@ impl Redis {
     pub(crate) fn renew_client_certificate(&self) {
         let key = rcgen::KeyPair::generate().unwrap();
         let client = rcgen::CertificateParams::new(["relay".to_owned()]).unwrap();
-        let certificate = client.signed_by(&key, self.issuer.as_ref().unwrap()).unwrap();
+        let certificate = client.signed_by(&key, self.issuer.as_deref().unwrap()).unwrap();
         self.write_client_certificate(&certificate.pem(), &key.serialize_pem());
     }
 
@@ -219,7 +219,7 @@ impl Redis {
 
     fn with_tls(mut self) -> Self {
         self.tls = true;
-        self.issuer = Some(self.make_certificate());
+        self.issuer = Some(Box::new(self.make_certificate()));
         self.cli.extend(["--tls".to_owned(), "--cacert".to_owned(), self.ca_file().display().to_string()]);
         self
     }
