@@ -195,7 +195,7 @@ async fn told(place: &str, files: &Files) -> Vec<(&'static str, String)> {
     let url = format!("https://{place}");
     let outbound = Outbound::new(&Access::from(ca_file.as_ref())).unwrap();
     let relay = deadline("the relay", outbound.reach(&url.parse().unwrap())).await.unwrap_err();
-    let fetch = Fetch::new(ca_file.as_deref(), 1000, Duration::from_secs(10)).unwrap();
+    let fetch = Fetch::new(ca_file.as_deref(), "server", 1000, Duration::from_secs(10)).unwrap();
     let fetched = deadline("a document", fetch.get(&url)).await.unwrap_err();
     vec![("directory", row.detail), ("relay", relay.to_string()), ("url", fetched.to_string())]
 }
@@ -211,6 +211,8 @@ async fn told_of_redis(place: &str, files: &Files) -> String {
         sentinel_username: None,
         sentinel_password_file: None,
         ca_file: Some(files.ca_file()),
+        cert_file: None,
+        key_file: None,
         connect_timeout_ms: 5000,
         command_timeout_ms: 5000,
         cluster_key_file: files.folder().join("cluster-key"),

@@ -14,9 +14,9 @@ use writeback_relay::protocol::jose::SigningKey;
 use writeback_relay::protocol::password::Password;
 
 use crate::support::agent::Agent;
-use crate::support::eventually;
 use crate::support::raw_agent::RawAgent;
 use crate::support::relay::{Relay, TENANT, tenant};
+use crate::support::{eventually, https_client};
 
 fn run(relay: &Relay, input: &str, arguments: &[&str]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_writeback-relay"))
@@ -119,7 +119,7 @@ async fn a_nodes_log_has_a_commands_id_and_its_agent_and_no_account() {
 async fn who_is_refused_on_the_operators_listener_is_in_the_log_with_the_address() {
     let relay = Relay::start().await;
     let url = format!("{}/admin/v1/tenants", relay.ops_url());
-    let answer = writeback_relay::net::https_client(None).unwrap().get(url).bearer_auth("x").send().await.unwrap();
+    let answer = https_client(None).unwrap().get(url).bearer_auth("x").send().await.unwrap();
     assert_eq!(answer.status(), 401);
     let refused = || relay.log().lines().find(|line| line.contains("operator_refused")).map(str::to_owned);
     eventually("it is logged", || std::future::ready(refused().is_some())).await;
