@@ -204,6 +204,7 @@ fn outcome(command: Command, key: &SigningKey) -> Fallible<String> {
         retry_safe: false,
         retry_at: None,
         directory_ms: 12,
+        account: None,
     };
     Ok(outcome.sign(key)?)
 }

@@ -62,9 +62,10 @@ impl Answer {
                     (true, None) => "yes, nothing was changed".to_owned(),
                     (true, Some(time)) => format!("not before {}, nothing was changed", utc(time)),
                 };
+                let account = o.account.as_ref().map(|found| format!("  the account: {found}\n")).unwrap_or_default();
                 format!(
-                    "{headline}: {} (event {})\n  the agent says: {}\n  a new command may be sent: {again}\n  signed by agent {} for command \
-                     {}, {} ms in the directory\n  trace id {}\n",
+                    "{headline}: {} (event {})\n  the agent says: {}\n{account}  a new command may be sent: {again}\n  signed by agent {} for \
+                     command {}, {} ms in the directory\n  trace id {}\n",
                     o.code.cell(),
                     o.event_id,
                     o.detail.quoted(),

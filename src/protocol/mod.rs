@@ -6,6 +6,7 @@
 //! | [`ids`] | tenants, portals, agents, commands |
 //! | [`jose`] | JWK, JWS, JWE: the standards, pinned to the few algorithms we take |
 //! | [`command`], [`sealed`] | what a portal asks, and the password that only the agent can open |
+//! | [`account`] | when two names are one account's, and which one was found |
 //! | [`outcome`], [`event`] | what an agent answers, and how its event log names it |
 //! | [`assertion`] | who opens a session or makes a call |
 //! | [`enrollment`], [`enrolment_code`] | how an agent comes in |
@@ -14,6 +15,7 @@
 //! | [`api`], [`problem`] | what travels over HTTPS |
 //! | [`untrusted`], [`remedy`] | what others wrote for people, and what to do about it |
 
+pub mod account;
 pub mod api;
 pub mod assertion;
 pub mod command;

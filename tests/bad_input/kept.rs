@@ -44,6 +44,7 @@ fn invented(agent: &RawAgent, portal: &str, detail: usize) -> (CommandId, FromAg
         retry_safe: false,
         retry_at: None,
         directory_ms: 1,
+        account: None,
     };
     let jws = outcome.sign(&agent.signing).unwrap();
     (command, FromAgent::Outcome(v1::Outcome { command: command.to_string(), jws }))

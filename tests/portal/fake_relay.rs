@@ -379,6 +379,7 @@ impl FakeAgent {
             retry_safe: false,
             retry_at: None,
             directory_ms: 3,
+            account: None,
         };
         outcome.sign(&self.signing).unwrap()
     }

@@ -73,6 +73,7 @@ fn outcome(agent: &FakeAgent, command: &Command) -> String {
         retry_safe: true,
         retry_at: None,
         directory_ms: 1,
+        account: None,
     };
     outcome.sign(&agent.signing).unwrap()
 }

@@ -213,6 +213,7 @@ impl RawAgent {
             retry_safe: false,
             retry_at: None,
             directory_ms: 1,
+            account: None,
         }
     }
 

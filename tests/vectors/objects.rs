@@ -5,6 +5,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde::Serialize;
 use serde_json::{Value, json};
 use writeback_relay::clock::UnixTime;
+use writeback_relay::protocol::account::FoundAccount;
 use writeback_relay::protocol::assertion::{AgentAssertion, PortalAssertion};
 use writeback_relay::protocol::command::{Command, Operation, Options, Subject};
 use writeback_relay::protocol::enrollment::{AgentKeys, Proof};
@@ -192,6 +193,11 @@ pub(crate) fn outcome() -> Outcome {
         retry_safe: false,
         retry_at: None,
         directory_ms: 42,
+        account: Some(FoundAccount::new(
+            OBJECT_GUID.parse().unwrap(),
+            Some("Jane@corp.example"),
+            "CN=Jane Doe,OU=Staff,DC=corp,DC=example",
+        )),
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::agent::directory::DirectoryError;
+use crate::agent::directory::{Account, DirectoryError};
 use crate::agent::execution::finding::Finding;
 use crate::clock::UnixTime;
+use crate::protocol::account::FoundAccount;
 use crate::protocol::command::Operation;
 use crate::protocol::event::Event;
 use crate::protocol::outcome::{Code, Status};
@@ -22,6 +23,8 @@ pub(super) struct Answer {
     pub(super) directory: Duration,
     /// Before this time the answer will be the same.
     pub(super) retry_at: Option<UnixTime>,
+    /// The account that was found.
+    pub(super) account: Option<FoundAccount>,
 }
 
 impl Answer {
@@ -30,7 +33,12 @@ impl Answer {
         if let Some((end, _)) = detail.char_indices().nth(MAX_DETAIL_CHARS) {
             detail.truncate(end);
         }
-        Self { code, detail, directory: Duration::ZERO, retry_at: None }
+        Self { code, detail, directory: Duration::ZERO, retry_at: None, account: None }
+    }
+
+    /// About this account.
+    pub(super) fn of(self, account: &Account) -> Self {
+        Self { account: Some(account.told()), ..self }
     }
 
     pub(super) fn expired() -> Self {
@@ -114,6 +122,7 @@ impl From<DirectoryError> for Answer {
     fn from(error: DirectoryError) -> Self {
         match error {
             DirectoryError::Refused { code, detail } => Self::new(code, detail),
+            DirectoryError::LeftAlone { account, code, detail } => Self::new(code, detail).of(&account),
             DirectoryError::Expired => Self::expired(),
             DirectoryError::Unavailable(detail) | DirectoryError::Uncertain(detail) => {
                 Self::new(Code::DirectoryUnavailable, detail)

@@ -112,7 +112,7 @@ impl Executor {
             }
             () = sleep(long) => return None,
         };
-        Some(Answer { directory: inquiry.began.elapsed(), ..answer })
+        Some(Answer { directory: inquiry.began.elapsed(), ..answer }.of(&inquiry.before))
     }
 
     /// Asks the account's controller, until it answers. Nothing, if the agent stops before.
@@ -130,6 +130,6 @@ impl Executor {
             finding = asking => finding,
         };
         let answer = Answer::found(finding, operation, &inquiry.not_done);
-        Some(Answer { directory: inquiry.began.elapsed(), ..answer })
+        Some(Answer { directory: inquiry.began.elapsed(), ..answer }.of(&inquiry.before))
     }
 }

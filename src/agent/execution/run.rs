@@ -71,11 +71,11 @@ impl Executor {
             core.journal.start(command.jti, account.clone(), self.quota(command.operation)).await?
         {
             let limited = Answer::rate_limited(command.operation, core.resets_per_hour, time, core.clock.now());
-            return Ok(Some(timed(limited)));
+            return Ok(Some(timed(limited.of(&account))));
         }
         // Finding the account, waiting for it, and the disk may each have taken long.
         if let Err(over) = deadline.allows() {
-            return Ok(Some(timed(over.into())));
+            return Ok(Some(timed(Answer::from(over).of(&account))));
         }
         let mut tried = Vec::new();
         let written = loop {
@@ -92,12 +92,12 @@ impl Executor {
             account = other;
         };
         let (under_way, detail) = match written {
-            Ok(Written::Done) => return Ok(Some(timed(Answer::done(command.operation)))),
+            Ok(Written::Done) => return Ok(Some(timed(Answer::done(command.operation).of(&account)))),
             Ok(Written::UnderWay(answer)) => {
                 (Some(answer), format!("{}: no answer to the write, and it was not done", account.controller))
             }
             Err(DirectoryError::Uncertain(detail)) => (None, detail),
-            Err(error) => return Ok(Some(timed(error.into()))),
+            Err(error) => return Ok(Some(timed(Answer::from(error).of(&account)))),
         };
         // This may take long; others need not wait for it.
         drop(permit);
@@ -172,10 +172,11 @@ impl Executor {
             retry_safe: answer.retry_safe(),
             retry_at: answer.retry_at,
             directory_ms: u64::try_from(answer.directory.as_millis()).unwrap_or(u64::MAX),
+            account: answer.account.clone(),
         };
         let jws = outcome.sign(&core.keys.now()?.keys.signing)?;
         let first = core.journal.conclude(command.jti, jws, answer.retry_safe()).await?;
-        let about = About { code: Some(answer.code.as_str()), ..traced.about() };
+        let about = About { code: Some(answer.code.as_str()), found: answer.account.clone(), ..traced.about() };
         for event in answer.events(command.operation) {
             // Nobody can cause these in masses but by resets that are done.
             if answer.retry_safe() {

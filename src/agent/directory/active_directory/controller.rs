@@ -14,6 +14,7 @@ use super::config::Endpoint;
 use super::connection::{Connection, Dialer, RequestError, Search};
 use super::entry::bytes;
 use super::health::Health;
+use super::logon::Logon;
 use super::policy_hints::PolicyHints;
 use super::read_only;
 use super::security_descriptor::Sid;
@@ -41,6 +42,8 @@ pub(super) struct Bound {
     pub(super) base_dns: Vec<String>,
     /// How a reset can be told to look at the history, if the controller can.
     pub(super) policy_hints: Option<PolicyHints>,
+    /// Who the service account is there.
+    pub(super) logon: Logon,
 }
 
 /// Why a controller was not asked, or did not answer.
@@ -254,6 +257,8 @@ impl Controller {
             let connection = self.open().await?;
             self.bind(&connection).await?;
             let root = self.root_dse(&connection).await?;
+            let logon = Logon::of(&connection, &root, self.service_account.name()).await;
+            let logon = logon.map_err(|error| self.unreachable(error.to_string()))?;
             let base_dns = match (self.base_dns.is_empty(), root.default_naming_context) {
                 (false, _) => self.base_dns.clone(),
                 (true, Some(domain)) => vec![domain],
@@ -262,7 +267,7 @@ impl Controller {
                     return Err(self.unreachable(detail.to_owned()));
                 }
             };
-            let bound = Arc::new(Bound { connection, base_dns, policy_hints: root.policy_hints });
+            let bound = Arc::new(Bound { connection, base_dns, policy_hints: root.policy_hints, logon });
             self.kept.store(Some(Arc::clone(&bound)));
             Ok(bound)
         });

@@ -10,7 +10,8 @@
 //! | `controller`, `health`, `read_only` | one domain controller, and the connection kept to it |
 //! | `lookup`, `write`, `password_check` | what is asked of it |
 //! | `policy_hints` | how a reset looks at the history |
-//! | `answer`, `entry` | what its answers mean |
+//! | `logon`, `protection` | who the agent is there, and which accounts it leaves alone |
+//! | `answer`, `entry`, `distinguished_name` | what its answers mean |
 //! | `right`, `security_descriptor` | what the service account may do, and where that is written |
 //! | `preflight` | whether resets can work |
 //! | `delegation`, [`grant`] | how the rights are given |
@@ -24,16 +25,19 @@ mod connection;
 mod controller;
 mod delegation;
 mod discovery;
+mod distinguished_name;
 mod domain;
 mod entry;
 mod forest;
 pub mod grant;
 mod health;
+mod logon;
 mod lookup;
 mod one_or_many;
 mod password_check;
 mod policy_hints;
 mod preflight;
+mod protection;
 mod read_only;
 mod right;
 mod security_descriptor;
@@ -48,11 +52,13 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 pub use self::config::{Config, ConfigError, DomainConfig, NameServer};
-use self::controller::{Bound, Controller, ControllerError};
+use self::controller::{Bound, Controller, ControllerError, Found};
 use self::domain::Domain;
+use self::protection::{Barred, Ground};
 use self::write::Target;
 use super::{Account, Check, Deadline, Directory, DirectoryError, Finding, PasswordCheck, Written};
 use crate::clock::{Clock, System};
+use crate::protocol::account::FoldedName;
 use crate::protocol::command::{Options, Subject};
 use crate::protocol::outcome::Code;
 use crate::protocol::password::Password;
@@ -110,7 +116,7 @@ impl ActiveDirectory {
         let suffix = upn.rsplit_once('@').map_or("", |(_, suffix)| suffix);
         let candidates: Vec<_> = self.domains.iter().filter(|domain| domain.has(suffix)).collect();
         if candidates.is_empty() {
-            let served: Vec<_> = self.domains.iter().flat_map(Domain::suffixes).map(String::as_str).collect();
+            let served: Vec<_> = self.domains.iter().flat_map(Domain::suffixes).map(FoldedName::as_str).collect();
             let detail = format!(
                 "no domain of this agent has the UPN suffix {suffix:?}, only {}; if it should, add it to upn_suffixes of its \
                  domain",
@@ -134,11 +140,12 @@ impl ActiveDirectory {
                     unreachable.push(format!("{}: {}", controller.name(), answer::diagnostic(&found.result)));
                 }
                 Ok((found, _)) => {
-                    let (account, barred) = lookup::only(&found.entries, &found.result, controller.name())?;
-                    return match barred {
-                        Some(barred) => Err(barred.refusal(controller.name())),
-                        None => Ok(account),
-                    };
+                    let entries = lookup::named(found.entries, subject);
+                    let account = lookup::only(&entries, &found.result, controller.name())?;
+                    match Self::look(domain, &controller, account.object_guid, Some(subject)).await {
+                        Err(DirectoryError::Unavailable(why)) => unreachable.push(why),
+                        looked => return looked.map(|(_, account)| account),
+                    }
                 }
                 // A question changes nothing, so another controller may be asked.
                 Err(error @ (ControllerError::Unreachable { .. } | ControllerError::NoAnswer { .. })) => {
@@ -150,12 +157,12 @@ impl ActiveDirectory {
         Err(DirectoryError::Unavailable(unreachable.join("; ")))
     }
 
-    /// The controller that found the account.
-    async fn controller_of(&self, account: &Account) -> Result<Arc<Controller>, DirectoryError> {
+    /// The controller that found the account, and its domain.
+    async fn controller_of(&self, account: &Account) -> Result<(&Domain, Arc<Controller>), DirectoryError> {
         let mut unknown = None;
         for domain in &self.domains {
             match domain.controller(&account.controller).await {
-                Ok(Some(controller)) => return Ok(controller),
+                Ok(Some(controller)) => return Ok((domain, controller)),
                 Ok(None) => {}
                 // Its DNS may be away, and the controller be one of another domain.
                 Err(error) => unknown = Some(error),
@@ -167,19 +174,43 @@ impl ActiveDirectory {
         }))
     }
 
-    /// The account as its controller has it now, on a connection that is alive.
-    async fn read(controller: &Controller, guid: Uuid) -> Result<(Arc<Bound>, Account), DirectoryError> {
-        let found = controller.search(|_| lookup::by_guid(guid)).await?;
-        let (account, _) = lookup::only(&found.entries, &found.result, controller.name())?;
-        Ok((found.bound, account))
+    /// The account as its controller has it now.
+    async fn read(&self, account: &Account) -> Result<Account, DirectoryError> {
+        let (_, controller) = self.controller_of(account).await?;
+        let found = controller.search(|_| lookup::by_guid(account.object_guid)).await?;
+        lookup::only(&found.entries, &found.result, controller.name())
     }
 
-    /// Where a write of the account goes. The account may have moved meanwhile, and the connection may have been closed
-    /// while idle: both show here, before anything is written.
+    /// The account as its controller has it now, on a connection that is alive, if nothing speaks against writing it, and if
+    /// it is still the one that `named` names.
+    async fn look(
+        domain: &Domain,
+        controller: &Controller,
+        guid: Uuid,
+        named: Option<&Subject>,
+    ) -> Result<(Arc<Bound>, Account), DirectoryError> {
+        let Found { bound, mut entries, result } = controller.search(|_| lookup::to_judge(guid)).await?;
+        if let Some(subject) = named {
+            entries = lookup::named(entries, subject);
+        }
+        let account = lookup::only(&entries, &result, controller.name())?;
+        let (connection, logon, base_dns) = (&bound.connection, &bound.logon, &bound.base_dns[..]);
+        let ground = Ground { controller: controller.name(), connection, logon, base_dns };
+        for entry in &entries {
+            if let Some(Barred { code, why }) = domain.protection().judge(&ground, entry).await? {
+                let detail = format!("{}: {why}", controller.name());
+                return Err(DirectoryError::LeftAlone { account: Box::new(account), code, detail });
+            }
+        }
+        Ok((bound, account))
+    }
+
+    /// Where a write of the account goes. It may have been moved, renamed, disabled or made an administrator's meanwhile, and
+    /// the connection may have been closed while idle: all that shows here, before anything is written.
     async fn target<'a>(&'a self, account: &Account, deadline: &'a Deadline) -> Result<Target<'a>, DirectoryError> {
-        let controller = self.controller_of(account).await?;
-        let (bound, now) = Self::read(&controller, account.object_guid).await?;
-        Ok(Target { controller, bound, dn: now.dn, deadline })
+        let (domain, controller) = self.controller_of(account).await?;
+        let (bound, now) = Self::look(domain, &controller, account.object_guid, None).await?;
+        Ok(Target { controller, bound, entry: lookup::entry_of(now.object_guid), deadline })
     }
 }
 
@@ -242,21 +273,20 @@ impl Directory for ActiveDirectory {
     }
 
     async fn pwd_last_set(&self, account: &Account) -> Result<i64, DirectoryError> {
-        let (_, now) = Self::read(&*self.controller_of(account).await?, account.object_guid).await?;
-        Ok(now.pwd_last_set)
+        Ok(self.read(account).await?.pwd_last_set)
     }
 
     async fn lockout_time(&self, account: &Account) -> Result<i64, DirectoryError> {
-        let (_, now) = Self::read(&*self.controller_of(account).await?, account.object_guid).await?;
-        Ok(now.lockout_time)
+        Ok(self.read(account).await?.lockout_time)
     }
 
     async fn try_password(&self, account: &Account, password: &Password) -> Result<PasswordCheck, DirectoryError> {
-        let controller = &*self.controller_of(account).await?;
-        let (_, now) = Self::read(controller, account.object_guid).await?;
+        // Whether it is there at all: a name that nobody has is answered like a wrong password.
+        let now = self.read(account).await?;
+        let (_, controller) = self.controller_of(account).await?;
         // A connection of its own: a bind changes who the connection is.
         let connection = controller.open().await?;
-        let answer = connection.bind(&now.dn, password.expose()).await;
+        let answer = connection.bind(&lookup::bind_name_of(now.object_guid), password.expose()).await;
         let result = answer.map_err(|e| DirectoryError::Unavailable(format!("{}: {e}", controller.name())))?;
         Ok(password_check::verdict(&result))
     }
@@ -273,7 +303,7 @@ impl Directory for ActiveDirectory {
                         preflight::side_by_side(controllers.iter().map(|controller| controller.look()).collect()).await;
                         controllers.retain(|controller| !controller.is_read_only());
                     }
-                    findings.extend(preflight::preflight(&controllers, clock).await);
+                    findings.extend(preflight::preflight(&controllers, domain.protection(), clock).await);
                 }
                 Err(error) => findings.push(not_found(domain, &error)),
             }

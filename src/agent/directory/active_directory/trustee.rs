@@ -5,6 +5,7 @@ use ldap3::{Scope, SearchEntry, ldap_escape};
 use super::connection::{Connection, RequestError, Search};
 use super::entry::{bytes, text};
 use super::security_descriptor::Sid;
+use crate::protocol::account::FoldedName;
 
 /// Who gets the rights.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +32,9 @@ impl Trustee {
         let attributes = &["objectSid", "sAMAccountName", "userPrincipalName"];
         let search = Search { base: base.to_owned(), scope, filter, attributes };
         let (entries, _) = connection.search(&search).await?;
+        let wanted = FoldedName::of(name);
         let is_upn =
-            |entry: &&SearchEntry| text(entry, "userPrincipalName").is_some_and(|upn| upn.eq_ignore_ascii_case(name));
+            |entry: &&SearchEntry| text(entry, "userPrincipalName").is_some_and(|upn| FoldedName::of(upn) == wanted);
         let entry = entries.iter().find(is_upn).or(entries.first());
         let sid = entry.and_then(|entry| Sid::read(bytes(entry, "objectSid").first()?));
         let account = entry.and_then(|entry| text(entry, "sAMAccountName"));

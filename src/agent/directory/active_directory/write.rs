@@ -21,7 +21,8 @@ use crate::protocol::password::Password;
 pub(super) struct Target<'a> {
     pub(super) controller: Arc<Controller>,
     pub(super) bound: Arc<Bound>,
-    pub(super) dn: String,
+    /// What is written: named by what never changes, for another account may have its name by the time of the write.
+    pub(super) entry: String,
     pub(super) deadline: &'a Deadline,
 }
 
@@ -92,11 +93,11 @@ impl Target<'_> {
 
     /// Sends it, if there is still time. Whoever waits for a late answer keeps the connection; nobody else uses it any more.
     async fn modify(self, changes: Changes, control: Option<RawControl>) -> Result<Written, DirectoryError> {
-        let Self { controller, bound, dn, deadline } = self;
+        let Self { controller, bound, entry, deadline } = self;
         let (asked, connected) = (Arc::clone(&controller), Arc::clone(&bound));
         let mut answer: LateAnswer = Box::pin(async move {
             let doing = changes.doing();
-            match connected.connection.modify(&dn, changes.modifications(), control).await {
+            match connected.connection.modify(&entry, changes.modifications(), control).await {
                 Ok(result) if result.rc == 0 => Ok(()),
                 Ok(result) => Err(refusal(&result, asked.name(), doing)),
                 Err(error) => {

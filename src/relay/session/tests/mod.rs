@@ -232,6 +232,7 @@ impl Stage {
             retry_safe: false,
             retry_at: None,
             directory_ms: 0,
+            account: None,
         };
         let jws = outcome.sign(&self.key).unwrap();
         FromAgent::Outcome(v1::Outcome { command: command.key.command.to_string(), jws })

@@ -6,12 +6,14 @@
 //! | `reach` | each controller: its name, TCP, TLS, logon, clock |
 //! | `certificate` | how long its certificate is good |
 //! | `rights` | what the service account may do with a unit's users |
+//! | `protected` | which of them are left alone |
 //! | `cause` | why it may not |
 //! | `domain` | *Unexpire Password*, and the domain's policies |
 
 mod cause;
 mod certificate;
 mod domain;
+mod protected;
 mod reach;
 mod rights;
 
@@ -24,6 +26,7 @@ use self::reach::Reached;
 use super::connection::{Connection, RequestError};
 use super::controller::{Bound, Controller, RootDse};
 use super::delegation::Tool;
+use super::protection::{Ground, Protection};
 use super::security_descriptor::Sid;
 use super::trustee::Trustee;
 use crate::agent::directory::{Check, Finding};
@@ -50,19 +53,24 @@ pub(super) async fn side_by_side<T>(asked: Vec<impl Future<Output = T>>) -> Vec<
 }
 
 /// All findings. While one controller works, what is wrong with another is a warning.
-pub(super) async fn preflight(controllers: &[Arc<Controller>], clock: &dyn Clock) -> Vec<Finding> {
+pub(super) async fn preflight(
+    controllers: &[Arc<Controller>],
+    protection: &Protection,
+    clock: &dyn Clock,
+) -> Vec<Finding> {
     let looked = side_by_side(controllers.iter().map(|controller| reach::reach(controller, clock)).collect()).await;
     let one_works = looked.iter().any(|(_, reached)| reached.is_some());
     let (mut findings, mut used) = (Vec::new(), false);
     for (controller, (mut own, reached)) in controllers.iter().zip(looked) {
         soften(&mut own, one_works);
         findings.extend(own);
-        let Some(Reached { connection, root, domain }) = reached else { continue };
+        let Some(Reached { connection, root, domain, logon }) = reached else { continue };
         let base_dns = controller.base_dns(&domain);
         if !used {
             used = true;
-            let name = controller.service_account().name();
-            match look(&connection, &root, &domain, name, &base_dns).await {
+            let (name, service_account) = (controller.name(), controller.service_account().name());
+            let ground = Ground { controller: name, connection: &connection, logon: &logon, base_dns: &base_dns };
+            match look(&ground, &root, &domain, service_account, protection).await {
                 Ok(found) => findings.extend(found),
                 Err(error) => {
                     let detail = format!("the rights could not be looked at: {error}");
@@ -71,7 +79,7 @@ pub(super) async fn preflight(controllers: &[Arc<Controller>], clock: &dyn Clock
                 }
             }
         }
-        controller.keep(Bound { connection, base_dns, policy_hints: root.policy_hints });
+        controller.keep(Bound { connection, base_dns, policy_hints: root.policy_hints, logon });
     }
     findings
 }
@@ -95,19 +103,20 @@ fn soften(findings: &mut [Finding], one_works: bool) {
 }
 
 async fn look(
-    connection: &Connection,
+    ground: &Ground<'_>,
     root: &RootDse,
     domain: &str,
     service_account: &str,
-    base_dns: &[String],
+    protection: &Protection,
 ) -> Result<Vec<Finding>, RequestError> {
+    let connection = ground.connection;
     let trustee = Trustee::find(connection, domain, service_account).await?;
     let token = root.token_groups.iter().chain(&trustee.sid).cloned().collect();
     let tool = Tool::of(root.is_samba);
     let viewpoint = Viewpoint { connection, domain, root, token, trustee, tool };
-    let mut findings = Vec::new();
-    for base_dn in base_dns {
-        findings.extend(rights::of_unit(&viewpoint, base_dn).await?);
+    let (mut findings, groups) = protected::of_domain(&viewpoint, protection, ground).await?;
+    for base_dn in ground.base_dns {
+        findings.extend(rights::of_unit(&viewpoint, base_dn, &groups).await?);
     }
     findings.extend(domain::look(&viewpoint).await?);
     Ok(findings)

@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::super::connection::Connection;
 use super::super::controller::{Controller, ControllerError, RootDse};
+use super::super::logon::Logon;
 use super::certificate;
 use crate::agent::directory::{Check, Finding};
 use crate::clock::Clock;
@@ -21,6 +22,7 @@ pub(super) struct Reached {
     pub(super) connection: Connection,
     pub(super) root: RootDse,
     pub(super) domain: String,
+    pub(super) logon: Logon,
 }
 
 /// The findings in the order in which they were made; if it can't be used, the last says why.
@@ -69,7 +71,9 @@ async fn steps(controller: &Controller, clock: &dyn Clock, found: &mut Vec<Findi
     };
     found.push(itself(controller, &root, &domain));
     found.extend(root.current_time.as_deref().and_then(unix_time).map(|its| clocks(name, its - asked.0)));
-    Ok(Reached { connection, root, domain })
+    let logon = Logon::of(&connection, &root, controller.service_account().name()).await;
+    let logon = logon.map_err(|error| Finding::failed(Check::RootDse, name, error.to_string()))?;
+    Ok(Reached { connection, root, domain, logon })
 }
 
 /// Where its name leads.

@@ -12,6 +12,7 @@ use super::super::right::{Right, USER};
 use super::super::security_descriptor::{SecurityDescriptor, Verdict};
 use super::Viewpoint;
 use super::cause::{Above, Cause};
+use super::protected::{self, Groups};
 use crate::agent::directory::{Check, Finding, Mending};
 use crate::protocol::remedy::Remedy;
 use crate::protocol::untrusted::Untrusted;
@@ -22,8 +23,6 @@ const SAMPLE: usize = 60;
 const AT_LEAST: usize = 5;
 /// As many units are gone into: each costs a question.
 const UNITS: i32 = 40;
-/// As many accounts of administrators are counted.
-const PROTECTED_SAMPLE: i32 = 20;
 /// As many are named.
 const NAMED: usize = 3;
 
@@ -65,7 +64,7 @@ impl User {
     /// What can be read and written is the domain controller's word; it has none for extended rights.
     fn grants(&self, viewpoint: &Viewpoint<'_>, right: Right) -> bool {
         match right {
-            Right::ReadAccount => self.readable,
+            Right::ReadAccount | Right::ReadTokenGroups => self.readable,
             Right::WriteLockoutTime => self.writable.contains("lockouttime"),
             Right::WritePwdLastSet => self.writable.contains("pwdlastset"),
             Right::ResetPassword | Right::ChangePassword | Right::UnexpirePassword => {
@@ -77,7 +76,11 @@ impl User {
 }
 
 /// The unit itself, each right on its users, and the accounts there that are left alone.
-pub(super) async fn of_unit(viewpoint: &Viewpoint<'_>, base_dn: &str) -> Result<Vec<Finding>, RequestError> {
+pub(super) async fn of_unit(
+    viewpoint: &Viewpoint<'_>,
+    base_dn: &str,
+    groups: &Groups,
+) -> Result<Vec<Finding>, RequestError> {
     let connection = viewpoint.connection;
     let below = Search {
         base: base_dn.to_owned(),
@@ -96,7 +99,10 @@ pub(super) async fn of_unit(viewpoint: &Viewpoint<'_>, base_dn: &str) -> Result<
     if !units.iter().any(|unit| unit.eq_ignore_ascii_case(base_dn)) {
         units.push(base_dn.to_owned());
     }
-    let users = sample(viewpoint, &units).await?;
+    let mut users = sample(viewpoint, &units).await?;
+    let user = users.first().map(|user| user.dn.clone());
+    let (protected_rows, protected) = protected::of_unit(viewpoint, base_dn, groups, user.as_deref()).await?;
+    users.retain(|user| !protected.contains(&user.dn));
     let found = match users.len() {
         0 => Finding::warning(Check::BaseDn, base_dn, "there is no user below it, or the service account sees none"),
         count => Finding::ok(Check::BaseDn, base_dn, format!("{count} users below it were looked at")),
@@ -109,13 +115,7 @@ pub(super) async fn of_unit(viewpoint: &Viewpoint<'_>, base_dn: &str) -> Result<
             users => of_users(viewpoint, right, base_dn, users, &mut above).await,
         });
     }
-    let protected = people(base_dn, Scope::Subtree, "(&(adminCount=*)(!(adminCount=0)))", &["sAMAccountName"]);
-    let (protected, _) = connection.sample(PROTECTED_SAMPLE, &protected).await?;
-    if !protected.is_empty() {
-        let shown = protected.iter().filter_map(|entry| text(entry, "sAMAccountName"));
-        let detail = format!("administrators' accounts (adminCount is set), which are never reset: {}", named(shown));
-        findings.push(Finding::ok(Check::ProtectedAccounts, base_dn, detail));
-    }
+    findings.extend(protected_rows);
     Ok(findings)
 }
 
@@ -134,7 +134,7 @@ async fn sample(viewpoint: &Viewpoint<'_>, units: &[String]) -> Result<Vec<User>
 }
 
 /// Accounts of people.
-fn people(base: &str, scope: Scope, more: &str, attributes: &'static [&'static str]) -> Search {
+pub(super) fn people(base: &str, scope: Scope, more: &str, attributes: &'static [&'static str]) -> Search {
     let filter = format!("(&(objectCategory=person)(objectClass=user){more})");
     Search { base: base.to_owned(), scope, filter, attributes }
 }
@@ -188,7 +188,7 @@ async fn of_nobody(viewpoint: &Viewpoint<'_>, right: Right, base_dn: &str) -> Fi
     Finding::warning(check, base_dn, detail).mended_with(Remedy::GrantRight, how)
 }
 
-fn named<'a>(names: impl Iterator<Item = &'a str>) -> String {
+pub(super) fn named<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<_> = names.collect();
     let shown = names.iter().take(NAMED).map(|name| Untrusted::from(*name).quoted().to_string());
     let shown = shown.collect::<Vec<_>>().join("; ");

@@ -1,0 +1,164 @@
+//! The accounts that are left alone: that they can be told from others, and which there are.
+
+use std::collections::BTreeSet;
+
+use ldap3::{Scope, SearchEntry, ldap_escape};
+
+use super::super::connection::{RequestError, Search};
+use super::super::delegation::Reach;
+use super::super::entry::{bytes, text};
+use super::super::protection::{
+    BUILTIN_RIDS, ControlPaths, DOMAIN_RIDS, Ground, Protection, Unresolved, of_every_logon,
+};
+use super::super::right::Right;
+use super::super::security_descriptor::Sid;
+use super::Viewpoint;
+use super::rights::{named, people};
+use crate::agent::directory::{Check, Finding};
+use crate::protocol::remedy::Remedy;
+
+/// As many accounts of administrators are counted.
+const COUNTED: i32 = 20;
+/// Groups within groups are followed so deep, and so many of them.
+const DEPTH: usize = 8;
+const GROUPS: usize = 200;
+
+const CHECK: Check = Check::ProtectedAccounts;
+
+/// The protected groups of the domain, and those within them.
+#[derive(Default)]
+pub(super) struct Groups {
+    dns: BTreeSet<String>,
+    /// Those that can be an account's primary group.
+    rids: BTreeSet<u32>,
+}
+
+/// What holds for all units: the groups that the administrator names, and who could take over the agent. With the groups.
+pub(super) async fn of_domain(
+    viewpoint: &Viewpoint<'_>,
+    protection: &Protection,
+    ground: &Ground<'_>,
+) -> Result<(Vec<Finding>, Groups), RequestError> {
+    let mut findings = Vec::new();
+    let failed = |why: String| Finding::failed(CHECK, viewpoint.domain, why);
+    let mut own = Vec::new();
+    match protection.resolved(ground).await {
+        Err(error) => findings.push(failed(error.to_string())),
+        Ok(groups) => {
+            for group in groups {
+                match group {
+                    Ok(group) => own.push(group.dn),
+                    Err(Unresolved(why)) => findings.push(
+                        failed(format!("{why}; nobody is reset until it does")).mended_by(Remedy::ProtectedGroups),
+                    ),
+                }
+            }
+        }
+    }
+    match ControlPaths::read(ground).await {
+        Err(error) => findings.push(failed(error.to_string()).mended_by(Remedy::ReadPermissions)),
+        Ok(paths) => {
+            if let Some(what) = paths.of(&of_every_logon().collect()) {
+                let why = format!("every account is protected, and nobody is reset: {what}");
+                findings.push(failed(why).mended_by(Remedy::ControlPath));
+            }
+        }
+    }
+    Ok((findings, groups(viewpoint, own).await?))
+}
+
+/// What holds for one unit: whether its accounts' groups can be read, and which accounts are protected. `user` is one of them.
+pub(super) async fn of_unit(
+    viewpoint: &Viewpoint<'_>,
+    base_dn: &str,
+    groups: &Groups,
+    user: Option<&str>,
+) -> Result<(Vec<Finding>, BTreeSet<String>), RequestError> {
+    let mut findings = Vec::new();
+    if let Some(user) = user {
+        findings.extend(readable(viewpoint, base_dn, user).await?);
+    }
+    let members = groups.dns.iter().map(|dn| format!("(memberOf={})", ldap_escape(dn.as_str())));
+    let primary = groups.rids.iter().map(|rid| format!("(primaryGroupID={rid})"));
+    let any: String = members.chain(primary).collect();
+    let filter = format!("(|(&(adminCount=*)(!(adminCount=0))){any})");
+    let protected = people(base_dn, Scope::Subtree, &filter, &["sAMAccountName"]);
+    let (protected, _) = viewpoint.connection.sample(COUNTED, &protected).await?;
+    if !protected.is_empty() {
+        let shown = protected.iter().filter_map(|entry| text(entry, "sAMAccountName"));
+        let detail = format!(
+            "administrators' accounts (by their groups, or by adminCount), which are never reset: {}",
+            named(shown)
+        );
+        findings.push(Finding::ok(CHECK, base_dn, detail));
+    }
+    Ok((findings, protected.into_iter().map(|entry| entry.dn).collect()))
+}
+
+/// Whether the groups of an account are shown: if not, none of them is reset.
+async fn readable(viewpoint: &Viewpoint<'_>, base_dn: &str, user: &str) -> Result<Option<Finding>, RequestError> {
+    let search = Search {
+        base: user.to_owned(),
+        scope: Scope::Base,
+        filter: "(objectClass=user)".to_owned(),
+        attributes: &["objectSid", "tokenGroups"],
+    };
+    let (entries, _) = viewpoint.connection.search(&search).await?;
+    let shown = |entry: &SearchEntry| !bytes(entry, "tokenGroups").is_empty() && !bytes(entry, "objectSid").is_empty();
+    if entries.is_empty() || entries.iter().all(shown) {
+        return Ok(None);
+    }
+    let detail = format!(
+        "the groups of the users below {base_dn} (tokenGroups) can't be read, so no account can be told from an \
+         administrator's, and nobody is reset"
+    );
+    let how = viewpoint.tool.grant(Right::ReadTokenGroups, &viewpoint.trustee, base_dn, Reach::UsersBelow);
+    Ok(Some(Finding::failed(CHECK, base_dn, detail).mended_with(Remedy::GrantRight, how)))
+}
+
+/// From the groups down: members are asked for by their groups, which is cheap in a domain of any size.
+async fn groups(viewpoint: &Viewpoint<'_>, own: Vec<String>) -> Result<Groups, RequestError> {
+    let domain = Search {
+        base: viewpoint.domain.to_owned(),
+        scope: Scope::Base,
+        filter: "(objectClass=*)".to_owned(),
+        attributes: &["objectSid"],
+    };
+    let (entries, _) = viewpoint.connection.search(&domain).await?;
+    let domain = entries.first().and_then(|entry| Sid::read(bytes(entry, "objectSid").first()?));
+    let builtin = BUILTIN_RIDS.iter().map(|rid| Sid::nt(&[32, *rid]));
+    let of_the_domain = DOMAIN_RIDS.iter().filter_map(|rid| Some(domain.as_ref()?.with(*rid)));
+    let by_sid: String = builtin.chain(of_the_domain).map(|sid| format!("(objectSid={})", sid.in_a_filter())).collect();
+    let by_dn: String = own.iter().map(|dn| format!("(distinguishedName={})", ldap_escape(dn.as_str()))).collect();
+    let mut groups = Groups::default();
+    let mut new = found(viewpoint, &format!("{by_sid}{by_dn}"), &mut groups).await?;
+    for _ in 0..DEPTH {
+        if new.is_empty() || groups.dns.len() > GROUPS {
+            break;
+        }
+        let within: String = new.iter().map(|dn| format!("(memberOf={})", ldap_escape(dn.as_str()))).collect();
+        new = found(viewpoint, &within, &mut groups).await?;
+    }
+    Ok(groups)
+}
+
+/// Adds the groups for which one of these holds; those that were not known yet.
+async fn found(viewpoint: &Viewpoint<'_>, any: &str, groups: &mut Groups) -> Result<Vec<String>, RequestError> {
+    let search = Search {
+        base: viewpoint.domain.to_owned(),
+        scope: Scope::Subtree,
+        filter: format!("(&(objectClass=group)(|{any}))"),
+        attributes: &["objectSid"],
+    };
+    let limit = i32::try_from(GROUPS).unwrap_or(i32::MAX);
+    let (entries, _) = viewpoint.connection.sample(limit, &search).await?;
+    let mut new = Vec::new();
+    for entry in entries {
+        let sid = bytes(&entry, "objectSid").first().and_then(|sid| Sid::read(sid));
+        groups.rids.extend(sid.and_then(|sid| sid.rid_of_a_domain()));
+        if groups.dns.insert(entry.dn.clone()) {
+            new.push(entry.dn);
+        }
+    }
+    Ok(new)
+}
