@@ -7,6 +7,7 @@ mod deadline;
 mod grant;
 mod hostile;
 mod late;
+mod ldap_proxy;
 mod password_check;
 mod policy_hints;
 mod preflight;

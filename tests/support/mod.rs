@@ -8,6 +8,8 @@ pub(crate) mod dns;
 pub(crate) mod fake_dc;
 pub(crate) mod hostile;
 pub(crate) mod in_process;
+pub(crate) mod ldap_message;
+pub(crate) mod ldap_proxy;
 pub(crate) mod logged;
 pub(crate) mod portal_cli;
 pub(crate) mod process;
