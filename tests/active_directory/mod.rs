@@ -6,6 +6,7 @@ mod controllers;
 mod deadline;
 mod grant;
 mod hostile;
+mod identity;
 mod late;
 mod ldap_proxy;
 mod password_check;

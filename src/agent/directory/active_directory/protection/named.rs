@@ -29,6 +29,9 @@ const GROUP: &str = "(objectClass=group)";
 
 /// Finds the group. The outer error is the controller's, which may be asked again.
 pub(super) async fn resolve(ground: &Ground<'_>, written: &str) -> Result<Result<Group, Unresolved>, DirectoryError> {
+    if written.is_empty() {
+        return Ok(Err(Unresolved("protected_groups in agent.toml names a group without a name".to_owned())));
+    }
     let base = |base: String| Search { base, scope: Scope::Base, filter: GROUP.to_owned(), attributes: ATTRIBUTES };
     let (search, by_name) = if let Some(sid) = Sid::parse(written) {
         // An alternative form of a DN: [MS-ADTS] 3.1.1.3.1.2.4.
