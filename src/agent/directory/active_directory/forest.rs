@@ -66,6 +66,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::super::config::tests::config;
+    use crate::protocol::account::FoldedName;
 
     #[test]
     fn each_of_several_domains_has_its_own_and_what_is_said_for_all() {
