@@ -10,11 +10,11 @@ use ldap3::{LdapResult, Scope, SearchEntry};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use super::authorization::AuthorizationIdentity;
 use super::config::Endpoint;
 use super::connection::{Connection, Dialer, RequestError, Search};
 use super::entry::bytes;
 use super::health::Health;
-use super::logon::Logon;
 use super::policy_hints::PolicyHints;
 use super::read_only;
 use super::security_descriptor::Sid;
@@ -43,7 +43,7 @@ pub(super) struct Bound {
     /// How a reset can be told to look at the history, if the controller can.
     pub(super) policy_hints: Option<PolicyHints>,
     /// Who the service account is there.
-    pub(super) logon: Logon,
+    pub(super) identity: AuthorizationIdentity,
 }
 
 /// Why a controller was not asked, or did not answer.
@@ -257,8 +257,8 @@ impl Controller {
             let connection = self.open().await?;
             self.bind(&connection).await?;
             let root = self.root_dse(&connection).await?;
-            let logon = Logon::of(&connection, &root, self.service_account.name()).await;
-            let logon = logon.map_err(|error| self.unreachable(error.to_string()))?;
+            let identity = AuthorizationIdentity::of(&connection, &root, self.service_account.name()).await;
+            let identity = identity.map_err(|error| self.unreachable(error.to_string()))?;
             let base_dns = match (self.base_dns.is_empty(), root.default_naming_context) {
                 (false, _) => self.base_dns.clone(),
                 (true, Some(domain)) => vec![domain],
@@ -267,7 +267,7 @@ impl Controller {
                     return Err(self.unreachable(detail.to_owned()));
                 }
             };
-            let bound = Arc::new(Bound { connection, base_dns, policy_hints: root.policy_hints, logon });
+            let bound = Arc::new(Bound { connection, base_dns, policy_hints: root.policy_hints, identity });
             self.kept.store(Some(Arc::clone(&bound)));
             Ok(bound)
         });

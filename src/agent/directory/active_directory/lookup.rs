@@ -8,13 +8,15 @@ use super::connection::Search;
 use super::controller::{Bound, Controller, ControllerError, Found};
 use super::entry::{bytes, text};
 use super::protection;
+use super::security_descriptor::Sid;
 use crate::agent::directory::{Account, DirectoryError};
 use crate::protocol::account::FoldedName;
 use crate::protocol::command::Subject;
 use crate::protocol::outcome::Code;
 
 /// What everybody reads of an account.
-const ATTRIBUTES: &[&str] = &["objectGUID", "userPrincipalName", "pwdLastSet", "userAccountControl", "lockoutTime"];
+const ATTRIBUTES: &[&str] =
+    &["objectGUID", "objectSid", "userPrincipalName", "pwdLastSet", "userAccountControl", "lockoutTime"];
 /// The same, and what it is judged by.
 const TO_JUDGE: &[&str] = &[
     "objectGUID",
@@ -79,9 +81,9 @@ pub(super) fn entry_of(guid: Uuid) -> String {
     format!("<GUID={}>", guid.hyphenated())
 }
 
-/// An account by what never changes, as the name of a simple bind: [MS-ADTS] 5.1.1.1.1.
-pub(super) fn bind_name_of(guid: Uuid) -> String {
-    format!("{{{}}}", guid.hyphenated())
+/// An account by what never changes, as the name of a simple bind ([MS-ADTS] 5.1.1.1.1). Samba takes no GUID there.
+pub(super) fn bind_name_of(entry: &SearchEntry) -> Option<String> {
+    Some(Sid::read(bytes(entry, "objectSid").first()?)?.to_string())
 }
 
 /// Of what was found, what the subject names. A directory finds more by a name: other spellings of it, with other accents,

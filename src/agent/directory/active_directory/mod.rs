@@ -10,7 +10,7 @@
 //! | `controller`, `health`, `read_only` | one domain controller, and the connection kept to it |
 //! | `lookup`, `write`, `password_check` | what is asked of it |
 //! | `policy_hints` | how a reset looks at the history |
-//! | `logon`, `protection` | who the agent is there, and which accounts it leaves alone |
+//! | `authorization`, `protection` | who the agent is there, and which accounts it leaves alone |
 //! | `answer`, `entry`, `distinguished_name` | what its answers mean |
 //! | `right`, `security_descriptor` | what the service account may do, and where that is written |
 //! | `preflight` | whether resets can work |
@@ -20,6 +20,7 @@
 //! connection stands.
 
 mod answer;
+mod authorization;
 mod config;
 mod connection;
 mod controller;
@@ -31,7 +32,6 @@ mod entry;
 mod forest;
 pub mod grant;
 mod health;
-mod logon;
 mod lookup;
 mod one_or_many;
 mod password_check;
@@ -194,8 +194,8 @@ impl ActiveDirectory {
             entries = lookup::named(entries, subject);
         }
         let account = lookup::only(&entries, &result, controller.name())?;
-        let (connection, logon, base_dns) = (&bound.connection, &bound.logon, &bound.base_dns[..]);
-        let ground = Ground { controller: controller.name(), connection, logon, base_dns };
+        let (connection, identity, base_dns) = (&bound.connection, &bound.identity, &bound.base_dns[..]);
+        let ground = Ground { controller: controller.name(), connection, identity, base_dns };
         for entry in &entries {
             if let Some(Barred { code, why }) = domain.protection().judge(&ground, entry).await? {
                 let detail = format!("{}: {why}", controller.name());
@@ -281,12 +281,16 @@ impl Directory for ActiveDirectory {
     }
 
     async fn try_password(&self, account: &Account, password: &Password) -> Result<PasswordCheck, DirectoryError> {
-        // Whether it is there at all: a name that nobody has is answered like a wrong password.
-        let now = self.read(account).await?;
         let (_, controller) = self.controller_of(account).await?;
+        let found = controller.search(|_| lookup::by_guid(account.object_guid)).await?;
+        lookup::only(&found.entries, &found.result, controller.name())?;
+        let name = found.entries.first().and_then(lookup::bind_name_of).ok_or_else(|| {
+            let why = "the service account may not read the account's objectSid, so no password can be tried";
+            DirectoryError::Unavailable(format!("{}: {why}", controller.name()))
+        })?;
         // A connection of its own: a bind changes who the connection is.
         let connection = controller.open().await?;
-        let answer = connection.bind(&lookup::bind_name_of(now.object_guid), password.expose()).await;
+        let answer = connection.bind(&name, password.expose()).await;
         let result = answer.map_err(|e| DirectoryError::Unavailable(format!("{}: {e}", controller.name())))?;
         Ok(password_check::verdict(&result))
     }

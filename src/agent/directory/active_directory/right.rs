@@ -34,8 +34,14 @@ pub(super) enum Right {
 
 impl Right {
     /// Those that are looked at on each unit.
-    pub(super) const ON_USERS: [Self; 5] =
-        [Self::ReadAccount, Self::ResetPassword, Self::ChangePassword, Self::WriteLockoutTime, Self::WritePwdLastSet];
+    pub(super) const ON_USERS: [Self; 6] = [
+        Self::ReadAccount,
+        Self::ReadTokenGroups,
+        Self::ResetPassword,
+        Self::ChangePassword,
+        Self::WriteLockoutTime,
+        Self::WritePwdLastSet,
+    ];
     /// Those of them that are delegated.
     pub(super) const DELEGATED: [Self; 4] =
         [Self::ResetPassword, Self::ChangePassword, Self::WriteLockoutTime, Self::WritePwdLastSet];
@@ -47,7 +53,7 @@ impl Right {
             Self::ChangePassword => Check::ChangePassword,
             Self::WriteLockoutTime => Check::WriteLockoutTime,
             Self::WritePwdLastSet => Check::WritePwdLastSet,
-            Self::ReadTokenGroups => Check::ProtectedAccounts,
+            Self::ReadTokenGroups => Check::ReadTokenGroups,
             Self::UnexpirePassword => Check::UnexpirePassword,
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `reach` | each controller: its name, TCP, TLS, logon, clock |
+//! | `reach` | each controller: its name, TCP, TLS, identity, clock |
 //! | `certificate` | how long its certificate is good |
 //! | `rights` | what the service account may do with a unit's users |
 //! | `protected` | which of them are left alone |
@@ -64,12 +64,12 @@ pub(super) async fn preflight(
     for (controller, (mut own, reached)) in controllers.iter().zip(looked) {
         soften(&mut own, one_works);
         findings.extend(own);
-        let Some(Reached { connection, root, domain, logon }) = reached else { continue };
+        let Some(Reached { connection, root, domain, identity }) = reached else { continue };
         let base_dns = controller.base_dns(&domain);
         if !used {
             used = true;
             let (name, service_account) = (controller.name(), controller.service_account().name());
-            let ground = Ground { controller: name, connection: &connection, logon: &logon, base_dns: &base_dns };
+            let ground = Ground { controller: name, connection: &connection, identity: &identity, base_dns: &base_dns };
             match look(&ground, &root, &domain, service_account, protection).await {
                 Ok(found) => findings.extend(found),
                 Err(error) => {
@@ -79,7 +79,7 @@ pub(super) async fn preflight(
                 }
             }
         }
-        controller.keep(Bound { connection, base_dns, policy_hints: root.policy_hints, logon });
+        controller.keep(Bound { connection, base_dns, policy_hints: root.policy_hints, identity });
     }
     findings
 }

@@ -5,12 +5,10 @@ use std::collections::BTreeSet;
 use ldap3::{Scope, SearchEntry, ldap_escape};
 
 use super::super::connection::{RequestError, Search};
-use super::super::delegation::Reach;
 use super::super::entry::{bytes, text};
 use super::super::protection::{
     BUILTIN_RIDS, ControlPaths, DOMAIN_RIDS, Ground, Protection, Unresolved, of_every_logon,
 };
-use super::super::right::Right;
 use super::super::security_descriptor::Sid;
 use super::Viewpoint;
 use super::rights::{named, people};
@@ -67,53 +65,42 @@ pub(super) async fn of_domain(
     Ok((findings, groups(viewpoint, own).await?))
 }
 
-/// What holds for one unit: whether its accounts' groups can be read, and which accounts are protected. `user` is one of them.
+/// Which of a unit's accounts are protected.
 pub(super) async fn of_unit(
     viewpoint: &Viewpoint<'_>,
     base_dn: &str,
     groups: &Groups,
-    user: Option<&str>,
-) -> Result<(Vec<Finding>, BTreeSet<String>), RequestError> {
-    let mut findings = Vec::new();
-    if let Some(user) = user {
-        findings.extend(readable(viewpoint, base_dn, user).await?);
-    }
+) -> Result<(Option<Finding>, BTreeSet<String>), RequestError> {
     let members = groups.dns.iter().map(|dn| format!("(memberOf={})", ldap_escape(dn.as_str())));
     let primary = groups.rids.iter().map(|rid| format!("(primaryGroupID={rid})"));
     let any: String = members.chain(primary).collect();
     let filter = format!("(|(&(adminCount=*)(!(adminCount=0))){any})");
     let protected = people(base_dn, Scope::Subtree, &filter, &["sAMAccountName"]);
     let (protected, _) = viewpoint.connection.sample(COUNTED, &protected).await?;
-    if !protected.is_empty() {
+    let finding = (!protected.is_empty()).then(|| {
         let shown = protected.iter().filter_map(|entry| text(entry, "sAMAccountName"));
         let detail = format!(
             "administrators' accounts (by their groups, or by adminCount), which are never reset: {}",
             named(shown)
         );
-        findings.push(Finding::ok(CHECK, base_dn, detail));
-    }
-    Ok((findings, protected.into_iter().map(|entry| entry.dn).collect()))
+        Finding::ok(CHECK, base_dn, detail)
+    });
+    Ok((finding, protected.into_iter().map(|entry| entry.dn).collect()))
 }
 
-/// Whether the groups of an account are shown: if not, none of them is reset.
-async fn readable(viewpoint: &Viewpoint<'_>, base_dn: &str, user: &str) -> Result<Option<Finding>, RequestError> {
+/// Whether the groups of an account can be read; if not, it can't be told from an administrator's. They are constructed, for
+/// one account at a time.
+pub(super) async fn groups_are_shown(viewpoint: &Viewpoint<'_>, dn: &str) -> Result<bool, RequestError> {
     let search = Search {
-        base: user.to_owned(),
+        base: dn.to_owned(),
         scope: Scope::Base,
         filter: "(objectClass=user)".to_owned(),
         attributes: &["objectSid", "tokenGroups"],
     };
     let (entries, _) = viewpoint.connection.search(&search).await?;
     let shown = |entry: &SearchEntry| !bytes(entry, "tokenGroups").is_empty() && !bytes(entry, "objectSid").is_empty();
-    if entries.is_empty() || entries.iter().all(shown) {
-        return Ok(None);
-    }
-    let detail = format!(
-        "the groups of the users below {base_dn} (tokenGroups) can't be read, so no account can be told from an \
-         administrator's, and nobody is reset"
-    );
-    let how = viewpoint.tool.grant(Right::ReadTokenGroups, &viewpoint.trustee, base_dn, Reach::UsersBelow);
-    Ok(Some(Finding::failed(CHECK, base_dn, detail).mended_with(Remedy::GrantRight, how)))
+    // One that is gone meanwhile lacks nothing.
+    Ok(entries.iter().all(shown))
 }
 
 /// From the groups down: members are asked for by their groups, which is cheap in a domain of any size.

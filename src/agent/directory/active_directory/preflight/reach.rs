@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::super::authorization::AuthorizationIdentity;
 use super::super::connection::Connection;
 use super::super::controller::{Controller, ControllerError, RootDse};
-use super::super::logon::Logon;
 use super::certificate;
 use crate::agent::directory::{Check, Finding};
 use crate::clock::Clock;
@@ -22,7 +22,7 @@ pub(super) struct Reached {
     pub(super) connection: Connection,
     pub(super) root: RootDse,
     pub(super) domain: String,
-    pub(super) logon: Logon,
+    pub(super) identity: AuthorizationIdentity,
 }
 
 /// The findings in the order in which they were made; if it can't be used, the last says why.
@@ -71,9 +71,9 @@ async fn steps(controller: &Controller, clock: &dyn Clock, found: &mut Vec<Findi
     };
     found.push(itself(controller, &root, &domain));
     found.extend(root.current_time.as_deref().and_then(unix_time).map(|its| clocks(name, its - asked.0)));
-    let logon = Logon::of(&connection, &root, controller.service_account().name()).await;
-    let logon = logon.map_err(|error| Finding::failed(Check::RootDse, name, error.to_string()))?;
-    Ok(Reached { connection, root, domain, logon })
+    let identity = AuthorizationIdentity::of(&connection, &root, controller.service_account().name()).await;
+    let identity = identity.map_err(|error| Finding::failed(Check::RootDse, name, error.to_string()))?;
+    Ok(Reached { connection, root, domain, identity })
 }
 
 /// Where its name leads.

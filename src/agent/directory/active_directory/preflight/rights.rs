@@ -10,9 +10,9 @@ use super::super::delegation::{Reach, read_dacl};
 use super::super::entry::{bytes, text};
 use super::super::right::{Right, USER};
 use super::super::security_descriptor::{SecurityDescriptor, Verdict};
-use super::Viewpoint;
 use super::cause::{Above, Cause};
 use super::protected::{self, Groups};
+use super::{Viewpoint, side_by_side};
 use crate::agent::directory::{Check, Finding, Mending};
 use crate::protocol::remedy::Remedy;
 use crate::protocol::untrusted::Untrusted;
@@ -34,6 +34,8 @@ struct User {
     dn: String,
     /// Whether what a reset has to know was shown.
     readable: bool,
+    /// Whether its groups were shown.
+    groups_readable: bool,
     /// In lower case: what the domain controller says may be written.
     writable: HashSet<String>,
     descriptor: Option<SecurityDescriptor>,
@@ -56,7 +58,14 @@ impl From<SearchEntry> for User {
         let readable = flags.is_some() && text(&entry, "pwdLastSet").is_some();
         let left_alone = flags.is_some_and(|flags| flags & DISABLED != 0)
             || text(&entry, "adminCount").is_some_and(|count| count != "0");
-        Self { dn: entry.dn, readable, writable, descriptor: descriptor.and_then(Result::ok), left_alone }
+        Self {
+            dn: entry.dn,
+            readable,
+            groups_readable: false,
+            writable,
+            descriptor: descriptor.and_then(Result::ok),
+            left_alone,
+        }
     }
 }
 
@@ -64,7 +73,8 @@ impl User {
     /// What can be read and written is the domain controller's word; it has none for extended rights.
     fn grants(&self, viewpoint: &Viewpoint<'_>, right: Right) -> bool {
         match right {
-            Right::ReadAccount | Right::ReadTokenGroups => self.readable,
+            Right::ReadAccount => self.readable,
+            Right::ReadTokenGroups => self.groups_readable,
             Right::WriteLockoutTime => self.writable.contains("lockouttime"),
             Right::WritePwdLastSet => self.writable.contains("pwdlastset"),
             Right::ResetPassword | Right::ChangePassword | Right::UnexpirePassword => {
@@ -99,10 +109,14 @@ pub(super) async fn of_unit(
     if !units.iter().any(|unit| unit.eq_ignore_ascii_case(base_dn)) {
         units.push(base_dn.to_owned());
     }
+    let (protected_row, protected) = protected::of_unit(viewpoint, base_dn, groups).await?;
     let mut users = sample(viewpoint, &units).await?;
-    let user = users.first().map(|user| user.dn.clone());
-    let (protected_rows, protected) = protected::of_unit(viewpoint, base_dn, groups, user.as_deref()).await?;
     users.retain(|user| !protected.contains(&user.dn));
+    let groups_readable =
+        side_by_side(users.iter().map(|user| protected::groups_are_shown(viewpoint, &user.dn)).collect());
+    for (user, groups_readable) in users.iter_mut().zip(groups_readable.await) {
+        user.groups_readable = groups_readable?;
+    }
     let found = match users.len() {
         0 => Finding::warning(Check::BaseDn, base_dn, "there is no user below it, or the service account sees none"),
         count => Finding::ok(Check::BaseDn, base_dn, format!("{count} users below it were looked at")),
@@ -115,7 +129,7 @@ pub(super) async fn of_unit(
             users => of_users(viewpoint, right, base_dn, users, &mut above).await,
         });
     }
-    findings.extend(protected_rows);
+    findings.extend(protected_row);
     Ok(findings)
 }
 

@@ -64,14 +64,14 @@ impl ControlPaths {
     pub(in super::super) async fn read(ground: &Ground<'_>) -> Result<Self, DirectoryError> {
         let units = ground.base_dns.iter().map(|unit| controlled(ground, unit.clone(), Kind::Unit));
         // An alternative form of a DN: [MS-ADTS] 3.1.1.3.1.2.4.
-        let own = ground.logon.own.iter();
+        let own = ground.identity.own.iter();
         let own = own.map(|sid| controlled(ground, format!("<SID={sid}>"), Kind::ServiceAccount));
         let (units, own) = tokio::try_join!(try_join_all(units), try_join_all(own))?;
         let mut all: Vec<Controlled> = units.into_iter().chain(own).flatten().collect();
         let mut known: HashSet<String> = all.iter().map(|one| one.dn.to_lowercase()).collect();
         let above: Vec<String> = all
             .iter()
-            .flat_map(|one| upwards(&one.dn, &ground.logon.domain))
+            .flat_map(|one| upwards(&one.dn, &ground.identity.domain))
             .filter(|dn| known.insert(dn.to_lowercase()))
             .map(str::to_owned)
             .collect();

@@ -20,10 +20,10 @@ use ldap3::SearchEntry;
 pub(super) use self::control_paths::ControlPaths;
 pub(super) use self::named::{Group, Unresolved};
 pub(super) use self::well_known::{BUILTIN_RIDS, DOMAIN_RIDS, of_every_logon};
+use super::authorization::AuthorizationIdentity;
 use super::config::Config;
 use super::connection::Connection;
 use super::entry::{bytes, text};
-use super::logon::Logon;
 use super::security_descriptor::Sid;
 use crate::agent::directory::DirectoryError;
 use crate::protocol::outcome::Code;
@@ -46,7 +46,7 @@ pub(super) struct Protection {
 pub(super) struct Ground<'a> {
     pub(super) controller: &'a str,
     pub(super) connection: &'a Connection,
-    pub(super) logon: &'a Logon,
+    pub(super) identity: &'a AuthorizationIdentity,
     /// Where accounts are looked for.
     pub(super) base_dns: &'a [String],
 }
@@ -89,7 +89,7 @@ impl Protection {
         let groups =
             "tokenGroups, so its groups are not known; or the domain controller found no global catalog to ask";
         let token = Token::of(account).ok_or_else(|| unreadable(groups))?;
-        if let Some(barred) = token.barred_at_once(account, ground.logon) {
+        if let Some(barred) = token.barred_at_once(account, ground.identity) {
             return Ok(Some(barred));
         }
         let (named, paths) = tokio::try_join!(self.resolved(ground), ControlPaths::read(ground))?;
@@ -135,8 +135,8 @@ impl Token {
     }
 
     /// What is seen without another question.
-    fn barred_at_once(&self, account: &SearchEntry, logon: &Logon) -> Option<Barred> {
-        if logon.is(&self.own) {
+    fn barred_at_once(&self, account: &SearchEntry, identity: &AuthorizationIdentity) -> Option<Barred> {
+        if identity.is(&self.own) {
             return Some(Barred::protected(
                 "this is the agent's own service account, which is not touched from outside",
             ));
@@ -156,7 +156,7 @@ impl Token {
         })
     }
 
-    /// With what every logon has.
+    /// With what every identity has.
     fn with_the_usual(mut self) -> HashSet<Sid> {
         self.sids.extend(well_known::of_every_logon());
         self.sids
@@ -184,10 +184,10 @@ mod tests {
         SearchEntry { dn: "CN=a".to_owned(), attrs: attrs.into_iter().collect(), bin_attrs: bin_attrs.into() }
     }
 
-    fn barred(entry: &SearchEntry, logon: &[&str]) -> Option<String> {
-        let token = logon.iter().map(|text| Sid::parse(text).unwrap()).collect();
-        let logon = Logon { domain: "DC=c".to_owned(), token, own: None };
-        Token::of(entry).unwrap().barred_at_once(entry, &logon).map(|barred| barred.why)
+    fn barred(entry: &SearchEntry, identity: &[&str]) -> Option<String> {
+        let token = identity.iter().map(|text| Sid::parse(text).unwrap()).collect();
+        let identity = AuthorizationIdentity { domain: "DC=c".to_owned(), token, own: None };
+        Token::of(entry).unwrap().barred_at_once(entry, &identity).map(|barred| barred.why)
     }
 
     const USERS: &str = "S-1-5-21-1-2-3-513";

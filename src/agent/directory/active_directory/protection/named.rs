@@ -41,7 +41,7 @@ pub(super) async fn resolve(ground: &Ground<'_>, written: &str) -> Result<Result
     } else {
         let name = ldap_escape(written);
         let filter = format!("(&{GROUP}(|(sAMAccountName={name})(cn={name})))");
-        let base = ground.logon.domain.clone();
+        let base = ground.identity.domain.clone();
         (Search { base, scope: Scope::Subtree, filter, attributes: ATTRIBUTES }, true)
     };
     let unavailable = |why: String| DirectoryError::Unavailable(format!("{}: {why}", ground.controller));

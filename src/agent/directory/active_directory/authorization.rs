@@ -1,4 +1,5 @@
-//! Who the agent is on a connection, in the domain controller's own words. A logon's groups don't change while it lasts.
+//! Who the agent is on a connection (RFC 4513 §2: its authorization identity), in the domain controller's own words. Its groups
+//! don't change while the connection lasts.
 
 use std::collections::HashSet;
 
@@ -13,8 +14,8 @@ use super::trustee::Trustee;
 /// So many SIDs are asked for in one filter.
 const IN_ONE_FILTER: usize = 100;
 
-/// A logon of the service account.
-pub(super) struct Logon {
+/// The service account, as a domain controller has let it in.
+pub(super) struct AuthorizationIdentity {
     /// Where: the domain's distinguished name.
     pub(super) domain: String,
     /// The account itself, with all its groups.
@@ -23,7 +24,7 @@ pub(super) struct Logon {
     pub(super) own: Option<Sid>,
 }
 
-impl Logon {
+impl AuthorizationIdentity {
     /// Of a connection on which the service account is bound, by this name. A name may be written in many ways; so what is
     /// looked for is the account among the SIDs of the logon, and by its name only if there is none.
     pub(super) async fn of(connection: &Connection, root: &RootDse, name: &str) -> Result<Self, RequestError> {
