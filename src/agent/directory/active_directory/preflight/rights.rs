@@ -112,9 +112,9 @@ pub(super) async fn of_unit(
     let (protected_row, protected) = protected::of_unit(viewpoint, base_dn, groups).await?;
     let mut users = sample(viewpoint, &units).await?;
     users.retain(|user| !protected.contains(&user.dn));
-    let groups_readable =
-        side_by_side(users.iter().map(|user| protected::groups_are_shown(viewpoint, &user.dn)).collect());
-    for (user, groups_readable) in users.iter_mut().zip(groups_readable.await) {
+    let shown = users.iter().map(|user| protected::groups_are_shown(viewpoint, &user.dn));
+    let shown = side_by_side(shown.collect()).await;
+    for (user, groups_readable) in users.iter_mut().zip(shown) {
         user.groups_readable = groups_readable?;
     }
     let found = match users.len() {
