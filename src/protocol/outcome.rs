@@ -137,7 +137,7 @@ pub struct Outcome {
     pub directory_ms: u64,
     /// The account that was found, whatever became of the command; older agents don't say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub account: Option<FoundAccount>,
+    pub account: Option<Box<FoundAccount>>,
 }
 
 impl Outcome {

@@ -193,11 +193,11 @@ pub(crate) fn outcome() -> Outcome {
         retry_safe: false,
         retry_at: None,
         directory_ms: 42,
-        account: Some(FoundAccount::new(
+        account: Some(Box::new(FoundAccount::new(
             OBJECT_GUID.parse().unwrap(),
             Some("Jane@corp.example"),
             "CN=Jane Doe,OU=Staff,DC=corp,DC=example",
-        )),
+        ))),
     }
 }
 

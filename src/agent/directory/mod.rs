@@ -44,8 +44,8 @@ pub struct Account {
 impl Account {
     /// As it is told to others.
     #[must_use]
-    pub fn told(&self) -> FoundAccount {
-        FoundAccount::new(self.object_guid, self.upn.as_deref(), &self.dn)
+    pub fn told(&self) -> Box<FoundAccount> {
+        Box::new(FoundAccount::new(self.object_guid, self.upn.as_deref(), &self.dn))
     }
 }
 

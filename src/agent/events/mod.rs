@@ -41,7 +41,7 @@ pub struct About {
     pub account: Option<String>,
     /// The account that the directory has by that name.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub found: Option<FoundAccount>,
+    pub found: Option<Box<FoundAccount>>,
     /// The portal that asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub portal: Option<PortalId>,

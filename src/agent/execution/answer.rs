@@ -24,7 +24,7 @@ pub(super) struct Answer {
     /// Before this time the answer will be the same.
     pub(super) retry_at: Option<UnixTime>,
     /// The account that was found.
-    pub(super) account: Option<FoundAccount>,
+    pub(super) account: Option<Box<FoundAccount>>,
 }
 
 impl Answer {

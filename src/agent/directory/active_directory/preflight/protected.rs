@@ -7,7 +7,7 @@ use ldap3::{Scope, SearchEntry, ldap_escape};
 use super::super::connection::{RequestError, Search};
 use super::super::entry::{bytes, text};
 use super::super::protection::{
-    BUILTIN_RIDS, ControlPaths, DOMAIN_RIDS, Ground, Protection, Unresolved, of_every_logon,
+    ControlPaths, Ground, Protection, Unresolved, builtin_rids, domain_rids, of_every_logon,
 };
 use super::super::security_descriptor::Sid;
 use super::Viewpoint;
@@ -113,8 +113,8 @@ async fn groups(viewpoint: &Viewpoint<'_>, own: Vec<String>) -> Result<Groups, R
     };
     let (entries, _) = viewpoint.connection.search(&domain).await?;
     let domain = entries.first().and_then(|entry| Sid::read(bytes(entry, "objectSid").first()?));
-    let builtin = BUILTIN_RIDS.iter().map(|rid| Sid::nt(&[32, *rid]));
-    let of_the_domain = DOMAIN_RIDS.iter().filter_map(|rid| Some(domain.as_ref()?.with(*rid)));
+    let builtin = builtin_rids().map(|rid| Sid::nt(&[32, rid]));
+    let of_the_domain = domain_rids().filter_map(|rid| Some(domain.as_ref()?.with(rid)));
     let by_sid: String = builtin.chain(of_the_domain).map(|sid| format!("(objectSid={})", sid.in_a_filter())).collect();
     let by_dn: String = own.iter().map(|dn| format!("(distinguishedName={})", ldap_escape(dn.as_str()))).collect();
     let mut groups = Groups::default();
