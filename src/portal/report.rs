@@ -61,9 +61,10 @@ impl Answer {
                 };
                 let again = again(o, utc);
                 let hindrances = hindrances(o.hindrances.as_deref().unwrap_or_default());
+                let account = o.account.as_ref().map(|found| format!("  the account: {found}\n")).unwrap_or_default();
                 format!(
-                    "{headline}: {} (event {})\n{hindrances}  the agent says: {}\n  a new command may be sent: {again}\n  signed by agent {} for command \
-                     {}, {} ms in the directory\n  trace id {}\n",
+                    "{headline}: {} (event {})\n{hindrances}  the agent says: {}\n{account}  a new command may be sent: {again}\n  signed by agent {} for \
+                     command {}, {} ms in the directory\n  trace id {}\n",
                     o.code.cell(),
                     o.event_id,
                     o.detail.quoted(),

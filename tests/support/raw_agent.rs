@@ -214,6 +214,7 @@ impl RawAgent {
             retry_at: None,
             hindrances: None,
             directory_ms: 1,
+            account: None,
         }
     }
 
