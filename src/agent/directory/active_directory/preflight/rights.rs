@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use ldap3::{Scope, SearchEntry};
 
 use super::super::answer::diagnostic;
+use super::super::class::{Class, Classes};
 use super::super::connection::{RequestError, Search};
 use super::super::delegation::{Reach, read_dacl};
 use super::super::entry::{bytes, text};
-use super::super::right::{Right, USER};
+use super::super::right::Right;
 use super::super::security_descriptor::{SecurityDescriptor, Verdict};
 use super::Viewpoint;
 use super::cause::{Above, Cause};
@@ -33,6 +34,7 @@ const COMPLETE: [u32; 2] = [0, 4];
 /// A user that was looked at.
 struct User {
     dn: String,
+    class: Class,
     /// Whether what a reset has to know was shown.
     readable: bool,
     /// In lower case: what the domain controller says may be written.
@@ -42,14 +44,20 @@ struct User {
     left_alone: bool,
 }
 
-const OF_A_USER: &[&str] =
-    &["pwdLastSet", "userAccountControl", "adminCount", "allowedAttributesEffective", "nTSecurityDescriptor"];
+const OF_A_USER: &[&str] = &[
+    "objectClass",
+    "pwdLastSet",
+    "userAccountControl",
+    "adminCount",
+    "allowedAttributesEffective",
+    "nTSecurityDescriptor",
+];
 
 /// `ADS_UF_ACCOUNTDISABLE` in `userAccountControl`.
 const DISABLED: i32 = 0x2;
 
-impl From<SearchEntry> for User {
-    fn from(entry: SearchEntry) -> Self {
+impl User {
+    fn new(entry: SearchEntry, classes: &Classes) -> Self {
         let writable = entry.attrs.get("allowedAttributesEffective").into_iter().flatten();
         let writable = writable.map(|name| name.to_ascii_lowercase()).collect();
         let descriptor = bytes(&entry, "nTSecurityDescriptor").first().map(|value| SecurityDescriptor::read(value));
@@ -57,11 +65,10 @@ impl From<SearchEntry> for User {
         let readable = flags.is_some() && text(&entry, "pwdLastSet").is_some();
         let left_alone = flags.is_some_and(|flags| flags & DISABLED != 0)
             || text(&entry, "adminCount").is_some_and(|count| count != "0");
-        Self { dn: entry.dn, readable, writable, descriptor: descriptor.and_then(Result::ok), left_alone }
+        let class = classes.of(&entry);
+        Self { dn: entry.dn, class, readable, writable, descriptor: descriptor.and_then(Result::ok), left_alone }
     }
-}
 
-impl User {
     /// What can be read and written is the domain controller's word; it has none for extended rights.
     fn grants(&self, viewpoint: &Viewpoint<'_>, right: Right) -> bool {
         match right {
@@ -70,7 +77,7 @@ impl User {
             Right::WritePwdLastSet => self.writable.contains("pwdlastset"),
             Right::ResetPassword | Right::ChangePassword | Right::UnexpirePassword => {
                 let descriptor = self.descriptor.as_ref();
-                descriptor.is_some_and(|own| own.verdict(&viewpoint.token, right.wanted()) == Verdict::Granted)
+                descriptor.is_some_and(|own| right.verdict(own, &viewpoint.token, &self.class) == Verdict::Granted)
             }
         }
     }
@@ -128,7 +135,13 @@ async fn sample(viewpoint: &Viewpoint<'_>, units: &[String]) -> Result<Vec<User>
         let limit = i32::try_from(2 * each).unwrap_or(i32::MAX);
         let search = people(unit, Scope::OneLevel, "", OF_A_USER);
         let (entries, _) = viewpoint.connection.sample(limit, &search).await?;
-        users.extend(entries.into_iter().map(User::from).filter(|user| !user.left_alone).take(each));
+        users.extend(
+            entries
+                .into_iter()
+                .map(|entry| User::new(entry, &viewpoint.classes))
+                .filter(|user| !user.left_alone)
+                .take(each),
+        );
     }
     Ok(users)
 }
@@ -148,21 +161,24 @@ async fn of_users(
 ) -> Finding {
     let lacking: Vec<&User> = users.iter().filter(|user| !user.grants(viewpoint, right)).collect();
     let (check, all) = (right.check(), users.len());
-    let Some(first) = lacking.first() else {
+    if lacking.is_empty() {
         return Finding::ok(check, base_dn, format!("granted on all {all} users that were looked at"));
-    };
-    let mut cause = above.cause(viewpoint, right, base_dn, &first.dn, first.descriptor.as_ref()).await;
+    }
+    let mut causes = Vec::new();
+    for user in &lacking {
+        let cause = above.cause(viewpoint, right, base_dn, &user.dn, &user.class, user.descriptor.as_ref()).await;
+        causes.push((cause, &user.class));
+    }
     // One user may have a reason of his own. What the unit lacks is told first.
-    for user in lacking.iter().skip(1) {
-        if cause == Cause::NotGranted {
-            break;
-        }
-        let other = above.cause(viewpoint, right, base_dn, &user.dn, user.descriptor.as_ref()).await;
-        if other == Cause::NotGranted {
-            cause = other;
+    let told = causes.iter().find(|(cause, _)| *cause == Cause::NotGranted).or(causes.first());
+    let cause = told.map_or(Cause::NotGranted, |(cause, _)| cause.clone());
+    let mut classes: Vec<Class> = Vec::new();
+    for (_, class) in causes.iter().filter(|(other, _)| *other == cause) {
+        if !classes.contains(class) {
+            classes.push((*class).clone());
         }
     }
-    let (why, Mending { remedy, how }) = cause.explain(viewpoint, right, base_dn).await;
+    let (why, Mending { remedy, how }) = cause.explain(viewpoint, right, base_dn, &classes).await;
     let title = check.title();
     if lacking.len() == all {
         let detail = format!("{title} is missing on the users below {base_dn} ({all} were looked at): {why}");
@@ -176,15 +192,15 @@ async fn of_users(
 /// Without a user to look at: what a new one would inherit.
 async fn of_nobody(viewpoint: &Viewpoint<'_>, right: Right, base_dn: &str) -> Finding {
     let Viewpoint { connection, token, trustee, tool, .. } = viewpoint;
-    let check = right.check();
+    let (check, class) = (right.check(), Class::user());
     let unit = read_dacl(connection, base_dn).await.ok();
-    let given = unit.is_some_and(|unit| unit.inherited_by(USER).verdict(token, right.wanted()) == Verdict::Granted);
+    let given = unit.is_some_and(|unit| right.verdict(&unit.inherited_by(class.id), token, &class) == Verdict::Granted);
     // A new account lets everyone change by itself: the schema's defaultSecurityDescriptor says so.
     if given || right == Right::ChangePassword {
         return Finding::ok(check, base_dn, "a new user below it would get it");
     }
     let detail = format!("{} is missing: a new user below {base_dn} would not get it", check.title());
-    let how = tool.grant(right, trustee, base_dn, Reach::UsersBelow);
+    let how = tool.grant(right, trustee, base_dn, Reach::Below(&[class]));
     Finding::warning(check, base_dn, detail).mended_with(Remedy::GrantRight, how)
 }
 
