@@ -5,7 +5,6 @@ use std::convert::Infallible;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use tokio::time::{sleep, timeout};
 use super::home::Home;
 use super::preflight::Preflight;
 use crate::host;
+use crate::protocol::json;
 
 /// How long either side waits for the other's line.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -102,7 +102,7 @@ async fn answer(stream: UnixStream, preflight: &Preflight) -> io::Result<()> {
     let (asks, mut answers) = stream.into_split();
     let mut line = String::new();
     BufReader::new(asks.take(MAX_LINE)).read_line(&mut line).await?;
-    let reply = match serde_json::from_str(&line) {
+    let reply = match json::read(line.as_bytes()) {
         Ok(Request::Check) => {
             preflight.want();
             Reply::Checking
@@ -121,7 +121,7 @@ pub(super) async fn ask(home: &Home, request: Request) -> Result<Reply, ControlE
         asks.write_all(format!("{}\n", serde_json::to_string(&request)?).as_bytes()).await?;
         let mut line = String::new();
         BufReader::new(answers.take(MAX_LINE)).read_line(&mut line).await?;
-        Ok::<Reply, io::Error>(serde_json::from_str(&line)?)
+        json::read::<Reply>(line.as_bytes()).map_err(io::Error::other)
     };
     match timeout(PATIENCE, asked).await {
         Ok(Ok(reply)) => Ok(reply),
@@ -149,12 +149,9 @@ fn at<T>(path: &Path, call: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T
     if path.as_os_str().len() <= LONGEST_NAME {
         return call(path);
     }
-    let folder = fs::OpenOptions::new().read(true).custom_flags(DIRECTORY).open(folder)?;
+    let folder = fs::File::open(folder)?;
     call(&Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name))
 }
-
-/// `O_DIRECTORY`: nothing else is meant.
-const DIRECTORY: i32 = rustix::fs::OFlags::DIRECTORY.bits().cast_signed();
 
 #[cfg(test)]
 mod tests {
