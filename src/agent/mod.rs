@@ -11,10 +11,12 @@
 //! | [`setup`] | from nothing to an agent that works |
 //! | [`directory`] | where passwords are written |
 //! | `service`, `instance`, `link` | the running agent, and its session with the relay |
+//! | `control` | what other programs of its host ask it |
 //! | [`events`], [`preflight`] | what people are told |
 
 mod backoff;
 pub mod config;
+mod control;
 pub mod directory;
 mod enroll;
 mod error;
@@ -42,6 +44,7 @@ mod testing;
 mod trust;
 mod watched;
 
+pub use control::have_checked;
 pub use enroll::{EnrollError, Enrolment, enroll};
 pub use error::AgentError;
 pub use options::Options;

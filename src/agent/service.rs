@@ -1,13 +1,15 @@
 //! The running agent.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::interval;
+use tokio::time::{interval, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::control::Control;
 use super::directory::Directory;
 use super::error::AgentError;
 use super::events::{About, EventLog};
@@ -33,9 +35,13 @@ const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
 /// How often it is told what was refused.
 const REFUSALS_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How often commands that failed can have the directory checked again.
+const DOUBTS_INTERVAL: Duration = Duration::from_secs(15);
+
 /// An enrolled agent, opened and not yet connected.
 pub struct Agent {
     identity: Arc<Identity>,
+    home: Home,
     link: Link,
     failed: mpsc::Receiver<AgentError>,
     clock: Arc<dyn Clock>,
@@ -110,7 +116,7 @@ impl Agent {
             random: random.clone(),
         });
         let link = Link { dialer, shared, events, options, clock: clock.clone(), random, rotator };
-        Ok(Self { identity, link, failed, clock })
+        Ok(Self { identity, home: home.clone(), link, failed, clock })
     }
 
     /// What the agent counts.
@@ -146,6 +152,8 @@ impl Agent {
             error = care.keep() => Err(error.into()),
             never = stay_alive(&stop) => match never {},
             never = preflight.run() => match never {},
+            never = hear(&self.home, &preflight) => match never {},
+            never = look_after(&executor, &preflight) => match never {},
             never = tell_refusals(&events) => match never {},
             ended = self.link.keep(&stop) => ended,
         };
@@ -182,6 +190,27 @@ async fn stay_alive(stop: &CancellationToken) -> Infallible {
                 told = true;
             }
         }
+    }
+}
+
+/// Other programs of this host. Without a socket it goes on: nothing that is asked there can't wait for the next check.
+async fn hear(home: &Home, preflight: &Preflight) -> Infallible {
+    match Control::listen(home) {
+        Ok(control) => control.serve(preflight).await,
+        Err(error) => {
+            tracing::warn!(%error, "other programs of this host can't speak to this agent: no socket in its folder");
+            pending().await
+        }
+    }
+}
+
+/// A command has failed as it does when the directory is not as it was checked: the next check is due, but not one for each
+/// of many such commands.
+async fn look_after(executor: &Executor, preflight: &Preflight) -> Infallible {
+    loop {
+        executor.in_doubt().await;
+        preflight.want();
+        sleep(DOUBTS_INTERVAL).await;
     }
 }
 

@@ -23,6 +23,7 @@ use std::sync::Arc;
 pub use self::answers::{Answers, AnswersError, Secret};
 pub use self::terminal::{Nobody, Person, Terminal};
 use super::config::{Config, ConfigError};
+use super::control::have_checked;
 use super::directory::active_directory::grant::GrantError;
 use super::directory::config::OpenError;
 use super::enroll::EnrollError;
@@ -106,6 +107,9 @@ pub async fn set_up(
     let config = Config::load(&home.config())?;
     terminal.say("5. The check")?;
     rights::checked(home, &config, &mut given, terminal, &clock, &random).await?;
+    if let Some(said) = have_checked(home).await {
+        terminal.say(&format!("   {said}"))?;
+    }
     terminal.say("6. The start")?;
     if let Some(code) = code {
         let (code, enrolled) = relay::redeemed(home, code, &config.relay.access()?, terminal, &clock, &random).await?;

@@ -13,7 +13,7 @@
 //! | `own_settings`, `own_password` | what an account's own settings turn into nothing |
 //! | `policy_hints` | how a reset looks at the history |
 //! | `answer`, `effective`, `entry` | what its answers mean |
-//! | `right`, `security_descriptor` | what the service account may do, and where that is written |
+//! | `class`, `right`, `security_descriptor` | what the service account may do, and where that is written |
 //! | `preflight` | whether resets can work |
 //! | `delegation`, [`grant`] | how the rights are given |
 //!
@@ -21,6 +21,7 @@
 //! connection stands.
 
 mod answer;
+mod class;
 mod config;
 mod connection;
 mod contest;
@@ -56,7 +57,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-use self::answer::NO_SUCH_OBJECT;
 pub use self::config::{Config, ConfigError, DomainConfig, NameServer};
 use self::contest::Contest;
 use self::controller::{Bound, Controller};
@@ -68,6 +68,7 @@ use crate::protocol::command::{Options, Subject};
 use crate::protocol::outcome::Code;
 use crate::protocol::password::Password;
 use crate::protocol::remedy::Remedy;
+use crate::protocol::scope::ServedDomain;
 use crate::protocol::untrusted::Untrusted;
 
 /// The domains of one forest, or a single one.
@@ -138,8 +139,10 @@ impl ActiveDirectory {
                 Err(error) => Err(error),
             };
             match answered {
-                Ok((found, base_dn)) if found.result.rc == NO_SUCH_OBJECT => {
-                    let detail = format!("{}: base_dn: {base_dn} is not there", controller.name());
+                // It may stand there, for all that is known.
+                Ok((found, missing)) if found.entries.is_empty() && found.result.rc == 0 && !missing.is_empty() => {
+                    let missing = missing.join("; ");
+                    let detail = format!("{}: base_dn: {missing} is not there", controller.name());
                     return Err(DirectoryError::Unavailable(detail));
                 }
                 Ok((found, _)) => {
@@ -270,19 +273,28 @@ impl Directory for ActiveDirectory {
     }
 
     async fn preflight(&self, clock: &dyn Clock) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        for domain in &self.domains {
-            match domain.controllers().await {
-                Ok(controllers) => {
-                    if domain.is_discovered() {
-                        let names: Vec<_> = controllers.iter().map(|controller| controller.name()).collect();
-                        findings.push(Finding::ok(Check::Srv, domain.name(), names.join(", ")));
-                    }
-                    findings.extend(preflight::preflight(&controllers, domain.is_discovered(), clock).await);
-                }
-                Err(error) => findings.push(not_found(domain, &error)),
-            }
-        }
-        findings
+        // One that is away keeps the others from nothing.
+        let looked = preflight::side_by_side(self.domains.iter().map(|domain| look_at(domain, clock)).collect()).await;
+        looked.into_iter().flatten().collect()
     }
+
+    fn domains(&self) -> Vec<ServedDomain> {
+        self.domains.iter().map(Domain::served).collect()
+    }
+}
+
+/// What is found in one domain.
+async fn look_at(domain: &Domain, clock: &dyn Clock) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    match domain.controllers().await {
+        Ok(controllers) => {
+            if domain.is_discovered() {
+                let names: Vec<_> = controllers.iter().map(|controller| controller.name()).collect();
+                findings.push(Finding::ok(Check::Srv, domain.name(), names.join(", ")));
+            }
+            findings.extend(preflight::preflight(&controllers, domain.is_discovered(), clock).await);
+        }
+        Err(error) => findings.push(not_found(domain, &error)),
+    }
+    findings.into_iter().map(|finding| finding.in_domain(domain.name())).collect()
 }

@@ -7,6 +7,7 @@
 //! | `certificate` | how long its certificate is good |
 //! | `rights` | what the service account may do with a unit's users |
 //! | `cause` | why it may not |
+//! | `service_account` | when the service account ends, and what else it may do |
 //! | `domain` | *Unexpire Password*, and the domain's policies |
 //! | `minimum_age` | how soon the users that were looked at may change their passwords again |
 
@@ -16,6 +17,7 @@ mod domain;
 mod minimum_age;
 mod reach;
 mod rights;
+mod service_account;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use futures_util::stream::{self, StreamExt};
 
 use self::minimum_age::PasswordSettings;
 use self::reach::Reached;
+use super::class::Classes;
 use super::connection::{Connection, RequestError};
 use super::controller::{Bound, Controller, RootDse};
 use super::delegation::Tool;
@@ -42,6 +45,8 @@ struct Viewpoint<'a> {
     token: HashSet<Sid>,
     trustee: Trustee,
     tool: Tool,
+    /// Of the accounts that there may be.
+    classes: Classes,
 }
 
 /// So many controllers are asked at a time.
@@ -73,7 +78,7 @@ pub(super) async fn preflight(
         let base_dns = controller.base_dns(&domain);
         if !used {
             let name = controller.service_account().name();
-            match look(&connection, &root, &domain, name, &base_dns).await {
+            match look(&connection, &root, &domain, name, &base_dns, clock).await {
                 Ok(found) => {
                     used = true;
                     findings.extend(found);
@@ -117,15 +122,18 @@ async fn look(
     domain: &str,
     service_account: &str,
     base_dns: &[String],
+    clock: &dyn Clock,
 ) -> Result<Vec<Finding>, RequestError> {
     let trustee = Trustee::find(connection, domain, service_account).await?;
     let token = root.token_groups.iter().chain(&trustee.sid).cloned().collect();
     let tool = Tool::of(root.is_samba);
-    let viewpoint = Viewpoint { connection, domain, root, token, trustee, tool };
+    let classes = Classes::of_schema(connection).await?;
+    let viewpoint = Viewpoint { connection, domain, root, token, trustee, tool, classes };
     let (mut findings, mut settings) = (Vec::new(), PasswordSettings::default());
     for base_dn in base_dns {
         findings.extend(rights::of_unit(&viewpoint, base_dn, &mut settings).await?);
     }
     findings.extend(domain::look(&viewpoint, &settings).await?);
+    findings.extend(service_account::look(&viewpoint, base_dns, clock.now()).await?);
     Ok(findings)
 }
