@@ -12,6 +12,7 @@
 //! | `journal.redb` | every command and its outcome |
 //! | `events.jsonl` | the event log |
 //! | `audit.jsonl` | what of it the agent has done, which others can't make go |
+//! | `control.sock` | while it runs: where other processes ask it how it is |
 //!
 //! The JSON files and the journal say which form they are of ([`Format`]); a JWK and a line of the event log are what they
 //! are elsewhere, too.
@@ -107,6 +108,11 @@ impl Home {
     #[must_use]
     pub fn events(&self) -> PathBuf {
         self.folder.join("events.jsonl")
+    }
+
+    /// Where the running agent is asked how it is.
+    pub(super) fn control_socket(&self) -> PathBuf {
+        self.folder.join("control.sock")
     }
 
     pub(super) fn identity_file(&self) -> PrivateFile {

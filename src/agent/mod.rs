@@ -12,9 +12,11 @@
 //! | [`directory`] | where passwords are written |
 //! | `service`, `instance`, `link` | the running agent, and its session with the relay |
 //! | [`events`], [`preflight`] | what people are told |
+//! | [`control`] | what other processes on this host are told, and ask for |
 
 mod backoff;
 pub mod config;
+pub mod control;
 pub mod directory;
 mod enroll;
 mod error;

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
+use super::control::Control;
 use super::directory::Directory;
 use super::error::AgentError;
 use super::events::{About, EventLog};
@@ -37,6 +38,7 @@ const REFUSALS_INTERVAL: Duration = Duration::from_secs(60);
 pub struct Agent {
     identity: Arc<Identity>,
     link: Link,
+    control: Control,
     failed: mpsc::Receiver<AgentError>,
     clock: Arc<dyn Clock>,
 }
@@ -100,17 +102,21 @@ impl Agent {
             capacity: u32::try_from(options.parallel).unwrap_or(u32::MAX),
             lead: Arc::default(),
             nodes: watch::Sender::new(1),
+            noted: Arc::default(),
         };
+        let outbound = Outbound::new(&options.access())?;
+        let proxy = identity.relay.parse().ok().and_then(|relay| Some(outbound.proxy_to(&relay)?.to_string()));
+        let control = Control::open(home, proxy, shared.noted.clone(), shared.preflight.clone(), &*clock);
         let rotator = Arc::new(Rotator {
             identity: identity.clone(),
             rings: keys,
             events: events.clone(),
-            outbound: Outbound::new(&options.access())?,
+            outbound,
             clock: clock.clone(),
             random: random.clone(),
         });
         let link = Link { dialer, shared, events, options, clock: clock.clone(), random, rotator };
-        Ok(Self { identity, link, failed, clock })
+        Ok(Self { identity, link, control, failed, clock })
     }
 
     /// What the agent counts.
@@ -147,6 +153,7 @@ impl Agent {
             never = stay_alive(&stop) => match never {},
             never = preflight.run() => match never {},
             never = tell_refusals(&events) => match never {},
+            never = self.control.serve() => match never {},
             ended = self.link.keep(&stop) => ended,
         };
         if let Err(error) = &ended {

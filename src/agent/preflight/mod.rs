@@ -126,6 +126,11 @@ impl Preflight {
         self.0.wanted.notify_one();
     }
 
+    /// What was found last.
+    pub(super) fn latest(&self) -> Option<PreflightReport> {
+        self.0.latest.borrow().clone().map(Into::into)
+    }
+
     /// What was found last; the last one counts as new to whoever subscribes.
     pub(super) fn reports(&self) -> watch::Receiver<Option<v1::Preflight>> {
         let mut reports = self.0.latest.subscribe();
