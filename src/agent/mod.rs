@@ -17,6 +17,7 @@
 mod backoff;
 pub mod config;
 pub mod control;
+mod counted;
 pub mod directory;
 mod enroll;
 mod error;
@@ -37,6 +38,7 @@ pub mod preflight;
 mod rotation;
 mod service;
 pub mod setup;
+mod started;
 mod status;
 mod support;
 #[cfg(test)]
@@ -44,6 +46,7 @@ mod testing;
 mod trust;
 mod watched;
 
+pub use counted::counted;
 pub use enroll::{EnrollError, Enrolment, enroll};
 pub use error::AgentError;
 pub use options::Options;

@@ -106,7 +106,7 @@ impl Agent {
         };
         let outbound = Outbound::new(&options.access())?;
         let proxy = identity.relay.parse().ok().and_then(|relay| Some(outbound.proxy_to(&relay)?.to_string()));
-        let control = Control::open(home, proxy, shared.noted.clone(), shared.preflight.clone(), &*clock);
+        let control = Control::open(home, proxy, shared.clone(), events.clone(), &*clock);
         let rotator = Arc::new(Rotator {
             identity: identity.clone(),
             rings: keys,

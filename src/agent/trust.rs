@@ -18,7 +18,7 @@ use crate::protocol::ids::{AgentId, PortalId, TenantId};
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// There is no identity in the folder.
-    #[error("{folder}: the agent is not enrolled; run: writeback-agent enroll CODE")]
+    #[error("{folder}: the agent is not enrolled; run: writeback-agent setup")]
     NotEnrolled {
         /// The folder.
         folder: String,

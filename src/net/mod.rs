@@ -2,12 +2,14 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`certificates`] | certificates and keys in the forms that people have them in |
 //! | [`names`] | what the domain name system says |
 //! | [`tcp`] | a connection to a host with several addresses |
 //! | [`no_proxy`], [`proxy`] | which proxy for which host |
 //! | [`fetch`] | a small document, bounded in size and time |
 //! | [`outbound`] | HTTPS through a proxy, with a sentence for everything in the way |
 
+pub mod certificates;
 pub mod fetch;
 pub mod names;
 pub mod no_proxy;
@@ -24,7 +26,6 @@ use http::header::{DATE, RETRY_AFTER};
 use rustls::ClientConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls_platform_verifier::Verifier;
 
 use self::proxy::Environment;
@@ -59,16 +60,13 @@ pub fn crypto_provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// The certificates in a PEM file.
+/// The certificates in a file with a CA.
 ///
 /// # Errors
 /// If there is none in it.
 pub fn read_ca(path: &Path) -> Result<Vec<CertificateDer<'static>>, NetError> {
     let failed = |detail: String| NetError::CaFile { path: path.to_owned(), detail };
-    let certificates = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|e| failed(e.to_string()))?;
-    if certificates.is_empty() { Err(failed("it holds no PEM certificate".to_owned())) } else { Ok(certificates) }
+    certificates::read_authorities(path).map_err(failed)
 }
 
 /// TLS as a client that trusts the system's roots and, if given, the CA in `ca_file`.

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use self::client::{ControlError, ask};
 pub(super) use self::server::Control;
 pub(super) use self::state::Noted;
-pub use self::state::{OpenSession, Running};
+pub use self::state::{OpenSession, Running, Work};
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

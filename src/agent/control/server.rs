@@ -14,10 +14,11 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use super::state::{Noted, Still};
+use super::state::{Still, Work};
 use super::{Ask, MAX_QUESTION_BYTES, Question};
+use crate::agent::events::EventLog;
 use crate::agent::home::Home;
-use crate::agent::preflight::Preflight;
+use crate::agent::link::Shared;
 use crate::clock::Clock;
 use crate::host;
 use crate::protocol::json;
@@ -39,8 +40,17 @@ pub(in crate::agent) struct Control {
 
 struct About {
     still: Still,
-    noted: Arc<Noted>,
-    preflight: Preflight,
+    shared: Shared,
+    events: EventLog,
+}
+
+impl About {
+    fn work(&self) -> Option<Work> {
+        let journal = &self.shared.executor.core.journal;
+        let (unfinished, unstored) = (journal.unfinished().ok()?.len(), journal.unstored().ok()?.len());
+        let (done, not_done) = self.events.commands();
+        Some(Work { done, not_done, unfinished, unstored })
+    }
 }
 
 impl Drop for Control {
@@ -58,8 +68,8 @@ impl Control {
     pub(in crate::agent) fn open(
         home: &Home,
         proxy: Option<String>,
-        noted: Arc<Noted>,
-        preflight: Preflight,
+        shared: Shared,
+        events: EventLog,
         clock: &dyn Clock,
     ) -> Self {
         let path = home.control_socket();
@@ -70,7 +80,7 @@ impl Control {
             })
             .ok();
         let still = Still { since: clock.now(), proxy };
-        Self { listener, path, about: Arc::new(About { still, noted, preflight }) }
+        Self { listener, path, about: Arc::new(About { still, shared, events }) }
     }
 
     /// Answers for ever.
@@ -118,9 +128,10 @@ async fn answer(mut stream: UnixStream, about: &About) -> io::Result<()> {
     timeout(STEP, asked.read_line(&mut line)).await??;
     let question: Question = json::read(line.as_bytes()).map_err(io::Error::other)?;
     if question.ask == Ask::Check {
-        about.preflight.want();
+        about.shared.preflight.want();
     }
-    let mut told = serde_json::to_vec(&about.noted.tell(&about.still, about.preflight.latest()))?;
+    let mut told =
+        serde_json::to_vec(&about.shared.noted.tell(&about.still, about.work(), about.shared.preflight.latest()))?;
     told.push(b'\n');
     timeout(STEP, writing.write_all(&told)).await??;
     writing.shutdown().await

@@ -27,9 +27,33 @@ pub struct Running {
     /// The proxy on the way to the relay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
+    /// What it has done, and what is left to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<Work>,
     /// What the last check found; absent before the first has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preflight: Option<PreflightReport>,
+}
+
+impl Running {
+    /// Whether a portal has approved it. One that was approved while its session was open hears of it by its first command.
+    #[must_use]
+    pub fn is_approved(&self) -> bool {
+        self.approved == Some(true) || self.work.as_ref().is_some_and(|work| work.done + work.not_done > 0)
+    }
+}
+
+/// Numbers of commands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    /// Done since it runs: passwords reset or changed, accounts unlocked.
+    pub done: u64,
+    /// Answered since it runs, and not done, or not known to be.
+    pub not_done: u64,
+    /// Without an outcome.
+    pub unfinished: usize,
+    /// Outcomes that the relay has not stored.
+    pub unstored: usize,
 }
 
 /// A session with the relay.
@@ -70,7 +94,7 @@ impl Noted {
     }
 
     /// Put together with what does not change.
-    pub(super) fn tell(&self, still: &Still, preflight: Option<PreflightReport>) -> Running {
+    pub(super) fn tell(&self, still: &Still, work: Option<Work>, preflight: Option<PreflightReport>) -> Running {
         let Inner { sessions, trouble, approved } = self.0.lock().clone();
         Running {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -80,6 +104,7 @@ impl Noted {
             trouble: trouble.map(Untrusted::from),
             approved,
             proxy: still.proxy.clone(),
+            work,
             preflight,
         }
     }

@@ -58,7 +58,8 @@ pub(super) struct Keeper<'a> {
 
 impl<'a> Keeper<'a> {
     pub(super) fn new(link: &'a Link, stop: &'a CancellationToken) -> Self {
-        let patience = Patience::new(&link.options, link.events.clone(), link.shared.noted.clone(), link.random.clone());
+        let patience =
+            Patience::new(&link.options, link.events.clone(), link.shared.noted.clone(), link.random.clone());
         let (advise, advice) = mpsc::channel(8);
         let wake = Wake::new(link.clock.clone(), link.options.wake_check);
         let (held, serving) = (Vec::new(), JoinSet::new());

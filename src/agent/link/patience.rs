@@ -38,12 +38,7 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    pub(super) fn new(
-        options: &Options,
-        events: EventLog,
-        noted: Arc<Noted>,
-        random: Arc<dyn Random>,
-    ) -> Self {
+    pub(super) fn new(options: &Options, events: EventLog, noted: Arc<Noted>, random: Arc<dyn Random>) -> Self {
         Self {
             trouble: Backoff::new(options.backoff_base, options.backoff_max, random.clone()),
             elsewhere: Backoff::new(options.backoff_base, options.elsewhere_max, random.clone()),

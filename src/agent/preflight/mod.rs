@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-pub use self::table::table;
+pub use self::table::{brief, sum, table};
 use self::troubles::Troubles;
 use super::directory::{Directory, Finding};
 use super::events::EventLog;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use redis::{IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo, TlsCertificates};
 use serde::Deserialize;
 
+use crate::net::certificates::{read_authorities, to_pem};
 use crate::storage::{FileError, PrivateFile};
 
 /// `[redis]`.
@@ -87,7 +88,7 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// Why.
-        error: std::io::Error,
+        error: String,
     },
     /// Zero.
     #[error("redis.{0}: 1 to 60000 milliseconds are expected")]
@@ -175,8 +176,11 @@ impl Config {
     }
 
     pub(super) fn certificates(&self) -> Result<TlsCertificates, ConfigError> {
-        let read =
-            |path: &PathBuf| std::fs::read(path).map_err(|error| ConfigError::CaFile { path: path.clone(), error });
+        // The client reads nothing but PEM.
+        let read = |path: &PathBuf| match read_authorities(path) {
+            Ok(authorities) => Ok(to_pem(&authorities).into_bytes()),
+            Err(error) => Err(ConfigError::CaFile { path: path.clone(), error }),
+        };
         Ok(TlsCertificates { client_tls: None, root_cert: self.ca_file.as_ref().map(read).transpose()? })
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::Uri;
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use super::one_or_many::{base_dns, urls};
 use crate::net::NetError;
@@ -259,6 +260,14 @@ impl Config {
             return Err(ConfigError::EmptyPassword(self.bind_password_file.clone()));
         }
         Ok((self.bind_user.clone(), password))
+    }
+
+    /// The same with a password that is in no file yet.
+    pub(super) fn service_account_with(&self, password: Zeroizing<String>) -> Result<(String, Secret), ConfigError> {
+        if !self.bind_user.contains(['@', '\\', '=']) {
+            return Err(ConfigError::BindUser(self.bind_user.clone()));
+        }
+        Ok((self.bind_user.clone(), Secret::given(password)))
     }
 
     /// The units to look in, in order; none for the whole domain.

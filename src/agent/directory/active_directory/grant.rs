@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
+use ldap3::LdapResult;
 use zeroize::Zeroizing;
 
 use super::ActiveDirectory;
-use super::answer::diagnostic;
+use super::answer::{bind_data, diagnostic};
 use super::config::{Config, ConfigError};
 use super::connection::Connection;
 use super::controller::{Controller, ControllerError};
@@ -38,7 +39,7 @@ pub enum GrantError {
     #[error("no domain controller could be asked: {0}")]
     Unreachable(String),
     /// The administrator is not let in.
-    #[error("{controller}: {name} can't log on ({said})")]
+    #[error("{controller}: {name} can't log on: {said}")]
     NotBound {
         /// The domain controller.
         controller: String,
@@ -170,6 +171,19 @@ impl Grant {
     }
 }
 
+/// Why somebody was not let in.
+fn refused(result: &LdapResult) -> String {
+    match bind_data(result).as_deref() {
+        Some("52e" | "525") => "no such account, or the password is wrong".to_owned(),
+        Some("530" | "531") => "the account may not log on now, or from here".to_owned(),
+        Some("532" | "773") => "the password has expired; change it first".to_owned(),
+        Some("533") => "the account is disabled".to_owned(),
+        Some("701") => "the account has expired".to_owned(),
+        Some("775") => "the account is locked".to_owned(),
+        _ => diagnostic(result),
+    }
+}
+
 fn block(title: &str, commands: impl Iterator<Item = String>) -> String {
     format!("{title}\n\n{}\n", commands.map(|command| format!("  {command}\n")).collect::<String>())
 }
@@ -213,7 +227,7 @@ impl Place {
             Some(Administrator { name: who, password }) => match connection.bind(who, password).await {
                 Ok(result) if result.rc == 0 && !password.is_empty() => {}
                 Ok(result) => {
-                    let said = diagnostic(&result);
+                    let said = refused(&result);
                     return Err(GrantError::NotBound { controller: name(), name: who.clone(), said });
                 }
                 Err(error) => return Ok(Err(ControllerError::NoAnswer { controller: name(), error })),

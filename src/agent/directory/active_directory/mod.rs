@@ -14,6 +14,8 @@
 //! | `right`, `security_descriptor` | what the service account may do, and where that is written |
 //! | `preflight` | whether resets can work |
 //! | `delegation`, [`grant`] | how the rights are given |
+//! | `units`, `lockout` | what somebody who sets the agent up wants to know |
+//! | `versions` | what somebody who helps him wants to know |
 //!
 //! A question may be asked twice, at the same controller; a write never is: its answer is waited for as long as the
 //! connection stands.
@@ -29,6 +31,7 @@ mod entry;
 mod forest;
 pub mod grant;
 mod health;
+mod lockout;
 mod lookup;
 mod one_or_many;
 mod password_check;
@@ -40,16 +43,21 @@ mod security_descriptor;
 mod service_account;
 mod transport;
 mod trustee;
+mod units;
+mod versions;
 mod write;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 pub use self::config::{Config, ConfigError, DomainConfig, NameServer};
 use self::controller::{Bound, Controller, ControllerError};
 use self::domain::Domain;
+pub use self::lockout::Lockout;
+pub use self::units::Unit;
 use self::write::Target;
 use super::{Account, Check, Deadline, Directory, DirectoryError, Finding, PasswordCheck, Written};
 use crate::clock::{Clock, System};
@@ -85,6 +93,15 @@ impl ActiveDirectory {
                 None => error,
             })
         };
+        Ok(Self { domains: config.each_domain()?.into_iter().map(domain).collect::<Result<_, _>>()? })
+    }
+
+    /// The same of a single domain, with a password of the service account that is in no file yet.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn answered(config: &Config, password: &Zeroizing<String>) -> Result<Self, ConfigError> {
+        let domain = |one: Config| Domain::answered(&one, password.clone(), System::random());
         Ok(Self { domains: config.each_domain()?.into_iter().map(domain).collect::<Result<_, _>>()? })
     }
 

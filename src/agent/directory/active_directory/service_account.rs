@@ -48,6 +48,12 @@ impl ServiceAccount {
         Ok(Self { name, password, refused: ArcSwapOption::empty() })
     }
 
+    /// With a password that somebody has just said.
+    pub(super) fn answered(config: &Config, password: Zeroizing<String>) -> Result<Self, ConfigError> {
+        let (name, password) = config.service_account_with(password)?;
+        Ok(Self { name, password, refused: ArcSwapOption::empty() })
+    }
+
     /// Nobody: of a controller that is only looked for.
     pub(super) fn nobody() -> Self {
         Self { name: String::new(), password: Secret::at(Path::new("")), refused: ArcSwapOption::empty() }
@@ -70,6 +76,7 @@ impl ServiceAccount {
         }
         let data = bind_data(&result);
         let cause = match data.as_deref() {
+            Some("52e") if self.password.is_given() => "no such account, or the password is wrong".to_owned(),
             Some("52e") => format!(
                 "no such account, or the password in {} is wrong; it is tried again when that file changes, or after \
                  {} minutes",
