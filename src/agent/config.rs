@@ -57,7 +57,7 @@ pub struct Config {
 pub struct Telemetry {
     /// The base URL of an OpenTelemetry collector that takes OTLP over HTTP. Without it there are no spans.
     pub otlp_endpoint: Option<String>,
-    /// A PEM file with a private CA that the collector's certificate is from.
+    /// A file with a private CA that the collector's certificate is from.
     pub otlp_ca_file: Option<PathBuf>,
     /// How a line of the log looks.
     pub log_format: Format,
@@ -77,7 +77,7 @@ impl Telemetry {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Relay {
-    /// A PEM file with a private CA that is trusted beside the system's; relative to `agent.toml`.
+    /// A file with a private CA that is trusted beside the system's; relative to `agent.toml`.
     pub ca_file: Option<PathBuf>,
     /// The HTTP proxy on the way to the relay, or "none" for a direct way. Absent: as the environment says.
     pub proxy: Option<ProxySetting>,

@@ -144,7 +144,7 @@ pub(super) fn commands(home: &Home, running: Option<&Running>) -> Result<String,
 }
 
 fn left(unfinished: usize, unstored: usize) -> String {
-    let (unfinished, outcomes) = (counted(unfinished, "command"), counted(unstored, "outcome"));
+    let outcomes = counted(unstored, "outcome");
     format!("{unfinished} without an outcome, {outcomes} that the relay has not stored")
 }
 
@@ -159,7 +159,7 @@ mod tests {
         let agent = Enrolled::new().await;
         let text = status(&agent.home(), &*agent.clock).await.unwrap();
         let first = text.lines().next().unwrap();
-        assert!(first.starts_with("running      no; start it: ") && text.contains("0 commands without"), "{text}");
+        assert!(first.starts_with("running      no; start it: ") && text.contains("0 without"), "{text}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod bad_config;
 mod bad_files;
+mod control;
 mod crash;
 mod enrolment;
 mod flood;

@@ -78,6 +78,10 @@ async fn files_that_windows_makes_are_taken_and_units_account_and_controllers_ar
     terminal.shows(" answers.").await;
     terminal.shows(&format!("[{}]: ", one.user.upn)).await;
     terminal.types(&other.user.upn);
+    terminal.answer("Its password", "Wrong-Passw0rd1").await;
+    // Who served before can see how near the other one is to being locked.
+    terminal.shows("1 of the 3 wrong passwords after which this domain locks").await;
+    terminal.answer("Service account (", "").await;
     terminal.answer("Its password", SERVICE_PASSWORD).await;
     terminal.shows(&format!("[{second}]: ")).await;
     terminal.types(&format!("{first}; {second}"));

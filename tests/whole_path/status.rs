@@ -38,7 +38,7 @@ async fn the_first_lines_say_whether_it_runs_is_connected_and_approved_and_what_
     assert_eq!(portal.reset("jane@corp.example", NEW, &[]).await.status, 0);
     assert_eq!(portal.reset("nobody@corp.example", NEW, &[]).await.status, 2);
     says(&agent, "connected", "; approved").await;
-    says(&agent, "commands", "1 done and 1 not done since it runs; 0 commands without an outcome, 0 outcomes").await;
+    says(&agent, "commands", "1 done and 1 not done since it runs; 0 without an outcome, 0 outcomes").await;
     let events = agent.status().await.out;
     assert!(events.contains("support code=") && !events.contains("trace"), "{events}");
 

@@ -26,7 +26,7 @@ impl fmt::Debug for Secret {
 pub struct Answers {
     /// The enrolment code that the portal printed.
     pub code: Option<Secret>,
-    /// A PEM file with the relay's private CA.
+    /// A file with the relay's private CA.
     pub relay_ca_file: Option<PathBuf>,
     /// An HTTP proxy on the way to the relay: `http://HOST:PORT`.
     pub proxy: Option<String>,
@@ -36,7 +36,7 @@ pub struct Answers {
     pub start_tls: Option<bool>,
     /// Who is asked for the domain's names.
     pub name_servers: Option<Vec<String>>,
-    /// A PEM file with the CA of the domain controllers' certificates.
+    /// A file with the CA of the domain controllers' certificates.
     pub directory_ca_file: Option<PathBuf>,
     /// The service account: `svc@corp.example`, `CORP\svc`, or a distinguished name.
     pub service_account: Option<String>,

@@ -11,7 +11,7 @@ use super::present::Present;
 use super::terminal::Terminal;
 use super::units;
 use super::written::Found;
-use crate::agent::directory::active_directory::{ActiveDirectory, Config, ConfigError, NameServer};
+use crate::agent::directory::active_directory::{ActiveDirectory, Config, ConfigError, Lockout, NameServer};
 use crate::agent::directory::{Check, Directory, Finding};
 use crate::agent::home::Home;
 use crate::clock::Clock;
@@ -224,7 +224,7 @@ async fn logged_on(
             }
             (Some((Blamed::Account, why)), _) => {
                 terminal.object(&why)?;
-                tries.refused(&found.service_account, None, terminal)?;
+                tries.refused(&found.service_account, seen_by(home, before, found).await, terminal)?;
                 found.service_account = terminal.ask(WHO.0, WHO.1, Some(&found.service_account))?;
                 found.password = Some(terminal.ask_secret(PASSWORD.0, PASSWORD.1)?);
                 kept = None;
@@ -237,6 +237,13 @@ async fn logged_on(
             (None, None) => return Err(SetupError::Stopped),
         }
     }
+}
+
+/// How near the account is to being locked, if the one that served before can still log on and see it.
+async fn seen_by(home: &Home, before: Option<&Present>, found: &Found) -> Option<Lockout> {
+    let before = before.filter(|before| !before.service_account.eq_ignore_ascii_case(&found.service_account))?;
+    let as_before = Found { service_account: before.service_account.clone(), ..found.clone() };
+    open(home, &as_before, before.password.as_ref()?).ok()?.lockout(&found.service_account).await
 }
 
 /// The first controller that answers, without a logon; or what keeps this host from all of them.

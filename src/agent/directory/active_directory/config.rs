@@ -45,7 +45,7 @@ pub struct Config {
     /// without it. Default: false.
     #[serde(default)]
     pub start_tls: bool,
-    /// PEM file with the CA that signed the domain controllers' certificates, beside the system's roots. Default: none.
+    /// File with the CA that signed the domain controllers' certificates, beside the system's roots. Default: none.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
     /// The agent's service account: `svc-reset@corp.example`, `CORP\svc-reset`, or its distinguished name.
