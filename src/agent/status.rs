@@ -11,7 +11,7 @@ use super::journal::{Journal, JournalError};
 use super::preflight;
 use super::started;
 use crate::clock::{Clock, UnixTime};
-use crate::protocol::api::{PreflightReport, PreflightState};
+use crate::protocol::api::PreflightReport;
 use crate::protocol::untrusted::one_line;
 use crate::storage::DatabaseError;
 
@@ -85,7 +85,7 @@ fn connected(running: &Running, identity: &Identity, now: UnixTime) -> String {
     let relay = one_line(&identity.relay);
     let proxy = running.proxy.as_ref().map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default();
     let Some(oldest) = running.sessions.iter().map(|session| session.since).min() else {
-        let why = running.trouble.as_ref().map(|why| format!(": {}", why.cell()));
+        let why = running.trouble.as_ref().map(|why| format!(": {}", one_line(why)));
         return format!("not to {relay}{proxy}{}", why.unwrap_or_else(|| ", it has just begun to try".to_owned()));
     };
     let nodes: Vec<_> = running.sessions.iter().map(|session| session.node.cell()).collect();
@@ -103,9 +103,8 @@ fn connected(running: &Running, identity: &Identity, now: UnixTime) -> String {
 /// The sum, and the worst of it.
 fn found(report: &PreflightReport) -> String {
     let sum = preflight::sum(report);
-    let worst = report.rows.iter().max_by_key(|row| row.state).filter(|row| row.state != PreflightState::Ok);
-    match worst {
-        Some(row) => format!("{sum}; {} at {}: {}", row.check.cell(), row.target.cell(), row.detail.cell()),
+    match preflight::worst(report) {
+        Some(worst) => format!("{sum}; {worst}"),
         None => sum,
     }
 }
@@ -169,7 +168,7 @@ mod tests {
             rows: rows.into_iter().map(Into::into).collect(),
         };
         let (ok, bad) = (Finding::ok(Check::Bind, "dc1", "yes"), Finding::failed(Check::Tcp, "dc2", "port 636: no"));
-        assert_eq!(found(&report(vec![ok.clone(), bad])), "1 failed, 0 warnings, 1 ok; tcp at dc2: port 636: no");
+        assert_eq!(found(&report(vec![ok.clone(), bad])), "1 failed, 0 warnings, 1 ok; TCP at dc2: port 636: no");
         assert_eq!(found(&report(vec![ok])), "0 failed, 0 warnings, 1 ok");
         let now = UnixTime(NOW);
         for (ago, text) in [(1, "1 second"), (119, "119 seconds"), (150, "2 minutes"), (90_000, "25 hours")] {

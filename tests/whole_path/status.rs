@@ -32,7 +32,7 @@ async fn the_first_lines_say_whether_it_runs_is_connected_and_approved_and_what_
     says(&agent, "running", "process ").await;
     says(&agent, "connected", "1 session (").await;
     says(&agent, "connected", "waits for approval: writeback-portal approve contoso ").await;
-    says(&agent, "last check", "0 failed, 0 warnings, 2 ok").await;
+    says(&agent, "last check", "0 failed, 1 warning, 1 ok; demo directory at demo: 1 account in memory").await;
     assert_eq!(portal.approve(agent.id(), &super::fingerprint(&said.out)).await.status, 0);
     eventually("it is usable", || async { portal.availability().await.status == 0 }).await;
     assert_eq!(portal.reset("jane@corp.example", NEW, &[]).await.status, 0);

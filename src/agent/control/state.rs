@@ -20,7 +20,7 @@ pub struct Running {
     pub sessions: Vec<OpenSession>,
     /// Why there is no further session, if it has tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trouble: Option<Untrusted>,
+    pub trouble: Option<String>,
     /// Whether a portal has approved the agent, as the relay said last; absent before it said anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved: Option<bool>,
@@ -101,7 +101,7 @@ impl Noted {
             process: std::process::id(),
             since: still.since,
             sessions,
-            trouble: trouble.map(Untrusted::from),
+            trouble,
             approved,
             proxy: still.proxy.clone(),
             work,

@@ -152,7 +152,7 @@ impl EventLog {
     fn summarise(&self, all: bool) {
         let due = self.refusals.lock().due(self.clock.now_ms(), all);
         for Summary { kind, count, seconds, last } in due {
-            let message = format!("{count} {} within {seconds} s, the last one: {last}", kind.more());
+            let message = format!("{} within {seconds} s, the last one: {last}", kind.more(count));
             self.record(Event::InPutValidationError, &message, &About::default());
         }
     }

@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-pub use self::table::{brief, sum, table};
+pub use self::table::{brief, found_by, sum, table, worst};
 use self::troubles::Troubles;
 use super::directory::{Directory, Finding};
 use super::events::EventLog;

@@ -30,6 +30,23 @@ pub fn sum(report: &PreflightReport) -> String {
     format!("{} failed, {warnings}, {} ok", count(PreflightState::Failed), count(PreflightState::Ok))
 }
 
+/// The worst row in one line, if anything is to be mended.
+#[must_use]
+pub fn worst(report: &PreflightReport) -> Option<String> {
+    let rows = report.rows.iter().filter(|row| row.state != PreflightState::Ok);
+    // The first of those that are equally bad, as the table has them.
+    let worst = rows.rev().max_by_key(|row| row.state)?;
+    let [_, check, place, found] = cells(worst);
+    Some(format!("{check} at {place}: {found}"))
+}
+
+/// What some checks found, a line each.
+#[must_use]
+pub fn found_by(report: &PreflightReport, checks: &[Check]) -> String {
+    let rows = report.rows.iter().filter(|row| checks.iter().any(|check| row.check == *check.as_str()));
+    rows.map(|row| format!("{}: {}\n", own(&row.target), own(&row.detail))).collect()
+}
+
 fn written(report: &PreflightReport, rows: &[&PreflightRow], remedies: bool) -> String {
     let cells: Vec<_> = rows.iter().map(|row| cells(row)).collect();
     let width = |column: usize| {

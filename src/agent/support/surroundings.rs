@@ -49,7 +49,10 @@ pub(super) async fn look(
     let (controllers, relay) =
         tokio::join!(controllers, async { timeout(LIMIT, relay(home)).await.map_err(late).and_then(|relay| relay) });
     Surroundings {
-        clocks: report.as_ref().map(clocks).map_err(Clone::clone),
+        clocks: report
+            .as_ref()
+            .map(|report| preflight::found_by(report, &[Check::Relay, Check::Clock]))
+            .map_err(Clone::clone),
         check: report.map(|report| preflight::table(&report)),
         controllers,
         relay,
@@ -77,13 +80,6 @@ async fn checked(
         directory => directory.open(Arc::clone(&clock), random).map_err(said)?,
     };
     Ok(preflight::check(home, &*directory, &config.relay.access().map_err(said)?, &*clock).await)
-}
-
-/// What the relay's and each controller's clock says.
-fn clocks(report: &PreflightReport) -> String {
-    let clocks = [Check::Relay, Check::Clock];
-    let rows = report.rows.iter().filter(|row| clocks.iter().any(|check| row.check == *check.as_str()));
-    rows.map(|row| format!("{}: {}\n", row.target.cell(), row.detail.cell())).collect()
 }
 
 async fn controllers(home: &Home) -> Result<String, String> {

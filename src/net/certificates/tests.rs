@@ -107,10 +107,13 @@ fn a_key_is_taken_as_pem_or_der() {
     for (form, bytes) in as_windows_writes(&files.text("leaf.key")) {
         assert_eq!(read_private_key(&files.write("form", &bytes)).unwrap().secret_der(), key.secret_der(), "{form}");
     }
-    files.run("openssl pkey -in leaf.key -outform DER -out key.der");
+    files.run("openssl pkcs8 -topk8 -nocrypt -in leaf.key -outform DER -out key.der");
     assert_eq!(read_private_key(&files.path("key.der")).unwrap().secret_der(), key.secret_der());
     files.run("openssl ec -in leaf.key -out sec1.pem");
-    assert!(matches!(read_private_key(&files.path("sec1.pem")), Ok(PrivateKeyDer::Sec1(_))));
+    files.run("openssl ec -in leaf.key -outform DER -out sec1.der");
+    for sec1 in ["sec1.pem", "sec1.der"] {
+        assert!(matches!(read_private_key(&files.path(sec1)), Ok(PrivateKeyDer::Sec1(_))), "{sec1}");
+    }
     let both = files.write("both.pem", format!("{}{}", files.text("leaf.pem"), files.text("leaf.key")).as_bytes());
     assert!(read_chain(&both).is_ok() && read_private_key(&both).is_ok());
 }
