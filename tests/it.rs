@@ -11,6 +11,7 @@ mod abuse_verdict;
 mod active_directory;
 mod agent;
 mod agree;
+mod availability;
 mod bad_input;
 mod bench;
 mod chaos_checker;

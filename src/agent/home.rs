@@ -11,8 +11,8 @@
 //! | `instance.json` | the last start of the process |
 //! | `journal.redb` | every command and its outcome |
 //! | `events.jsonl` | the event log |
+//! | `agent.sock` | while the agent runs: where other programs of this host ask it how it is |
 //! | `audit.jsonl` | what of it the agent has done, which others can't make go |
-//! | `control.sock` | while it runs: where other processes ask it how it is |
 //!
 //! The JSON files and the journal say which form they are of ([`Format`]); a JWK and a line of the event log are what they
 //! are elsewhere, too.
@@ -110,9 +110,9 @@ impl Home {
         self.folder.join("events.jsonl")
     }
 
-    /// Where the running agent is asked how it is.
-    pub(super) fn control_socket(&self) -> PathBuf {
-        self.folder.join("control.sock")
+    /// Where the running agent is asked.
+    pub(super) fn socket(&self) -> PathBuf {
+        self.folder.join("agent.sock")
     }
 
     pub(super) fn identity_file(&self) -> PrivateFile {

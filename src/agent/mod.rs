@@ -12,7 +12,7 @@
 //! | [`directory`] | where passwords are written |
 //! | `service`, `instance`, `link` | the running agent, and its session with the relay |
 //! | [`events`], [`preflight`] | what people are told |
-//! | [`control`] | what other processes on this host are told, and ask for |
+//! | [`control`] | what other programs of this host ask it |
 
 mod backoff;
 pub mod config;
@@ -46,6 +46,7 @@ mod testing;
 mod trust;
 mod watched;
 
+pub use control::have_checked;
 pub use counted::counted;
 pub use enroll::{EnrollError, Enrolment, enroll};
 pub use error::AgentError;

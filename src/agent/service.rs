@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::interval;
+use tokio::time::{interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::control::Control;
@@ -33,6 +33,9 @@ use crate::telemetry::agent_metrics::AgentMetrics;
 const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
 /// How often it is told what was refused.
 const REFUSALS_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How often commands that failed can have the directory checked again.
+const DOUBTS_INTERVAL: Duration = Duration::from_secs(15);
 
 /// An enrolled agent, opened and not yet connected.
 pub struct Agent {
@@ -152,6 +155,7 @@ impl Agent {
             error = care.keep() => Err(error.into()),
             never = stay_alive(&stop) => match never {},
             never = preflight.run() => match never {},
+            never = look_after(&executor, &preflight) => match never {},
             never = tell_refusals(&events) => match never {},
             never = self.control.serve() => match never {},
             ended = self.link.keep(&stop) => ended,
@@ -189,6 +193,16 @@ async fn stay_alive(stop: &CancellationToken) -> Infallible {
                 told = true;
             }
         }
+    }
+}
+
+/// A command has failed as it does when the directory is not as it was checked: the next check is due, but not one for each
+/// of many such commands.
+async fn look_after(executor: &Executor, preflight: &Preflight) -> Infallible {
+    loop {
+        executor.in_doubt().await;
+        preflight.want();
+        sleep(DOUBTS_INTERVAL).await;
     }
 }
 

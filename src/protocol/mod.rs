@@ -12,6 +12,7 @@
 //! | [`rotation`] | how keys change |
 //! | [`frame`] | what travels on a session |
 //! | [`api`], [`problem`] | what travels over HTTPS |
+//! | [`scope`], [`readiness`] | what a finding is about, and what an agent can do with it |
 //! | [`untrusted`], [`remedy`] | what others wrote for people, and what to do about it |
 
 pub mod api;
@@ -28,8 +29,10 @@ pub mod limits;
 pub mod outcome;
 pub mod password;
 pub mod problem;
+pub mod readiness;
 pub mod remedy;
 pub mod rotation;
+pub mod scope;
 pub mod sealed;
 mod subject;
 pub mod untrusted;

@@ -2,6 +2,7 @@
 
 mod account;
 mod change;
+mod classes;
 mod controllers;
 mod deadline;
 mod grant;
@@ -11,8 +12,10 @@ mod password_check;
 mod policy_hints;
 mod preflight;
 mod protected;
+mod readiness;
 mod reset;
 mod rights;
+mod service_account;
 mod speed;
 mod transport;
 mod trouble;

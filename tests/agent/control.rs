@@ -19,7 +19,7 @@ async fn whatever_is_sent_to_the_control_socket_the_next_question_is_answered() 
     let portal = relay.portal("portal-1").await;
     let mut agent = Agent::running(&relay, &portal, &[JANE], 0).await;
     let home = Home::new(agent.home());
-    let path = agent.home().join("control.sock");
+    let path = agent.home().join("agent.sock");
     let socket = std::fs::symlink_metadata(&path).unwrap();
     assert!(socket.file_type().is_socket() && socket.permissions().mode() & 0o777 == 0o600);
     let long = vec![b'x'; 1 << 20];

@@ -156,13 +156,24 @@ impl Dc {
 
     /// The same, in any unit.
     pub(crate) async fn create_user_in(&self, name: &str, unit: &str, password: &str) -> User {
+        self.create_account("user", name, unit, password).await
+    }
+
+    /// The same, of the class that other directories have for people.
+    pub(crate) async fn create_person_in(&self, name: &str, unit: &str, password: &str) -> User {
+        self.create_account("inetOrgPerson", name, unit, password).await
+    }
+
+    async fn create_account(&self, class: &str, name: &str, unit: &str, password: &str) -> User {
         let number = self.users.fetch_add(1, Ordering::Relaxed);
         let upn = format!("{name}.{number}@example.test");
         let dn = format!("CN={},{unit}", dn_escape(format!("{name} {number}")));
         let account_name = format!("user{number}");
         let attributes = [
-            ("objectClass", b"user".to_vec()),
+            ("objectClass", class.as_bytes().to_vec()),
             ("sAMAccountName", account_name.into_bytes()),
+            // A person has one in every directory; users need none here.
+            ("sn", name.as_bytes().to_vec()),
             ("userPrincipalName", upn.clone().into_bytes()),
             ("unicodePwd", unicode_pwd(password)),
             ("userAccountControl", b"512".to_vec()),
@@ -201,6 +212,15 @@ impl Dc {
     /// From now on the account's password must be so many days old before its user may change it. The other accounts'
     /// policy stays.
     pub(crate) async fn set_minimum_age(&self, user: &User, days: u32) {
+        self.set_ages(user, days, 42).await;
+    }
+
+    /// From now on the account's password ends after so many days. The other accounts' policy stays.
+    pub(crate) async fn set_maximum_age(&self, user: &User, days: u32) {
+        self.set_ages(user, 0, days).await;
+    }
+
+    async fn set_ages(&self, user: &User, least: u32, most: u32) {
         const DAY: i64 = 24 * 3600 * 10_000_000;
         let name = format!("age {}", self.users.fetch_add(1, Ordering::Relaxed));
         let dn = format!("CN={name},CN=Password Settings Container,CN=System,{BASE_DN}");
@@ -211,8 +231,8 @@ impl Dc {
             ("msDS-PasswordHistoryLength", "24".to_owned()),
             ("msDS-PasswordComplexityEnabled", "TRUE".to_owned()),
             ("msDS-MinimumPasswordLength", "10".to_owned()),
-            ("msDS-MinimumPasswordAge", (-DAY * i64::from(days)).to_string()),
-            ("msDS-MaximumPasswordAge", (-DAY * 42).to_string()),
+            ("msDS-MinimumPasswordAge", (-DAY * i64::from(least)).to_string()),
+            ("msDS-MaximumPasswordAge", (-DAY * i64::from(most)).to_string()),
             ("msDS-LockoutThreshold", "3".to_owned()),
             ("msDS-LockoutObservationWindow", (-DAY / 48).to_string()),
             ("msDS-LockoutDuration", (-DAY / 48).to_string()),

@@ -5,6 +5,7 @@ mod crash_operations;
 mod failover;
 mod life;
 mod memory;
+mod one_place;
 mod operations;
 mod preflight;
 mod proxies;

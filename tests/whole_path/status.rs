@@ -50,7 +50,7 @@ async fn the_first_lines_say_whether_it_runs_is_connected_and_approved_and_what_
     agent.start();
     says(&agent, "running", "process ").await;
     assert!(agent.terminate().await.success());
-    assert!(!agent.home().join("control.sock").exists());
+    assert!(!agent.home().join("agent.sock").exists());
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::state::{Still, Work};
-use super::{Ask, MAX_QUESTION_BYTES, Question};
+use super::{Ask, MAX_QUESTION_BYTES, Question, at};
 use crate::agent::events::EventLog;
 use crate::agent::home::Home;
 use crate::agent::link::Shared;
@@ -72,7 +72,7 @@ impl Control {
         events: EventLog,
         clock: &dyn Clock,
     ) -> Self {
-        let path = home.control_socket();
+        let path = home.socket();
         let listener = listen(&path)
             .inspect_err(|error| {
                 let path = path.display();
@@ -111,7 +111,7 @@ fn listen(path: &PathBuf) -> io::Result<UnixListener> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let listener = UnixListener::bind(path)?;
+    let listener = at(path, |short| UnixListener::bind(short))?;
     fs::set_permissions(path, Permissions::from_mode(0o600))?;
     Ok(listener)
 }

@@ -174,6 +174,9 @@ impl Executor {
             directory_ms: u64::try_from(answer.directory.as_millis()).unwrap_or(u64::MAX),
         };
         let jws = outcome.sign(&core.keys.now()?.keys.signing)?;
+        if matches!(answer.code, Code::InsufficientRights | Code::DirectoryUnavailable) {
+            core.doubts.notify_one();
+        }
         let first = core.journal.conclude(command.jti, jws, answer.retry_safe()).await?;
         let about = About { code: Some(answer.code.as_str()), ..traced.about() };
         for event in answer.events(command.operation) {

@@ -30,6 +30,8 @@ const MAX_UNFINISHED: usize = 400;
 const OUTCOMES: usize = 64;
 /// An outcome that comes within this time says that the command was received, too.
 const RECEIVED_AFTER: Duration = Duration::from_millis(50);
+/// A relay does not note a report that comes sooner after another one, unless it has asked for it: 10 s, and the way.
+const REPORTS_INTERVAL: Duration = Duration::from_secs(11);
 /// A heartbeat interval below this is a mistake.
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(20);
 
@@ -88,6 +90,8 @@ pub(super) struct Session {
     lead: Option<OwnedMutexGuard<()>>,
     /// What is found when it is checked whether resets can work.
     reports: watch::Receiver<Option<v1::Preflight>>,
+    /// When the relay notes another report that it has not asked for.
+    report_at: Instant,
     asker: Asker,
     /// Commands whose receipt is not confirmed yet, and when it will be.
     received: VecDeque<(Instant, v1::Received)>,
@@ -126,6 +130,7 @@ impl Session {
             incoming: frames.incoming,
             outbox: Outbox::new(frames.outgoing, STEP),
             reports: shared.preflight.reports(),
+            report_at: Instant::now(),
             shared,
             lead: None,
             asker,
@@ -174,9 +179,9 @@ impl Session {
                         return Ok(end);
                     }
                 }
-                Ok(()) = self.reports.changed(), if self.lead.is_some() => {
-                    let found = self.reports.borrow_and_update().clone();
-                    found.into_iter().for_each(|found| self.outbox.push(FromAgent::Preflight(found)));
+                Some(found) = next_report(&mut self.reports, self.report_at), if self.lead.is_some() => {
+                    self.outbox.push(FromAgent::Preflight(found));
+                    self.report_at = Instant::now() + REPORTS_INTERVAL;
                 }
             }
         }
@@ -202,7 +207,10 @@ impl Session {
                 let reconnect_after = Duration::from_millis(advice.reconnect_after_ms.into());
                 return Ok(Some(End::GoAway { reason: advice.reason.into(), reconnect_after }));
             }
-            FromRelay::Check(_) => self.shared.preflight.want(),
+            FromRelay::Check(_) => {
+                self.report_at = Instant::now();
+                self.shared.preflight.want();
+            }
             FromRelay::Welcome(_) => return Err(Lost::Frame(FrameError::UnknownKind).into()),
         }
         Ok(None)
@@ -262,6 +270,13 @@ impl Drop for Session {
         self.concluded.close();
         self.shared.executor.disclaim();
     }
+}
+
+/// The last report that was not sent, and not before `at`.
+async fn next_report(reports: &mut watch::Receiver<Option<v1::Preflight>>, at: Instant) -> Option<v1::Preflight> {
+    sleep_until(at).await;
+    reports.changed().await.ok()?;
+    reports.borrow_and_update().clone()
 }
 
 async fn wait_until(at: Option<Instant>) {

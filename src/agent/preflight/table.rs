@@ -106,7 +106,7 @@ mod tests {
                 .mended_with(Remedy::GrantRight, "dsacls \"OU=A\"")
                 .into(),
         ];
-        let text = table(&PreflightReport { checked_at: UnixTime(1), rows });
+        let text = table(&PreflightReport { checked_at: UnixTime(1), rows, domains: vec![] });
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(
             lines,

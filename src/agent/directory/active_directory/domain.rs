@@ -16,6 +16,7 @@ use super::service_account::ServiceAccount;
 use crate::agent::directory::DirectoryError;
 use crate::clock::Random;
 use crate::net::tls_client;
+use crate::protocol::scope::ServedDomain;
 
 /// How long it is known which controllers there are. A new one waits as long for its first account.
 const KNOWN_FOR: Duration = Duration::from_secs(60);
@@ -28,6 +29,8 @@ pub(super) struct Domain {
     name: String,
     /// In small letters. None: every one.
     suffixes: Vec<String>,
+    /// In how many units accounts are looked for; 0 if in the whole domain.
+    units: usize,
     controllers: Controllers,
 }
 
@@ -89,6 +92,7 @@ impl Domain {
         });
         let service_account = Arc::new(service_account(config)?);
         let base_dns = config.base_dns()?;
+        let units = base_dns.len();
         let make = move |endpoint| {
             Controller::new(endpoint, Arc::clone(&dialer), Arc::clone(&service_account), base_dns.clone())
         };
@@ -110,12 +114,21 @@ impl Domain {
                 (domain.to_owned(), Controllers::Discovered(Box::new(discovered)))
             }
         };
-        Ok(Self { name, suffixes: config.suffixes(), controllers })
+        Ok(Self { name, suffixes: config.suffixes(), units, controllers })
     }
 
     /// What people call it.
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// As a report names it.
+    pub(super) fn served(&self) -> ServedDomain {
+        ServedDomain {
+            name: self.name.as_str().into(),
+            upn_suffixes: self.suffixes.iter().map(|suffix| suffix.as_str().into()).collect(),
+            units: u32::try_from(self.units.max(1)).unwrap_or(u32::MAX),
+        }
     }
 
     /// The UPN suffixes of its accounts; none if it has every one.

@@ -11,7 +11,7 @@
 //! | `lookup`, `write`, `password_check` | what is asked of it |
 //! | `policy_hints` | how a reset looks at the history |
 //! | `answer`, `entry` | what its answers mean |
-//! | `right`, `security_descriptor` | what the service account may do, and where that is written |
+//! | `class`, `right`, `security_descriptor` | what the service account may do, and where that is written |
 //! | `preflight` | whether resets can work |
 //! | `delegation`, [`grant`] | how the rights are given |
 //! | `units`, `lockout` | what somebody who sets the agent up wants to know |
@@ -21,6 +21,7 @@
 //! connection stands.
 
 mod answer;
+mod class;
 mod config;
 mod connection;
 mod controller;
@@ -65,10 +66,9 @@ use crate::protocol::command::{Options, Subject};
 use crate::protocol::outcome::Code;
 use crate::protocol::password::Password;
 use crate::protocol::remedy::Remedy;
+use crate::protocol::scope::ServedDomain;
 use crate::protocol::untrusted::Untrusted;
 
-/// Of a search: the place to search is not there.
-const NO_SUCH_OBJECT: u32 = 32;
 /// Of a search: the controller has too much to do, or is going down.
 const BUSY: u32 = 51;
 const UNAVAILABLE: u32 = 52;
@@ -143,12 +143,14 @@ impl ActiveDirectory {
         let mut unreachable = Vec::new();
         for controller in domain.in_order().await? {
             match lookup::find(&controller, subject).await {
-                Ok((found, base_dn)) if found.result.rc == NO_SUCH_OBJECT => {
-                    let detail = format!("{}: base_dn: {base_dn} is not there", controller.name());
-                    return Err(DirectoryError::Unavailable(detail));
-                }
                 Ok((found, _)) if matches!(found.result.rc, BUSY | UNAVAILABLE) => {
                     unreachable.push(format!("{}: {}", controller.name(), answer::diagnostic(&found.result)));
+                }
+                // It may stand there, for all that is known.
+                Ok((found, missing)) if found.entries.is_empty() && found.result.rc == 0 && !missing.is_empty() => {
+                    let missing = missing.join("; ");
+                    let detail = format!("{}: base_dn: {missing} is not there", controller.name());
+                    return Err(DirectoryError::Unavailable(detail));
                 }
                 Ok((found, _)) => {
                     let (account, barred) = lookup::only(&found.entries, &found.result, controller.name())?;
@@ -279,22 +281,31 @@ impl Directory for ActiveDirectory {
     }
 
     async fn preflight(&self, clock: &dyn Clock) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        for domain in &self.domains {
-            match domain.controllers().await {
-                Ok(mut controllers) => {
-                    if domain.is_discovered() {
-                        let names: Vec<_> = controllers.iter().map(|controller| controller.name()).collect();
-                        findings.push(Finding::ok(Check::Srv, domain.name(), names.join(", ")));
-                        // Read-only ones are nobody's mistake.
-                        preflight::side_by_side(controllers.iter().map(|controller| controller.look()).collect()).await;
-                        controllers.retain(|controller| !controller.is_read_only());
-                    }
-                    findings.extend(preflight::preflight(&controllers, clock).await);
-                }
-                Err(error) => findings.push(not_found(domain, &error)),
-            }
-        }
-        findings
+        // One that is away keeps the others from nothing.
+        let looked = preflight::side_by_side(self.domains.iter().map(|domain| look_at(domain, clock)).collect()).await;
+        looked.into_iter().flatten().collect()
     }
+
+    fn domains(&self) -> Vec<ServedDomain> {
+        self.domains.iter().map(Domain::served).collect()
+    }
+}
+
+/// What is found in one domain.
+async fn look_at(domain: &Domain, clock: &dyn Clock) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    match domain.controllers().await {
+        Ok(mut controllers) => {
+            if domain.is_discovered() {
+                let names: Vec<_> = controllers.iter().map(|controller| controller.name()).collect();
+                findings.push(Finding::ok(Check::Srv, domain.name(), names.join(", ")));
+                // Read-only ones are nobody's mistake.
+                preflight::side_by_side(controllers.iter().map(|controller| controller.look()).collect()).await;
+                controllers.retain(|controller| !controller.is_read_only());
+            }
+            findings.extend(preflight::preflight(&controllers, clock).await);
+        }
+        Err(error) => findings.push(not_found(domain, &error)),
+    }
+    findings.into_iter().map(|finding| finding.in_domain(domain.name())).collect()
 }

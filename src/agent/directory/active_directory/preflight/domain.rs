@@ -11,6 +11,7 @@ use super::super::policy_hints::PolicyHints;
 use super::super::right::Right;
 use super::super::security_descriptor::Verdict;
 use super::Viewpoint;
+use crate::agent::counted;
 use crate::agent::directory::{Check, Finding};
 use crate::protocol::remedy::Remedy;
 
@@ -113,7 +114,7 @@ fn interval(policy: &SearchEntry, attribute: &str) -> Option<i64> {
 
 fn spoken(seconds: i64) -> String {
     match seconds {
-        ..120 => format!("{seconds} seconds"),
+        ..120 => counted(usize::try_from(seconds).unwrap_or_default(), "second"),
         120..7200 => format!("{} minutes", seconds / 60),
         7200..172_800 => format!("{} hours", seconds / 3600),
         _ => format!("{} days", seconds / 86_400),

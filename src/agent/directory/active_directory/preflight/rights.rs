@@ -5,13 +5,15 @@ use std::collections::HashSet;
 use ldap3::{Scope, SearchEntry};
 
 use super::super::answer::diagnostic;
+use super::super::class::{Class, Classes};
 use super::super::connection::{RequestError, Search};
 use super::super::delegation::{Reach, read_dacl};
 use super::super::entry::{bytes, text};
-use super::super::right::{Right, USER};
+use super::super::right::Right;
 use super::super::security_descriptor::{SecurityDescriptor, Verdict};
 use super::Viewpoint;
 use super::cause::{Above, Cause};
+use crate::agent::counted;
 use crate::agent::directory::{Check, Finding, Mending};
 use crate::protocol::remedy::Remedy;
 use crate::protocol::untrusted::Untrusted;
@@ -33,6 +35,7 @@ const COMPLETE: [u32; 2] = [0, 4];
 /// A user that was looked at.
 struct User {
     dn: String,
+    class: Class,
     /// Whether what a reset has to know was shown.
     readable: bool,
     /// In lower case: what the domain controller says may be written.
@@ -42,14 +45,20 @@ struct User {
     left_alone: bool,
 }
 
-const OF_A_USER: &[&str] =
-    &["pwdLastSet", "userAccountControl", "adminCount", "allowedAttributesEffective", "nTSecurityDescriptor"];
+const OF_A_USER: &[&str] = &[
+    "objectClass",
+    "pwdLastSet",
+    "userAccountControl",
+    "adminCount",
+    "allowedAttributesEffective",
+    "nTSecurityDescriptor",
+];
 
 /// `ADS_UF_ACCOUNTDISABLE` in `userAccountControl`.
 const DISABLED: i32 = 0x2;
 
-impl From<SearchEntry> for User {
-    fn from(entry: SearchEntry) -> Self {
+impl User {
+    fn new(entry: SearchEntry, classes: &Classes) -> Self {
         let writable = entry.attrs.get("allowedAttributesEffective").into_iter().flatten();
         let writable = writable.map(|name| name.to_ascii_lowercase()).collect();
         let descriptor = bytes(&entry, "nTSecurityDescriptor").first().map(|value| SecurityDescriptor::read(value));
@@ -57,11 +66,10 @@ impl From<SearchEntry> for User {
         let readable = flags.is_some() && text(&entry, "pwdLastSet").is_some();
         let left_alone = flags.is_some_and(|flags| flags & DISABLED != 0)
             || text(&entry, "adminCount").is_some_and(|count| count != "0");
-        Self { dn: entry.dn, readable, writable, descriptor: descriptor.and_then(Result::ok), left_alone }
+        let class = classes.of(&entry);
+        Self { dn: entry.dn, class, readable, writable, descriptor: descriptor.and_then(Result::ok), left_alone }
     }
-}
 
-impl User {
     /// What can be read and written is the domain controller's word; it has none for extended rights.
     fn grants(&self, viewpoint: &Viewpoint<'_>, right: Right) -> bool {
         match right {
@@ -70,7 +78,7 @@ impl User {
             Right::WritePwdLastSet => self.writable.contains("pwdlastset"),
             Right::ResetPassword | Right::ChangePassword | Right::UnexpirePassword => {
                 let descriptor = self.descriptor.as_ref();
-                descriptor.is_some_and(|own| own.verdict(&viewpoint.token, right.wanted()) == Verdict::Granted)
+                descriptor.is_some_and(|own| right.verdict(own, &viewpoint.token, &self.class) == Verdict::Granted)
             }
         }
     }
@@ -99,7 +107,7 @@ pub(super) async fn of_unit(viewpoint: &Viewpoint<'_>, base_dn: &str) -> Result<
     let users = sample(viewpoint, &units).await?;
     let found = match users.len() {
         0 => Finding::warning(Check::BaseDn, base_dn, "there is no user below it, or the service account sees none"),
-        count => Finding::ok(Check::BaseDn, base_dn, format!("{count} users below it were looked at")),
+        count => Finding::ok(Check::BaseDn, base_dn, format!("{} looked at", below_it(count))),
     };
     let mut findings = vec![found];
     let mut above = Above::default();
@@ -128,7 +136,13 @@ async fn sample(viewpoint: &Viewpoint<'_>, units: &[String]) -> Result<Vec<User>
         let limit = i32::try_from(2 * each).unwrap_or(i32::MAX);
         let search = people(unit, Scope::OneLevel, "", OF_A_USER);
         let (entries, _) = viewpoint.connection.sample(limit, &search).await?;
-        users.extend(entries.into_iter().map(User::from).filter(|user| !user.left_alone).take(each));
+        users.extend(
+            entries
+                .into_iter()
+                .map(|entry| User::new(entry, &viewpoint.classes))
+                .filter(|user| !user.left_alone)
+                .take(each),
+        );
     }
     Ok(users)
 }
@@ -137,6 +151,10 @@ async fn sample(viewpoint: &Viewpoint<'_>, units: &[String]) -> Result<Vec<User>
 fn people(base: &str, scope: Scope, more: &str, attributes: &'static [&'static str]) -> Search {
     let filter = format!("(&(objectCategory=person)(objectClass=user){more})");
     Search { base: base.to_owned(), scope, filter, attributes }
+}
+
+fn below_it(count: usize) -> String {
+    format!("{} below it {}", counted(count, "user"), if count == 1 { "was" } else { "were" })
 }
 
 async fn of_users(
@@ -148,24 +166,32 @@ async fn of_users(
 ) -> Finding {
     let lacking: Vec<&User> = users.iter().filter(|user| !user.grants(viewpoint, right)).collect();
     let (check, all) = (right.check(), users.len());
-    let Some(first) = lacking.first() else {
-        return Finding::ok(check, base_dn, format!("granted on all {all} users that were looked at"));
-    };
-    let mut cause = above.cause(viewpoint, right, base_dn, &first.dn, first.descriptor.as_ref()).await;
+    if lacking.is_empty() {
+        let granted = match all {
+            1 => "granted on the one user that was looked at".to_owned(),
+            _ => format!("granted on all {all} users that were looked at"),
+        };
+        return Finding::ok(check, base_dn, granted);
+    }
+    let mut causes = Vec::new();
+    for user in &lacking {
+        let cause = above.cause(viewpoint, right, base_dn, &user.dn, &user.class, user.descriptor.as_ref()).await;
+        causes.push((cause, &user.class));
+    }
     // One user may have a reason of his own. What the unit lacks is told first.
-    for user in lacking.iter().skip(1) {
-        if cause == Cause::NotGranted {
-            break;
-        }
-        let other = above.cause(viewpoint, right, base_dn, &user.dn, user.descriptor.as_ref()).await;
-        if other == Cause::NotGranted {
-            cause = other;
+    let told = causes.iter().find(|(cause, _)| *cause == Cause::NotGranted).or(causes.first());
+    let cause = told.map_or(Cause::NotGranted, |(cause, _)| cause.clone());
+    let mut classes: Vec<Class> = Vec::new();
+    for (_, class) in causes.iter().filter(|(other, _)| *other == cause) {
+        if !classes.contains(class) {
+            classes.push((*class).clone());
         }
     }
-    let (why, Mending { remedy, how }) = cause.explain(viewpoint, right, base_dn).await;
+    let (why, Mending { remedy, how }) = cause.explain(viewpoint, right, base_dn, &classes).await;
     let title = check.title();
     if lacking.len() == all {
-        let detail = format!("{title} is missing on the users below {base_dn} ({all} were looked at): {why}");
+        let were = if all == 1 { "was" } else { "were" };
+        let detail = format!("{title} is missing on the users below {base_dn} ({all} {were} looked at): {why}");
         return Finding::failed(check, base_dn, detail).mended_with(remedy, how);
     }
     let who = named(lacking.iter().map(|user| user.dn.as_str()));
@@ -176,15 +202,15 @@ async fn of_users(
 /// Without a user to look at: what a new one would inherit.
 async fn of_nobody(viewpoint: &Viewpoint<'_>, right: Right, base_dn: &str) -> Finding {
     let Viewpoint { connection, token, trustee, tool, .. } = viewpoint;
-    let check = right.check();
+    let (check, class) = (right.check(), Class::user());
     let unit = read_dacl(connection, base_dn).await.ok();
-    let given = unit.is_some_and(|unit| unit.inherited_by(USER).verdict(token, right.wanted()) == Verdict::Granted);
+    let given = unit.is_some_and(|unit| right.verdict(&unit.inherited_by(class.id), token, &class) == Verdict::Granted);
     // A new account lets everyone change by itself: the schema's defaultSecurityDescriptor says so.
     if given || right == Right::ChangePassword {
         return Finding::ok(check, base_dn, "a new user below it would get it");
     }
     let detail = format!("{} is missing: a new user below {base_dn} would not get it", check.title());
-    let how = tool.grant(right, trustee, base_dn, Reach::UsersBelow);
+    let how = tool.grant(right, trustee, base_dn, Reach::Below(&[class]));
     Finding::warning(check, base_dn, detail).mended_with(Remedy::GrantRight, how)
 }
 
