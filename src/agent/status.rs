@@ -165,6 +165,7 @@ mod tests {
     fn the_worst_row_is_told_and_times_are_spoken() {
         let report = |rows: Vec<Finding>| PreflightReport {
             checked_at: UnixTime(1),
+            domains: Vec::new(),
             rows: rows.into_iter().map(Into::into).collect(),
         };
         let (ok, bad) = (Finding::ok(Check::Bind, "dc1", "yes"), Finding::failed(Check::Tcp, "dc2", "port 636: no"));
