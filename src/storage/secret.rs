@@ -56,12 +56,6 @@ impl Secret {
         Self { place: PathBuf::new(), source: Source::Given(Given(secret)) }
     }
 
-    /// Whether it is in no place yet.
-    #[must_use]
-    pub fn is_given(&self) -> bool {
-        matches!(self.source, Source::Given(_))
-    }
-
     /// As it was written, for people.
     #[must_use]
     pub fn place(&self) -> &Path {

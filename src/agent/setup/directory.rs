@@ -198,7 +198,11 @@ async fn logged_on(
         let password = found.password.clone().or_else(|| kept.clone()).unwrap_or_default();
         let (directory, trouble) = match open(home, found, &password) {
             Ok(directory) => {
-                let trouble = first_failure(&directory.preflight(clock).await);
+                // One try, at one controller, before all of them are asked.
+                let trouble = match directory.log_on(&found.service_account, &password).await {
+                    Err(why) => Some((Blamed::Account, why)),
+                    Ok(()) => first_failure(&directory.preflight(clock).await),
+                };
                 (Some(directory), trouble)
             }
             Err(trouble) => (None, Some(trouble)),

@@ -2,17 +2,16 @@
 
 use std::fmt::Write;
 
-use ldap3::LdapResult;
 use zeroize::Zeroizing;
 
 use super::ActiveDirectory;
-use super::answer::{bind_data, diagnostic};
 use super::class::{Class, Classes, spoken};
 use super::config::{Config, ConfigError};
 use super::connection::Connection;
 use super::controller::{Controller, ControllerError};
 use super::delegation::{self, DelegationError, Reach, Tool};
 use super::domain::Domain;
+use super::logon::refused;
 use super::right::Right;
 use super::trustee::Trustee;
 
@@ -185,19 +184,6 @@ impl Grant {
             }
         }
         Ok(said)
-    }
-}
-
-/// Why somebody was not let in.
-fn refused(result: &LdapResult) -> String {
-    match bind_data(result).as_deref() {
-        Some("52e" | "525") => "no such account, or the password is wrong".to_owned(),
-        Some("530" | "531") => "the account may not log on now, or from here".to_owned(),
-        Some("532" | "773") => "the password has expired; change it first".to_owned(),
-        Some("533") => "the account is disabled".to_owned(),
-        Some("701") => "the account has expired".to_owned(),
-        Some("775") => "the account is locked".to_owned(),
-        _ => diagnostic(result),
     }
 }
 

@@ -76,7 +76,6 @@ impl ServiceAccount {
         }
         let data = bind_data(&result);
         let cause = match data.as_deref() {
-            Some("52e") if self.password.is_given() => "no such account, or the password is wrong".to_owned(),
             Some("52e") => format!(
                 "no such account, or the password in {} is wrong; it is tried again when that file changes, or after \
                  {} minutes",
