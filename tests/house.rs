@@ -299,6 +299,7 @@ fn every_program_has_its_panics_told_by_the_host() {
 const READERS: &[(&str, &str)] = &[
     ("src/protocol/untrusted.rs", "itself"),
     ("src/protocol/api.rs", "frames carry the same on"),
+    ("src/protocol/scope.rs", "the same, and a UPN's suffix is compared"),
     ("src/agent/preflight/table.rs", "the findings of this very process"),
     ("src/relay/redis/presence.rs", "a node's name goes into Redis"),
     ("src/relay/http/commands.rs", "a reason becomes a code"),

@@ -134,9 +134,13 @@ impl<'a> Domain<'a> {
         bad_units.len() < self.units
     }
 
-    /// Whether these operations work everywhere, with all their options.
+    /// Whether these operations work everywhere, with all their options, which only a reset has.
     fn is_well(&self, operations: &[Operation]) -> bool {
-        let concerns = |scope: &Scope| scope.operations.is_empty() || operations.iter().any(|one| scope.has(*one));
+        let resets = operations.contains(&Operation::ResetPassword);
+        let concerns = |scope: &Scope| match scope.operations.as_slice() {
+            [] => resets,
+            _ => operations.iter().any(|one| scope.has(*one)),
+        };
         !self.failed.iter().any(|(_, scope)| concerns(scope))
     }
 }
@@ -216,7 +220,7 @@ mod tests {
             // Only an option of a reset.
             (
                 vec![unit("b.test", "u", &[])],
-                [("", None, Degraded), (b, reset, Degraded), (a, reset, Ready), (GUID, reset, Degraded)],
+                [("", None, Degraded), (b, reset, Degraded), (b, unlock, Ready), (GUID, reset, Degraded)],
             ),
             // A domain that can't be reached; of a suffix that another one has, too, nothing is known without it.
             (

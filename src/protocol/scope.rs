@@ -15,7 +15,7 @@ pub struct Scope {
     /// Whether the row is about one unit of it: its `target`. Else it is about the whole domain.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unit: bool,
-    /// The operations, as commands name them, that don't work there. None of them: only options of them don't, or nothing.
+    /// The operations, as commands name them, that don't work there. None of them: only options of a reset don't, or nothing.
     pub operations: Vec<Untrusted>,
 }
 

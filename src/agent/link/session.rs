@@ -92,6 +92,10 @@ pub(super) struct Session {
     reports: watch::Receiver<Option<v1::Preflight>>,
     /// When the relay notes another report that it has not asked for.
     report_at: Instant,
+    /// It has asked for one, and none has been looked at since.
+    asked: bool,
+    /// The last one was not sent: it was older than the question.
+    left_out: bool,
     asker: Asker,
     /// Commands whose receipt is not confirmed yet, and when it will be.
     received: VecDeque<(Instant, v1::Received)>,
@@ -131,6 +135,8 @@ impl Session {
             outbox: Outbox::new(frames.outgoing, STEP),
             reports: shared.preflight.reports(),
             report_at: Instant::now(),
+            asked: false,
+            left_out: false,
             shared,
             lead: None,
             asker,
@@ -180,8 +186,13 @@ impl Session {
                     }
                 }
                 Some(found) = next_report(&mut self.reports, self.report_at), if self.lead.is_some() => {
-                    self.outbox.push(FromAgent::Preflight(found));
-                    self.report_at = Instant::now() + REPORTS_INTERVAL;
+                    // Whoever has asked takes the first report for the answer. No two are left out one after the other.
+                    let asked = std::mem::take(&mut self.asked);
+                    self.left_out = asked && !self.left_out && self.shared.preflight.is_stale(&found);
+                    if !self.left_out {
+                        self.outbox.push(FromAgent::Preflight(found));
+                        self.report_at = Instant::now() + REPORTS_INTERVAL;
+                    }
                 }
             }
         }
@@ -208,7 +219,7 @@ impl Session {
                 return Ok(Some(End::GoAway { reason: advice.reason.into(), reconnect_after }));
             }
             FromRelay::Check(_) => {
-                self.report_at = Instant::now();
+                (self.asked, self.report_at) = (true, Instant::now());
                 self.shared.preflight.want();
             }
             FromRelay::Welcome(_) => return Err(Lost::Frame(FrameError::UnknownKind).into()),

@@ -86,7 +86,33 @@ struct Inner {
     clock: Arc<dyn Clock>,
     troubles: Mutex<Troubles>,
     wanted: Notify,
+    turn: Mutex<Turn>,
     latest: watch::Sender<Option<v1::Preflight>>,
+}
+
+impl Inner {
+    fn begin(&self) {
+        let mut turn = self.turn.lock();
+        (turn.checking, turn.overtaken) = (true, false);
+    }
+
+    fn end(&self, found: v1::Preflight) {
+        let mut turn = self.turn.lock();
+        turn.checking = false;
+        if turn.overtaken {
+            turn.stale = found.checked_at;
+        }
+        self.latest.send_replace(Some(found));
+    }
+}
+
+/// Whether a check is going on, and which report is older than the last wish for one.
+struct Turn {
+    checking: bool,
+    /// Somebody has wished for one since it began.
+    overtaken: bool,
+    /// Reports up to this `checked_at` are.
+    stale: i64,
 }
 
 impl Preflight {
@@ -99,7 +125,8 @@ impl Preflight {
     ) -> Self {
         let (troubles, latest) = (Mutex::new(Troubles::new(events)), watch::Sender::new(None));
         let (home, wanted) = (home.clone(), Notify::new());
-        Self(Arc::new(Inner { home, directory, interval, clock, troubles, wanted, latest }))
+        let turn = Mutex::new(Turn { checking: false, overtaken: false, stale: i64::MIN });
+        Self(Arc::new(Inner { home, directory, interval, clock, troubles, wanted, turn, latest }))
     }
 
     /// Checks now, then in every interval, and when somebody wants to know. While something is red, it may have been mended:
@@ -108,6 +135,7 @@ impl Preflight {
         let inner = &self.0;
         let mut lately = Lately::default();
         loop {
+            inner.begin();
             let mut findings = files::look(&inner.home);
             findings.extend(inner.directory.preflight(&*inner.clock).await);
             inner.troubles.lock().note(&findings);
@@ -116,7 +144,7 @@ impl Preflight {
             // No two of them have one time, so that whoever has asked for one knows it from the one before.
             let before = inner.latest.borrow().as_ref().map_or(0, |before| before.checked_at);
             found.checked_at = found.checked_at.max(before.saturating_add(1));
-            inner.latest.send_replace(Some(found));
+            inner.end(found);
             let again = lately.next(Instant::now());
             // Either will do.
             if timeout(interval, inner.wanted.notified()).await.is_ok() {
@@ -127,7 +155,20 @@ impl Preflight {
 
     /// Somebody wants to know how things stand. Whoever asks while it is checked is answered by one check more.
     pub(super) fn want(&self) {
-        self.0.wanted.notify_one();
+        let inner = &self.0;
+        let mut turn = inner.turn.lock();
+        if turn.checking {
+            turn.overtaken = true;
+        } else {
+            turn.stale = inner.latest.borrow().as_ref().map_or(i64::MIN, |latest| latest.checked_at);
+        }
+        drop(turn);
+        inner.wanted.notify_one();
+    }
+
+    /// Whether its check had begun when somebody wanted to know last. Another one follows.
+    pub(super) fn is_stale(&self, report: &v1::Preflight) -> bool {
+        report.checked_at <= self.0.turn.lock().stale
     }
 
     /// What was found last.
@@ -225,8 +266,14 @@ mod tests {
         tokio::spawn(async move { running.run().await });
         deadline(directory.called("preflight", 1)).await;
         deadline(reports.wait_for(Option::is_some)).await.unwrap();
+        let before = reports.borrow_and_update().clone().unwrap();
+        assert!(!preflight.is_stale(&before));
         preflight.want();
+        // Whoever asks now is not answered by what was found before.
+        assert!(preflight.is_stale(&before));
         deadline(directory.called("preflight", 2)).await;
+        deadline(reports.changed()).await.unwrap();
+        assert!(!preflight.is_stale(&reports.borrow().clone().unwrap()));
     }
 
     #[test]
