@@ -23,6 +23,7 @@ use super::options::Options;
 use super::portals::Portals;
 use super::preflight::Preflight;
 use super::rotation::Rotator;
+use super::watched::hold_journal;
 use crate::clock::{Clock, Random};
 use crate::host::service_manager;
 use crate::net::outbound::Outbound;
@@ -83,7 +84,11 @@ impl Agent {
         let identity = Arc::new(home.identity()?.ok_or_else(|| not_enrolled(home))?);
         let keys = Arc::new(Keyrings::open(home)?);
         let portals = Portals::open(home, clock.clone())?;
-        let journal = Journal::open(&home.journal(), identity.journal)?;
+        let journal = {
+            // Whoever asks for the status of an agent that does not run has it open for a moment.
+            let _held = hold_journal(home);
+            Journal::open(&home.journal(), identity.journal)?
+        };
         let dialer = Dialer::new(&options, identity.clone(), keys.clone(), clock.clone(), random.clone())?;
         let interval = options.preflight_interval;
         let preflight = Preflight::new(home, directory.clone(), events.clone(), interval, clock.clone());

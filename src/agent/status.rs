@@ -10,6 +10,7 @@ use super::home::{Home, Identity};
 use super::journal::{Journal, JournalError};
 use super::preflight;
 use super::started;
+use super::watched::hold_journal;
 use crate::clock::{Clock, UnixTime};
 use crate::protocol::api::PreflightReport;
 use crate::protocol::untrusted::one_line;
@@ -132,6 +133,8 @@ pub(super) fn commands(home: &Home, running: Option<&Running>) -> Result<String,
     }
     let folder = home.folder().display().to_string();
     let identity = home.identity()?.ok_or(AgentError::NotEnrolled { folder })?;
+    // An agent that starts now waits until it is closed again.
+    let _held = hold_journal(home);
     let journal = Journal::open(&home.journal(), identity.journal);
     match journal.and_then(|journal| Ok((journal.unfinished()?.len(), journal.unstored()?.len()))) {
         Ok((unfinished, unstored)) => Ok(left(unfinished, unstored)),
