@@ -11,9 +11,9 @@ use super::connection::Connection;
 use super::controller::{Controller, ControllerError};
 use super::delegation::{self, DelegationError, Reach, Tool};
 use super::domain::Domain;
-use super::logon::refused;
 use super::right::Right;
 use super::trustee::Trustee;
+use super::typed_password::refused;
 
 /// Somebody who may change permissions. His password is used once and written nowhere.
 pub struct Administrator {

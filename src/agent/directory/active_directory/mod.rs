@@ -14,7 +14,7 @@
 //! | `class`, `right`, `security_descriptor` | what the service account may do, and where that is written |
 //! | `preflight` | whether resets can work |
 //! | `delegation`, [`grant`] | how the rights are given |
-//! | `units`, `logon`, `lockout` | what somebody who sets the agent up wants to know |
+//! | `units`, `typed_password`, `lockout` | what somebody who sets the agent up wants to know |
 //! | `versions` | what somebody who helps him wants to know |
 //!
 //! A question may be asked twice, at the same controller; a write never is: its answer is waited for as long as the
@@ -33,7 +33,6 @@ mod forest;
 pub mod grant;
 mod health;
 mod lockout;
-mod logon;
 mod lookup;
 mod one_or_many;
 mod password_check;
@@ -45,6 +44,7 @@ mod security_descriptor;
 mod service_account;
 mod transport;
 mod trustee;
+mod typed_password;
 mod units;
 mod versions;
 mod write;
