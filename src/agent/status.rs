@@ -171,8 +171,9 @@ mod tests {
             domains: Vec::new(),
             rows: rows.into_iter().map(Into::into).collect(),
         };
+        let less = Finding::warning(Check::Clock, "dc1", "70 s behind");
         let (ok, bad) = (Finding::ok(Check::Bind, "dc1", "yes"), Finding::failed(Check::Tcp, "dc2", "port 636: no"));
-        assert_eq!(found(&report(vec![ok.clone(), bad])), "1 failed, 0 warnings, 1 ok; TCP at dc2: port 636: no");
+        assert_eq!(found(&report(vec![ok.clone(), less, bad])), "1 failed, 1 warning, 1 ok; TCP at dc2: port 636: no");
         assert_eq!(found(&report(vec![ok])), "0 failed, 0 warnings, 1 ok");
         let now = UnixTime(NOW);
         for (ago, text) in [(1, "1 second"), (119, "119 seconds"), (150, "2 minutes"), (90_000, "25 hours")] {

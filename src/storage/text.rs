@@ -7,6 +7,9 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
+/// Which of two bytes comes first.
+type Order = fn([u8; 2]) -> u16;
+
 const UTF8_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
 const UTF16_LE_MARK: [u8; 2] = [0xff, 0xfe];
 const UTF16_BE_MARK: [u8; 2] = [0xfe, 0xff];
@@ -38,7 +41,7 @@ pub fn decode(bytes: &[u8]) -> io::Result<Zeroizing<String>> {
         let why = format!("this is no UTF-8 text; convert it: iconv -f {from} -t UTF-8 OLD > NEW");
         io::Error::new(ErrorKind::InvalidData, why)
     };
-    let (order, bytes): (Option<fn([u8; 2]) -> u16>, _) = match bytes {
+    let (order, bytes): (Option<Order>, _) = match bytes {
         [a, b, rest @ ..] if [*a, *b] == UTF16_LE_MARK => (Some(u16::from_le_bytes), rest),
         [a, b, rest @ ..] if [*a, *b] == UTF16_BE_MARK => (Some(u16::from_be_bytes), rest),
         _ if has_zeros(bytes, 1) => (Some(u16::from_le_bytes), bytes),

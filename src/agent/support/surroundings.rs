@@ -39,7 +39,7 @@ pub(super) async fn look(
 ) -> Surroundings {
     let late = |_| format!("no answer within {} s", LIMIT.as_secs());
     let report = timeout(LIMIT, checked(home, running, clock, random)).await.map_err(late).and_then(|report| report);
-    let refused = report.as_ref().is_ok_and(|report| logon_is_refused(report));
+    let refused = report.as_ref().is_ok_and(logon_is_refused);
     let controllers = async {
         if refused || running.and_then(|running| running.preflight.as_ref()).is_some_and(logon_is_refused) {
             return Err("the service account is refused".to_owned());
