@@ -63,7 +63,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("opentelemetry", &["src/telemetry/"]),
     ("governor", &["src/relay/limits.rs"]),
     ("ppp", &["src/relay/http/client_address.rs"]),
-    ("x509_parser", &["src/relay/tls.rs", "src/agent/", "src/net/certificate.rs"]),
+    ("x509_parser", &["src/relay/tls.rs", "src/agent/", "src/net/certificate.rs", "src/net/certificates"]),
     ("opentelemetry_http", &["src/telemetry/"]),
     ("opentelemetry_otlp", &["src/telemetry/"]),
     ("opentelemetry_prometheus", &["src/telemetry/"]),

@@ -11,7 +11,7 @@
 //! | `instance.json` | the last start of the process |
 //! | `journal.redb` | every command and its outcome |
 //! | `events.jsonl` | the event log |
-//! | `agent.sock` | while the agent runs: how other programs of this host speak to it |
+//! | `agent.sock` | while the agent runs: where other programs of this host ask it how it is |
 //! | `audit.jsonl` | what of it the agent has done, which others can't make go |
 //!
 //! The JSON files and the journal say which form they are of ([`Format`]); a JWK and a line of the event log are what they

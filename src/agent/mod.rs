@@ -11,12 +11,13 @@
 //! | [`setup`] | from nothing to an agent that works |
 //! | [`directory`] | where passwords are written |
 //! | `service`, `instance`, `link` | the running agent, and its session with the relay |
-//! | `control` | what other programs of its host ask it |
 //! | [`events`], [`preflight`] | what people are told |
+//! | [`control`] | what other programs of this host ask it |
 
 mod backoff;
 pub mod config;
-mod control;
+pub mod control;
+mod counted;
 pub mod directory;
 mod enroll;
 mod error;
@@ -37,6 +38,7 @@ pub mod preflight;
 mod rotation;
 mod service;
 pub mod setup;
+mod started;
 mod status;
 mod support;
 #[cfg(test)]
@@ -45,6 +47,7 @@ mod trust;
 mod watched;
 
 pub use control::have_checked;
+pub use counted::counted;
 pub use enroll::{EnrollError, Enrolment, enroll};
 pub use error::AgentError;
 pub use options::Options;

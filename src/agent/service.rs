@@ -1,7 +1,6 @@
 //! The running agent.
 
 use std::convert::Infallible;
-use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +23,7 @@ use super::options::Options;
 use super::portals::Portals;
 use super::preflight::Preflight;
 use super::rotation::Rotator;
+use super::watched::hold_journal;
 use crate::clock::{Clock, Random};
 use crate::host::service_manager;
 use crate::net::outbound::Outbound;
@@ -41,8 +41,8 @@ const DOUBTS_INTERVAL: Duration = Duration::from_secs(15);
 /// An enrolled agent, opened and not yet connected.
 pub struct Agent {
     identity: Arc<Identity>,
-    home: Home,
     link: Link,
+    control: Control,
     failed: mpsc::Receiver<AgentError>,
     clock: Arc<dyn Clock>,
 }
@@ -84,7 +84,11 @@ impl Agent {
         let identity = Arc::new(home.identity()?.ok_or_else(|| not_enrolled(home))?);
         let keys = Arc::new(Keyrings::open(home)?);
         let portals = Portals::open(home, clock.clone())?;
-        let journal = Journal::open(&home.journal(), identity.journal)?;
+        let journal = {
+            // Whoever asks for the status of an agent that does not run has it open for a moment.
+            let _held = hold_journal(home);
+            Journal::open(&home.journal(), identity.journal)?
+        };
         let dialer = Dialer::new(&options, identity.clone(), keys.clone(), clock.clone(), random.clone())?;
         let interval = options.preflight_interval;
         let preflight = Preflight::new(home, directory.clone(), events.clone(), interval, clock.clone());
@@ -106,17 +110,21 @@ impl Agent {
             capacity: u32::try_from(options.parallel).unwrap_or(u32::MAX),
             lead: Arc::default(),
             nodes: watch::Sender::new(1),
+            noted: Arc::default(),
         };
+        let outbound = Outbound::new(&options.access())?;
+        let proxy = identity.relay.parse().ok().and_then(|relay| Some(outbound.proxy_to(&relay)?.to_string()));
+        let control = Control::open(home, proxy, shared.clone(), events.clone(), &*clock);
         let rotator = Arc::new(Rotator {
             identity: identity.clone(),
             rings: keys,
             events: events.clone(),
-            outbound: Outbound::new(&options.access())?,
+            outbound,
             clock: clock.clone(),
             random: random.clone(),
         });
         let link = Link { dialer, shared, events, options, clock: clock.clone(), random, rotator };
-        Ok(Self { identity, home: home.clone(), link, failed, clock })
+        Ok(Self { identity, link, control, failed, clock })
     }
 
     /// What the agent counts.
@@ -152,9 +160,9 @@ impl Agent {
             error = care.keep() => Err(error.into()),
             never = stay_alive(&stop) => match never {},
             never = preflight.run() => match never {},
-            never = hear(&self.home, &preflight) => match never {},
             never = look_after(&executor, &preflight) => match never {},
             never = tell_refusals(&events) => match never {},
+            never = self.control.serve() => match never {},
             ended = self.link.keep(&stop) => ended,
         };
         if let Err(error) = &ended {
@@ -189,17 +197,6 @@ async fn stay_alive(stop: &CancellationToken) -> Infallible {
                 service_manager::stopping();
                 told = true;
             }
-        }
-    }
-}
-
-/// Other programs of this host. Without a socket it goes on: nothing that is asked there can't wait for the next check.
-async fn hear(home: &Home, preflight: &Preflight) -> Infallible {
-    match Control::listen(home) {
-        Ok(control) => control.serve(preflight).await,
-        Err(error) => {
-            tracing::warn!(%error, "other programs of this host can't speak to this agent: no socket in its folder");
-            pending().await
         }
     }
 }

@@ -13,6 +13,8 @@ mod refusals;
 mod resets;
 mod secrets;
 mod setup;
+mod setup_again;
+mod status;
 
 use writeback_relay::protocol::api::PreflightState;
 

@@ -10,6 +10,7 @@ use futures_util::{SinkExt, Stream, StreamExt};
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 
+use crate::agent::control::Noted;
 use crate::agent::error::AgentError;
 use crate::agent::execution::{Asker, Concluded, Executor, outcome_frame};
 use crate::agent::link::lost::Lost;
@@ -76,6 +77,8 @@ pub(in crate::agent) struct Shared {
     pub(in crate::agent) lead: Arc<Mutex<()>>,
     /// How many nodes the relay has, as far as it has said.
     pub(in crate::agent) nodes: watch::Sender<u32>,
+    /// What others on this host are told.
+    pub(in crate::agent) noted: Arc<Noted>,
 }
 
 /// An open session.

@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-pub use self::table::table;
+pub use self::table::{brief, found_by, sum, table, worst};
 use self::troubles::Troubles;
 use super::directory::{Directory, Finding};
 use super::events::EventLog;
@@ -169,6 +169,11 @@ impl Preflight {
     /// Whether its check had begun when somebody wanted to know last. Another one follows.
     pub(super) fn is_stale(&self, report: &v1::Preflight) -> bool {
         report.checked_at <= self.0.turn.lock().stale
+    }
+
+    /// What was found last.
+    pub(super) fn latest(&self) -> Option<PreflightReport> {
+        self.0.latest.borrow().clone().map(Into::into)
     }
 
     /// What was found last; the last one counts as new to whoever subscribes.

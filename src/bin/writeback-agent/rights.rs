@@ -1,6 +1,6 @@
 //! `check` and `grant`.
 
-use std::io::{IsTerminal, Read};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -14,7 +14,7 @@ use writeback_relay::agent::preflight;
 use writeback_relay::clock::System;
 use writeback_relay::host;
 use writeback_relay::protocol::untrusted::one_line;
-use writeback_relay::storage::PrivateFile;
+use writeback_relay::storage::{PrivateFile, read_text_from};
 use zeroize::Zeroizing;
 
 use super::Failure;
@@ -72,11 +72,7 @@ pub(crate) async fn grant(home: &Home, arguments: GrantArguments) -> Result<(), 
         None if std::io::stdin().is_terminal() => {
             Zeroizing::new(rpassword::prompt_password(format!("Password of {}: ", one_line(&name)))?)
         }
-        None => {
-            let mut text = Zeroizing::new(String::new());
-            std::io::stdin().read_to_string(&mut text)?;
-            first_line(&text)
-        }
+        None => first_line(&read_text_from(&mut std::io::stdin())?),
     };
     let administrator = Administrator { name, password };
     let given = Grant::prepare(config, only, Some(&administrator)).await?.apply().await;

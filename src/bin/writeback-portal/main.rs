@@ -45,7 +45,7 @@ enum Command {
         /// The relay's public URL
         #[arg(long)]
         relay: String,
-        /// PEM certificates of a private CA to trust beside the system's
+        /// A file with a private CA to trust beside the system's
         #[arg(long)]
         ca_file: Option<PathBuf>,
         /// Nothing but the JWK, for programs

@@ -6,6 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
+use zeroize::Zeroizing;
 
 use super::config::{Config, ConfigError, Endpoint};
 use super::contest::STAGGER;
@@ -67,6 +68,15 @@ impl Domain {
         Self::with(config, ServiceAccount::new, random)
     }
 
+    /// The same, with a password of the service account that is in no file yet.
+    pub(super) fn answered(
+        config: &Config,
+        password: Zeroizing<String>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, ConfigError> {
+        Self::with(config, |config| ServiceAccount::answered(config, password), random)
+    }
+
     /// The same, before there is a service account.
     pub(super) fn looked_for(config: &Config, random: Arc<dyn Random>) -> Result<Self, ConfigError> {
         Self::with(config, |_| Ok(ServiceAccount::nobody()), random)
@@ -74,7 +84,7 @@ impl Domain {
 
     fn with(
         config: &Config,
-        service_account: fn(&Config) -> Result<ServiceAccount, ConfigError>,
+        service_account: impl FnOnce(&Config) -> Result<ServiceAccount, ConfigError>,
         random: Arc<dyn Random>,
     ) -> Result<Self, ConfigError> {
         let names = Arc::new(config.names()?);

@@ -15,6 +15,7 @@ use super::delegation::{self, DelegationError, Reach, Tool};
 use super::domain::Domain;
 use super::right::Right;
 use super::trustee::Trustee;
+use super::typed_password::refused;
 
 /// Somebody who may change permissions. His password is used once and written nowhere.
 pub struct Administrator {
@@ -40,7 +41,7 @@ pub enum GrantError {
     #[error("no domain controller could be asked: {0}")]
     Unreachable(String),
     /// The administrator is not let in.
-    #[error("{controller}: {name} can't log on ({said})")]
+    #[error("{controller}: {name} can't log on: {said}")]
     NotBound {
         /// The domain controller.
         controller: String,
@@ -242,7 +243,7 @@ impl Place {
                     return Ok(Err(ControllerError::NoAnswer { controller: name(), error }));
                 }
                 Ok(result) => {
-                    let said = diagnostic(&result);
+                    let said = refused(&result);
                     return Err(GrantError::NotBound { controller: name(), name: who.clone(), said });
                 }
                 Err(error) => return Ok(Err(ControllerError::NoAnswer { controller: name(), error })),

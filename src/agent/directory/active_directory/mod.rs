@@ -16,6 +16,8 @@
 //! | `class`, `right`, `security_descriptor` | what the service account may do, and where that is written |
 //! | `preflight` | whether resets can work |
 //! | `delegation`, [`grant`] | how the rights are given |
+//! | `units`, `typed_password`, `lockout` | what somebody who sets the agent up wants to know |
+//! | `versions` | what somebody who helps him wants to know |
 //!
 //! A question may be asked twice, at the same controller; a write never is: its answer is waited for as long as the
 //! connection stands.
@@ -35,6 +37,7 @@ mod entry;
 mod forest;
 pub mod grant;
 mod health;
+mod lockout;
 mod logon;
 mod lookup;
 mod one_or_many;
@@ -50,17 +53,24 @@ mod security_descriptor;
 mod service_account;
 mod transport;
 mod trustee;
+mod typed_password;
+mod units;
+mod versions;
 mod write;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
 pub use self::config::{Config, ConfigError, DomainConfig, NameServer};
+use self::connection::{Connection, RequestError};
 use self::contest::Contest;
 use self::controller::{Bound, Controller};
 use self::domain::Domain;
+pub use self::lockout::Lockout;
+pub use self::units::Unit;
 use self::write::Target;
 use super::{Account, Check, Deadline, Directory, DirectoryError, Finding, PasswordCheck, Written};
 use crate::clock::{Clock, System};
@@ -92,6 +102,15 @@ impl ActiveDirectory {
                 None => error,
             })
         };
+        Ok(Self { domains: config.each_domain()?.into_iter().map(domain).collect::<Result<_, _>>()? })
+    }
+
+    /// The same of a single domain, with a password of the service account that is in no file yet.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn answered(config: &Config, password: &Zeroizing<String>) -> Result<Self, ConfigError> {
+        let domain = |one: Config| Domain::answered(&one, password.clone(), System::random());
         Ok(Self { domains: config.each_domain()?.into_iter().map(domain).collect::<Result<_, _>>()? })
     }
 
@@ -157,6 +176,23 @@ impl ActiveDirectory {
             }
         }
         Err(DirectoryError::Unavailable(reasons.join("; ")))
+    }
+
+    /// What is seen at the first controller that answers, as the service account: `look` is given the domain's name there.
+    async fn seen<T>(&self, look: impl AsyncFn(&Connection, &str) -> Result<T, RequestError>) -> Option<T> {
+        for domain in &self.domains {
+            let controllers = domain.in_order().await.unwrap_or_default();
+            let mut contest = Contest::of(controllers, |controller| async move { controller.ready().await });
+            while let Some((controller, ready)) = contest.next().await {
+                if let Ok(bound) = ready
+                    && let Ok(root) = controller.root_dse(&bound.connection).await
+                    && let Ok(seen) = look(&bound.connection, &root.default_naming_context.unwrap_or_default()).await
+                {
+                    return Some(seen);
+                }
+            }
+        }
+        None
     }
 
     /// The controller that found the account.

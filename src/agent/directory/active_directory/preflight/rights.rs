@@ -14,6 +14,7 @@ use super::super::security_descriptor::Verdict;
 use super::Viewpoint;
 use super::cause::{Above, Cause};
 use super::minimum_age::PasswordSettings;
+use crate::agent::counted;
 use crate::agent::directory::{Check, Finding, Mending};
 use crate::protocol::remedy::Remedy;
 use crate::protocol::untrusted::Untrusted;
@@ -122,7 +123,7 @@ pub(super) async fn of_unit(
     settings.note(users.iter().map(|user| user.settings.as_deref()));
     let found = match users.len() {
         0 => Finding::warning(Check::BaseDn, base_dn, "there is no user below it, or the service account sees none"),
-        count => Finding::ok(Check::BaseDn, base_dn, format!("{count} users below it were looked at")),
+        count => Finding::ok(Check::BaseDn, base_dn, format!("{} looked at", below_it(count))),
     };
     let mut findings = vec![found];
     let mut above = Above::default();
@@ -163,6 +164,10 @@ fn people(base: &str, scope: Scope, more: &str, attributes: &'static [&'static s
     Search { base: base.to_owned(), scope, filter, attributes }
 }
 
+fn below_it(count: usize) -> String {
+    format!("{} below it {}", counted(count, "user"), if count == 1 { "was" } else { "were" })
+}
+
 async fn of_users(
     viewpoint: &Viewpoint<'_>,
     right: Right,
@@ -194,7 +199,8 @@ async fn of_users(
     let (why, Mending { remedy, how }) = cause.explain(viewpoint, right, base_dn, &classes).await;
     let title = check.title();
     if lacking.len() == all {
-        let detail = format!("{title} is missing on the users below {base_dn} ({all} were looked at): {why}");
+        let were = if all == 1 { "was" } else { "were" };
+        let detail = format!("{title} is missing on the users below {base_dn} ({all} {were} looked at): {why}");
         return Finding::failed(check, base_dn, detail).mended_with(remedy, how);
     }
     let who = named(lacking.iter().map(|user| user.dn.as_str()));
@@ -206,6 +212,7 @@ async fn of_users(
 fn granted(check: Check, base_dn: &str, all: usize, own_settings: &[&User]) -> Finding {
     let who = || named(own_settings.iter().map(|user| user.dn.as_str()));
     match own_settings.len() {
+        0 if all == 1 => Finding::ok(check, base_dn, "granted on the one user that was looked at"),
         0 => Finding::ok(check, base_dn, format!("granted on all {all} users that were looked at")),
         some if some < all => {
             let detail = format!(
@@ -216,9 +223,12 @@ fn granted(check: Check, base_dn: &str, all: usize, own_settings: &[&User]) -> F
             Finding::ok(check, base_dn, detail)
         }
         _ => {
+            let none = match all {
+                1 => "the one user that was looked at may not".to_owned(),
+                _ => format!("none of the {all} users that were looked at may"),
+            };
             let detail = format!(
-                "none of the {all} users that were looked at may change the password (\"User cannot change password\"), so \
-                 every change is refused; resets are not"
+                "{none} change the password (\"User cannot change password\"), so every change is refused; resets are not"
             );
             Finding::warning(check, base_dn, detail)
         }
