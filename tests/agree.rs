@@ -21,6 +21,7 @@ use writeback_relay::protocol::problem::{Problem, ProblemCode};
 use writeback_relay::protocol::rotation::{
     ACKNOWLEDGEMENT_TYP, AGENT_ROTATION_TYP, Acknowledgement, PORTAL_ROTATION_TYP,
 };
+use writeback_relay::protocol::scope::{Scope, ServedDomain};
 
 use crate::vectors::objects::{self, IAT};
 use crate::vectors::readers::World;
@@ -289,7 +290,9 @@ fn bodies(world: &World) -> Vec<Body> {
         detail: "slow".into(),
         remedy: "ask".into(),
         remedy_code: Some("set_clock".into()),
+        scope: Some(Scope::new("corp.example", true, &[Operation::ResetPassword])),
     };
+    let domain = ServedDomain { name: "corp.example".into(), upn_suffixes: vec!["corp.example".into()], units: 2 };
     let view = AgentView {
         agent: proof.iss,
         name: "host".into(),
@@ -301,7 +304,7 @@ fn bodies(world: &World) -> Vec<Body> {
         signing_key: keys.agent().signing,
         sealing_key: keys.agent().sealing,
         attestation: jws.clone(),
-        preflight: Some(PreflightReport { checked_at: IAT, rows: vec![row] }),
+        preflight: Some(PreflightReport { checked_at: IAT, rows: vec![row], domains: vec![domain] }),
         rotations: vec![jws.clone()],
         acknowledgement: Some(jws.clone()),
     };
@@ -334,7 +337,13 @@ fn bodies(world: &World) -> Vec<Body> {
         outcome: Some(jws),
         trace_id: "0".repeat(32).into(),
     };
-    let available = Availability { available: false, reason: Some("no_agent".into()), agents: vec![proof.iss] };
+    let available = Availability {
+        available: false,
+        reason: Some("no_agent".into()),
+        agents: vec![proof.iss],
+        degraded: true,
+        operations: vec!["unlock_account".into()],
+    };
     vec![
         Body { closed: true, ..body("invitation", invitation, reads::<NewInvitation>) },
         Body { closed: true, ..body("enrolment", enrollment, reads::<Enrollment>) },

@@ -63,7 +63,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("opentelemetry", &["src/telemetry/"]),
     ("governor", &["src/relay/limits.rs"]),
     ("ppp", &["src/relay/http/client_address.rs"]),
-    ("x509_parser", &["src/relay/tls.rs", "src/agent/", "src/net/certificate.rs"]),
+    ("x509_parser", &["src/relay/tls.rs", "src/agent/", "src/net/certificate.rs", "src/net/certificates"]),
     ("opentelemetry_http", &["src/telemetry/"]),
     ("opentelemetry_otlp", &["src/telemetry/"]),
     ("opentelemetry_prometheus", &["src/telemetry/"]),
@@ -291,6 +291,7 @@ fn every_program_has_its_panics_told_by_the_host() {
 const READERS: &[(&str, &str)] = &[
     ("src/protocol/untrusted.rs", "itself"),
     ("src/protocol/api.rs", "frames carry the same on"),
+    ("src/protocol/scope.rs", "the same, and a UPN's suffix is compared"),
     ("src/agent/preflight/table.rs", "the findings of this very process"),
     ("src/relay/redis/presence.rs", "a node's name goes into Redis"),
     ("src/relay/http/commands.rs", "a reason becomes a code"),

@@ -12,6 +12,7 @@ mod active_directory;
 mod admin_doc;
 mod agent;
 mod agree;
+mod availability;
 mod bad_input;
 mod bench;
 mod certificates;

@@ -26,6 +26,7 @@ use writeback_relay::protocol::outcome::Code;
 use writeback_relay::protocol::password::Password;
 use writeback_relay::protocol::problem::ProblemCode;
 use writeback_relay::protocol::rotation::{About, AgentRotation};
+use writeback_relay::protocol::scope::{Scope, ServedDomain};
 use writeback_relay::protocol::sealed::open_for;
 
 use fake_relay::{Call, FakeAgent, FakeRelay, Reply, view};
@@ -388,14 +389,54 @@ async fn when_no_agent_can_be_reached_it_is_safe_to_repeat() {
         detail: "the right is missing".into(),
         remedy: "".into(),
         remedy_code: None,
+        scope: None,
     };
-    let report = PreflightReport { checked_at: UnixTime(1), rows: vec![row] };
+    let report = PreflightReport { checked_at: UnixTime(1), rows: vec![row], domains: Vec::new() };
     world.relay.change(agent.id, |view| view.preflight = Some(report));
     let answer = world.reset(LONG).await.unwrap();
     assert!(matches!(&answer, Answer::Undeliverable { reason, .. } if reason == "preflight_failed"), "{answer:?}");
     world.relay.change(agent.id, |view| (view.preflight, view.online) = (None, false));
     let answer = world.reset(LONG).await.unwrap();
     assert!(matches!(&answer, Answer::Undeliverable { reason, .. } if reason == "no_agent"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn an_agent_is_asked_what_it_can_do_and_one_that_can_do_it_everywhere_first() {
+    let world = World::new().await;
+    let (one, other) = (world.trusted_agent().await, world.trusted_agent().await);
+    let jane = Subject::upn("jane@corp.example").unwrap();
+    let preferred = in_order_for(&jane, vec![one.id, other.id])[0];
+    let (first, second) = if one.id == preferred { (one, other) } else { (other, one) };
+    let report = |units: u32, failed: &[(&str, &[Operation])]| {
+        let row = |(unit, operations): &(&str, &[Operation])| PreflightRow {
+            check: "reset_password".into(),
+            target: (*unit).into(),
+            state: PreflightState::Failed,
+            detail: "it is missing".into(),
+            remedy: "".into(),
+            remedy_code: None,
+            scope: Some(Scope::new("corp.example", true, operations)),
+        };
+        let domains = vec![ServedDomain { name: "corp.example".into(), upn_suffixes: vec![], units }];
+        Some(PreflightReport { checked_at: UnixTime(1), rows: failed.iter().map(row).collect(), domains })
+    };
+    let all: &[Operation] = &Operation::ALL;
+    // One of its two units is out, so the other agent comes first; alone, it is asked.
+    world.relay.change(first.id, |view| view.preflight = report(2, &[("OU=A", all)]));
+    world.relay.then(succeeds(&second));
+    assert_eq!(concluded(&world.reset(LONG).await.unwrap()), "password_reset");
+    world.relay.change(second.id, |view| view.online = false);
+    world.relay.then(succeeds(&first));
+    assert_eq!(concluded(&world.reset(LONG).await.unwrap()), "password_reset");
+    // Nowhere can it reset, but it can unlock.
+    world.relay.change(first.id, |view| view.preflight = report(1, &[("OU=A", &[Operation::ResetPassword])]));
+    let answer = world.reset(LONG).await.unwrap();
+    assert!(matches!(&answer, Answer::Undeliverable { reason, .. } if reason == "preflight_failed"), "{answer:?}");
+    let agent = Arc::clone(&first);
+    world.relay.then(move |command| {
+        view(command, CommandState::Concluded, Some(agent.outcome(command, Code::AccountUnlocked)))
+    });
+    assert_eq!(concluded(&world.portal.unlock(&tenant(), &jane, LONG).await.unwrap()), "account_unlocked");
 }
 
 #[tokio::test]

@@ -80,3 +80,14 @@ async fn new_certificate_files_are_used_by_new_connections_and_broken_ones_chang
 fn pem_of_another() -> String {
     rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem()
 }
+
+#[tokio::test]
+async fn a_certificate_and_its_key_may_be_der_as_windows_exports_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let [cert, key] = ["cert.cer", "key.der"].map(|name| folder.path().join(name));
+    std::fs::write(&cert, made.cert.der()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_der()).unwrap();
+    let relay = Relay::start_with(&format!("[tls]\ncert_file = {cert:?}\nkey_file = {key:?}")).await;
+    assert_eq!(shown(&relay, made.cert.der(), folder.path()).await.as_ref(), Some(made.cert.der()));
+}

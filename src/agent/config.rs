@@ -1,6 +1,5 @@
 //! `agent.toml`: what people decide about an agent.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,7 +10,7 @@ use zeroize::Zeroizing;
 use super::directory::config as directory;
 use crate::net::outbound::Access;
 use crate::net::proxy::{Proxy, ProxyUrlError, Via};
-use crate::storage::{FileError, PrivateFile};
+use crate::storage::{FileError, PrivateFile, read_text};
 use crate::telemetry::log::Format;
 use crate::telemetry::otlp::{self, Collector};
 
@@ -58,7 +57,7 @@ pub struct Config {
 pub struct Telemetry {
     /// The base URL of an OpenTelemetry collector that takes OTLP over HTTP. Without it there are no spans.
     pub otlp_endpoint: Option<String>,
-    /// A PEM file with a private CA that the collector's certificate is from.
+    /// A file with a private CA that the collector's certificate is from.
     pub otlp_ca_file: Option<PathBuf>,
     /// How a line of the log looks; text at a terminal and JSON elsewhere, if absent.
     pub log_format: Option<Format>,
@@ -78,7 +77,7 @@ impl Telemetry {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Relay {
-    /// A PEM file with a private CA that is trusted beside the system's; relative to `agent.toml`.
+    /// A file with a private CA that is trusted beside the system's; relative to `agent.toml`.
     pub ca_file: Option<PathBuf>,
     /// The HTTP proxy on the way to the relay, or "none" for a direct way. Absent: as the environment says.
     pub proxy: Option<ProxySetting>,
@@ -214,7 +213,7 @@ impl Config {
     /// # Errors
     /// If it can't be read, or holds something that is unknown or not of its form.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = match fs::read_to_string(path) {
+        let text = match read_text(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
             text => text.map_err(|error| ConfigError::Read { path: path.to_owned(), error })?,
         };
@@ -266,7 +265,7 @@ impl Config {
     /// # Errors
     /// If there is none in the file.
     pub fn directory(&self, path: &Path) -> Result<&directory::Config, ConfigError> {
-        let detail = "[directory] is missing: it says which directory the agent writes to";
+        let detail = "[directory] is missing: it says which directory the agent writes to; run: writeback-agent setup";
         let missing = || ConfigError::Invalid { path: path.to_owned(), detail: detail.to_owned() };
         self.directory.as_ref().ok_or_else(missing)
     }
@@ -285,6 +284,8 @@ fn plain(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn load(text: &str) -> Result<Config, String> {

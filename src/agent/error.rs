@@ -11,7 +11,7 @@ use crate::storage::FileError;
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     /// There is no identity in the folder.
-    #[error("{folder}: the agent is not enrolled; run: writeback-agent enroll CODE")]
+    #[error("{folder}: the agent is not enrolled; run: writeback-agent setup")]
     NotEnrolled {
         /// The folder.
         folder: String,

@@ -11,6 +11,7 @@
 //! | `instance.json` | the last start of the process |
 //! | `journal.redb` | every command and its outcome |
 //! | `events.jsonl` | the event log |
+//! | `agent.sock` | while the agent runs: where other programs of this host ask it how it is |
 //! | `audit.jsonl` | what of it the agent has done, which others can't make go |
 //!
 //! The JSON files and the journal say which form they are of ([`Format`]); a JWK and a line of the event log are what they
@@ -107,6 +108,11 @@ impl Home {
     #[must_use]
     pub fn events(&self) -> PathBuf {
         self.folder.join("events.jsonl")
+    }
+
+    /// Where the running agent is asked.
+    pub(super) fn socket(&self) -> PathBuf {
+        self.folder.join("agent.sock")
     }
 
     pub(super) fn identity_file(&self) -> PrivateFile {

@@ -12,9 +12,12 @@
 //! | [`directory`] | where passwords are written |
 //! | `service`, `instance`, `link` | the running agent, and its session with the relay |
 //! | [`events`], [`preflight`] | what people are told |
+//! | [`control`] | what other programs of this host ask it |
 
 mod backoff;
 pub mod config;
+pub mod control;
+mod counted;
 pub mod directory;
 mod enroll;
 mod error;
@@ -35,6 +38,7 @@ pub mod preflight;
 mod rotation;
 mod service;
 pub mod setup;
+mod started;
 mod status;
 mod support;
 #[cfg(test)]
@@ -42,6 +46,8 @@ mod testing;
 mod trust;
 mod watched;
 
+pub use control::have_checked;
+pub use counted::counted;
 pub use enroll::{EnrollError, Enrolment, enroll};
 pub use error::AgentError;
 pub use options::Options;

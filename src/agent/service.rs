@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::interval;
+use tokio::time::{interval, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::control::Control;
 use super::directory::Directory;
 use super::error::AgentError;
 use super::events::{About, EventLog};
@@ -22,6 +23,7 @@ use super::options::Options;
 use super::portals::Portals;
 use super::preflight::Preflight;
 use super::rotation::Rotator;
+use super::watched::hold_journal;
 use crate::clock::{Clock, Random};
 use crate::host::service_manager;
 use crate::net::outbound::Outbound;
@@ -33,10 +35,14 @@ const PURGE_INTERVAL: Duration = Duration::from_secs(3600);
 /// How often it is told what was refused.
 const REFUSALS_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How often commands that failed can have the directory checked again.
+const DOUBTS_INTERVAL: Duration = Duration::from_secs(15);
+
 /// An enrolled agent, opened and not yet connected.
 pub struct Agent {
     identity: Arc<Identity>,
     link: Link,
+    control: Control,
     failed: mpsc::Receiver<AgentError>,
     clock: Arc<dyn Clock>,
 }
@@ -78,7 +84,11 @@ impl Agent {
         let identity = Arc::new(home.identity()?.ok_or_else(|| not_enrolled(home))?);
         let keys = Arc::new(Keyrings::open(home)?);
         let portals = Portals::open(home, clock.clone())?;
-        let journal = Journal::open(&home.journal(), identity.journal)?;
+        let journal = {
+            // Whoever asks for the status of an agent that does not run has it open for a moment.
+            let _held = hold_journal(home);
+            Journal::open(&home.journal(), identity.journal)?
+        };
         let dialer = Dialer::new(&options, identity.clone(), keys.clone(), clock.clone(), random.clone())?;
         let interval = options.preflight_interval;
         let preflight = Preflight::new(home, directory.clone(), events.clone(), interval, clock.clone());
@@ -100,17 +110,21 @@ impl Agent {
             capacity: u32::try_from(options.parallel).unwrap_or(u32::MAX),
             lead: Arc::default(),
             nodes: watch::Sender::new(1),
+            noted: Arc::default(),
         };
+        let outbound = Outbound::new(&options.access())?;
+        let proxy = identity.relay.parse().ok().and_then(|relay| Some(outbound.proxy_to(&relay)?.to_string()));
+        let control = Control::open(home, proxy, shared.clone(), events.clone(), &*clock);
         let rotator = Arc::new(Rotator {
             identity: identity.clone(),
             rings: keys,
             events: events.clone(),
-            outbound: Outbound::new(&options.access())?,
+            outbound,
             clock: clock.clone(),
             random: random.clone(),
         });
         let link = Link { dialer, shared, events, options, clock: clock.clone(), random, rotator };
-        Ok(Self { identity, link, failed, clock })
+        Ok(Self { identity, link, control, failed, clock })
     }
 
     /// What the agent counts.
@@ -146,7 +160,9 @@ impl Agent {
             error = care.keep() => Err(error.into()),
             never = stay_alive(&stop) => match never {},
             never = preflight.run() => match never {},
+            never = look_after(&executor, &preflight) => match never {},
             never = tell_refusals(&events) => match never {},
+            never = self.control.serve() => match never {},
             ended = self.link.keep(&stop) => ended,
         };
         if let Err(error) = &ended {
@@ -182,6 +198,16 @@ async fn stay_alive(stop: &CancellationToken) -> Infallible {
                 told = true;
             }
         }
+    }
+}
+
+/// A command has failed as it does when the directory is not as it was checked: the next check is due, but not one for each
+/// of many such commands.
+async fn look_after(executor: &Executor, preflight: &Preflight) -> Infallible {
+    loop {
+        executor.in_doubt().await;
+        preflight.want();
+        sleep(DOUBTS_INTERVAL).await;
     }
 }
 

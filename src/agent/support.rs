@@ -1,18 +1,24 @@
 //! What an administrator sends to whoever helps him: one text that he can read first, without any secret. It is asked for
 //! when something is broken, so each part stands by itself, and one that can't be had says why.
 
+mod surroundings;
+
 use std::fmt::{Display, Write};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use super::config::Config;
+use super::control::{self, Ask, ControlError, Running};
 use super::events::{Filter, tail};
 use super::home::Home;
+use super::preflight;
 use super::status::commands;
-use crate::clock::Clock;
+use crate::clock::{Clock, Random};
 use crate::host;
 use crate::protocol::untrusted::{lines, one_line};
+use crate::storage::read_text;
 
 /// The last events, which name accounts.
 const EVENTS: usize = 2000;
@@ -57,8 +63,7 @@ const SHOWN: [&str; 30] = [
 type Part = (&'static str, Result<String, String>);
 
 /// The bundle of the agent in a folder. No key, no password, no command, no code is in it; names of accounts are.
-#[must_use]
-pub fn support_bundle(home: &Home, clock: &dyn Clock) -> String {
+pub async fn support_bundle(home: &Home, clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> String {
     let mut text = format!(
         "writeback-agent {}\nhost {}, {} {}, user {}\ntime {} (seconds since 1970)\nfolder {}\n\nNo key and no password is \
          in this text. Names of accounts, hosts and portals are: read it before you send it.\n",
@@ -71,10 +76,18 @@ pub fn support_bundle(home: &Home, clock: &dyn Clock) -> String {
         home.folder().display(),
     );
     let events = tail(&home.events(), EVENTS, &Filter::default()).map(|(events, _)| events.join("\n"));
-    let parts: [Part; 7] = [
+    let asked = control::ask(home, Ask::Status).await;
+    let running = asked.as_ref().ok().cloned().flatten();
+    let looked = surroundings::look(home, running.as_ref(), clock, random).await;
+    let parts: [Part; 12] = [
+        ("running agent", told(asked)),
+        ("check", looked.check),
+        ("clocks", looked.clocks),
+        ("domain controllers", looked.controllers),
+        ("way to the relay", looked.relay),
         ("identity", identity(home)),
         ("keys", keys(home)),
-        ("journal", commands(home).map_err(said)),
+        ("journal", commands(home, running.as_ref()).map_err(said)),
         ("configuration", Config::load(&home.config()).map(|_| "it can be read".to_owned()).map_err(said)),
         ("agent.toml", settings(&home.config())),
         ("files", files(home.folder()).map_err(said)),
@@ -94,6 +107,20 @@ pub fn support_bundle(home: &Home, clock: &dyn Clock) -> String {
         let _ = write!(text, "\n==== {name} ====\n{}\n", inside.trim_end());
     }
     lines(&text).into_owned()
+}
+
+/// How the running agent is, and its own last check.
+fn told(asked: Result<Option<Running>, ControlError>) -> Result<String, String> {
+    match asked.map_err(said)? {
+        None => Ok("it does not run".to_owned()),
+        Some(mut running) => {
+            let report = running.preflight.take();
+            let text = serde_json::to_string_pretty(&running).map_err(said)?;
+            let check =
+                report.map(|report| format!("\n\nchecked at {}\n{}", report.checked_at, preflight::table(&report)));
+            Ok(text + &check.unwrap_or_default())
+        }
+    }
 }
 
 fn said(error: impl Display) -> String {
@@ -147,7 +174,7 @@ fn files(folder: &Path) -> std::io::Result<String> {
 }
 
 fn settings(path: &Path) -> Result<String, String> {
-    let text = fs::read_to_string(path).map_err(said)?;
+    let text = read_text(path).map_err(said)?;
     // The error would show a line, in which a secret may stand.
     let table = text.parse::<toml::Table>().map_err(|_| "it is not TOML, and is left out".to_owned())?;
     serde_json::to_string_pretty(&without_secrets("", toml::Value::Table(table))).map_err(said)
@@ -186,6 +213,7 @@ fn without_user(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::agent::testing::Enrolled;
+    use crate::clock::System;
 
     #[tokio::test]
     async fn it_tells_what_helps_and_no_secret() {
@@ -195,7 +223,7 @@ mod tests {
                       kind = \"demo\"\naccounts = [\"jane@corp.example\"]\ninitial_password = \"hunter2\"\n\
                       bind_pasword = \"hunter3\"\n[[directory.domains]]\nname = \"corp.example\"\npasswd = [\"hunter4\"]\n";
         fs::write(home.config(), config).unwrap();
-        let text = support_bundle(&home, &*agent.clock);
+        let text = support_bundle(&home, agent.clock.clone(), System::random()).await;
         let keys = home.keys().unwrap();
         for secret in ["hunter", &*keys.signing.to_jwk(), &*keys.sealing.to_jwk().unwrap()] {
             assert!(!text.contains(secret), "{text}");
@@ -208,7 +236,7 @@ mod tests {
         }
         for broken in ["password = hunter3", "[relay]\nproxy = \"svc:hunter1@proxy:3128\""] {
             fs::write(home.config(), broken).unwrap();
-            assert!(!support_bundle(&home, &*agent.clock).contains("hunter"));
+            assert!(!support_bundle(&home, agent.clock.clone(), System::random()).await.contains("hunter"));
         }
     }
 
@@ -233,9 +261,9 @@ mod tests {
             let path = home.folder().join(broken);
             // Of another form, and gone; the configuration and the log may be.
             fs::write(&path, [b'{', 0xff, 0xfe]).unwrap();
-            let damaged = support_bundle(&home, &*agent.clock);
+            let damaged = support_bundle(&home, agent.clock.clone(), System::random()).await;
             fs::remove_file(&path).unwrap();
-            let gone = support_bundle(&home, &*agent.clock);
+            let gone = support_bundle(&home, agent.clock.clone(), System::random()).await;
             // The log's lines are shown as they are.
             let (log, may_be_missing) = (broken == "events.jsonl", broken == "agent.toml");
             for (text, said) in [(&damaged, !log), (&gone, !log && !may_be_missing)] {
@@ -255,7 +283,7 @@ mod tests {
             }
         }
         let nothing = tempfile::tempdir().unwrap();
-        let text = support_bundle(&Home::new(nothing.path().join("gone")), &crate::clock::System);
+        let text = support_bundle(&Home::new(nothing.path().join("gone")), System::clock(), System::random()).await;
         assert!(text.contains("not enrolled") && text.contains("Not to be had: files"), "{text}");
     }
 }

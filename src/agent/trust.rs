@@ -21,7 +21,7 @@ use crate::protocol::jose::Thumbprint;
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// There is no identity in the folder.
-    #[error("{folder}: the agent is not enrolled; run: writeback-agent enroll CODE")]
+    #[error("{folder}: the agent is not enrolled; run: writeback-agent setup")]
     NotEnrolled {
         /// The folder.
         folder: String,

@@ -74,3 +74,10 @@ pub(super) fn hold(home: &Home) -> Result<File, FileError> {
     };
     open().map_err(|error| FileError::Io { path: path.clone(), error })
 }
+
+/// Held while the journal is opened, or open for a moment: an agent that starts waits for whoever counts what is in it, and does
+/// not take it for another agent's. The lock is on the identity, which is there whoever asks first, and may be read-only.
+pub(super) fn hold_journal(home: &Home) -> Option<File> {
+    let file = File::open(home.identity_file().path()).ok()?;
+    file.lock().ok().map(|()| file)
+}

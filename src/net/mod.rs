@@ -2,6 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`certificates`] | certificates and keys in the forms that people have them in |
 //! | [`names`] | what the domain name system says |
 //! | [`race`], [`doubt`] | attempts at several addresses side by side; which of them failed a while ago |
 //! | [`tcp`] | a connection to a host with several addresses |
@@ -13,6 +14,7 @@
 //! | [`stranger`] | somebody else answers |
 
 pub mod certificate;
+pub mod certificates;
 mod challenge;
 mod connector;
 pub mod doubt;
@@ -41,7 +43,6 @@ use http::header::{DATE, RETRY_AFTER};
 use rustls::ClientConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use rustls_platform_verifier::Verifier;
 
 use self::verifier::Explaining;
@@ -76,16 +77,13 @@ pub fn crypto_provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// The certificates in a PEM file.
+/// The certificates in a file with a CA.
 ///
 /// # Errors
 /// If there is none in it.
 pub fn read_ca(path: &Path) -> Result<Vec<CertificateDer<'static>>, NetError> {
     let failed = |detail: String| NetError::CaFile { path: path.to_owned(), detail };
-    let certificates = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|e| failed(e.to_string()))?;
-    if certificates.is_empty() { Err(failed("it holds no PEM certificate".to_owned())) } else { Ok(certificates) }
+    certificates::read_authorities(path).map_err(failed)
 }
 
 /// TLS as a client that trusts the system's roots and, if given, the CA in `ca_file`.

@@ -9,6 +9,7 @@ use super::trust_store::Standing;
 use super::{Portal, PortalError};
 use crate::protocol::api::{AgentStatus, AgentView};
 use crate::protocol::ids::{AgentId, TenantId};
+use crate::protocol::readiness::{Need, Readiness};
 
 /// An agent, as this portal sees it.
 #[derive(Clone, Debug, Serialize)]
@@ -101,12 +102,20 @@ impl From<Result<(), ClientError>> for Told {
 
 impl Agent {
     /// Whether a password may be sealed to it, and is likely to arrive: trusted here with these keys; at the relay
-    /// approved, online, and without a failed check.
+    /// approved, online, and by its last preflight able to do something.
     #[must_use]
     pub fn usable(&self) -> bool {
-        let (Some(Standing::Trusted { keys, .. }), Some(relay)) = (&self.standing, &self.relay) else { return false };
+        self.readiness(Need::default()).is_some_and(Readiness::serves)
+    }
+
+    /// What it can do of what is asked, by its last preflight; nothing if no password may be sealed to it, or it would not
+    /// arrive.
+    #[must_use]
+    pub fn readiness(&self, asked: Need<'_>) -> Option<Readiness> {
+        let (Some(Standing::Trusted { keys, .. }), Some(relay)) = (&self.standing, &self.relay) else { return None };
         let keys_hold = relay.keys() == *keys && keys.check().is_ok();
-        keys_hold && relay.status == AgentStatus::Approved && relay.online && !relay.preflight_failed()
+        let is_there = keys_hold && relay.status == AgentStatus::Approved && relay.online;
+        is_there.then(|| relay.readiness(asked))
     }
 
     /// Whether it is trusted and connected, and what stands in the way are its keys.

@@ -21,6 +21,7 @@ use crate::protocol::ids::{AgentId, CommandId, ObjectId, TenantId};
 use crate::protocol::jose::{JoseError, SigningKey, Thumbprint, Validity};
 use crate::protocol::json;
 use crate::protocol::problem::{Problem, ProblemCode};
+use crate::protocol::readiness::Need;
 use crate::protocol::untrusted::Untrusted;
 use crate::telemetry::trace::{Here, Kind, Parent as _, Span};
 use crate::telemetry::trace_context::TraceContext;
@@ -272,8 +273,16 @@ impl RelayClient {
     ///
     /// # Errors
     /// Any [`ClientError`].
-    pub async fn availability(&self, tenant: &TenantId) -> Result<Availability, ClientError> {
-        self.get(&format!("{tenant}/availability")).await
+    pub async fn availability(&self, tenant: &TenantId, asked: Need<'_>) -> Result<Availability, ClientError> {
+        let account = asked.account.map(|account| ("account", account.to_string()));
+        let operation = asked.operation.map(|operation| ("operation", operation.as_str().to_owned()));
+        let parameters = account
+            .into_iter()
+            .chain(operation)
+            .map(|(name, value)| format!("{name}={}", utf8_percent_encode(&value, NON_ALPHANUMERIC)));
+        let query = parameters.collect::<Vec<_>>().join("&");
+        let mark = if query.is_empty() { "" } else { "?" };
+        self.get(&format!("{tenant}/availability{mark}{query}")).await
     }
 
     /// `POST /v1/tenants/{tenant}/commands`. The same `jws` may be submitted again and again.

@@ -14,7 +14,7 @@ pub struct Config {
     pub id: PortalId,
     /// The relay's public URL, byte for byte as the relay knows it: `https://`, no trailing slash.
     pub relay: String,
-    /// PEM certificates of a private CA that is trusted beside the system's.
+    /// Certificates of a private CA that is trusted beside the system's.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
 }

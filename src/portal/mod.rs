@@ -40,6 +40,7 @@ use crate::protocol::enrolment_code::{EnrolmentCode, Secret};
 use crate::protocol::ids::{InvitationId, TenantId};
 use crate::protocol::jose::{PublicKey, SigningKey};
 use crate::protocol::limits::INVITATION_LIFETIME;
+use crate::protocol::readiness::Need;
 
 pub use agents::{Agent, Told, Warning};
 pub use answer::{Answer, Doubt};
@@ -131,18 +132,27 @@ impl Portal {
         Ok(code)
     }
 
-    /// Whether the relay believes a reset is possible now. If it does not, its agents are looked at first: one that needs
-    /// nobody's approval may have come, of which the relay is told only then.
+    /// Whether the relay believes a reset is possible now, for any account.
     ///
     /// # Errors
     /// If the relay can't be asked, or the trust store can't be used.
     pub async fn availability(&self, tenant: &TenantId) -> Result<Availability, PortalError> {
+        self.availability_of(tenant, Need::default()).await
+    }
+
+    /// Whether the relay believes that it is possible now: for one account, if one is asked about, by what is known of its
+    /// domain. If it does not, its agents are looked at first: one that needs nobody's approval may have come, of which the
+    /// relay is told only then.
+    ///
+    /// # Errors
+    /// If the relay can't be asked, or the trust store can't be used.
+    pub async fn availability_of(&self, tenant: &TenantId, asked: Need<'_>) -> Result<Availability, PortalError> {
         self.key()?;
-        let said = self.relay.availability(tenant).await?;
+        let said = self.relay.availability(tenant, asked).await?;
         if said.available || !self.agents(tenant).await?.iter().any(Agent::usable) {
             return Ok(said);
         }
-        Ok(self.relay.availability(tenant).await?)
+        Ok(self.relay.availability(tenant, asked).await?)
     }
 
     fn new_secret(&self) -> Secret {

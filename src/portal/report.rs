@@ -12,8 +12,10 @@ use super::rotation::RotationStatus;
 use super::trust_store::Standing;
 use crate::clock::UnixTime;
 use crate::protocol::api::{AgentStatus, Availability, PreflightReport, PreflightRow, PreflightState};
+use crate::protocol::command::Operation;
 use crate::protocol::hindrance::Hindrance;
 use crate::protocol::outcome::{Code, Status};
+use crate::protocol::readiness::{Need, Readiness};
 use crate::protocol::untrusted::Untrusted;
 
 /// The exit statuses of `writeback-portal`.
@@ -127,6 +129,7 @@ fn explain(reason: &Untrusted) -> &'static str {
         "keys_not_trusted" => {
             "an agent is connected with keys that no password may be sealed to; see: writeback-portal agents"
         }
+        "not_served" => "no agent serves accounts with this suffix: add it to upn_suffixes of its domain in agent.toml",
         "agent_busy" => "the agents are busy: try again in a moment",
         "draining" => "the relay's node is stopping: try again in a moment",
         "store_not_writable" => {
@@ -236,7 +239,10 @@ fn row(agent: &Agent) -> [String; 7] {
             AgentStatus::Revoked => "revoked",
         };
         online = if view.online { "yes" } else { "no" };
-        preflight = view.preflight.as_ref().map_or("-", |report| in_a_word(report.worst()));
+        preflight = view.preflight.as_ref().map_or("-", |report| match view.readiness(Need::default()) {
+            Readiness::Degraded => "degraded",
+            _ => in_a_word(report.worst()),
+        });
     }
     let texts = [here, at_relay, online, preflight].map(str::to_owned);
     let [here, at_relay, online, preflight] = texts;
@@ -247,7 +253,19 @@ fn row(agent: &Agent) -> [String; 7] {
 #[must_use]
 pub fn availability_line(availability: &Availability) -> String {
     if availability.available {
-        format!("a reset is possible now, as the relay says: {} agents could take it\n", availability.agents.len())
+        let reset = Operation::ResetPassword.as_str();
+        let operations: Vec<_> = availability.operations.iter().map(Untrusted::cell).collect();
+        // An older relay names none.
+        let what = if operations.is_empty() || operations.iter().any(|one| one == reset) {
+            "a reset is possible now".to_owned()
+        } else {
+            format!("possible now is {}", operations.join(" and "))
+        };
+        let mut text = format!("{what}, as the relay says: {} agents could take it\n", availability.agents.len());
+        if availability.degraded {
+            text.push_str("  but not everywhere: what does not work is told by: writeback-portal agents\n");
+        }
+        text
     } else {
         let reason = availability.reason.clone().unwrap_or_else(|| "no_agent".into());
         format!("no reset is possible now: {}\n  {}\n", reason.cell(), explain(&reason))

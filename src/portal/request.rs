@@ -7,15 +7,17 @@ use tokio::time::{Instant, sleep};
 use super::agents::Agent;
 use super::answer::{Answer, Doubt, Look, unknown};
 use super::client::{ClientError, MAX_WAIT};
-use super::selection::in_order_for;
+use super::selection::ready_for;
 use super::trust_store::Standing;
 use super::{Portal, PortalError};
+use crate::protocol::api::AgentView;
 use crate::protocol::command::{Command, Operation, Options, Subject};
 use crate::protocol::enrollment::AgentKeys;
 use crate::protocol::ids::{AgentId, CommandId, TenantId};
 use crate::protocol::jose::Validity;
 use crate::protocol::limits::MAX_COMMAND_LIFETIME;
 use crate::protocol::password::Password;
+use crate::protocol::readiness::{Need, Readiness};
 use crate::protocol::sealed::{Secrets, seal_for};
 use crate::protocol::untrusted::Untrusted;
 use crate::telemetry::trace::{Here, Kind, Parent as _, Span, within};
@@ -175,9 +177,11 @@ impl Portal {
         let mut pause = FIRST_PAUSE;
         loop {
             let agents = self.agents_by(tenant, deadline.min(Instant::now() + CONNECT_PATIENCE)).await?;
-            let mut reason = Untrusted::from(why_none(&agents));
-            let usable = agents.iter().filter(|agent| agent.usable()).map(|agent| agent.agent).collect();
-            for agent in in_order_for(subject, usable) {
+            let about = Need::command(subject, operation);
+            let mut reason = Untrusted::from(why_none(&agents, about));
+            let ready: Vec<_> =
+                agents.iter().filter_map(|agent| Some((agent.agent, agent.readiness(about)?))).collect();
+            for agent in ready_for(subject, &ready) {
                 // Looked up again: somebody may have revoked it while another was asked.
                 let Some(keys) = self.trusted_keys(tenant, agent)? else { continue };
                 let left = deadline.saturating_duration_since(Instant::now());
@@ -322,12 +326,15 @@ fn support_code() -> Option<Untrusted> {
 }
 
 /// Why no agent can be asked, in one word.
-fn why_none(agents: &[Agent]) -> &'static str {
+fn why_none(agents: &[Agent], about: Need<'_>) -> &'static str {
     let trusted = |agent: &&Agent| matches!(agent.standing, Some(Standing::Trusted { .. }));
     if agents.iter().any(Agent::keys_stand_in_the_way) {
         return "keys_not_trusted";
     }
-    let failed = |agent: &Agent| agent.relay.as_ref().is_some_and(|view| view.online && view.preflight_failed());
+    let failed = |agent: &Agent| {
+        let is_not_ready = |view: &AgentView| view.online && view.readiness(about) == Readiness::NotReady;
+        agent.relay.as_ref().is_some_and(is_not_ready)
+    };
     let mut trusted = agents.iter().filter(trusted).peekable();
     if trusted.peek().is_none() {
         "no_trusted_agent"

@@ -6,6 +6,7 @@ use std::cmp::Reverse;
 use crate::protocol::command::Subject;
 use crate::protocol::ids::AgentId;
 use crate::protocol::jose::sha256;
+use crate::protocol::readiness::Readiness;
 
 /// Orders `agents` for this account: by SHA-256 over the account (folded), a zero byte and the agent's 16 bytes, greatest
 /// first.
@@ -21,9 +22,29 @@ pub fn in_order_for(account: &Subject, mut agents: Vec<AgentId>) -> Vec<AgentId>
     agents
 }
 
+/// The same by what each can do of what is asked: those that can do all of it first, then those that can't everywhere, and
+/// at last those that don't know such accounts, and say so. Those that can do nothing of it are left out.
+#[must_use]
+pub fn ready_for(account: &Subject, agents: &[(AgentId, Readiness)]) -> Vec<AgentId> {
+    let of = |readiness: Readiness| {
+        let these = agents.iter().filter(|(_, its)| *its == readiness).map(|(agent, _)| *agent).collect();
+        in_order_for(account, these)
+    };
+    [Readiness::Ready, Readiness::Degraded, Readiness::NotServed].map(of).concat()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_can_do_all_of_it_is_asked_first_and_whoever_can_do_nothing_never() {
+        use Readiness::{Degraded, NotReady, NotServed, Ready};
+        let [a, b, c, d, e] = [0, 1, 2, 3, 4].map(|i| AgentId::from_bytes([i; 16]));
+        let order = ready_for(&user(1), &[(a, NotServed), (b, Degraded), (c, NotReady), (d, Ready), (e, Ready)]);
+        assert_eq!(order[..2], in_order_for(&user(1), vec![d, e]));
+        assert_eq!(order[2..], [b, a]);
+    }
 
     fn agents(n: u8) -> Vec<AgentId> {
         (0..n).map(|i| AgentId::from_bytes([i; 16])).collect()

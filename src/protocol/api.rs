@@ -8,7 +8,9 @@ use super::enrolment_code::Secret;
 use super::frame::v1;
 use super::ids::{AgentId, CommandId, InvitationId, JournalId, PortalId, TenantId};
 use super::jose::{PublicKey, RawJwk, stored};
+use super::readiness::{self, Need, Readiness};
 use super::remedy::Advice;
+use super::scope::{Scope, ServedDomain};
 use super::untrusted::Untrusted;
 use crate::clock::UnixTime;
 
@@ -131,10 +133,10 @@ impl AgentView {
         AgentKeys { signing: self.signing_key.clone(), sealing: self.sealing_key.clone() }
     }
 
-    /// Whether its last preflight says that resets will fail.
+    /// What it can do of what is asked, by its last preflight. Without one it is not known to lack anything.
     #[must_use]
-    pub fn preflight_failed(&self) -> bool {
-        self.preflight.as_ref().is_some_and(|report| report.worst() == PreflightState::Failed)
+    pub fn readiness(&self, asked: Need<'_>) -> Readiness {
+        self.preflight.as_ref().map_or(Readiness::Ready, |report| readiness::judge(report, asked))
     }
 }
 
@@ -155,6 +157,9 @@ pub struct PreflightReport {
     pub checked_at: UnixTime,
     /// Each check.
     pub rows: Vec<PreflightRow>,
+    /// The domains that the agent serves; absent from older agents.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<ServedDomain>,
 }
 
 /// One check.
@@ -174,6 +179,10 @@ pub struct PreflightRow {
     /// The same as a code, for which the reader has words of its own; absent from older agents.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedy_code: Option<Untrusted>,
+    /// What a failed row keeps the agent from doing; absent from older agents and from what is about the agent itself, which
+    /// keep it from everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
 }
 
 impl PreflightRow {
@@ -229,8 +238,10 @@ impl From<v1::Preflight> for PreflightReport {
             detail: row.detail.into(),
             remedy: row.remedy.into(),
             remedy_code: (!row.remedy_code.is_empty()).then(|| row.remedy_code.into()),
+            scope: row.scope.map(Into::into),
         });
-        Self { checked_at: UnixTime(frame.checked_at), rows: rows.collect() }
+        let domains = frame.domains.into_iter().map(Into::into).collect();
+        Self { checked_at: UnixTime(frame.checked_at), rows: rows.collect(), domains }
     }
 }
 
@@ -248,21 +259,29 @@ impl From<PreflightReport> for v1::Preflight {
             detail: row.detail.into_data(),
             remedy: row.remedy.into_data(),
             remedy_code: row.remedy_code.map(Untrusted::into_data).unwrap_or_default(),
+            scope: row.scope.map(Into::into),
         });
-        Self { checked_at: report.checked_at.0, rows: rows.collect() }
+        let domains = report.domains.into_iter().map(Into::into).collect();
+        Self { checked_at: report.checked_at.0, rows: rows.collect(), domains }
     }
 }
 
-/// `GET /v1/tenants/{tenant}/availability`: is a reset possible now?
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+/// `GET /v1/tenants/{tenant}/availability`: is it possible now, for any account or for the one that is asked about?
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Availability {
-    /// Whether at least one agent is approved, online, and its last preflight has no failed row.
+    /// Whether at least one agent is approved, online, and by its last preflight able to do something of what is asked.
     pub available: bool,
-    /// Why not: `no_agent`, or `preflight_failed`.
+    /// Why not: `no_agent`, `preflight_failed`, or `not_served` (no agent serves accounts with this UPN suffix).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Untrusted>,
     /// The agents that could take a command.
     pub agents: Vec<AgentId>,
+    /// Whether none of them can do all of it: an operation, a domain or a unit is out, and a command there is refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub degraded: bool,
+    /// What of it at least one agent can do, as commands name it; absent from older relays.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub operations: Vec<Untrusted>,
 }
 
 /// Where a command stands. Only a signed outcome is the truth; `undeliverable`, `expired` and `unknown` are what the

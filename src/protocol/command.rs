@@ -26,6 +26,21 @@ pub enum Operation {
     UnlockAccount,
 }
 
+impl Operation {
+    /// Every operation.
+    pub const ALL: [Self; 3] = [Self::ResetPassword, Self::ChangePassword, Self::UnlockAccount];
+
+    /// As it stands in a command.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ResetPassword => "reset_password",
+            Self::ChangePassword => "change_password",
+            Self::UnlockAccount => "unlock_account",
+        }
+    }
+}
+
 /// How a reset is done. A name that is not known is an error, never ignored; so is one that the operation does not take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

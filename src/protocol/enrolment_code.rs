@@ -3,18 +3,23 @@
 //! `wb1.` + base64url(JSON) + `.` + base64url(the first 9 bytes of SHA-256 over everything before that dot). The
 //! check finds a slip of the hand; what keeps the enrolment safe is the secret inside.
 
+mod copied;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
+use self::copied::{Copied, copied};
 use super::ids::{InvitationId, PortalId, TenantId};
 use super::jose::{Thumbprint, base64url, from_base64url, sha256};
 use super::json;
 
 const PREFIX: &str = "wb1";
 const CHECK_BYTES: usize = 9;
+/// The same in base64url.
+const CHECK_CHARS: usize = 12;
 
 /// 32 bytes nobody else may know.
 #[derive(Clone, PartialEq, Eq)]
@@ -86,12 +91,33 @@ pub enum InvalidCode {
     /// Not of the form `wb1.….…`.
     #[error("this is not an enrolment code: it begins with \"wb1.\" and has three parts")]
     Form,
+    /// Its end is missing.
+    #[error("the enrolment code was not copied completely: {}", how_many(.arrived, .of))]
+    Incomplete {
+        /// So many characters are there.
+        arrived: usize,
+        /// Of so many, if those that are there say so.
+        of: Option<usize>,
+    },
     /// A character is wrong or missing.
-    #[error("the enrolment code was not copied completely: a character is wrong or missing")]
-    Check,
+    #[error("the enrolment code was not copied as it is: {}, and one is wrong or missing", how_many(.arrived, .of))]
+    Check {
+        /// So many characters are there.
+        arrived: usize,
+        /// Of so many, if those that are there say so.
+        of: Option<usize>,
+    },
     /// Copied right, but made by something else.
     #[error("the enrolment code is complete but has unexpected contents: use a newer agent")]
     Contents,
+}
+
+fn how_many(arrived: &usize, of: &Option<usize>) -> String {
+    match of {
+        Some(of) => format!("{arrived} of {of} characters arrived"),
+        // So long they are: the relay's and the portal's names make the difference.
+        None => format!("{arrived} of some 400 characters arrived"),
+    }
 }
 
 fn check(text: &str) -> String {
@@ -115,17 +141,19 @@ impl FromStr for EnrolmentCode {
     type Err = InvalidCode;
 
     fn from_str(text: &str) -> Result<Self, InvalidCode> {
-        // A terminal or a mail may have broken the line.
-        let text = Zeroizing::new(text.split_whitespace().collect::<String>());
-        let (body, given) = text.rsplit_once('.').ok_or(InvalidCode::Form)?;
-        let (prefix, contents) = body.split_once('.').ok_or(InvalidCode::Form)?;
-        if prefix != PREFIX {
-            return Err(InvalidCode::Form);
+        let Copied { text, of } = copied(text).ok_or(InvalidCode::Form)?;
+        let arrived = text.len();
+        let missing = InvalidCode::Incomplete { arrived, of };
+        let wrong = InvalidCode::Check { arrived, of };
+        let (_, behind) = text.split_once('.').ok_or(InvalidCode::Form)?;
+        let (contents, given) = behind.split_once('.').ok_or(missing)?;
+        if given.len() < CHECK_CHARS {
+            return Err(missing);
         }
-        if check(body) != given {
-            return Err(InvalidCode::Check);
+        if check(text.strip_suffix(given).and_then(|body| body.strip_suffix('.')).unwrap_or_default()) != given {
+            return Err(if of.is_some_and(|of| arrived < of) { missing } else { wrong });
         }
-        let contents = Zeroizing::new(from_base64url(contents).map_err(|_| InvalidCode::Check)?);
+        let contents = Zeroizing::new(from_base64url(contents).map_err(|_| wrong)?);
         let code: Self = json::read(&contents).map_err(|_| InvalidCode::Contents)?;
         // It is shown, and stands in messages: a URL is of visible ASCII (RFC 3986 §2).
         let is_url = code.relay.bytes().all(|b| b.is_ascii_graphic());

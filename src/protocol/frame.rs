@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(FromAgent::decode(&twice), Ok(received("b")), "as Protobuf has it");
         assert_eq!(FromAgent::decode(&[0x12, 3, 0x0a, 1, 0xff]), Err(FrameError::Malformed), "no UTF-8");
         let row = v1::PreflightRow { state: 99, ..v1::PreflightRow::default() };
-        let frame = FromAgent::Preflight(v1::Preflight { checked_at: 1, rows: vec![row] });
+        let frame = FromAgent::Preflight(v1::Preflight { checked_at: 1, rows: vec![row], domains: Vec::new() });
         let Ok(FromAgent::Preflight(read)) = FromAgent::decode(&frame.encode_frame()) else { panic!("no report") };
         assert_eq!(PreflightReport::from(read).worst(), PreflightState::Failed);
     }

@@ -14,6 +14,7 @@
 //! | [`frame`] | what travels on a session |
 //! | [`api`], [`problem`] | what travels over HTTPS |
 //! | [`hindrance`] | what keeps a user from logging on after a success |
+//! | [`scope`], [`readiness`] | what a finding is about, and what an agent can do with it |
 //! | [`untrusted`], [`remedy`] | what others wrote for people, and what to do about it |
 
 pub mod account;
@@ -32,8 +33,10 @@ pub mod limits;
 pub mod outcome;
 pub mod password;
 pub mod problem;
+pub mod readiness;
 pub mod remedy;
 pub mod rotation;
+pub mod scope;
 pub mod sealed;
 mod subject;
 pub mod untrusted;

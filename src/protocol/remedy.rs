@@ -75,6 +75,12 @@ remedies! {
     AllowInheritance, "allow_inheritance", "let permissions in from above: on the agent's host, writeback-agent check prints the command";
     /// Of changes that come too soon.
     MinimumPasswordAge, "minimum_password_age", "set \"Minimum password age\" to 0 in the Default Domain Policy (samba-tool domain passwordsettings set --min-pwd-age=0)";
+    /// Of a service account that ends, or its password.
+    RenewServiceAccount, "renew_service_account", "give the service account a new password, in bind_password_file, too, and a later end; or a password that does not expire";
+    /// Of a service account that may do everything.
+    FewerRights, "fewer_rights", "take the service account out of these groups, and give it the rights that it needs: writeback-agent grant";
+    /// Of a service account among those that are served.
+    MoveServiceAccount, "move_service_account", "move the service account to a unit that is not in base_dn in agent.toml";
     /// Of an agent that is away.
     LookAtAgent, "look_at_agent", "on the agent's host: writeback-agent events, writeback-agent check";
     /// Of a node's certificate.

@@ -15,7 +15,7 @@ pub use admin::{AdminConfig, OidcConfig};
 pub use limits::{AddressSource, ClientAddressConfig, LimitsConfig};
 pub use telemetry::TelemetryConfig;
 
-use crate::storage::{FileError, check_file};
+use crate::storage::{FileError, check_file, read_text};
 
 /// Why a configuration is refused.
 #[derive(Debug, thiserror::Error)]
@@ -197,7 +197,7 @@ impl Config {
     /// # Errors
     /// If it can't be read, or a field is wrong; the message names it.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
+        let text = read_text(path).map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
         check_file(path)?;
         let config: Self = toml::from_str(&text).map_err(|e| ConfigError::Parse {
             path: path.to_owned(),

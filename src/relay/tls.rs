@@ -7,8 +7,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::NoServerSessionStorage;
 use tokio::time::{MissedTickBehavior, interval};
 use x509_parser::certificate::X509Certificate;
@@ -16,6 +14,7 @@ use x509_parser::prelude::FromDer;
 
 use super::config::TlsFiles;
 use crate::clock::UnixTime;
+use crate::net::certificates::{read_chain, read_private_key};
 use crate::net::{crypto_provider, tls_fault};
 use crate::storage::{FileError, PrivateFile, check_file};
 
@@ -127,12 +126,8 @@ fn load(files: &TlsFiles) -> Result<Loaded, TlsError> {
             return Err(TlsError::Open(error));
         }
     }
-    let chain = CertificateDer::pem_file_iter(&files.cert_file)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|e| file(&files.cert_file, format!("no PEM certificate can be read: {e}")))?;
-    if chain.is_empty() {
-        return Err(file(&files.cert_file, "it holds no PEM certificate".to_owned()));
-    }
+    let chain = read_chain(&files.cert_file)
+        .map_err(|why| file(&files.cert_file, format!("no certificate can be read from this file: {why}")))?;
     let expires = chain
         .iter()
         .map(|certificate| {
@@ -141,8 +136,8 @@ fn load(files: &TlsFiles) -> Result<Loaded, TlsError> {
         .collect::<Result<Vec<_>, _>>()
         .map_err(|e| file(&files.cert_file, format!("a certificate in it can't be read: {e}")))?;
     let expires = UnixTime(expires.into_iter().min().unwrap_or(i64::MAX));
-    let key = PrivateKeyDer::from_pem_file(&files.key_file)
-        .map_err(|e| file(&files.key_file, format!("no PEM private key can be read: {e}")))?;
+    let key = read_private_key(&files.key_file)
+        .map_err(|why| file(&files.key_file, format!("no private key can be read from this file: {why}")))?;
     let pair = |e: rustls::Error| TlsError::Pair {
         cert_file: files.cert_file.clone(),
         key_file: files.key_file.clone(),

@@ -9,6 +9,7 @@ mod log;
 mod private_file;
 mod reserve;
 mod secret;
+mod text;
 
 pub use database::Database;
 pub use file::{DatabaseError, DatabaseFile};
@@ -18,6 +19,7 @@ pub use log::{Log, Spare};
 pub use private_file::{FileError, PrivateFile, check_file};
 pub use reserve::{RESERVE_BYTES, Reserve};
 pub use secret::Secret;
+pub use text::{decode, read_text, read_text_from};
 
 /// The tables and transactions of [`Database`].
 pub use redb;

@@ -1,12 +1,13 @@
 //! Small files that only their owner reads (mode 0600), replaced in one step, so that a crash leaves the old or the new.
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use super::read_text_from;
 use crate::host;
 
 /// Why a private file can't be used. It names the file and what to do, never what is inside.
@@ -186,9 +187,7 @@ impl PrivateFile {
         let mut file = File::open(&self.path).map_err(|e| self.io(e))?;
         // Of the file that is read, and not of one that has its name a moment before.
         self.judge(&file.metadata().map_err(|e| self.io(e))?)?;
-        let mut text = Zeroizing::new(String::new());
-        file.read_to_string(&mut text).map_err(|e| self.io(e))?;
-        Ok(text)
+        read_text_from(&mut file).map_err(|e| self.io(e))
     }
 
     /// Opens it for appending, and makes it if it is missing.

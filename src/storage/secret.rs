@@ -1,13 +1,14 @@
 //! A secret that a service is given: in a private file, as a systemd credential, or in its environment.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::{FileError, PrivateFile};
+use super::{FileError, PrivateFile, read_text};
 
 /// Where a secret is. It is read again each time, so that a new one needs no restart where the source can change.
 #[derive(Debug, Clone)]
@@ -22,6 +23,17 @@ enum Source {
     File(PrivateFile),
     Credential(String),
     Environment(String),
+    Given(Given),
+}
+
+/// One that somebody has just said.
+#[derive(Clone)]
+struct Given(Zeroizing<String>);
+
+impl fmt::Debug for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Given")
+    }
 }
 
 impl Secret {
@@ -38,10 +50,19 @@ impl Secret {
         Self { place: place.to_owned(), source }
     }
 
-    /// As it was written, for people.
+    /// The secret itself, before it is kept anywhere.
     #[must_use]
-    pub fn place(&self) -> &Path {
-        &self.place
+    pub fn given(secret: Zeroizing<String>) -> Self {
+        Self { place: PathBuf::new(), source: Source::Given(Given(secret)) }
+    }
+
+    /// Where it is, as it was written, for people; nothing of one that is in no place yet.
+    #[must_use]
+    pub fn place(&self) -> Option<&Path> {
+        match self.source {
+            Source::Given(_) => None,
+            _ => Some(&self.place),
+        }
     }
 
     /// Reads it.
@@ -56,6 +77,7 @@ impl Secret {
         let missing = |why: &str| FileError::Io { path: self.place.clone(), error: io::Error::other(why.to_owned()) };
         match &self.source {
             Source::File(file) => file.read(),
+            Source::Given(Given(secret)) => Ok(secret.clone()),
             Source::Environment(name) => {
                 let value = variable(name).ok_or_else(|| missing("the environment has no such variable"))?;
                 value.into_string().map(Zeroizing::new).map_err(|_| missing("the variable is not UTF-8"))
@@ -73,7 +95,7 @@ impl Secret {
                 if mode & 0o037 != 0 {
                     return Err(FileError::Mode { path, mode });
                 }
-                std::fs::read_to_string(&path).map(Zeroizing::new).map_err(io)
+                read_text(&path).map_err(io)
             }
         }
     }

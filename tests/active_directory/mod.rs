@@ -2,6 +2,7 @@
 
 mod account;
 mod change;
+mod classes;
 mod controllers;
 mod dead;
 mod deadline;
@@ -17,9 +18,11 @@ mod password_check;
 mod policy_hints;
 mod preflight;
 mod protected;
+mod readiness;
 mod reset;
 mod rights;
 mod sentences;
+mod service_account;
 mod speed;
 mod transport;
 mod trouble;

@@ -48,6 +48,10 @@ async fn all_that_is_looked_at_is_named_and_only_the_policy_hints_are_missing() 
             (Check::MinimumPasswordAge, Green),
             (Check::LockoutPolicy, Green),
             (Check::PolicyHints, Warning),
+            (Check::ServiceAccountPassword, Green),
+            (Check::ServiceAccountExpiry, Green),
+            (Check::ServiceAccountUnit, Green),
+            (Check::ServiceAccountRights, Green),
         ],
         "{found:#?}"
     );

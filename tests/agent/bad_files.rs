@@ -61,7 +61,7 @@ async fn whatever_file_is_broken_it_is_named_with_what_to_do_and_left_as_it_is()
     let keys_json = agent.home().join("keys.json");
 
     for (name, how, advice) in [
-        ("identity.json", Gone, "writeback-agent enroll"),
+        ("identity.json", Gone, "writeback-agent setup"),
         ("identity.json", Empty, "restore it from a copy"),
         ("identity.json", Cut, "restore it from a copy"),
         ("identity.json", Nonsense, "restore it from a copy"),

@@ -3,6 +3,7 @@
 mod addresses;
 mod bad_config;
 mod bad_files;
+mod control;
 mod crash;
 mod enrolment;
 mod flood;

@@ -85,15 +85,18 @@ async fn a_reset_goes_through_and_the_agent_leaves_in_good_order() {
     assert_eq!(relay.read(&outcome.jws, &command).status, Status::Succeeded);
     assert!(agent.directory.password_is(JANE, "New-Passw0rd"));
     session.stored(&command).await;
-    let shown = status(&Home::new(agent.dir.path())).unwrap();
-    assert!(shown.contains("portal-1") && shown.contains("is running") && shown.contains("31017"), "{shown}");
+    let shown = status(&Home::new(agent.dir.path()), &System).await.unwrap();
+    assert!(
+        shown.contains("portal-1") && shown.contains("1 done and 0 not done") && shown.contains("31017"),
+        "{shown}"
+    );
     agent.stop.cancel();
     while !matches!(session.hear().await, FromAgent::Leaving(_)) {}
     assert!(session.next().await.is_none());
     let (dir, ended) = agent.ended().await;
     ended.unwrap();
     assert_eq!(event_ids(dir.path())[3..], [31015, 31017, 31001, 31002, 31016]);
-    assert!(status(&Home::new(dir.path())).unwrap().contains("0 without an outcome, 0 outcomes"));
+    assert!(status(&Home::new(dir.path()), &System).await.unwrap().contains("0 without an outcome, 0 outcomes"));
 }
 
 #[tokio::test]

@@ -228,7 +228,7 @@ async fn frames_that_come_faster_than_they_may_are_read_later_whatever_they_are_
     let mut session = agent.open().await;
     let beat = FromAgent::Heartbeat(v1::Heartbeat::default());
     let received = FromAgent::Received(v1::Received { command: CommandId::new(&System, &System).to_string() });
-    let preflight = FromAgent::Preflight(v1::Preflight { checked_at: 1, rows: Vec::new() });
+    let preflight = FromAgent::Preflight(v1::Preflight { checked_at: 1, ..v1::Preflight::default() });
     let frames: Vec<_> = [beat, received, preflight].map(|frame| Message::Binary(frame.encode_frame().into())).to_vec();
     for kind in frames.into_iter().chain([Message::Ping(Bytes::new())]) {
         let begun = Instant::now();

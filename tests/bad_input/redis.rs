@@ -142,8 +142,8 @@ async fn a_server_that_wants_a_certificate_of_its_clients_says_so_and_each_mista
     wrong(Config { urls: plain, ..redis.config() }, &["redis.cert_file", "rediss://"]).await;
     let config = redis.config();
     let swapped = Config { cert_file: config.key_file.clone(), key_file: config.cert_file.clone(), ..redis.config() };
-    wrong(swapped, &["redis.cert_file", "holds no PEM certificate"]).await;
-    wrong(Config { key_file: config.cert_file, ..redis.config() }, &["redis.key_file", "no PEM private key"]).await;
+    wrong(swapped, &["redis.cert_file", "it holds a private key"]).await;
+    wrong(Config { key_file: config.cert_file, ..redis.config() }, &["redis.key_file", "it holds a certificate"]).await;
     let missing = Config { cert_file: Some("/nowhere/client.pem".into()), ..redis.config() };
     wrong(missing, &["redis.cert_file", "/nowhere/client.pem"]).await;
     redis.spoil_client_certificate();

@@ -112,8 +112,9 @@ async fn what_an_agent_found_is_cut_and_counted() {
         detail: "no".into(),
         remedy: String::new(),
         remedy_code: String::new(),
+        scope: None,
     };
-    let report = v1::Preflight { checked_at: System.now().0, rows: vec![row; 500] };
+    let report = v1::Preflight { checked_at: System.now().0, rows: vec![row; 500], domains: Vec::new() };
     for (who, rows) in [(&agent, 128), (&pending, 16)] {
         let before = counter(&relay, &hits("preflight_size")).await;
         let mut session = who.open().await;
@@ -181,6 +182,7 @@ async fn imported(relay: &Relay, agents: usize, found: usize) {
         detail: "x".repeat(found).into(),
         remedy: "".into(),
         remedy_code: None,
+        scope: None,
     };
     let now = System.now();
     let one = AgentRecord {
@@ -193,7 +195,7 @@ async fn imported(relay: &Relay, agents: usize, found: usize) {
         attestation: "a.b.c".into(),
         enrolled_at: now,
         version: None,
-        preflight: Some(PreflightReport { checked_at: now, rows: vec![row] }),
+        preflight: Some(PreflightReport { checked_at: now, rows: vec![row], domains: Vec::new() }),
         later: Default::default(),
     };
     let agents = (0..agents).map(|_| AgentRecord { agent: AgentId::new(&System, &System), ..one.clone() });

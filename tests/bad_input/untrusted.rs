@@ -36,6 +36,7 @@ async fn agent(relay: &Relay, portal: &TestPortal) -> (RawAgent, crate::support:
         detail: hostile("its-finding"),
         remedy: hostile("its-remedy"),
         remedy_code: code.to_owned(),
+        scope: None,
     };
     let rows = vec![
         row("its-check", ""),
@@ -44,7 +45,7 @@ async fn agent(relay: &Relay, portal: &TestPortal) -> (RawAgent, crate::support:
         // What no agent has an operator do.
         row("a-nodes", "same_cluster_key"),
     ];
-    session.send(FromAgent::Preflight(v1::Preflight { checked_at: 1_800_000_000, rows })).await;
+    session.send(FromAgent::Preflight(v1::Preflight { checked_at: 1_800_000_000, rows, domains: Vec::new() })).await;
     (agent, session)
 }
 

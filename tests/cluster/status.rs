@@ -54,7 +54,9 @@ fn red(check: &str) -> FromAgent {
             detail: "the right is \u{1b}[2Jmissing".to_owned(),
             remedy: "dsacls ...".to_owned(),
             remedy_code: String::new(),
+            scope: None,
         }],
+        domains: Vec::new(),
     })
 }
 

@@ -163,7 +163,7 @@ async fn an_assertion_is_used_once_until_it_has_expired_anyway(ground: Ground) {
 async fn what_an_agent_says_about_itself_is_kept_and_changes_nothing_else(ground: Ground) {
     let registry = ground.registry().await;
     let record = enrolled(&*registry, "a").await;
-    let report = PreflightReport { checked_at: NOW, rows: Vec::new() };
+    let report = PreflightReport { checked_at: NOW, rows: Vec::new(), domains: Vec::new() };
     registry.note_version(&tenant("a"), record.agent, "1.2.3").await.unwrap();
     registry.note_preflight(&tenant("a"), record.agent, report.clone()).await.unwrap();
     let expected = AgentRecord { version: Some("1.2.3".into()), preflight: Some(report), ..record.clone() };

@@ -199,12 +199,13 @@ async fn what_an_agent_found_is_cut_to_so_many_rows_and_bytes_and_earlier_if_nob
         detail: detail.into(),
         remedy: "".into(),
         remedy_code: None,
+        scope: None,
     };
-    let many = PreflightReport { checked_at: NOW, rows: vec![row("x".into()); 1000] };
-    let large = PreflightReport { checked_at: NOW, rows: vec![row("x".repeat(1500)); 100] };
+    let many = PreflightReport { checked_at: NOW, rows: vec![row("x".into()); 1000], domains: vec![] };
+    let large = PreflightReport { checked_at: NOW, rows: vec![row("x".repeat(1500)); 100], domains: vec![] };
     // Each byte of it is six where it is stored.
-    let escaped = PreflightReport { checked_at: NOW, rows: vec![row("\u{1}".repeat(16_000))] };
-    let small = PreflightReport { checked_at: NOW, rows: vec![row("x".repeat(100)); 8] };
+    let escaped = PreflightReport { checked_at: NOW, rows: vec![row("\u{1}".repeat(16_000))], domains: vec![] };
+    let small = PreflightReport { checked_at: NOW, rows: vec![row("x".repeat(100)); 8], domains: vec![] };
     let noted = async |report: &PreflightReport| {
         let whole = registry.note_preflight(&t, record.agent, report.clone()).await.unwrap();
         let stored = registry.agent(&t, record.agent).await.unwrap().unwrap().preflight.unwrap();

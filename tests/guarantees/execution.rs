@@ -127,7 +127,7 @@ async fn an_outcome_that_nobody_stored_is_sent_again_when_both_have_started_agai
     agent.event(31002, JANE).await;
     relay.kill();
     agent.kill();
-    assert!(agent.status().await.out.contains("1 outcomes that the relay has not stored"));
+    assert!(agent.status().await.out.contains("1 outcome that the relay has not stored"));
     relay.start_again().await;
     let view: CommandView = portal.raw.follow(command.jti, 0).await.json();
     let open = [CommandState::Accepted, CommandState::Delivering, CommandState::Received];

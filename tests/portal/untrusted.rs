@@ -53,6 +53,7 @@ impl Stage {
             detail: hostile("its-finding").into(),
             remedy: hostile("its-remedy").into(),
             remedy_code: remedy_code.map(Into::into),
+            scope: None,
         }
     }
 }
@@ -141,7 +142,7 @@ async fn what_agents_and_the_relay_say_is_shown_quoted_and_advice_is_ours_or_mar
     relay.change(stage.agent.id, |view| {
         view.name = hostile("its-name").into();
         view.version = Some(hostile("its-version").into());
-        view.preflight = Some(PreflightReport { checked_at: UnixTime(1), rows });
+        view.preflight = Some(PreflightReport { checked_at: UnixTime(1), rows, domains: Vec::new() });
         view.status = AgentStatus::Approved;
     });
     let found = ["its-check", "its-target", "its-finding", "in its own words, which nobody has checked: \"its-remedy"];

@@ -63,6 +63,11 @@ impl Pty {
     /// Types an answer when its question is there.
     pub(crate) async fn answer(&mut self, question: &str, answer: &str) {
         self.shows(question).await;
+        self.types(answer);
+    }
+
+    /// Types an answer.
+    pub(crate) fn types(&mut self, answer: &str) {
         self.keyboard.write_all(format!("{answer}\n").as_bytes()).unwrap();
         self.keyboard.flush().unwrap();
     }

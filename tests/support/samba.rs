@@ -156,13 +156,24 @@ impl Dc {
 
     /// The same, in any unit.
     pub(crate) async fn create_user_in(&self, name: &str, unit: &str, password: &str) -> User {
+        self.create_account("user", name, unit, password).await
+    }
+
+    /// The same, of the class that other directories have for people.
+    pub(crate) async fn create_person_in(&self, name: &str, unit: &str, password: &str) -> User {
+        self.create_account("inetOrgPerson", name, unit, password).await
+    }
+
+    async fn create_account(&self, class: &str, name: &str, unit: &str, password: &str) -> User {
         let number = self.users.fetch_add(1, Ordering::Relaxed);
         let upn = format!("{name}.{number}@example.test");
         let dn = format!("CN={},{unit}", dn_escape(format!("{name} {number}")));
         let account_name = format!("user{number}");
         let attributes = [
-            ("objectClass", b"user".to_vec()),
+            ("objectClass", class.as_bytes().to_vec()),
             ("sAMAccountName", account_name.into_bytes()),
+            // A person has one in every directory; users need none here.
+            ("sn", name.as_bytes().to_vec()),
             ("userPrincipalName", upn.clone().into_bytes()),
             ("unicodePwd", unicode_pwd(password)),
             ("userAccountControl", b"512".to_vec()),
@@ -201,15 +212,20 @@ impl Dc {
     /// From now on the account's password must be so many days old before its user may change it. The other accounts'
     /// policy stays.
     pub(crate) async fn set_minimum_age(&self, user: &User, days: u32) {
-        self.set_password_settings(user, days, 30 * 60).await;
+        self.set_password_settings(user, (days, 42), 30 * 60).await;
+    }
+
+    /// From now on the account's password ends after so many days. The other accounts' policy stays.
+    pub(crate) async fn set_maximum_age(&self, user: &User, days: u32) {
+        self.set_password_settings(user, (0, days), 30 * 60).await;
     }
 
     /// The same of how long its lock lasts.
     pub(crate) async fn set_lock_seconds(&self, user: &User, seconds: u32) {
-        self.set_password_settings(user, 0, seconds).await;
+        self.set_password_settings(user, (0, 42), seconds).await;
     }
 
-    async fn set_password_settings(&self, user: &User, minimum_age_days: u32, lock_seconds: u32) {
+    async fn set_password_settings(&self, user: &User, (least, most): (u32, u32), lock_seconds: u32) {
         const SECOND: i64 = 10_000_000;
         const DAY: i64 = 24 * 3600 * SECOND;
         let name = format!("settings {}", self.users.fetch_add(1, Ordering::Relaxed));
@@ -221,8 +237,8 @@ impl Dc {
             ("msDS-PasswordHistoryLength", "24".to_owned()),
             ("msDS-PasswordComplexityEnabled", "TRUE".to_owned()),
             ("msDS-MinimumPasswordLength", "10".to_owned()),
-            ("msDS-MinimumPasswordAge", (-DAY * i64::from(minimum_age_days)).to_string()),
-            ("msDS-MaximumPasswordAge", (-DAY * 42).to_string()),
+            ("msDS-MinimumPasswordAge", (-DAY * i64::from(least)).to_string()),
+            ("msDS-MaximumPasswordAge", (-DAY * i64::from(most)).to_string()),
             ("msDS-LockoutThreshold", "3".to_owned()),
             ("msDS-LockoutObservationWindow", (-SECOND * i64::from(lock_seconds)).to_string()),
             ("msDS-LockoutDuration", (-SECOND * i64::from(lock_seconds)).to_string()),

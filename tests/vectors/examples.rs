@@ -15,6 +15,7 @@ use writeback_relay::protocol::command::{Command, Operation, Options};
 use writeback_relay::protocol::enrollment::Attestation;
 use writeback_relay::protocol::outcome::{Code, Outcome};
 use writeback_relay::protocol::problem::{Problem, ProblemCode};
+use writeback_relay::protocol::scope::{Scope, ServedDomain};
 
 use super::objects::{self, IAT, Keys};
 use super::updating;
@@ -67,8 +68,10 @@ fn agent(keys: &Keys) -> AgentView {
         target: "OU=Staff,DC=corp,DC=example".into(),
         state: PreflightState::Ok,
         detail: "granted on all 60 users that were looked at".into(),
+        scope: Some(Scope::new("corp.example", true, &[Operation::ResetPassword])),
         ..serde_json::from_value(json!({ "check": "", "target": "", "state": "ok", "detail": "" })).unwrap()
     };
+    let domain = ServedDomain { name: "corp.example".into(), upn_suffixes: vec!["corp.example".into()], units: 1 };
     AgentView {
         agent: objects::agent(),
         name: "agent-host".into(),
@@ -80,7 +83,7 @@ fn agent(keys: &Keys) -> AgentView {
         signing_key: keys.agent_signing.public().clone(),
         sealing_key: keys.agent_sealing.public().clone(),
         attestation: attestation.sign(code.invitation, code.secret.expose()).unwrap(),
-        preflight: Some(PreflightReport { checked_at: IAT, rows: vec![row] }),
+        preflight: Some(PreflightReport { checked_at: IAT, rows: vec![row], domains: vec![domain] }),
         rotations: Vec::new(),
         acknowledgement: None,
     }
@@ -118,7 +121,12 @@ fn all(keys: &Keys) -> Value {
         portal_keys: vec![keys.portal.public().clone()],
         portal_rotations: Vec::new(),
     };
-    let available = Availability { available: true, reason: None, agents: vec![objects::agent()] };
+    let available = Availability {
+        available: true,
+        agents: vec![objects::agent()],
+        operations: Operation::ALL.iter().map(|operation| operation.as_str().into()).collect(),
+        ..Availability::default()
+    };
     let conflict = "this command id was used with another body; nothing of this one was taken";
     let unknown = "exp has passed without an answer, and the command may have been delivered; ask again where Location says, and \
                    send no new command before";

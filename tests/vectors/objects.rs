@@ -254,6 +254,16 @@ pub(crate) fn frames_from_agent(outcome_jws: &str, acknowledgement_jws: &str) ->
         detail: "the right is missing".to_owned(),
         remedy: "dsacls ...".to_owned(),
         remedy_code: "grant_right".to_owned(),
+        scope: Some(v1::PreflightScope {
+            domain: "corp.example".to_owned(),
+            unit: true,
+            operations: vec!["reset_password".to_owned()],
+        }),
+    };
+    let domain = v1::PreflightDomain {
+        name: "corp.example".to_owned(),
+        upn_suffixes: vec!["corp.example".to_owned(), "mail.example".to_owned()],
+        units: 2,
     };
     vec![
         (
@@ -276,7 +286,11 @@ pub(crate) fn frames_from_agent(outcome_jws: &str, acknowledgement_jws: &str) ->
         ),
         (
             "preflight",
-            FromAgent::Preflight(v1::Preflight { checked_at: IAT.0, rows: vec![row.clone()] }),
+            FromAgent::Preflight(v1::Preflight {
+                checked_at: IAT.0,
+                rows: vec![row.clone()],
+                domains: vec![domain.clone()],
+            }),
             json!({
                 "checked_at": IAT,
                 "rows": [{
@@ -285,7 +299,9 @@ pub(crate) fn frames_from_agent(outcome_jws: &str, acknowledgement_jws: &str) ->
                     "state": "PREFLIGHT_STATE_FAILED",
                     "detail": row.detail,
                     "remedy": row.remedy, "remedy_code": row.remedy_code,
+                    "scope": { "domain": "corp.example", "unit": true, "operations": ["reset_password"] },
                 }],
+                "domains": [{ "name": domain.name, "upn_suffixes": domain.upn_suffixes, "units": 2 }],
             }),
         ),
         ("heartbeat", FromAgent::Heartbeat(v1::Heartbeat::default()), json!({})),

@@ -5,6 +5,7 @@ mod crash_operations;
 mod failover;
 mod life;
 mod memory;
+mod one_place;
 mod operations;
 mod preflight;
 mod proxies;
@@ -12,6 +13,8 @@ mod refusals;
 mod resets;
 mod secrets;
 mod setup;
+mod setup_again;
+mod status;
 
 use writeback_relay::protocol::api::PreflightState;
 

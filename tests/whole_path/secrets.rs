@@ -24,7 +24,7 @@ fn files(folder: &Path, found: &mut Haystack) {
         let path: PathBuf = entry.unwrap().path();
         if path.is_dir() {
             files(&path, found);
-        } else if !KEY_FILES.contains(&path.file_name().unwrap().to_str().unwrap()) {
+        } else if path.is_file() && !KEY_FILES.contains(&path.file_name().unwrap().to_str().unwrap()) {
             found.push((path.display().to_string(), std::fs::read(&path).unwrap()));
         }
     }

@@ -6,7 +6,7 @@ use crate::support::eventually;
 use crate::support::portal_cli::PortalCli;
 use crate::support::pty::Pty;
 use crate::support::relay::Relay;
-use crate::support::samba::{SERVICE_PASSWORD, dc};
+use crate::support::samba::{Ou, SERVICE_PASSWORD, dc};
 
 const AGENT: &str = env!("CARGO_BIN_EXE_writeback-agent");
 
@@ -47,7 +47,12 @@ async fn a_person_at_a_terminal_comes_from_nothing_to_a_first_reset_whatever_he_
     let mut terminal = Pty::start(AGENT, &["--home", home.to_str().unwrap(), "setup"]);
 
     terminal.answer("Enrolment code", "not a code").await;
-    terminal.answer("Enrolment code", &code).await;
+    // As a mail program has broken it; each line is an answer.
+    let lines: Vec<_> = code.as_bytes().chunks(76).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    terminal.answer("Enrolment code", &format!("> {}", lines.join("\n> "))).await;
+    terminal.shows("76 of some 400 characters arrived").await;
+    terminal.shows(&format!(" of {} characters arrived", code.len())).await;
+    terminal.shows("tenant contoso").await;
     // A certificate of a private CA.
     terminal.answer("CA that signed its certificate: ", "/nowhere/ca.pem").await;
     terminal.shows("/nowhere/ca.pem").await;
@@ -71,20 +76,49 @@ async fn a_person_at_a_terminal_comes_from_nothing_to_a_first_reset_whatever_he_
     terminal.answer("Its password", SERVICE_PASSWORD).await;
     terminal.shows("can log on.").await;
 
+    terminal.shows("the whole domain, DC=example,DC=test").await;
+    terminal.shows(&format!("{unit}  ")).await;
+    terminal.shows("1 user").await;
+    terminal.answer("Units to serve", "1000").await;
+    terminal.shows("there is no unit 1000").await;
     terminal.answer("Units to serve", "OU=Nowhere,DC=example,DC=test").await;
     terminal.shows("OU=Nowhere,DC=example,DC=test").await;
     terminal.answer("Units to serve", &unit).await;
     terminal.shows("agent.toml is written.").await;
 
-    // Nobody has given the service account its rights yet.
+    // Nobody has given the service account its rights yet. The commands are shown to whoever asks for them.
     terminal.shows("Reset Password is missing").await;
+    terminal.shows("Give them now").await;
+    let screen = terminal.screen();
+    assert!(
+        !screen.contains("dsacl") && !screen.contains("bind_password_file") && !screen.contains("mend it"),
+        "{screen}"
+    );
+    terminal.types("n");
+    terminal.answer("Show the commands", "y").await;
     terminal.shows("dsacls").await;
+    terminal.answer("Check again?", "y").await;
     let (administrator, password) = dc().administrator_account();
-    terminal.answer("[y/N]: ", "y").await;
-    terminal.answer("Administrator (", administrator).await;
+    terminal.answer("Give them now", "y").await;
+    // An account of the test's own: the administrator is everybody's here.
+    let refused = dc().create_user("refused", Ou::Other, OLD).await;
+    terminal.answer("Administrator (", &refused.upn).await;
     terminal.answer("Password, used once", "Wrong-Passw0rd1").await;
-    terminal.shows("can't log on").await;
-    terminal.answer("[y/N]: ", "yes").await;
+    terminal.shows("[y/N]: ").await;
+    let screen = terminal.screen();
+    let last: Vec<_> = screen.lines().rev().take(3).collect();
+    assert!(last[2].contains("can't log on: no such account, or the password is wrong"), "{last:?}");
+    assert!(last[1].contains("1 of the 3 wrong passwords after which this domain locks"), "{last:?}");
+    assert!(last[0].contains("Try it again?"), "{last:?}");
+    terminal.types("yes");
+    terminal.answer("Administrator (", "").await;
+    terminal.answer("Password, used once", "Wrong-Passw0rd1").await;
+    terminal.shows("The next wrong one locks it.").await;
+    terminal.answer("Try it again?", "y").await;
+    terminal.answer("Administrator (", "").await;
+    terminal.answer("Password, used once", OLD).await;
+    // He may log on, and may not give rights.
+    terminal.answer("Try it again?", "y").await;
     terminal.answer("Administrator (", administrator).await;
     terminal.answer("Password, used once", password).await;
     terminal.shows("now has the four rights").await;
@@ -107,10 +141,12 @@ async fn a_person_at_a_terminal_comes_from_nothing_to_a_first_reset_whatever_he_
     only_new_logs_on(&user.upn).await;
     agent.event(31002, &user.upn).await;
 
-    // Once more: everything is there.
+    // Once more: everything is there, and the running agent is told to look again.
     let mut terminal = Pty::start(AGENT, &["--home", home.to_str().unwrap(), "setup"]);
     terminal.shows("is enrolled at").await;
     terminal.shows("is kept.").await;
+    terminal.answer("[y/N]: ", "").await;
+    terminal.shows("The agent runs, and checks again.").await;
     assert_eq!(terminal.ended().await, 0, "{}", terminal.screen());
 }
 
@@ -160,7 +196,10 @@ async fn without_questions_the_answers_come_from_flags_and_a_file_and_what_is_wr
     let arguments = flags(&dc().ldaps_url(), &unit);
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     let said = agent.call(&arguments).await;
-    assert!(said.status == 1 && said.err.contains("run setup again") && said.out.contains("dsacls"), "{said:?}");
+    assert!(
+        said.status == 1 && said.err.contains("run setup again") && said.out.contains("samba-tool dsacl"),
+        "{said:?}"
+    );
     assert!(!home.join("identity.json").exists());
     let said = agent.call(&[&arguments[..], &["--despite-failures"]].concat()).await;
     assert!(said.status == 0 && said.out.contains("Enrolled as agent"), "{said:?}");
@@ -206,6 +245,7 @@ async fn without_questions_an_administrators_credentials_give_the_rights_and_a_u
     let mut terminal = Pty::start(AGENT, &["--home", home.to_str().unwrap(), "setup"]);
     terminal.answer("Enrolment code", &used).await;
     terminal.shows("is kept").await;
+    terminal.answer("[y/N]: ", "").await;
     terminal.shows("invitation_used").await;
     terminal.answer("Enrolment code", &portal.invite().await).await;
     terminal.shows("Enrolled as agent").await;

@@ -1,8 +1,10 @@
 //! What a check of the directory, or of the agent's host, finds.
 
 use crate::protocol::api::{PreflightRow, PreflightState};
+use crate::protocol::command::Operation;
 use crate::protocol::event::Event;
 use crate::protocol::remedy::Remedy;
+use crate::protocol::scope::Scope;
 use crate::protocol::untrusted::one_line;
 
 macro_rules! checks {
@@ -81,11 +83,57 @@ checks! {
     PolicyHints, "policy_hints", "policy hints", ADConfigurationError;
     /// When accounts are locked.
     LockoutPolicy, "lockout_policy", "lockout policy", ADConfigurationError;
+    /// When the service account's password ends.
+    ServiceAccountPassword, "service_account_password", "service account's password", ADConfigurationError;
+    /// When the service account itself ends.
+    ServiceAccountExpiry, "service_account_expiry", "service account's end", ADConfigurationError;
+    /// Whether the service account may do more than it should.
+    ServiceAccountRights, "service_account_rights", "service account's groups", ADConfigurationError;
+    /// Whether the service account is one of those that the agent is asked about.
+    ServiceAccountUnit, "service_account_unit", "service account's place", ADConfigurationError;
     /// A directory for trials.
     Demo, "demo", "demo directory", ADConfigurationError;
 }
 
+/// Where a failure of a check counts, and for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// The agent as a whole: it does nothing well.
+    Agent,
+    /// The whole domain, for these operations.
+    Domain(&'static [Operation]),
+    /// One unit, which is the finding's target, for these operations. None of them: for options of a reset at the most.
+    Unit(&'static [Operation]),
+}
+
 impl Check {
+    /// Where a failure counts. An unlock needs to write `lockoutTime` alone, and a reset needs that, and to write
+    /// `pwdLastSet`, only for its options.
+    #[must_use]
+    pub fn extent(self) -> Extent {
+        use Operation::{ChangePassword, ResetPassword, UnlockAccount};
+        const ALL: &[Operation] = &Operation::ALL;
+        match self {
+            // Of a key that others may have read, too: nobody should seal a password to it.
+            Self::PrivateFile | Self::Proxy | Self::Relay | Self::Demo => Extent::Agent,
+            Self::Srv | Self::Dns | Self::Tcp | Self::Tls | Self::Bind | Self::RootDse | Self::Clock => {
+                Extent::Domain(ALL)
+            }
+            Self::ServiceAccountPassword | Self::ServiceAccountExpiry | Self::ProtectedAccounts => Extent::Domain(ALL),
+            Self::BaseDn | Self::ReadAccount | Self::ReadTokenGroups => Extent::Unit(ALL),
+            Self::ResetPassword => Extent::Unit(&[ResetPassword]),
+            Self::ChangePassword => Extent::Unit(&[ChangePassword]),
+            Self::WriteLockoutTime => Extent::Unit(&[UnlockAccount]),
+            Self::WritePwdLastSet => Extent::Unit(&[]),
+            Self::UnexpirePassword
+            | Self::MinimumPasswordAge
+            | Self::PolicyHints
+            | Self::LockoutPolicy
+            | Self::ServiceAccountRights
+            | Self::ServiceAccountUnit => Extent::Domain(&[]),
+        }
+    }
+
     /// Whether it is about a right of the service account.
     #[must_use]
     pub fn is_right(self) -> bool {
@@ -106,6 +154,8 @@ pub struct Finding {
     pub detail: String,
     /// How to mend it, if that is known.
     pub remedy: Option<Mending>,
+    /// The domain it is about, if it is about one.
+    pub domain: Option<String>,
 }
 
 /// How something is mended, here.
@@ -123,7 +173,7 @@ impl Finding {
     pub fn new(check: Check, target: &str, state: PreflightState, detail: impl Into<String>) -> Self {
         // Names from the directory may stand in it.
         let (target, detail) = (target.to_owned(), one_line(&detail.into()).into_owned());
-        Self { check, target, state, detail, remedy: None }
+        Self { check, target, state, detail, remedy: None, domain: None }
     }
 
     /// As it should be.
@@ -144,6 +194,21 @@ impl Finding {
         Self::new(check, target, PreflightState::Failed, detail)
     }
 
+    /// About this domain.
+    #[must_use]
+    pub fn in_domain(self, name: &str) -> Self {
+        Self { domain: Some(name.to_owned()), ..self }
+    }
+
+    fn scope(&self) -> Option<Scope> {
+        let domain = self.domain.as_deref()?;
+        match self.check.extent() {
+            Extent::Agent => None,
+            Extent::Domain(operations) => Some(Scope::new(domain, false, operations)),
+            Extent::Unit(operations) => Some(Scope::new(domain, true, operations)),
+        }
+    }
+
     /// With this remedy.
     #[must_use]
     pub fn mended_by(self, remedy: Remedy) -> Self {
@@ -159,9 +224,10 @@ impl Finding {
 
 impl From<Finding> for PreflightRow {
     fn from(finding: Finding) -> Self {
-        let Finding { check, target, state, detail, remedy } = finding;
+        let scope = finding.scope();
+        let Finding { check, target, state, detail, remedy, domain: _ } = finding;
         let (remedy_code, remedy) = remedy.map(|mending| (mending.remedy.as_str().into(), mending.how)).unzip();
         let (check, remedy) = (check.as_str().into(), remedy.unwrap_or_default().into());
-        Self { check, target: target.into(), state, detail: detail.into(), remedy, remedy_code }
+        Self { check, target: target.into(), state, detail: detail.into(), remedy, remedy_code, scope }
     }
 }

@@ -15,13 +15,14 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use self::deadline::Deadline;
-pub use self::finding::{Check, Finding, Mending};
+pub use self::finding::{Check, Extent, Finding, Mending};
 pub use self::logon::{Logon, LogonHours};
 use crate::clock::Clock;
 use crate::protocol::account::FoundAccount;
 use crate::protocol::command::{Options, Subject};
 use crate::protocol::outcome::Code;
 use crate::protocol::password::Password;
+use crate::protocol::scope::ServedDomain;
 
 /// An account, as one domain controller knew it a moment ago.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -186,4 +187,9 @@ pub trait Directory: Send + Sync + 'static {
     /// Looks whether resets can work: a finding for each thing and place, `clock` being the agent's. Never fails; what is
     /// wrong stands in the findings. Writes nothing.
     async fn preflight(&self, clock: &dyn Clock) -> Vec<Finding>;
+
+    /// The domains that the findings are about, as they are configured. None: they are about the directory as a whole.
+    fn domains(&self) -> Vec<ServedDomain> {
+        Vec::new()
+    }
 }

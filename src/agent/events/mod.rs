@@ -11,6 +11,7 @@ pub use refusals::Refused;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -73,6 +74,8 @@ pub struct EventLog {
     clock: Arc<dyn Clock>,
     /// Counts what is recorded.
     metrics: Arc<AgentMetrics>,
+    /// Commands that were done, and those that were answered and not done.
+    commands: Arc<[AtomicU64; 2]>,
 }
 
 impl EventLog {
@@ -87,12 +90,34 @@ impl EventLog {
     fn with_files_of(limit: u64, path: &Path, clock: Arc<dyn Clock>) -> Result<Self, FileError> {
         let everything = Arc::new(Appended::open(path.to_owned(), limit)?);
         let audit = Arc::new(Appended::open(audit(path), limit)?);
-        Ok(Self { everything, audit, refusals: Arc::default(), clock, metrics: Arc::default() })
+        Ok(Self {
+            everything,
+            audit,
+            refusals: Arc::default(),
+            clock,
+            metrics: Arc::default(),
+            commands: Arc::default(),
+        })
     }
 
     /// What the agent counts.
     pub(in crate::agent) fn metrics(&self) -> &Arc<AgentMetrics> {
         &self.metrics
+    }
+
+    /// How many commands were done since this was opened, and how many were answered and not done.
+    pub(in crate::agent) fn commands(&self) -> (u64, u64) {
+        let [done, not_done] = &*self.commands;
+        (done.load(Ordering::Relaxed), not_done.load(Ordering::Relaxed))
+    }
+
+    fn count(&self, event: Event) {
+        let [done, not_done] = &*self.commands;
+        match event {
+            Event::PasswordResetSuccess | Event::ChangePasswordSuccess => done.fetch_add(1, Ordering::Relaxed),
+            Event::PasswordResetFail | Event::ChangePasswordFail => not_done.fetch_add(1, Ordering::Relaxed),
+            _ => 0,
+        };
     }
 
     /// Records an event. A log that can't be written never stops the work: the process's log says so instead.
@@ -131,13 +156,14 @@ impl EventLog {
     fn summarise(&self, all: bool) {
         let due = self.refusals.lock().due(self.clock.now_ms(), all);
         for Summary { kind, count, seconds, last } in due {
-            let message = format!("{count} {} within {seconds} s, the last one: {last}", kind.more());
+            let message = format!("{} within {seconds} s, the last one: {last}", kind.more(count));
             self.record(Event::InPutValidationError, &message, &About::default());
         }
     }
 
     fn write(&self, level: &'static str, event: Event, message: &str, about: &About, done: bool) {
         self.metrics.event(event.id(), event.name());
+        self.count(event);
         let end = message.char_indices().nth(MESSAGE_CHARS).map_or(message.len(), |(end, _)| end);
         let message = message.get(..end).unwrap_or_default();
         let now = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.clock.now_ms()) * 1_000_000);

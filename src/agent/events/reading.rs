@@ -185,8 +185,13 @@ pub fn for_people(line: &str) -> String {
     };
     let first = ["time", "level", "event_id", "name", "message"].map(&mut take);
     let [time, level, id, name, message] = first;
-    let about: String = event.into_iter().map(|(key, value)| format!("  {key}={}", plain(&value))).collect();
+    let about: String = event.into_iter().map(|(key, value)| format!("  {}={}", called(&key), plain(&value))).collect();
     one_line(&format!("{time}  {level:<7}  {id} {name}  {message}{about}")).into_owned()
+}
+
+/// What people call a member: the id of a request's trace is what a user reads out to them.
+fn called(key: &str) -> &str {
+    if key == "trace_id" { "support code" } else { key }
 }
 
 fn plain(value: &Value) -> String {

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use crate::agent::counted;
+
 /// How long refusals of one kind are counted before they are told, in milliseconds.
 const WINDOW_MS: u64 = 60_000;
 
@@ -33,13 +35,15 @@ impl Refused {
         }
     }
 
-    /// Of several.
-    pub(super) fn more(self) -> &'static str {
-        match self {
-            Self::Command => "more commands were refused and not answered",
-            Self::Room => "more commands were not taken",
-            Self::PortalKey => "more new keys of portals were refused",
-        }
+    /// Of so many further ones.
+    pub(super) fn more(self, count: u64) -> String {
+        let (things, were) = match self {
+            Self::Command => ("more command", "refused and not answered"),
+            Self::Room => ("more command", "not taken"),
+            Self::PortalKey => ("more new portal key", "refused"),
+        };
+        let verb = if count == 1 { "was" } else { "were" };
+        format!("{} {verb} {were}", counted(usize::try_from(count).unwrap_or(usize::MAX), things))
     }
 
     /// The label of the metric.

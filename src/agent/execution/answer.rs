@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::agent::counted;
 use crate::agent::directory::{Account, DirectoryError};
 use crate::agent::execution::finding::Finding;
 use crate::clock::UnixTime;
@@ -72,7 +73,8 @@ impl Answer {
         let minutes = now.until(retry_at).as_secs().div_ceil(60);
         let detail = format!(
             "{done} {most} times within an hour, and no more is allowed (resets_per_hour in agent.toml); nothing was \
-             changed. Again in {minutes} minutes"
+             changed. Again in {}",
+            counted(usize::try_from(minutes).unwrap_or(usize::MAX), "minute")
         );
         Self { retry_at: Some(retry_at), ..Self::new(Code::RateLimited, detail) }
     }

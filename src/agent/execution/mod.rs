@@ -110,6 +110,7 @@ pub(in crate::agent) struct Core {
     lanes: Lanes<Job>,
     running: TaskTracker,
     stored: Notify,
+    doubts: Notify,
     failures: mpsc::Sender<AgentError>,
 }
 
@@ -154,6 +155,7 @@ impl Executor {
             lanes: Lanes::new(),
             running: TaskTracker::new(),
             stored: Notify::new(),
+            doubts: Notify::new(),
             failures,
         };
         (Self { core: Arc::new(core) }, failed)
@@ -162,6 +164,12 @@ impl Executor {
     /// Resolves when outcomes may lie in the journal that no session has sent, or that nobody knows to have arrived.
     pub(in crate::agent) async fn unclaimed(&self) {
         self.core.askers.unclaimed().await;
+    }
+
+    /// Resolves when a command has failed since the last time because the directory was not as it should be: a right was
+    /// missing, or nothing answered.
+    pub(in crate::agent) async fn in_doubt(&self) {
+        self.core.doubts.notified().await;
     }
 
     /// A session has ended: what it has sent may not have arrived.

@@ -188,6 +188,9 @@ impl Executor {
             account: answer.account.clone(),
         };
         let jws = outcome.sign(&core.keys.now()?.keys.signing)?;
+        if matches!(answer.code, Code::InsufficientRights | Code::DirectoryUnavailable) {
+            core.doubts.notify_one();
+        }
         let first = core.journal.conclude(command.jti, jws, answer.retry_safe()).await?;
         let about = About { code: Some(answer.code.as_str()), found: answer.account.clone(), ..traced.about() };
         for event in answer.events(command.operation) {

@@ -16,6 +16,7 @@ use super::lost::Lost;
 use super::patience::{NoSession, Patience};
 use super::session::{End, Session, SessionError};
 use super::wake::Wake;
+use crate::agent::control::OpenSession;
 use crate::agent::error::AgentError;
 use crate::agent::events::About;
 use crate::host::service_manager;
@@ -28,6 +29,8 @@ struct Held {
     node: String,
     /// Where it was opened.
     address: SocketAddr,
+    /// As others on this host are told of it.
+    told: OpenSession,
     since: Instant,
     /// The relay wants it to end: it is served until another one is open, if none is.
     going: bool,
@@ -60,7 +63,8 @@ pub(super) struct Keeper<'a> {
 
 impl<'a> Keeper<'a> {
     pub(super) fn new(link: &'a Link, stop: &'a CancellationToken) -> Self {
-        let patience = Patience::new(&link.options, link.events.clone(), link.random.clone());
+        let patience =
+            Patience::new(&link.options, link.events.clone(), link.shared.noted.clone(), link.random.clone());
         let (advise, advice) = mpsc::channel(8);
         let wake = Wake::new(link.clock.clone(), link.options.wake_check);
         let (held, serving) = (Vec::new(), JoinSet::new());
@@ -110,6 +114,7 @@ impl<'a> Keeper<'a> {
     /// As `systemctl status` shows it.
     fn tell_state(&mut self) {
         self.link.events.metrics().sessions(self.held.len());
+        self.link.shared.noted.sessions(self.held.iter().map(|session| session.told.clone()).collect());
         let state = match self.held.len() {
             0 => "no session; trying to open one".to_owned(),
             n => format!("{n} of {} sessions", self.link.options.sessions),
@@ -136,14 +141,16 @@ impl<'a> Keeper<'a> {
             return Ok(());
         }
         self.patience.opened();
+        self.link.shared.noted.opened(session.approved);
         let approved = if session.approved { "" } else { "; no portal has approved this agent yet" };
         let message = format!("a session is open at {}{approved}", session.node.cell());
         self.link.events.record(Event::AuthTokenSuccess, &message, &About::default());
         self.held.iter().filter(|old| old.going).for_each(|old| old.replaced.cancel());
         let (node, replaced) = (session.node_id.clone(), CancellationToken::new());
+        let told = OpenSession { node: session.node.clone(), since: self.link.clock.now() };
         let (stop, advise, deadline) = (self.stop.clone(), self.advise.clone(), self.link.options.stop_deadline);
         let task = self.serving.spawn(serve(session, replaced.clone(), stop, deadline, advise)).id();
-        self.held.push(Held { task, node, address, since: Instant::now(), going: false, replaced });
+        self.held.push(Held { task, node, address, told, since: Instant::now(), going: false, replaced });
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::connection::DialError;
 use super::session::SessionError;
 use crate::agent::backoff::Backoff;
+use crate::agent::control::Noted;
 use crate::agent::error::AgentError;
 use crate::agent::events::{About, EventLog};
 use crate::agent::options::Options;
@@ -30,19 +31,21 @@ pub(super) struct Patience {
     next: Instant,
     reported: Option<String>,
     events: EventLog,
+    noted: Arc<Noted>,
     healthy_after: Duration,
     unknown_agent_pause: Duration,
     random: Arc<dyn Random>,
 }
 
 impl Patience {
-    pub(super) fn new(options: &Options, events: EventLog, random: Arc<dyn Random>) -> Self {
+    pub(super) fn new(options: &Options, events: EventLog, noted: Arc<Noted>, random: Arc<dyn Random>) -> Self {
         Self {
             trouble: Backoff::new(options.backoff_base, options.backoff_max, random.clone()),
             elsewhere: Backoff::new(options.backoff_base, options.elsewhere_max, random.clone()),
             next: Instant::now(),
             reported: None,
             events,
+            noted,
             healthy_after: options.healthy_after,
             unknown_agent_pause: options.unknown_agent_pause,
             random,
@@ -143,6 +146,7 @@ impl Patience {
     }
 
     fn report(&mut self, event: Event, why: String) {
+        self.noted.trouble(&why);
         if self.reported.as_ref() != Some(&why) {
             self.events.record(event, &why, &About::default());
             self.reported = Some(why);

@@ -10,6 +10,7 @@ use futures_util::{SinkExt, Stream, StreamExt};
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 
+use crate::agent::control::Noted;
 use crate::agent::error::AgentError;
 use crate::agent::execution::{Asker, Concluded, Executor, outcome_frame};
 use crate::agent::link::lost::Lost;
@@ -29,6 +30,8 @@ const MAX_UNFINISHED: usize = 400;
 const OUTCOMES: usize = 64;
 /// An outcome that comes within this time says that the command was received, too.
 const RECEIVED_AFTER: Duration = Duration::from_millis(50);
+/// A relay does not note a report that comes sooner after another one, unless it has asked for it: 10 s, and the way.
+const REPORTS_INTERVAL: Duration = Duration::from_secs(11);
 /// A heartbeat interval below this is a mistake.
 const SHORTEST_HEARTBEAT: Duration = Duration::from_millis(20);
 
@@ -74,6 +77,8 @@ pub(in crate::agent) struct Shared {
     pub(in crate::agent) lead: Arc<Mutex<()>>,
     /// How many nodes the relay has, as far as it has said.
     pub(in crate::agent) nodes: watch::Sender<u32>,
+    /// What others on this host are told.
+    pub(in crate::agent) noted: Arc<Noted>,
 }
 
 /// An open session.
@@ -85,6 +90,12 @@ pub(super) struct Session {
     lead: Option<OwnedMutexGuard<()>>,
     /// What is found when it is checked whether resets can work.
     reports: watch::Receiver<Option<v1::Preflight>>,
+    /// When the relay notes another report that it has not asked for.
+    report_at: Instant,
+    /// It has asked for one, and none has been looked at since.
+    asked: bool,
+    /// The last one was not sent: it was older than the question.
+    left_out: bool,
     asker: Asker,
     /// Commands whose receipt is not confirmed yet, and when it will be.
     received: VecDeque<(Instant, v1::Received)>,
@@ -123,6 +134,9 @@ impl Session {
             incoming: frames.incoming,
             outbox: Outbox::new(frames.outgoing, STEP),
             reports: shared.preflight.reports(),
+            report_at: Instant::now(),
+            asked: false,
+            left_out: false,
             shared,
             lead: None,
             asker,
@@ -171,9 +185,14 @@ impl Session {
                         return Ok(end);
                     }
                 }
-                Ok(()) = self.reports.changed(), if self.lead.is_some() => {
-                    let found = self.reports.borrow_and_update().clone();
-                    found.into_iter().for_each(|found| self.outbox.push(FromAgent::Preflight(found)));
+                Some(found) = next_report(&mut self.reports, self.report_at), if self.lead.is_some() => {
+                    // Whoever has asked takes the first report for the answer. No two are left out one after the other.
+                    let asked = std::mem::take(&mut self.asked);
+                    self.left_out = asked && !self.left_out && self.shared.preflight.is_stale(&found);
+                    if !self.left_out {
+                        self.outbox.push(FromAgent::Preflight(found));
+                        self.report_at = Instant::now() + REPORTS_INTERVAL;
+                    }
                 }
             }
         }
@@ -199,7 +218,10 @@ impl Session {
                 let reconnect_after = Duration::from_millis(advice.reconnect_after_ms.into());
                 return Ok(Some(End::GoAway { reason: advice.reason.into(), reconnect_after }));
             }
-            FromRelay::Check(_) => self.shared.preflight.want(),
+            FromRelay::Check(_) => {
+                (self.asked, self.report_at) = (true, Instant::now());
+                self.shared.preflight.want();
+            }
             FromRelay::Welcome(_) => return Err(Lost::Frame(FrameError::UnknownKind).into()),
         }
         Ok(None)
@@ -259,6 +281,13 @@ impl Drop for Session {
         self.concluded.close();
         self.shared.executor.disclaim();
     }
+}
+
+/// The last report that was not sent, and not before `at`.
+async fn next_report(reports: &mut watch::Receiver<Option<v1::Preflight>>, at: Instant) -> Option<v1::Preflight> {
+    sleep_until(at).await;
+    reports.changed().await.ok()?;
+    reports.borrow_and_update().clone()
 }
 
 async fn wait_until(at: Option<Instant>) {

@@ -92,6 +92,7 @@ fn shared(agent: &Enrolled, executor: &Executor) -> Shared {
         capacity: 8,
         lead: Arc::default(),
         nodes: watch::Sender::new(1),
+        noted: Arc::default(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What only the agent may read.
 
+use crate::agent::counted;
 use crate::agent::directory::{Check, Finding};
 use crate::agent::home::Home;
 use crate::protocol::remedy::Remedy;
@@ -13,7 +14,7 @@ pub(super) fn look(home: &Home) -> Vec<Finding> {
     if !faults.is_empty() || files.is_empty() {
         return faults;
     }
-    let detail = format!("{} files, which nobody else may read", files.len());
+    let detail = format!("{}, which nobody else may read", counted(files.len(), "file"));
     vec![Finding::ok(Check::PrivateFile, &home.folder().display().to_string(), detail)]
 }
 

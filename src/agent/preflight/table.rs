@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use crate::agent::counted;
 use crate::agent::directory::Check;
 use crate::protocol::api::{PreflightReport, PreflightRow, PreflightState};
 use crate::protocol::untrusted::{Untrusted, one_line};
@@ -12,24 +13,59 @@ const HEAD: [&str; 4] = ["STATE", "CHECK", "WHERE", "FOUND"];
 /// A line for each row, the command that mends it below, and the sum at the end.
 #[must_use]
 pub fn table(report: &PreflightReport) -> String {
-    let cells: Vec<_> = report.rows.iter().map(cells).collect();
+    written(report, &report.rows.iter().collect::<Vec<_>>(), true)
+}
+
+/// A line for each row that is not as it should be, and the sum at the end.
+#[must_use]
+pub fn brief(report: &PreflightReport) -> String {
+    written(report, &report.rows.iter().filter(|row| row.state != PreflightState::Ok).collect::<Vec<_>>(), false)
+}
+
+/// How many rows are of which state.
+#[must_use]
+pub fn sum(report: &PreflightReport) -> String {
+    let count = |state| report.rows.iter().filter(|row| row.state == state).count();
+    let warnings = counted(count(PreflightState::Warning), "warning");
+    format!("{} failed, {warnings}, {} ok", count(PreflightState::Failed), count(PreflightState::Ok))
+}
+
+/// The worst row in one line, if anything is to be mended.
+#[must_use]
+pub fn worst(report: &PreflightReport) -> Option<String> {
+    let rows = report.rows.iter().filter(|row| row.state != PreflightState::Ok);
+    // The first of those that are equally bad, as the table has them.
+    let worst = rows.rev().max_by_key(|row| row.state)?;
+    let [_, check, place, found] = cells(worst);
+    Some(format!("{check} at {place}: {found}"))
+}
+
+/// What some checks found, a line each.
+#[must_use]
+pub fn found_by(report: &PreflightReport, checks: &[Check]) -> String {
+    let rows = report.rows.iter().filter(|row| checks.iter().any(|check| row.check == *check.as_str()));
+    rows.map(|row| format!("{}: {}\n", own(&row.target), own(&row.detail))).collect()
+}
+
+fn written(report: &PreflightReport, rows: &[&PreflightRow], remedies: bool) -> String {
+    let cells: Vec<_> = rows.iter().map(|row| cells(row)).collect();
     let width = |column: usize| {
         let all = cells.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         all.chain(HEAD.get(column).map(|head| head.len())).max().unwrap_or(0)
     };
     let widths = [width(0), width(1), width(2)];
     let mut text = String::new();
-    line(&mut text, widths, &HEAD.map(str::to_owned));
-    for (row, cells) in report.rows.iter().zip(&cells) {
+    if !rows.is_empty() {
+        line(&mut text, widths, &HEAD.map(str::to_owned));
+    }
+    for (row, cells) in rows.iter().zip(&cells) {
         line(&mut text, widths, cells);
         // The rows are this program's own: how it is done here is more than what its code says.
-        if !row.remedy.is_empty() {
+        if remedies && !row.remedy.is_empty() {
             let _ = writeln!(text, "{:>indent$}  mend it: {}", "", own(&row.remedy), indent = widths[0]);
         }
     }
-    let count = |state| report.rows.iter().filter(|row| row.state == state).count();
-    let (failed, warnings) = (count(PreflightState::Failed), count(PreflightState::Warning));
-    let _ = writeln!(text, "\n{failed} failed, {warnings} warnings, {} ok", count(PreflightState::Ok));
+    let _ = writeln!(text, "\n{}", sum(report));
     text
 }
 
@@ -70,7 +106,7 @@ mod tests {
                 .mended_with(Remedy::GrantRight, "dsacls \"OU=A\"")
                 .into(),
         ];
-        let text = table(&PreflightReport { checked_at: UnixTime(1), rows });
+        let text = table(&PreflightReport { checked_at: UnixTime(1), rows, domains: vec![] });
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(
             lines,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::present::Present;
 use crate::storage::{FileError, PrivateFile};
 
 /// A text that no `Debug` shows.
@@ -25,13 +26,17 @@ impl fmt::Debug for Secret {
 pub struct Answers {
     /// The enrolment code that the portal printed.
     pub code: Option<Secret>,
-    /// A PEM file with the relay's private CA.
+    /// A file with the relay's private CA.
     pub relay_ca_file: Option<PathBuf>,
     /// An HTTP proxy on the way to the relay: `http://HOST:PORT`.
     pub proxy: Option<String>,
-    /// The domain's DNS name, or URLs of domain controllers, separated by commas.
+    /// The domain's DNS name, or URLs of domain controllers, separated by commas; or `demo`, a directory for trials.
     pub directory: Option<String>,
-    /// A PEM file with the CA of the domain controllers' certificates.
+    /// Turn TLS on inside a plain connection to the domain controllers.
+    pub start_tls: Option<bool>,
+    /// Who is asked for the domain's names.
+    pub name_servers: Option<Vec<String>>,
+    /// A file with the CA of the domain controllers' certificates.
     pub directory_ca_file: Option<PathBuf>,
     /// The service account: `svc@corp.example`, `CORP\svc`, or a distinguished name.
     pub service_account: Option<String>,
@@ -39,6 +44,8 @@ pub struct Answers {
     pub service_account_password: Option<Secret>,
     /// Where accounts are looked for; the whole domain if it is empty.
     pub units: Option<Vec<String>>,
+    /// The accounts of a directory for trials.
+    pub accounts: Option<Vec<String>>,
     /// Give the service account the rights that it lacks, as this administrator.
     pub grant: Option<String>,
     /// The administrator's password, used once and written nowhere.
@@ -77,6 +84,32 @@ impl Answers {
         })
     }
 
+    /// What they leave open stays as it is, and is not asked for.
+    pub(super) fn keep(&mut self, present: &Present) {
+        self.directory.get_or_insert_with(|| present.directory.clone());
+        self.units.get_or_insert_with(|| present.units.clone());
+        self.service_account.get_or_insert_with(|| present.service_account.clone());
+    }
+
+    /// Whether they say anything about the directory: who sets an agent up again wants that changed then.
+    #[must_use]
+    pub fn change_the_directory(&self) -> bool {
+        self.directory.is_some()
+            || self.start_tls.is_some()
+            || self.name_servers.is_some()
+            || self.directory_ca_file.is_some()
+            || self.service_account.is_some()
+            || self.service_account_password.is_some()
+            || self.units.is_some()
+            || self.accounts.is_some()
+    }
+
+    /// Whether they say anything about the way to the relay.
+    #[must_use]
+    pub fn change_the_relay(&self) -> bool {
+        self.relay_ca_file.is_some() || self.proxy.is_some()
+    }
+
     /// These, and where they say nothing, those.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
@@ -85,10 +118,13 @@ impl Answers {
             relay_ca_file: self.relay_ca_file.or(other.relay_ca_file),
             proxy: self.proxy.or(other.proxy),
             directory: self.directory.or(other.directory),
+            start_tls: self.start_tls.or(other.start_tls),
+            name_servers: self.name_servers.or(other.name_servers),
             directory_ca_file: self.directory_ca_file.or(other.directory_ca_file),
             service_account: self.service_account.or(other.service_account),
             service_account_password: self.service_account_password.or(other.service_account_password),
             units: self.units.or(other.units),
+            accounts: self.accounts.or(other.accounts),
             grant: self.grant.or(other.grant),
             grant_password: self.grant_password.or(other.grant_password),
             despite_failures: self.despite_failures || other.despite_failures,

@@ -6,27 +6,36 @@
 //! |---|---|
 //! | `answers` | what is known before anybody is asked |
 //! | `terminal` | whoever is asked |
-//! | `relay`, `directory` | the answers, tried |
-//! | `written` | `agent.toml` |
+//! | `relay`, `directory`, `units`, `logon`, `demo` | the answers, tried |
+//! | `present` | what was answered before |
+//! | `written`, `edited` | `agent.toml` |
 //! | `rights` | the check, and the delegation |
 
 mod answers;
+mod demo;
 mod directory;
+mod edited;
+mod logon;
+mod present;
 mod relay;
 mod rights;
 mod terminal;
+mod units;
 mod written;
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use self::answers::{Answers, AnswersError, Secret};
+use self::present::{Before, Present};
 pub use self::terminal::{Nobody, Person, Terminal};
 use super::config::{Config, ConfigError};
+use super::control::{self, Ask};
 use super::directory::active_directory::grant::GrantError;
 use super::directory::config::OpenError;
 use super::enroll::EnrollError;
 use super::home::Home;
+use super::started;
 use crate::clock::{Clock, Random};
 use crate::protocol::api::AgentStatus;
 use crate::protocol::untrusted::one_line;
@@ -55,6 +64,14 @@ pub enum SetupError {
     /// The terminal.
     #[error("the terminal: {0}")]
     Terminal(#[from] std::io::Error),
+    /// `agent.toml` says what setup does not ask for.
+    #[error("{path}: {why}, so it is changed by hand: all settings stand in deploy/agent.toml")]
+    ByHand {
+        /// The file.
+        path: PathBuf,
+        /// What.
+        why: &'static str,
+    },
     /// A file.
     #[error(transparent)]
     File(#[from] FileError),
@@ -85,25 +102,33 @@ pub async fn set_up(
 ) -> Result<(), SetupError> {
     make_private_folder(home.folder())?;
     let enrolled = home.identity()?;
-    let written = home.config().exists();
+    let path = home.config();
+    let before = Before::read(&path)?;
     terminal.say("1. The relay")?;
     let code = match &enrolled {
         Some(identity) => {
             terminal.say(&format!("   This agent is enrolled at {} already.", one_line(&identity.relay)))?;
             None
         }
-        None if written => Some(relay::code(&mut given, terminal)?),
-        None => Some(relay::reached(&mut given, terminal).await?),
+        None => Some(relay::code(&mut given, terminal)?),
     };
-    if written {
-        let path = home.config();
-        terminal.say(&format!("2. The directory\n   {} is there already, and is kept.", path.display()))?;
-    } else {
-        let directory = directory::found(home, &mut given, terminal, &*clock).await?;
-        written::write(home, &given, &directory)?;
-        terminal.say(&format!("   {} is written.", home.config().display()))?;
+    let access = Config::load(&path)?.relay;
+    // What is in the file already leads there, or is changed.
+    let known = code.as_ref().filter(|_| matches!(before, Before::Nothing)).map(|code| code.relay.clone());
+    let changed = enrolled.as_ref().filter(|_| given.change_the_relay()).map(|identity| identity.relay.clone());
+    if let Some(relay) = known.or(changed) {
+        relay::reached(&relay, &access, &mut given, terminal).await?;
     }
-    let config = Config::load(&home.config())?;
+    terminal.say("2. The directory")?;
+    let mut changed = answered(home, &mut given, &before, terminal, &*clock).await?;
+    if given.change_the_relay() {
+        written::write_relay(home, &given)?;
+        changed = true;
+    }
+    if changed {
+        terminal.say(&format!("   {} is written.", path.display()))?;
+    }
+    let config = Config::load(&path)?;
     terminal.say("5. The check")?;
     rights::checked(home, &config, &mut given, terminal, &clock, &random).await?;
     terminal.say("6. The start")?;
@@ -118,14 +143,52 @@ pub async fn set_up(
             ))?;
         }
     }
-    Ok(terminal.say(&format!("   Start it:\n     {}", start(home)))?)
+    // Rights that were given just now it knows only when it has looked.
+    let said = match control::ask(home, Ask::Check).await {
+        Ok(Some(_)) if changed => {
+            format!("The agent runs with what was said before. Start it again:\n     {}", started::restart())
+        }
+        Ok(Some(_)) => "The agent runs, and checks again.".to_owned(),
+        _ => format!("Start it:\n     {}", started::start(home)),
+    };
+    Ok(terminal.say(&format!("   {said}"))?)
 }
 
-/// How a service is started here.
-fn start(home: &Home) -> String {
-    if Path::new("/run/systemd/system").exists() {
-        "systemctl enable --now writeback-agent".to_owned()
-    } else {
-        format!("writeback-agent --home {} run", home.folder().display())
+/// Whether the directory was answered, or is kept as it was.
+async fn answered(
+    home: &Home,
+    given: &mut Answers,
+    before: &Before,
+    terminal: &mut dyn Terminal,
+    clock: &dyn Clock,
+) -> Result<bool, SetupError> {
+    let path = home.config();
+    let named = given.change_the_directory();
+    let before = match before {
+        Before::Nothing => None,
+        Before::ByHand(why) if named => return Err(SetupError::ByHand { path, why }),
+        Before::ByHand(why) => {
+            terminal.say(&format!("   {} is there already, and is kept: {why}.", path.display()))?;
+            return Ok(false);
+        }
+        Before::Directory(present) => {
+            terminal.say(&format!("   {} is there already, and is kept.", path.display()))?;
+            if !named && !terminal.agrees("Change the directory, the service account or the units?")? {
+                return Ok(false);
+            }
+            if named {
+                // The others stay as they are; each can be asked for by its flag.
+                given.keep(present);
+            }
+            Some(Present { is_asked_for: !named, ..(**present).clone() })
+        }
+    };
+    let before = before.as_ref();
+    let directory = directory::asked(given, before, terminal)?;
+    if directory.trim() == demo::DEMO {
+        demo::written(home, given, terminal)?;
+        return Ok(true);
     }
+    directory::found(home, directory, given, before, terminal, clock).await?.write(home)?;
+    Ok(true)
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use http::Uri;
+use zeroize::Zeroizing;
 
 use super::SetupError;
 use super::answers::Answers;
@@ -13,40 +14,60 @@ use crate::agent::enroll::{EnrollError, Enrolment, enroll};
 use crate::agent::home::Home;
 use crate::clock::{Clock, Random};
 use crate::net::outbound::{Access, Outbound};
-use crate::protocol::enrolment_code::EnrolmentCode;
+use crate::protocol::enrolment_code::{EnrolmentCode, InvalidCode};
+
+const CODE: &str = "Enrolment code, as the portal printed it";
+const REST: &str = "Enrolment code, the rest of it, or all of it again";
 
 /// The code, and what it says.
 pub(super) fn code(given: &mut Answers, terminal: &mut dyn Terminal) -> Result<EnrolmentCode, SetupError> {
+    // What has arrived of one that a mail program has broken into lines: each line is an answer of its own.
+    let mut arrived = Zeroizing::new(String::new());
     let code: EnrolmentCode = loop {
+        let question = if arrived.is_empty() { CODE } else { REST };
         let text = match given.code.take() {
             Some(given) => given.0,
-            None => terminal.ask_secret("Enrolment code, as the portal printed it", "--code-file")?,
+            None => terminal.ask_secret(question, "--code-file")?,
         };
-        match text.trim().parse() {
+        if text.contains("wb1.") {
+            arrived.clear();
+        }
+        arrived.reserve_exact(text.len() + 1);
+        arrived.push_str(&text);
+        arrived.push('\n');
+        match arrived.parse() {
             Ok(code) => break code,
-            Err(error) => terminal.object(&format!("{error}"))?,
+            Err(error) => {
+                terminal.object(&format!("{error}"))?;
+                if !matches!(error, InvalidCode::Incomplete { .. }) {
+                    arrived.clear();
+                }
+            }
         }
     };
     terminal.say(&format!("   Relay {}, tenant {}, portal {}", code.relay, code.tenant, code.portal))?;
     Ok(code)
 }
 
-/// The same, when the relay was reached; `given` says then how.
-pub(super) async fn reached(given: &mut Answers, terminal: &mut dyn Terminal) -> Result<EnrolmentCode, SetupError> {
-    let code = code(given, terminal)?;
+/// Until the relay is reached; `given` says then how.
+pub(super) async fn reached(
+    relay: &str,
+    before: &Relay,
+    given: &mut Answers,
+    terminal: &mut dyn Terminal,
+) -> Result<(), SetupError> {
     loop {
-        let why = match try_to_reach(&code.relay, given).await {
+        let why = match try_to_reach(relay, before, given).await {
             Ok(proxy) => {
                 let through = proxy.map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default();
-                terminal.say(&format!("   It is reached{through}."))?;
-                return Ok(code);
+                return Ok(terminal.say(&format!("   It is reached{through}."))?);
             }
             Err(why) => why,
         };
         match why {
             Trouble::Ca(why) => {
                 terminal.object(&why)?;
-                let what = "A PEM file with the CA that signed its certificate";
+                let what = "A file with the CA that signed its certificate";
                 given.relay_ca_file = Some(PathBuf::from(terminal.ask(what, "--relay-ca-file", None)?));
             }
             Trouble::Way(why) => {
@@ -95,8 +116,8 @@ enum Trouble {
 }
 
 /// The proxy on the way, if there is one.
-async fn try_to_reach(relay: &str, given: &Answers) -> Result<Option<String>, Trouble> {
-    let access = access(given).map_err(|error| Trouble::Way(error.to_string()))?;
+async fn try_to_reach(relay: &str, before: &Relay, given: &Answers) -> Result<Option<String>, Trouble> {
+    let access = access(before, given).map_err(|error| Trouble::Way(error.to_string()))?;
     let outbound = Outbound::new(&access).map_err(|error| Trouble::Ca(error.to_string()))?;
     let url: Uri = relay.parse().map_err(|_| Trouble::Way(format!("{relay} is not a URL")))?;
     match outbound.reach(&url).await {
@@ -106,11 +127,16 @@ async fn try_to_reach(relay: &str, given: &Answers) -> Result<Option<String>, Tr
     }
 }
 
-fn access(given: &Answers) -> Result<Access, ConfigError> {
+/// As it was answered; where it was not, as it is configured already.
+fn access(before: &Relay, given: &Answers) -> Result<Access, ConfigError> {
     let invalid = |detail: String| ConfigError::Invalid { path: "proxy".into(), detail };
-    let proxy = given
-        .proxy
-        .clone()
-        .map(|proxy| proxy.try_into().map_err(|e: crate::net::proxy::ProxyUrlError| invalid(e.to_string())));
-    Relay { ca_file: given.relay_ca_file.clone(), proxy: proxy.transpose()?, ..Relay::default() }.access()
+    let mut relay = before.clone();
+    if let Some(ca_file) = &given.relay_ca_file {
+        relay.ca_file = Some(ca_file.clone());
+    }
+    if let Some(proxy) = &given.proxy {
+        let proxy = proxy.clone().try_into().map_err(|e: crate::net::proxy::ProxyUrlError| invalid(e.to_string()))?;
+        (relay.proxy, relay.proxy_user, relay.proxy_password_file) = (Some(proxy), None, None);
+    }
+    relay.access()
 }

@@ -28,6 +28,15 @@ pub trait Terminal: Send {
     /// If nobody answers.
     fn ask_secret(&mut self, what: &'static str, flag: &'static str) -> Result<Zeroizing<String>, SetupError>;
 
+    /// The same where there is one already: nothing, if that is kept.
+    ///
+    /// # Errors
+    /// If nobody answers.
+    fn ask_new_secret(&mut self, what: &'static str) -> Result<Option<Zeroizing<String>>, SetupError>;
+
+    /// Whether somebody is there who can be asked more.
+    fn is_attended(&self) -> bool;
+
     /// An answer is no use. If somebody can give another one, he is told why.
     ///
     /// # Errors
@@ -87,6 +96,16 @@ impl Terminal for Person {
         }
     }
 
+    fn ask_new_secret(&mut self, what: &'static str) -> Result<Option<Zeroizing<String>>, SetupError> {
+        let prompt = format!("   {what} (not shown) [unchanged]: ");
+        let answer = Zeroizing::new(rpassword::prompt_password(prompt)?);
+        Ok(Some(answer).filter(|answer| !answer.is_empty()))
+    }
+
+    fn is_attended(&self) -> bool {
+        true
+    }
+
     fn object(&mut self, why: &str) -> Result<(), SetupError> {
         // A controller's or a relay's words may stand in it.
         Ok(self.say(&format!("   ! {}", one_line(why)))?)
@@ -119,6 +138,14 @@ impl Terminal for Nobody {
 
     fn ask_secret(&mut self, what: &'static str, flag: &'static str) -> Result<Zeroizing<String>, SetupError> {
         Err(SetupError::Unanswered { what, flag })
+    }
+
+    fn ask_new_secret(&mut self, _: &'static str) -> Result<Option<Zeroizing<String>>, SetupError> {
+        Ok(None)
+    }
+
+    fn is_attended(&self) -> bool {
+        false
     }
 
     fn object(&mut self, why: &str) -> Result<(), SetupError> {

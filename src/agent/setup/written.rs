@@ -1,74 +1,119 @@
 //! `agent.toml`, as setup writes it.
 
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use super::SetupError;
 use super::answers::Answers;
+use super::edited;
 use crate::agent::directory::active_directory::Config;
 use crate::agent::home::Home;
-use crate::storage::{FileError, PrivateFile};
+use crate::protocol::password::Password;
+use crate::storage::{FileError, PrivateFile, read_text};
+
+const HEAD: &str = "# Written by writeback-agent setup. All settings, with their defaults: deploy/agent.toml.\n";
 
 /// What is known of the directory.
+#[derive(Clone, Default)]
 pub(super) struct Found {
     pub(super) directory: String,
+    pub(super) start_tls: bool,
+    pub(super) name_servers: Vec<String>,
     pub(super) ca_file: Option<PathBuf>,
     pub(super) service_account: String,
-    pub(super) password: Zeroizing<String>,
+    /// None: the one that is kept already, in `password_file`.
+    pub(super) password: Option<Zeroizing<String>>,
+    pub(super) password_file: Option<PathBuf>,
     pub(super) units: Vec<String>,
 }
 
-fn password_file(home: &Home) -> PrivateFile {
-    PrivateFile::new(home.folder().join("bind-password"))
-}
+type Setting = (&'static str, Option<String>);
 
-/// The service account's password, in a file that only the agent reads.
-pub(super) fn keep_password(home: &Home, found: &Found) -> Result<(), FileError> {
-    password_file(home).replace(&found.password)
-}
-
-/// The directory as it would be configured.
-pub(super) fn directory(home: &Home, found: &Found) -> Result<Config, String> {
-    toml::from_str(&directory_section(home, found)).map_err(|error| error.message().to_owned())
-}
-
-/// Writes the file.
-pub(super) fn write(home: &Home, given: &Answers, found: &Found) -> Result<(), SetupError> {
-    let mut text =
-        "# Written by writeback-agent setup. All settings, with their defaults: deploy/agent.toml.\n\n[relay]\n"
-            .to_owned();
-    field(&mut text, "ca_file", given.relay_ca_file.as_deref().map(absolute));
-    field(&mut text, "proxy", given.proxy.as_deref().map(quoted));
-    text.push_str("\n[directory]\nkind = \"active_directory\"\n");
-    text.push_str(&directory_section(home, found));
-    Ok(PrivateFile::new(home.config()).replace(&text)?)
-}
-
-fn directory_section(home: &Home, found: &Found) -> String {
-    let mut text = String::new();
-    if found.directory.contains("://") {
-        let urls: Vec<_> = found.directory.split(',').map(|url| quoted(url.trim())).collect();
-        field(&mut text, "url", Some(format!("[{}]", urls.join(", "))));
-    } else {
-        field(&mut text, "domain", Some(quoted(found.directory.trim())));
+impl Found {
+    /// Each setting of `[directory]`, in TOML.
+    fn settings(&self, home: &Home) -> [Setting; 8] {
+        let several = self.directory.contains("://");
+        let urls = self.directory.split(',').map(str::trim).filter(|url| !url.is_empty());
+        [
+            ("url", several.then(|| list(urls))),
+            ("domain", (!several && !self.directory.is_empty()).then(|| quoted(self.directory.trim()))),
+            ("start_tls", self.start_tls.then(|| "true".to_owned())),
+            ("name_servers", some_of(&self.name_servers)),
+            ("ca_file", self.ca_file.as_deref().map(absolute)),
+            ("bind_user", Some(quoted(&self.service_account))),
+            ("bind_password_file", Some(quoted(&self.password_file(home).display().to_string()))),
+            ("base_dn", some_of(&self.units)),
+        ]
     }
-    field(&mut text, "ca_file", found.ca_file.as_deref().map(absolute));
-    field(&mut text, "bind_user", Some(quoted(&found.service_account)));
-    field(&mut text, "bind_password_file", Some(quoted(&password_file(home).path().display().to_string())));
-    if !found.units.is_empty() {
-        let units: Vec<_> = found.units.iter().map(|unit| quoted(unit)).collect();
-        field(&mut text, "base_dn", Some(format!("[{}]", units.join(", "))));
+
+    fn password_file(&self, home: &Home) -> PathBuf {
+        let own = || home.folder().join("bind-password");
+        match (&self.password, &self.password_file) {
+            (None, Some(kept)) => kept.clone(),
+            _ => own(),
+        }
     }
-    text
+
+    /// The directory as it would be configured.
+    pub(super) fn config(&self, home: &Home) -> Result<Config, String> {
+        let settings = self.settings(home);
+        let lines = settings.iter().filter_map(|(name, value)| Some(format!("{name} = {}\n", value.as_ref()?)));
+        toml::from_str(&lines.collect::<String>()).map_err(|error| error.message().to_owned())
+    }
+
+    /// Writes it, and the service account's password into a file that only the agent reads. What else is in `agent.toml`
+    /// stays.
+    pub(super) fn write(&self, home: &Home) -> Result<(), SetupError> {
+        if let Some(password) = &self.password {
+            PrivateFile::new(self.password_file(home)).replace(password)?;
+        }
+        let kind = ("kind", Some(quoted("active_directory")));
+        write(home, "directory", [kind].into_iter().chain(self.settings(home)))
+    }
 }
 
-fn field(text: &mut String, name: &str, value: Option<String>) {
-    if let Some(value) = value {
-        // Writing to a text does not fail.
-        let _ = writeln!(text, "{name} = {value}");
+/// A directory for trials: these accounts, with this password at first.
+pub(super) fn write_demo(home: &Home, accounts: &[String], password: &Password) -> Result<(), SetupError> {
+    let file = home.folder().join("demo.json");
+    let settings = [
+        ("kind", Some(quoted("demo"))),
+        ("accounts", Some(list(accounts.iter().map(String::as_str)))),
+        ("initial_password", Some(quoted(password.expose()))),
+        ("state_file", Some(quoted(&file.display().to_string()))),
+    ];
+    write(home, "directory", settings)
+}
+
+/// The way to the relay, as far as it was answered.
+pub(super) fn write_relay(home: &Home, given: &Answers) -> Result<(), SetupError> {
+    let ca_file = ("ca_file", given.relay_ca_file.as_deref().map(absolute));
+    let proxy = ("proxy", given.proxy.as_deref().map(quoted));
+    write(home, "relay", [ca_file, proxy].into_iter().filter(|(_, value)| value.is_some()))
+}
+
+fn write(home: &Home, section: &str, settings: impl IntoIterator<Item = Setting>) -> Result<(), SetupError> {
+    let path = home.config();
+    let mut text = match read_text(&path) {
+        Ok(text) => text.to_string(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => format!("{HEAD}\n[relay]\n\n[directory]\n"),
+        Err(error) => return Err(FileError::Io { path, error }.into()),
+    };
+    // The first stands last in the section, as each is put directly below its head.
+    let settings: Vec<_> = settings.into_iter().collect();
+    for (key, value) in settings.iter().rev() {
+        text = edited::set(&text, section, key, value.as_deref())
+            .map_err(|why| SetupError::ByHand { path: path.clone(), why })?;
     }
+    Ok(PrivateFile::new(path).replace(&text)?)
+}
+
+fn some_of(values: &[String]) -> Option<String> {
+    (!values.is_empty()).then(|| list(values.iter().map(String::as_str)))
+}
+
+fn list<'a>(values: impl Iterator<Item = &'a str>) -> String {
+    format!("[{}]", values.map(quoted).collect::<Vec<_>>().join(", "))
 }
 
 /// Answered relative to where setup runs, read relative to `agent.toml`.
@@ -87,23 +132,52 @@ mod tests {
     use crate::agent::config::Config as AgentConfig;
     use crate::agent::directory::config as directory;
 
+    fn found(directory: &str) -> Found {
+        Found {
+            directory: directory.to_owned(),
+            ca_file: Some("/etc/corp \"ca\".pem".into()),
+            service_account: "CORP\\svc".to_owned(),
+            password: Some(Zeroizing::new("hunter2".to_owned())),
+            units: vec!["OU=Größe\\, und mehr,DC=b".to_owned()],
+            ..Found::default()
+        }
+    }
+
+    fn read(home: &Home) -> Config {
+        let config = AgentConfig::load(&home.config()).unwrap();
+        let Some(directory::Config::ActiveDirectory(config)) = config.directory else { panic!() };
+        config
+    }
+
     #[test]
     fn what_is_written_is_read_as_it_was_answered() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::new(dir.path());
-        let found = |directory: &str| Found {
-            directory: directory.to_owned(),
-            ca_file: Some("/etc/corp \"ca\".pem".into()),
-            service_account: "CORP\\svc".to_owned(),
-            password: Zeroizing::new("hunter2".to_owned()),
-            units: vec!["OU=Größe\\, und mehr,DC=b".to_owned()],
-        };
         let given = Answers { proxy: Some("http://proxy:3128".into()), ..Answers::default() };
-        write(&home, &given, &found("ldaps://dc1, ldaps://dc2")).unwrap();
-        assert!(!std::fs::read_to_string(home.config()).unwrap().contains("hunter2"));
-        let config = AgentConfig::load(&home.config()).unwrap();
-        let Some(directory::Config::ActiveDirectory(config)) = config.directory else { panic!() };
+        write_relay(&home, &given).unwrap();
+        found("ldaps://dc1, ldaps://dc2").write(&home).unwrap();
+        let text = std::fs::read_to_string(home.config()).unwrap();
+        assert!(!text.contains("hunter2") && text.contains("[relay]\nproxy = "), "{text}");
+        let config = read(&home);
         assert_eq!((config.url.len(), config.bind_user.as_str()), (2, "CORP\\svc"));
         assert_eq!(config.base_dn, ["OU=Größe\\, und mehr,DC=b"]);
+    }
+
+    #[test]
+    fn what_is_changed_later_leaves_everything_else_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::new(dir.path());
+        let before = "[directory]\nkind = \"active_directory\"\nurl = \"ldaps://dc1\"\nbind_user = \"a@b\"\n# Kept by systemd.\n\
+                      bind_password_file = \"credential:bind\"\nsites = []\n[execution]\nparallel = 3 # by hand\n";
+        std::fs::write(home.config(), before).unwrap();
+        let mut changed = found("corp.example");
+        (changed.password, changed.password_file) = (None, Some("credential:bind".into()));
+        changed.name_servers = vec!["10.0.0.53".to_owned()];
+        changed.write(&home).unwrap();
+        let text = std::fs::read_to_string(home.config()).unwrap();
+        let config = read(&home);
+        assert!(text.contains("# Kept by systemd.") && text.contains("parallel = 3 # by hand"), "{text}");
+        assert!(config.url.is_empty() && config.domain.as_deref() == Some("corp.example"), "{text}");
+        assert_eq!((config.bind_password_file, config.name_servers.len()), ("credential:bind".into(), 1));
     }
 }

@@ -38,8 +38,8 @@ pub(crate) async fn events(
     }
 }
 
-pub(crate) fn support_bundle(home: &Home, file: &Path) -> Result<(), Failure> {
-    let text = bundle(home, &System);
+pub(crate) async fn support_bundle(home: &Home, file: &Path) -> Result<(), Failure> {
+    let text = bundle(home, System::clock(), System::random()).await;
     if file == Path::new("-") {
         return Ok(host::print(&text)?);
     }

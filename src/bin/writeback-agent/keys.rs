@@ -1,7 +1,5 @@
 //! The agent's keys, and the portals it trusts.
 
-use std::io::Read;
-
 use clap::Args;
 use serde::Serialize;
 use writeback_relay::agent::config::Config;
@@ -11,6 +9,7 @@ use writeback_relay::clock::System;
 use writeback_relay::host;
 use writeback_relay::protocol::enrolment_code::{EnrolmentCode, InvalidCode};
 use writeback_relay::protocol::ids::PortalId;
+use writeback_relay::storage::read_text_from;
 use zeroize::Zeroizing;
 
 use super::{Failure, print_json};
@@ -38,8 +37,7 @@ impl TrustArguments {
 pub(super) fn read_code(given: String) -> Result<EnrolmentCode, Failure> {
     let mut text = Zeroizing::new(given);
     if text.as_str() == "-" {
-        text.clear();
-        std::io::stdin().read_to_string(&mut text)?;
+        text = read_text_from(&mut std::io::stdin())?;
     }
     // What people give instead is a file's name.
     let hint = "give the code itself, or - and the code on standard input: writeback-agent enroll - < FILE";

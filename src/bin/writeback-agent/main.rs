@@ -49,7 +49,7 @@ enum Action {
     },
     /// Run until SIGTERM or SIGINT, or until the terminal is closed.
     Run,
-    /// Show who the agent is and what it did last.
+    /// Show whether the agent runs, is connected and approved, what its last check found, who it is, and what it did last.
     Status,
     /// Show what the event log tells, oldest first.
     Events {
@@ -190,14 +190,14 @@ async fn act(home: &Home, action: Action) -> Result<ExitCode, Failure> {
     match action {
         Action::Enroll { code, json } => enrol(home, code, json).await?,
         Action::Run => run(home).await?,
-        Action::Status => host::print(&status(home)?)?,
+        Action::Status => host::print(&status(home, &System).await?)?,
         Action::Check { json } => return rights::check(home, json).await,
         Action::Grant(arguments) => rights::grant(home, arguments).await?,
         Action::Setup(arguments) => setup::set_up(home, arguments).await?,
         Action::Events { ids, lines, follow, json } => {
             inspect::events(home, &Filter { ids }, lines, follow, json).await?
         }
-        Action::SupportBundle { file } => inspect::support_bundle(home, &file)?,
+        Action::SupportBundle { file } => inspect::support_bundle(home, &file).await?,
         Action::RotateKeys { json } => keys::rotate(home, json).await?,
         Action::Trust { what, json } => keys::change_trust(home, what, json).await?,
     }

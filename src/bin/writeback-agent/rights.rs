@@ -1,6 +1,6 @@
 //! `check` and `grant`.
 
-use std::io::{IsTerminal, Read};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,12 +8,13 @@ use clap::Args;
 use writeback_relay::agent::config::Config;
 use writeback_relay::agent::directory::active_directory::grant::{Administrator, Grant};
 use writeback_relay::agent::directory::config as directory;
+use writeback_relay::agent::have_checked;
 use writeback_relay::agent::home::Home;
 use writeback_relay::agent::preflight;
 use writeback_relay::clock::System;
 use writeback_relay::host;
 use writeback_relay::protocol::untrusted::one_line;
-use writeback_relay::storage::PrivateFile;
+use writeback_relay::storage::{PrivateFile, read_text_from};
 use zeroize::Zeroizing;
 
 use super::Failure;
@@ -46,6 +47,7 @@ pub(crate) async fn check(home: &Home, json: bool) -> Result<ExitCode, Failure> 
         Ok(report) => {
             let text = if json { format!("{}\n", preflight::json(&report)) } else { preflight::table(&report) };
             host::print(&text)?;
+            tell(home).await;
             Ok(ExitCode::from(preflight::exit_status(&report)))
         }
         Err(error) => {
@@ -70,14 +72,20 @@ pub(crate) async fn grant(home: &Home, arguments: GrantArguments) -> Result<(), 
         None if std::io::stdin().is_terminal() => {
             Zeroizing::new(rpassword::prompt_password(format!("Password of {}: ", one_line(&name)))?)
         }
-        None => {
-            let mut text = Zeroizing::new(String::new());
-            std::io::stdin().read_to_string(&mut text)?;
-            first_line(&text)
-        }
+        None => first_line(&read_text_from(&mut std::io::stdin())?),
     };
     let administrator = Administrator { name, password };
-    Ok(host::print(&Grant::prepare(config, only, Some(&administrator)).await?.apply().await?)?)
+    let given = Grant::prepare(config, only, Some(&administrator)).await?.apply().await;
+    // What was given before a unit that refused is there.
+    tell(home).await;
+    Ok(host::print(&given?)?)
+}
+
+/// On standard error: standard output is the report's.
+async fn tell(home: &Home) {
+    if let Some(said) = have_checked(home).await {
+        host::print_error(&format!("{said}\n"));
+    }
 }
 
 fn first_line(text: &str) -> Zeroizing<String> {

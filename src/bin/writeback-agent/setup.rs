@@ -1,13 +1,13 @@
 //! `setup`.
 
-use std::io::{IsTerminal, Read};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use writeback_relay::agent::home::Home;
 use writeback_relay::agent::setup::{self, Answers, Nobody, Person, Secret, Terminal};
 use writeback_relay::clock::System;
-use writeback_relay::storage::PrivateFile;
+use writeback_relay::storage::{PrivateFile, read_text_from};
 use zeroize::Zeroizing;
 
 use super::Failure;
@@ -21,16 +21,23 @@ pub(crate) struct SetupArguments {
     /// A file (mode 0600) with the enrolment code, or "-" for standard input.
     #[arg(long, value_name = "FILE")]
     code_file: Option<PathBuf>,
-    /// A PEM file with the relay's private CA.
+    /// A file with the relay's private CA: PEM, DER or PKCS#7.
     #[arg(long, value_name = "FILE")]
     relay_ca_file: Option<PathBuf>,
     /// An HTTP proxy on the way to the relay: http://HOST:PORT.
     #[arg(long, value_name = "URL")]
     proxy: Option<String>,
-    /// The domain's DNS name, or domain controllers as ldaps://HOST, separated by commas.
+    /// The domain's DNS name, or domain controllers as ldaps://HOST, separated by commas; or "demo": a directory for trials,
+    /// without any domain controller.
     #[arg(long)]
     directory: Option<String>,
-    /// A PEM file with the CA of the domain controllers' certificates.
+    /// Turn TLS on inside a plain connection to the domain controllers, port 389 (StartTLS).
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    start_tls: Option<bool>,
+    /// A name server that knows the domain, if this host's own do not; may be given several times. "" is this host's own.
+    #[arg(long = "name-server", value_name = "ADDRESS")]
+    name_servers: Option<Vec<String>>,
+    /// A file with the CA of the domain controllers' certificates: PEM, DER or PKCS#7.
     #[arg(long, value_name = "FILE")]
     directory_ca_file: Option<PathBuf>,
     /// The service account: svc@corp.example, CORP\\svc, or a distinguished name.
@@ -42,6 +49,9 @@ pub(crate) struct SetupArguments {
     /// A unit to serve; may be given several times. "" is the whole domain.
     #[arg(long = "unit", value_name = "DN")]
     units: Option<Vec<String>>,
+    /// With --directory demo: an account; may be given several times.
+    #[arg(long = "account", value_name = "UPN")]
+    accounts: Option<Vec<String>>,
     /// Give the service account the rights that it lacks, as this administrator: user@domain, DOMAIN\\user, or a
     /// distinguished name.
     #[arg(long, value_name = "ADMINISTRATOR")]
@@ -64,10 +74,13 @@ pub(crate) async fn set_up(home: &Home, arguments: SetupArguments) -> Result<(),
         relay_ca_file: arguments.relay_ca_file,
         proxy: arguments.proxy,
         directory: arguments.directory,
+        start_tls: arguments.start_tls,
+        name_servers: arguments.name_servers.map(without_empty),
         directory_ca_file: arguments.directory_ca_file,
         service_account: arguments.service_account,
         service_account_password: arguments.service_account_password_file.as_deref().map(secret).transpose()?,
-        units: arguments.units.map(|units| units.into_iter().filter(|unit| !unit.is_empty()).collect()),
+        units: arguments.units.map(without_empty),
+        accounts: arguments.accounts.map(without_empty),
         grant: arguments.grant,
         grant_password: arguments.grant_password_file.as_deref().map(secret).transpose()?,
         despite_failures: arguments.despite_failures,
@@ -77,14 +90,14 @@ pub(crate) async fn set_up(home: &Home, arguments: SetupArguments) -> Result<(),
     Ok(setup::set_up(home, flags.or(from_file), terminal, System::clock(), System::random()).await?)
 }
 
+/// "" says that there is none, where what is not given is asked for.
+fn without_empty(values: Vec<String>) -> Vec<String> {
+    values.into_iter().filter(|value| !value.is_empty()).collect()
+}
+
 /// One line, from a file that only its owner reads, or from standard input.
 fn secret(file: &Path) -> Result<Secret, Failure> {
-    let text = if file == Path::new("-") {
-        let mut text = Zeroizing::new(String::new());
-        std::io::stdin().read_to_string(&mut text)?;
-        text
-    } else {
-        Zeroizing::new(PrivateFile::new(file).read()?.to_string())
-    };
+    let text =
+        if file == Path::new("-") { read_text_from(&mut std::io::stdin())? } else { PrivateFile::new(file).read()? };
     Ok(Secret(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned())))
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use writeback_relay::clock::System;
@@ -16,8 +17,9 @@ use writeback_relay::host::{
 use writeback_relay::portal::report::{agents_table, availability_line, exit, preflight_lines, rotation_table};
 use writeback_relay::portal::{Answer, Config, Home, Portal, Standing, Told, history};
 use writeback_relay::protocol::api::PreflightState;
-use writeback_relay::protocol::command::{Options, Subject};
+use writeback_relay::protocol::command::{Operation, Options, Subject};
 use writeback_relay::protocol::ids::{AgentId, CommandId, InvitationId, PortalId, TenantId};
+use writeback_relay::protocol::readiness::Need;
 use writeback_relay::telemetry::otlp::{Collector, Exporting};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -43,7 +45,7 @@ enum Command {
         /// The relay's public URL
         #[arg(long)]
         relay: String,
-        /// PEM certificates of a private CA to trust beside the system's
+        /// A file with a private CA to trust beside the system's
         #[arg(long)]
         ca_file: Option<PathBuf>,
         /// Nothing but the JWK, for programs
@@ -110,6 +112,12 @@ enum Command {
     /// Ask whether a reset is possible now
     Availability {
         tenant: TenantId,
+        /// Only for this account: a userPrincipalName or an objectGUID
+        #[arg(long)]
+        user: Option<String>,
+        /// Only this operation
+        #[arg(long, value_parser = PossibleValuesParser::new(Operation::ALL.map(Operation::as_str)))]
+        operation: Option<String>,
         #[arg(long)]
         json: bool,
     },
@@ -296,8 +304,12 @@ async fn run(cli: Cli) -> Outcome<u8> {
             }
             return Ok(if status.finished { exit::SUCCEEDED } else { exit::NOT_DONE });
         }
-        Command::Availability { tenant, json } => {
-            let availability = portal.availability(&tenant).await?;
+        Command::Availability { tenant, user, operation, json } => {
+            let account =
+                user.map(|user| Subject::from_text(&user).map_err(|e| format!("{user:?}: {e}"))).transpose()?;
+            let named = |one: &Operation| operation.as_deref() == Some(one.as_str());
+            let operation = Operation::ALL.into_iter().find(named);
+            let availability = portal.availability_of(&tenant, Need { account: account.as_ref(), operation }).await?;
             if json {
                 print_json(&availability)?
             } else {

@@ -43,6 +43,11 @@ fn line(what: &str) -> Outcome<Password> {
     }
     let line = line.as_slice();
     let line = line.strip_suffix(b"\r").unwrap_or(line);
+    // Windows' mark of UTF-8 may stand before the first line of a file.
+    let line = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line);
+    if line.contains(&0) {
+        return Err(format!("{what} on standard input is UTF-16; convert it: iconv -f UTF-16 -t UTF-8").into());
+    }
     let text = std::str::from_utf8(line).map_err(|_| format!("{what} on standard input is not UTF-8"))?;
     Ok(Password::new(text.to_owned()).map_err(|error| format!("{what}: {error}"))?)
 }

@@ -13,6 +13,7 @@ use writeback_relay::protocol::json;
 use writeback_relay::protocol::untrusted::{Untrusted, lines, one_line};
 use writeback_relay::relay::admin::client::{AdminClient, readiness};
 use writeback_relay::relay::registry::{AgentRecord, PortalRecord};
+use writeback_relay::storage::{read_text, read_text_from};
 use zeroize::Zeroizing;
 
 use super::Outcome;
@@ -238,9 +239,9 @@ async fn registered(client: &AdminClient, portal: &PortalId) -> Result<PortalRec
 
 fn read_key(file: &PathBuf) -> Result<PublicKey, Box<dyn Error>> {
     let text = if file.as_os_str() == "-" {
-        std::io::read_to_string(std::io::stdin())?
+        read_text_from(&mut std::io::stdin())?
     } else {
-        std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?
+        read_text(file).map_err(|e| format!("{}: {e}", file.display()))?
     };
     json::read(text.as_bytes()).map_err(|e| format!("{}: no public key as JWK: {e}", file.display()).into())
 }
@@ -299,9 +300,9 @@ pub(super) async fn registry(command: Registry) -> Outcome {
             if file == Path::new("/dev/stdout") { Ok(()) } else { admin.done() }
         }
         Registry::Import { file, admin } => {
-            let text = std::fs::read(&file).map_err(|e| format!("{}: {e}", file.display()))?;
-            let snapshot =
-                json::read_with_nulls(&text).map_err(|e| format!("{}: no exported registry: {e}", file.display()))?;
+            let text = read_text(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+            let snapshot = json::read_with_nulls(text.as_bytes())
+                .map_err(|e| format!("{}: no exported registry: {e}", file.display()))?;
             admin.connect()?.import(&snapshot).await?;
             admin.done()
         }

@@ -38,7 +38,7 @@ pub struct OidcConfig {
     pub claim: String,
     /// What the claim has to be, or to hold: as one of an array's strings, or in `scope` one of its words.
     pub value: String,
-    /// A PEM file with the private CA of the provider's certificate, trusted beside the system's roots.
+    /// A file with the private CA of the provider's certificate, trusted beside the system's roots.
     pub ca_file: Option<PathBuf>,
 }
 

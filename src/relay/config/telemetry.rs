@@ -15,7 +15,7 @@ pub struct TelemetryConfig {
     /// The base URL of an OpenTelemetry collector that takes OTLP over HTTP. Without it there are no spans, and they cost
     /// nothing.
     pub otlp_endpoint: Option<String>,
-    /// PEM certificates of a private CA that the collector's certificate is from.
+    /// Certificates of a private CA that the collector's certificate is from.
     pub otlp_ca_file: Option<PathBuf>,
     /// How a line of the log looks. Text at a terminal, and JSON elsewhere, if absent: whoever runs the node for others
     /// collects it with a program.

@@ -14,9 +14,13 @@ use super::Public;
 use super::caller::PortalCall;
 use super::problem::Refusal;
 use crate::audit;
+use crate::clock::UnixTime;
 use crate::protocol::api::{AgentList, AgentStatus, AgentView, Availability};
+use crate::protocol::command::{Operation, Subject};
 use crate::protocol::ids::{AgentId, PortalId, TenantId};
 use crate::protocol::problem::{Problem, ProblemCode};
+use crate::protocol::readiness::{Need, Readiness};
+use crate::protocol::untrusted::Untrusted;
 use crate::relay::StoreError;
 use crate::relay::bus::Notice;
 use crate::relay::registry::AgentRecord;
@@ -113,16 +117,34 @@ pub(super) async fn list(
     Ok((AppendHeaders(link), turn.answer(&AgentList { agents, next }).await?))
 }
 
+/// What a portal asks about.
+#[derive(Debug, Deserialize)]
+pub(super) struct Question {
+    account: Option<String>,
+    operation: Option<Operation>,
+}
+
 /// Is a reset possible now? To be asked before the user types a password.
 #[utoipa::path(
     get,
     operation_id = "get_availability",
     path = "/v1/tenants/{tenant}/availability",
-    params(("tenant" = TenantId, Path)),
+    params(
+        ("tenant" = TenantId, Path),
+        ("account" = Option<String>, Query, description = "Only for this account: a userPrincipalName, of which what follows the last @ counts, or an objectGUID"),
+        ("operation" = Option<Operation>, Query, description = "Only this operation")
+    ),
     responses((status = 200, body = Availability, description = "Yes, or why not")),
     security(("portal" = []))
 )]
-pub(super) async fn availability(State(public): State<Arc<Public>>, call: PortalCall) -> Result<Response, Refusal> {
+pub(super) async fn availability(
+    State(public): State<Arc<Public>>,
+    call: PortalCall,
+    Query(question): Query<Question>,
+) -> Result<Response, Refusal> {
+    let account = question.account.as_deref().map(Subject::from_text).transpose();
+    let account = account.map_err(|e| Refusal::new(ProblemCode::Malformed, format!("account: {e}")))?;
+    let asked = Need { account: account.as_ref(), operation: question.operation };
     let turn = public.lists.turn(&call.portal).await?;
     let (mut online, mut after) = (Vec::new(), None);
     loop {
@@ -131,19 +153,52 @@ pub(super) async fn availability(State(public): State<Arc<Public>>, call: Portal
         records.retain(|record| record.status == AgentStatus::Approved);
         // Of a tenant with many agents no more than this is kept.
         let seen = views(&public, &call, records).await?.into_iter().filter(|agent| agent.online);
-        online.extend(seen.map(|agent| (agent.enrolled_at, agent.agent, agent.preflight_failed())));
+        online.extend(seen.map(|agent| Able::new(&agent, asked)));
         if after.is_none() {
             break;
         }
     }
-    online.sort_by_key(|(enrolled_at, ..)| *enrolled_at);
-    let able: Vec<AgentId> = online.iter().filter(|(.., failed)| !failed).map(|(_, agent, _)| *agent).collect();
-    let reason = match online.first() {
-        _ if !able.is_empty() => None,
-        Some(_) => Some("preflight_failed".into()),
-        None => Some("no_agent".into()),
+    turn.answer(&sum(online)).await
+}
+
+/// What an agent that is there can do of what is asked.
+struct Able {
+    enrolled_at: UnixTime,
+    agent: AgentId,
+    readiness: Readiness,
+    operations: [bool; Operation::ALL.len()],
+}
+
+impl Able {
+    fn new(agent: &AgentView, asked: Need<'_>) -> Self {
+        let operations = Operation::ALL.map(|one| {
+            let is_asked = asked.operation.is_none_or(|operation| operation == one);
+            is_asked && agent.readiness(Need { operation: Some(one), ..asked }).serves()
+        });
+        let AgentView { enrolled_at, agent: id, .. } = agent;
+        Self { enrolled_at: *enrolled_at, agent: *id, readiness: agent.readiness(asked), operations }
+    }
+}
+
+fn sum(mut online: Vec<Able>) -> Availability {
+    online.sort_by_key(|able| able.enrolled_at);
+    let best = online.iter().map(|able| able.readiness).max();
+    let able: Vec<&Able> = online.iter().filter(|able| able.readiness.serves()).collect();
+    let reason = match best {
+        Some(Readiness::Ready | Readiness::Degraded) => None,
+        Some(Readiness::NotReady) => Some("preflight_failed"),
+        Some(Readiness::NotServed) => Some("not_served"),
+        None => Some("no_agent"),
     };
-    turn.answer(&Availability { available: !able.is_empty(), reason, agents: able }).await
+    let can = |number: usize| able.iter().any(|able| able.operations.get(number) == Some(&true));
+    let operations = Operation::ALL.iter().enumerate().filter(|(number, _)| can(*number));
+    Availability {
+        available: !able.is_empty(),
+        reason: reason.map(Untrusted::from),
+        agents: able.iter().map(|able| able.agent).collect(),
+        degraded: best == Some(Readiness::Degraded),
+        operations: operations.map(|(_, operation)| operation.as_str().into()).collect(),
+    }
 }
 
 fn unknown(agent: AgentId) -> Refusal {

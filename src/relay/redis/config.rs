@@ -4,11 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use redis::{ClientTlsConfig, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo, TlsCertificates};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
 use serde::Deserialize;
 
+use crate::net::certificates::{key_to_pem, read_authorities, read_chain, read_private_key, to_pem};
 use crate::storage::{FileError, PrivateFile};
+
+/// Reads the certificates in a file; why not, for people.
+type CertificatesIn = fn(&Path) -> Result<Vec<CertificateDer<'static>>, String>;
 
 /// `[redis]`.
 #[derive(Clone, Debug, Deserialize)]
@@ -197,10 +200,10 @@ impl Config {
 
     /// Whom we trust, and who we are to the servers: as the files say now.
     pub(super) fn certificates(&self) -> Result<TlsCertificates, ConfigError> {
-        let root_cert = self.ca_file.as_ref().map(|path| certificate("ca_file", path)).transpose()?;
+        let root_cert = self.ca_file.as_ref().map(|path| pem("ca_file", path, read_authorities)).transpose()?;
         let client_tls = match (&self.cert_file, &self.key_file) {
             (Some(cert_file), Some(key_file)) => Some(ClientTlsConfig {
-                client_cert: certificate("cert_file", cert_file)?,
+                client_cert: pem("cert_file", cert_file, read_chain)?,
                 client_key: private_key("key_file", key_file)?,
             }),
             _ => None,
@@ -214,22 +217,23 @@ impl Config {
     }
 }
 
-fn certificate(field: &'static str, path: &Path) -> Result<Vec<u8>, ConfigError> {
-    let no_use = |detail: String| ConfigError::TlsFile { field, path: path.to_owned(), detail };
-    let text = std::fs::read(path).map_err(|error| no_use(error.to_string()))?;
-    let found = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
-    if found.map_err(|error| no_use(format!("no PEM certificate can be read: {error}")))?.is_empty() {
-        return Err(no_use("it holds no PEM certificate".to_owned()));
-    }
-    Ok(text)
+// The client reads nothing but PEM.
+
+fn pem(field: &'static str, path: &Path, read: CertificatesIn) -> Result<Vec<u8>, ConfigError> {
+    let found = read(path).map_err(|why| {
+        let detail = format!("no certificate can be read from this file: {why}");
+        ConfigError::TlsFile { field, path: path.to_owned(), detail }
+    })?;
+    Ok(to_pem(&found).into_bytes())
 }
 
 fn private_key(field: &'static str, path: &Path) -> Result<Vec<u8>, ConfigError> {
-    let no_use = |detail: String| ConfigError::TlsFile { field, path: path.to_owned(), detail };
-    let text = PrivateFile::new(path).read().map_err(|error| ConfigError::File { field, error })?;
-    PrivateKeyDer::from_pem_slice(text.as_bytes())
-        .map_err(|error| no_use(format!("no PEM private key can be read: {error}")))?;
-    Ok(text.as_bytes().to_vec())
+    PrivateFile::new(path).check().map_err(|error| ConfigError::File { field, error })?;
+    let key = read_private_key(path).map_err(|why| {
+        let detail = format!("no private key can be read from this file: {why}");
+        ConfigError::TlsFile { field, path: path.to_owned(), detail }
+    })?;
+    Ok(key_to_pem(&key).as_bytes().to_vec())
 }
 
 fn named(

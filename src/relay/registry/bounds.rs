@@ -66,7 +66,9 @@ impl AgentRecord {
             AgentStatus::Revoked => return false,
         };
         let said = report.rows.len();
-        let mut left = bytes;
+        // Without its domains nobody knows what the rows leave.
+        let domains = serde_json::to_vec(&report.domains).map_or(usize::MAX, |domains| domains.len());
+        let Some(mut left) = bytes.checked_sub(domains) else { return false };
         let fits = report.rows.iter().take(rows).take_while(|row| {
             // As it is stored: what has to be escaped takes more room there.
             let len = serde_json::to_vec(row).map_or(usize::MAX, |row| row.len());

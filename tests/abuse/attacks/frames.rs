@@ -46,8 +46,9 @@ async fn preflights(attacker: Arc<Attacker>, hand: usize) -> io::Result<()> {
         detail: "x".repeat(400),
         remedy: "x".repeat(400),
         remedy_code: String::new(),
+        scope: None,
     };
-    let preflight = v1::Preflight { checked_at: System.now().0, rows: (0..18).map(row).collect() };
+    let preflight = v1::Preflight { checked_at: System.now().0, rows: (0..18).map(row).collect(), domains: Vec::new() };
     flood(&attacker, hand, FromAgent::Preflight(preflight)).await
 }
 

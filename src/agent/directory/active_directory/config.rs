@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::Uri;
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use super::one_or_many::{base_dns, urls};
 use crate::net::NetError;
@@ -46,7 +47,7 @@ pub struct Config {
     /// without it. Default: false.
     #[serde(default)]
     pub start_tls: bool,
-    /// PEM file with the CA that signed the domain controllers' certificates, beside the system's roots. Default: none.
+    /// File with the CA that signed the domain controllers' certificates, beside the system's roots. Default: none.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
     /// The agent's service account: `svc-reset@corp.example`, `CORP\svc-reset`, or its distinguished name.
@@ -273,6 +274,14 @@ impl Config {
             return Err(ConfigError::EmptyPassword(self.bind_password_file.clone()));
         }
         Ok((self.bind_user.clone(), password))
+    }
+
+    /// The same with a password that is in no file yet.
+    pub(super) fn service_account_with(&self, password: Zeroizing<String>) -> Result<(String, Secret), ConfigError> {
+        if !self.bind_user.contains(['@', '\\', '=']) {
+            return Err(ConfigError::BindUser(self.bind_user.clone()));
+        }
+        Ok((self.bind_user.clone(), Secret::given(password)))
     }
 
     /// The units to look in, in order; none for the whole domain.

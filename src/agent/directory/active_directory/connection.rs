@@ -97,6 +97,15 @@ impl Connection {
         self.search_up_to(2, search, Vec::new()).await
     }
 
+    /// At most `limit` entries.
+    pub(super) async fn search_many(
+        &self,
+        limit: i32,
+        search: &Search,
+    ) -> Result<(Vec<SearchEntry>, LdapResult), RequestError> {
+        self.search_up_to(limit, search, Vec::new()).await
+    }
+
     /// At most `limit` entries, each with the parts of its `nTSecurityDescriptor` that decide about access (its owner, and
     /// its list), if that is among the attributes and may be read.
     pub(super) async fn sample(

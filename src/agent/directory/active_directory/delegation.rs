@@ -3,6 +3,7 @@
 use ldap3::Scope;
 
 use super::answer::diagnostic;
+use super::class::Class;
 use super::connection::{Connection, RequestError, Search};
 use super::entry::bytes;
 use super::right::Right;
@@ -21,11 +22,21 @@ pub(super) enum Tool {
 
 /// Where a right is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reach {
-    /// On a unit, for all users below it.
-    UsersBelow,
+pub(super) enum Reach<'a> {
+    /// On a unit, for all accounts of these classes below it.
+    Below(&'a [Class]),
     /// On the object itself.
     Object,
+}
+
+impl<'a> Reach<'a> {
+    /// Each needs an entry of its own.
+    fn each(self) -> Vec<Option<&'a Class>> {
+        match self {
+            Self::Below(classes) => classes.iter().map(Some).collect(),
+            Self::Object => vec![None],
+        }
+    }
 }
 
 /// Why the rights were not given.
@@ -52,22 +63,26 @@ impl Tool {
     }
 
     /// The command that gives one right.
-    pub(super) fn grant(self, right: Right, trustee: &Trustee, dn: &str, reach: Reach) -> String {
+    pub(super) fn grant(self, right: Right, trustee: &Trustee, dn: &str, reach: Reach<'_>) -> String {
         self.grant_all(&[right], trustee, dn, reach)
     }
 
     /// The command that gives some rights.
-    pub(super) fn grant_all(self, rights: &[Right], trustee: &Trustee, dn: &str, reach: Reach) -> String {
-        let below = reach == Reach::UsersBelow;
+    pub(super) fn grant_all(self, rights: &[Right], trustee: &Trustee, dn: &str, reach: Reach<'_>) -> String {
+        let entries = reach.each().into_iter().flat_map(|class| rights.iter().map(move |right| (class, right)));
         match self {
             Self::Dsacls => {
-                let (inherit, class) = if below { (" /I:S", ";user") } else { ("", "") };
-                let grants =
-                    rights.iter().map(|right| format!(" \"{}:{}{class}\"", plain(&trustee.name), right.dsacls()));
+                let inherit = if reach == Reach::Object { "" } else { " /I:S" };
+                let grants = entries.map(|(class, right)| {
+                    // Whoever extends the schema has chosen its name.
+                    let class = class.map(|class| format!(";{}", plain(&class.name))).unwrap_or_default();
+                    format!(" \"{}:{}{class}\"", plain(&trustee.name), right.dsacls())
+                });
                 format!("dsacls {}{inherit} /G{}", self.quoted(dn), grants.collect::<String>())
             }
             Self::SambaTool => {
-                let entries = rights.iter().map(|right| right.sddl("OA", &trustee.sid_text(), below));
+                let sid = trustee.sid_text();
+                let entries = entries.map(|(class, right)| right.sddl("OA", &sid, class.map(|class| class.id)));
                 let sddl = self.quoted(&entries.collect::<String>());
                 format!("samba-tool dsacl set --objectdn={} --sddl={sddl}", self.quoted(dn))
             }
@@ -89,7 +104,7 @@ impl Tool {
     }
 
     /// How inheritance is let in again; or, where no command does that, the right given below.
-    pub(super) fn let_in(self, right: Right, trustee: &Trustee, dn: &str, reach: Reach) -> String {
+    pub(super) fn let_in(self, right: Right, trustee: &Trustee, dn: &str, reach: Reach<'_>) -> String {
         match self {
             Self::Dsacls => format!("dsacls {} /P:N", self.quoted(dn)),
             Self::SambaTool => self.grant(right, trustee, dn, reach),
@@ -133,17 +148,25 @@ pub(super) async fn read_dacl(connection: &Connection, dn: &str) -> Result<Secur
     SecurityDescriptor::read(&value).map_err(|error| DelegationError::Malformed { dn: dn.to_owned(), error })
 }
 
-/// Gives the four rights on the users below `dn`, as whoever is bound on `connection`. Whether any was missing there.
-pub(super) async fn apply(connection: &Connection, trustee: &Trustee, dn: &str) -> Result<bool, DelegationError> {
+/// Gives the four rights on the accounts of `classes` below `dn`, as whoever is bound on `connection`. The classes of which
+/// any was missing there.
+pub(super) async fn apply(
+    connection: &Connection,
+    trustee: &Trustee,
+    dn: &str,
+    classes: &[Class],
+) -> Result<Vec<Class>, DelegationError> {
     let sid = trustee.sid.as_ref().ok_or_else(|| DelegationError::NoAccount(trustee.name.clone()))?;
     let mut descriptor = read_dacl(connection, dn).await?;
-    if !descriptor.add(Right::DELEGATED.map(|right| right.entry(sid, true))) {
-        return Ok(false);
+    let mut given = classes.to_vec();
+    given.retain(|class| descriptor.add(Right::DELEGATED.map(|right| right.entry(sid, Some(class)))));
+    if given.is_empty() {
+        return Ok(given);
     }
     let malformed = |error| DelegationError::Malformed { dn: dn.to_owned(), error };
     let bytes = descriptor.to_bytes().map_err(malformed)?;
     match connection.replace_dacl(dn, &bytes).await {
-        Ok(result) if result.rc == 0 => Ok(true),
+        Ok(result) if result.rc == 0 => Ok(given),
         Ok(result) => Err(DelegationError::Refused { dn: dn.to_owned(), doing: "changed", said: diagnostic(&result) }),
         Err(error) => Err(DelegationError::Request { dn: dn.to_owned(), error }),
     }
@@ -169,7 +192,7 @@ mod tests {
             "OU=\u{202e},DC=c",
         ] {
             let trustee = Trustee { name: name.to_owned(), sid: None };
-            let command = Tool::Dsacls.grant(Right::ResetPassword, &trustee, name, Reach::UsersBelow);
+            let command = Tool::Dsacls.grant(Right::ResetPassword, &trustee, name, Reach::Below(&[Class::user()]));
             let expected = r#"dsacls "NAME" /I:S /G "NAME:CA;Reset Password;user""#;
             assert_eq!(command, expected.replace("NAME", NO_COMMAND_LINE), "{name}");
             assert!(!Tool::Dsacls.remove_deny(name, name, "").contains(name));
@@ -183,7 +206,7 @@ mod tests {
     fn the_commands_are_those_that_the_tools_take() {
         let dn = "OU=Staff,DC=corp,DC=example";
         assert_eq!(
-            Tool::Dsacls.grant(Right::ResetPassword, &trustee(), dn, Reach::UsersBelow),
+            Tool::Dsacls.grant(Right::ResetPassword, &trustee(), dn, Reach::Below(&[Class::user()])),
             r#"dsacls "OU=Staff,DC=corp,DC=example" /I:S /G "svc@corp.example:CA;Reset Password;user""#
         );
         assert_eq!(

@@ -6,6 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
+use zeroize::Zeroizing;
 
 use super::config::{Config, ConfigError, Endpoint};
 use super::contest::STAGGER;
@@ -20,6 +21,7 @@ use crate::net::doubt::Doubts;
 use crate::net::names::Service;
 use crate::net::tls_client;
 use crate::protocol::account::FoldedName;
+use crate::protocol::scope::ServedDomain;
 
 /// How long it is known which controllers there are. A new one waits as long for its first account.
 const KNOWN_FOR: Duration = Duration::from_secs(60);
@@ -32,6 +34,8 @@ pub(super) struct Domain {
     name: String,
     /// None: every one.
     suffixes: Vec<FoldedName>,
+    /// In how many units accounts are looked for; 0 if in the whole domain.
+    units: usize,
     controllers: Controllers,
     protection: Protection,
 }
@@ -67,6 +71,15 @@ impl Domain {
         Self::with(config, ServiceAccount::new, random)
     }
 
+    /// The same, with a password of the service account that is in no file yet.
+    pub(super) fn answered(
+        config: &Config,
+        password: Zeroizing<String>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, ConfigError> {
+        Self::with(config, |config| ServiceAccount::answered(config, password), random)
+    }
+
     /// The same, before there is a service account.
     pub(super) fn looked_for(config: &Config, random: Arc<dyn Random>) -> Result<Self, ConfigError> {
         Self::with(config, |_| Ok(ServiceAccount::nobody()), random)
@@ -74,7 +87,7 @@ impl Domain {
 
     fn with(
         config: &Config,
-        service_account: fn(&Config) -> Result<ServiceAccount, ConfigError>,
+        service_account: impl FnOnce(&Config) -> Result<ServiceAccount, ConfigError>,
         random: Arc<dyn Random>,
     ) -> Result<Self, ConfigError> {
         let names = Arc::new(config.names()?);
@@ -89,6 +102,7 @@ impl Domain {
         });
         let service_account = Arc::new(service_account(config)?);
         let base_dns = config.base_dns()?;
+        let units = base_dns.len();
         let make = move |endpoint| {
             Controller::new(endpoint, Arc::clone(&dialer), Arc::clone(&service_account), base_dns.clone())
         };
@@ -112,12 +126,21 @@ impl Domain {
                 (domain.to_owned(), Controllers::Discovered(Box::new(discovered)))
             }
         };
-        Ok(Self { name, suffixes: config.suffixes(), controllers, protection: Protection::new(config) })
+        Ok(Self { name, suffixes: config.suffixes(), units, controllers, protection: Protection::new(config) })
     }
 
     /// What people call it.
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// As a report names it.
+    pub(super) fn served(&self) -> ServedDomain {
+        ServedDomain {
+            name: self.name.as_str().into(),
+            upn_suffixes: self.suffixes.iter().map(|suffix| suffix.as_str().into()).collect(),
+            units: u32::try_from(self.units.max(1)).unwrap_or(u32::MAX),
+        }
     }
 
     /// The UPN suffixes of its accounts; none if it has every one.

@@ -4,32 +4,34 @@ use std::collections::HashSet;
 
 use ldap3::{Scope, SearchEntry};
 
+use super::class::{Class, Classes};
 use super::connection::{Connection, RequestError, Search};
 use super::entry::bytes;
 use super::right::Right;
 use super::security_descriptor::{SecurityDescriptor, Sid, Verdict};
 
 /// What has to be read for it, with the control that asks for the access list alone.
-pub(super) const ATTRIBUTES: [&str; 2] = ["allowedAttributesEffective", "nTSecurityDescriptor"];
+pub(super) const ATTRIBUTES: [&str; 3] = ["objectClass", "allowedAttributesEffective", "nTSecurityDescriptor"];
 
 /// What the service account may write, and who may do what.
 pub(super) struct Effective {
+    /// Of the account: access lists name classes.
+    pub(super) class: Class,
     /// In lower case: what the domain controller says may be written.
     writable: HashSet<String>,
     /// None if it may not be read.
     pub(super) descriptor: Option<SecurityDescriptor>,
 }
 
-impl From<&SearchEntry> for Effective {
-    fn from(entry: &SearchEntry) -> Self {
+impl Effective {
+    /// Of an account whose class is one of these.
+    pub(super) fn of(entry: &SearchEntry, classes: &Classes) -> Self {
         let writable = entry.attrs.get("allowedAttributesEffective").into_iter().flatten();
         let writable = writable.map(|name| name.to_ascii_lowercase()).collect();
         let descriptor = bytes(entry, "nTSecurityDescriptor").first().map(|value| SecurityDescriptor::read(value));
-        Self { writable, descriptor: descriptor.and_then(Result::ok) }
+        Self { class: classes.of(entry), writable, descriptor: descriptor.and_then(Result::ok) }
     }
-}
 
-impl Effective {
     /// What may be written is the domain controller's word; it has none for extended rights, so the access list is judged
     /// for everything that the logon belongs to.
     pub(super) fn grants(&self, token: &HashSet<Sid>, right: Right) -> bool {
@@ -42,7 +44,7 @@ impl Effective {
             | Right::ChangePassword
             | Right::UnexpirePassword => {
                 let descriptor = self.descriptor.as_ref();
-                descriptor.is_some_and(|own| own.verdict(token, right.wanted()) == Verdict::Granted)
+                descriptor.is_some_and(|own| right.verdict(own, token, &self.class) == Verdict::Granted)
             }
         }
     }
@@ -56,7 +58,8 @@ pub(super) async fn lacking(connection: &Connection, dn: &str, needed: &[Right])
     let groups = root.first().map(|root| bytes(root, "tokenGroups")).unwrap_or_default();
     let token = groups.iter().filter_map(|group| Sid::read(group)).collect();
     let (found, _) = connection.sample(1, &of(dn)).await?;
-    let Some(effective) = found.first().map(Effective::from) else { return Ok(Vec::new()) };
+    let Some(entry) = found.first() else { return Ok(Vec::new()) };
+    let effective = Effective::of(entry, &Classes::of_every_schema());
     Ok(needed.iter().copied().filter(|right| !effective.grants(&token, *right)).collect())
 }
 

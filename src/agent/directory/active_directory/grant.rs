@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use super::ActiveDirectory;
 use super::answer::{diagnostic, is_about_the_account};
+use super::class::{Class, Classes, spoken};
 use super::config::{Config, ConfigError};
 use super::connection::{Connection, RequestError};
 use super::contest::Contest;
@@ -14,6 +15,7 @@ use super::delegation::{self, DelegationError, Reach, Tool};
 use super::domain::Domain;
 use super::right::Right;
 use super::trustee::Trustee;
+use super::typed_password::refused;
 
 /// Somebody who may change permissions. His password is used once and written nowhere.
 pub struct Administrator {
@@ -39,7 +41,7 @@ pub enum GrantError {
     #[error("no domain controller could be asked: {0}")]
     Unreachable(String),
     /// The administrator is not let in.
-    #[error("{controller}: {name} can't log on ({said})")]
+    #[error("{controller}: {name} can't log on: {said}")]
     NotBound {
         /// The domain controller.
         controller: String,
@@ -85,7 +87,13 @@ struct Place {
     connection: Connection,
     trustee: Trustee,
     domain: String,
-    units: Vec<String>,
+    units: Vec<Unit>,
+}
+
+/// A unit, and the classes of the accounts below it: at least one.
+struct Unit {
+    dn: String,
+    classes: Vec<Class>,
 }
 
 impl Grant {
@@ -156,15 +164,25 @@ impl Grant {
     pub async fn apply(&self) -> Result<String, GrantError> {
         let mut said = String::new();
         for place in &self.0 {
-            for unit in &place.units {
-                let given = delegation::apply(&place.connection, &place.trustee, unit).await;
+            let who = &place.trustee.name;
+            for Unit { dn, classes } in &place.units {
+                let given = delegation::apply(&place.connection, &place.trustee, dn, classes).await;
                 let given = given.map_err(|error: DelegationError| {
                     GrantError::NotApplied(said.replace('\n', "; ") + &error.to_string())
                 })?;
-                let what =
-                    if given { "now has the four rights on the users below" } else { "had the four rights below" };
+                let had: Vec<_> = classes.iter().filter(|class| !given.contains(class)).cloned().collect();
                 // Writing to a text does not fail.
-                let _ = writeln!(said, "{} {what} {unit}", place.trustee.name);
+                let _ = match (given.as_slice(), had.as_slice()) {
+                    ([], had) => writeln!(said, "{who} had the four rights on the {} accounts below {dn}", spoken(had)),
+                    (new, []) => {
+                        writeln!(said, "{who} now has the four rights on the {} accounts below {dn}", spoken(new))
+                    }
+                    (new, had) => {
+                        let (new, had) = (spoken(new), spoken(had));
+                        let had = format!("on the {had} accounts it had them");
+                        writeln!(said, "{who} now has the four rights on the {new} accounts below {dn}; {had}")
+                    }
+                };
             }
         }
         Ok(said)
@@ -196,13 +214,17 @@ impl Place {
 
     /// The four rights on each unit.
     fn delegations(&self, tool: Tool) -> impl Iterator<Item = String> {
-        self.units.iter().map(move |unit| tool.grant_all(&Right::DELEGATED, &self.trustee, unit, Reach::UsersBelow))
+        let all = move |Unit { dn, classes }: &Unit| {
+            tool.grant_all(&Right::DELEGATED, &self.trustee, dn, Reach::Below(classes))
+        };
+        self.units.iter().map(all)
     }
 
     /// What everybody may, usually.
     fn usual(&self, tool: Tool) -> impl Iterator<Item = String> {
-        let read = move |unit: &String| tool.grant(Right::ReadAccount, &self.trustee, unit, Reach::UsersBelow);
-        let groups = move |unit: &String| tool.grant(Right::ReadTokenGroups, &self.trustee, unit, Reach::UsersBelow);
+        let granted = move |right, unit: &Unit| tool.grant(right, &self.trustee, &unit.dn, Reach::Below(&unit.classes));
+        let read = move |unit: &Unit| granted(Right::ReadAccount, unit);
+        let groups = move |unit: &Unit| granted(Right::ReadTokenGroups, unit);
         let unexpire = tool.grant(Right::UnexpirePassword, &self.trustee, &self.domain, Reach::Object);
         self.units.iter().map(read).chain(self.units.iter().map(groups)).chain([unexpire])
     }
@@ -222,7 +244,7 @@ impl Place {
                     return Ok(Err(ControllerError::NoAnswer { controller: name(), error }));
                 }
                 Ok(result) => {
-                    let said = diagnostic(&result);
+                    let said = refused(&result);
                     return Err(GrantError::NotBound { controller: name(), name: who.clone(), said });
                 }
                 Err(error) => return Ok(Err(ControllerError::NoAnswer { controller: name(), error })),
@@ -238,11 +260,21 @@ impl Place {
             Err(error) => return Ok(Err(error)),
         };
         let service_account = controller.service_account().name();
-        Ok(match Trustee::find(&connection, &domain, service_account).await {
-            Ok(trustee) => {
-                let units = controller.base_dns(&domain);
-                Ok(Self { connection, trustee, domain, units })
+        let found = async {
+            let trustee = Trustee::find(&connection, &domain, service_account).await?;
+            let classes = Classes::of_schema(&connection).await?;
+            let mut units = Vec::new();
+            for dn in controller.base_dns(&domain) {
+                let mut there = classes.below(&connection, &dn).await?;
+                if there.is_empty() {
+                    there.push(Class::user());
+                }
+                units.push(Unit { dn, classes: there });
             }
+            Ok((trustee, units))
+        };
+        Ok(match found.await {
+            Ok((trustee, units)) => Ok(Self { connection, trustee, domain, units }),
             Err(error) => Err(ControllerError::NoAnswer { controller: name(), error }),
         })
     }

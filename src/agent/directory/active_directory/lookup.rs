@@ -3,7 +3,7 @@
 use ldap3::{LdapResult, Scope, SearchEntry, ldap_escape};
 use uuid::Uuid;
 
-use super::answer::{Asked, refusal};
+use super::answer::{Asked, NO_SUCH_OBJECT, refusal};
 use super::connection::Search;
 use super::controller::{Bound, Controller, ControllerError, Found};
 use super::entry::{bytes, text};
@@ -37,23 +37,28 @@ const TO_JUDGE: &[&str] = &[
 /// `sizeLimitExceeded`: there are more than the two that were asked for.
 const SIZE_LIMIT: u32 = 4;
 
-/// What is found of a subject in all places where accounts are looked for, and the last of them. It ends at a place that
-/// is not there.
-pub(super) async fn find(controller: &Controller, subject: &Subject) -> Result<(Found, String), ControllerError> {
+/// What is found of a subject in all the places where accounts are looked for, and those of them that are not there: one
+/// that was renamed hides nobody of the others.
+pub(super) async fn find(controller: &Controller, subject: &Subject) -> Result<(Found, Vec<String>), ControllerError> {
     let base_dn = |bound: &Bound, place: usize| bound.base_dns.get(place).cloned().unwrap_or_default();
-    let mut found = controller.search(|bound| by_subject(subject, base_dn(bound, 0))).await?;
-    let mut place = 0;
-    while found.result.rc == 0 && place + 1 < found.bound.base_dns.len() {
-        place += 1;
-        let before = found.entries;
-        found = controller.search(|bound| by_subject(subject, base_dn(bound, place))).await?;
+    let (mut entries, mut missing, mut place) = (Vec::<SearchEntry>::new(), Vec::new(), 0);
+    loop {
+        let mut found = controller.search(|bound| by_subject(subject, base_dn(bound, place))).await?;
+        let places = found.bound.base_dns.len();
+        if found.result.rc == NO_SUCH_OBJECT {
+            missing.push(base_dn(&found.bound, place));
+            found.result.rc = 0;
+            found.entries.clear();
+        }
         // One place may lie within another.
-        let new = |entry: &SearchEntry| before.iter().all(|known| known.dn != entry.dn);
-        found.entries.retain(new);
-        found.entries.extend(before);
+        found.entries.retain(|entry| entries.iter().all(|known| known.dn != entry.dn));
+        entries.append(&mut found.entries);
+        place += 1;
+        if found.result.rc != 0 || place >= places {
+            found.entries = entries;
+            return Ok((found, missing));
+        }
     }
-    let base_dn = base_dn(&found.bound, place);
-    Ok((found, base_dn))
 }
 
 /// The search for a subject. Only people: a computer's or a group's GUID finds nothing.

@@ -14,15 +14,18 @@
 //! | `policy_hints` | how a reset looks at the history |
 //! | `authorization`, `protection` | who the agent is there, and which accounts it leaves alone |
 //! | `answer`, `effective`, `entry`, `distinguished_name` | what its answers mean |
-//! | `right`, `security_descriptor` | what the service account may do, and where that is written |
+//! | `class`, `right`, `security_descriptor` | what the service account may do, and where that is written |
 //! | `preflight` | whether resets can work |
 //! | `delegation`, [`grant`] | how the rights are given |
+//! | `units`, `typed_password`, `lockout` | what somebody who sets the agent up wants to know |
+//! | `versions` | what somebody who helps him wants to know |
 //!
 //! A question may be asked twice, at the same controller; a write never is: its answer is waited for as long as the
 //! connection stands.
 
 mod answer;
 mod authorization;
+mod class;
 mod config;
 mod connection;
 mod contest;
@@ -37,6 +40,7 @@ mod entry;
 mod forest;
 pub mod grant;
 mod health;
+mod lockout;
 mod logon;
 mod lookup;
 mod one_or_many;
@@ -53,19 +57,25 @@ mod security_descriptor;
 mod service_account;
 mod transport;
 mod trustee;
+mod typed_password;
+mod units;
+mod versions;
 mod write;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use uuid::Uuid;
+use zeroize::Zeroizing;
 
-use self::answer::NO_SUCH_OBJECT;
 pub use self::config::{Config, ConfigError, DomainConfig, NameServer};
+use self::connection::{Connection, RequestError};
 use self::contest::Contest;
 use self::controller::{Bound, Controller, Found};
 use self::domain::Domain;
+pub use self::lockout::Lockout;
 use self::protection::{Barred, Ground};
+pub use self::units::Unit;
 use self::write::Target;
 use super::{Account, Check, Deadline, Directory, DirectoryError, Finding, PasswordCheck, Written};
 use crate::clock::{Clock, System};
@@ -74,6 +84,7 @@ use crate::protocol::command::{Options, Subject};
 use crate::protocol::outcome::Code;
 use crate::protocol::password::Password;
 use crate::protocol::remedy::Remedy;
+use crate::protocol::scope::ServedDomain;
 use crate::protocol::untrusted::Untrusted;
 
 /// The domains of one forest, or a single one.
@@ -97,6 +108,15 @@ impl ActiveDirectory {
                 None => error,
             })
         };
+        Ok(Self { domains: config.each_domain()?.into_iter().map(domain).collect::<Result<_, _>>()? })
+    }
+
+    /// The same of a single domain, with a password of the service account that is in no file yet.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn answered(config: &Config, password: &Zeroizing<String>) -> Result<Self, ConfigError> {
+        let domain = |one: Config| Domain::answered(&one, password.clone(), System::random());
         Ok(Self { domains: config.each_domain()?.into_iter().map(domain).collect::<Result<_, _>>()? })
     }
 
@@ -144,12 +164,14 @@ impl ActiveDirectory {
                 Err(error) => Err(error),
             };
             match answered {
-                Ok((found, base_dn)) if found.result.rc == NO_SUCH_OBJECT => {
-                    let detail = format!("{}: base_dn: {base_dn} is not there", controller.name());
-                    return Err(DirectoryError::Unavailable(detail));
-                }
-                Ok((found, _)) => {
+                Ok((found, missing)) => {
                     let entries = lookup::named(found.entries, subject);
+                    // It may stand there, for all that is known.
+                    if entries.is_empty() && found.result.rc == 0 && !missing.is_empty() {
+                        let missing = missing.join("; ");
+                        let detail = format!("{}: base_dn: {missing} is not there", controller.name());
+                        return Err(DirectoryError::Unavailable(detail));
+                    }
                     let account = lookup::only(&entries, &found.result, controller.name())?;
                     match Self::look(domain, &controller, account.object_guid, Some(subject)).await {
                         Err(DirectoryError::Unavailable(why)) => reasons.push(why),
@@ -161,6 +183,23 @@ impl ActiveDirectory {
             }
         }
         Err(DirectoryError::Unavailable(reasons.join("; ")))
+    }
+
+    /// What is seen at the first controller that answers, as the service account: `look` is given the domain's name there.
+    async fn seen<T>(&self, look: impl AsyncFn(&Connection, &str) -> Result<T, RequestError>) -> Option<T> {
+        for domain in &self.domains {
+            let controllers = domain.in_order().await.unwrap_or_default();
+            let mut contest = Contest::of(controllers, |controller| async move { controller.ready().await });
+            while let Some((controller, ready)) = contest.next().await {
+                if let Ok(bound) = ready
+                    && let Ok(root) = controller.root_dse(&bound.connection).await
+                    && let Ok(seen) = look(&bound.connection, &root.default_naming_context.unwrap_or_default()).await
+                {
+                    return Some(seen);
+                }
+            }
+        }
+        None
     }
 
     /// The controller that found the account, and its domain.
@@ -305,20 +344,29 @@ impl Directory for ActiveDirectory {
     }
 
     async fn preflight(&self, clock: &dyn Clock) -> Vec<Finding> {
-        let mut findings = Vec::new();
-        for domain in &self.domains {
-            match domain.controllers().await {
-                Ok(controllers) => {
-                    if domain.is_discovered() {
-                        let names: Vec<_> = controllers.iter().map(|controller| controller.name()).collect();
-                        findings.push(Finding::ok(Check::Srv, domain.name(), names.join(", ")));
-                    }
-                    let (protection, are_discovered) = (domain.protection(), domain.is_discovered());
-                    findings.extend(preflight::preflight(&controllers, protection, are_discovered, clock).await);
-                }
-                Err(error) => findings.push(not_found(domain, &error)),
-            }
-        }
-        findings
+        // One that is away keeps the others from nothing.
+        let looked = preflight::side_by_side(self.domains.iter().map(|domain| look_at(domain, clock)).collect()).await;
+        looked.into_iter().flatten().collect()
     }
+
+    fn domains(&self) -> Vec<ServedDomain> {
+        self.domains.iter().map(Domain::served).collect()
+    }
+}
+
+/// What is found in one domain.
+async fn look_at(domain: &Domain, clock: &dyn Clock) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    match domain.controllers().await {
+        Ok(controllers) => {
+            if domain.is_discovered() {
+                let names: Vec<_> = controllers.iter().map(|controller| controller.name()).collect();
+                findings.push(Finding::ok(Check::Srv, domain.name(), names.join(", ")));
+            }
+            let (protection, are_discovered) = (domain.protection(), domain.is_discovered());
+            findings.extend(preflight::preflight(&controllers, protection, are_discovered, clock).await);
+        }
+        Err(error) => findings.push(not_found(domain, &error)),
+    }
+    findings.into_iter().map(|finding| finding.in_domain(domain.name())).collect()
 }

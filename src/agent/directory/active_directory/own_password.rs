@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use ldap3::{Scope, SearchEntry};
 
+use super::class::{Class, Classes};
 use super::connection::{Connection, RequestError, Search};
 use super::entry::bytes;
 use super::right::Right;
@@ -29,22 +30,23 @@ pub(super) async fn look(connection: &Connection, dn: &str) -> Result<OwnPasswor
         base: dn.to_owned(),
         scope: Scope::Base,
         filter: "(objectClass=*)".to_owned(),
-        attributes: &["nTSecurityDescriptor", "objectSid", "tokenGroups"],
+        attributes: &["objectClass", "nTSecurityDescriptor", "objectSid", "tokenGroups"],
     };
     let (found, _) = connection.sample(1, &search).await?;
     let Some(entry) = found.first() else { return Ok(OwnPassword::NotShown) };
     let descriptor =
         bytes(entry, "nTSecurityDescriptor").first().and_then(|value| SecurityDescriptor::read(value).ok());
-    Ok(descriptor.map_or(OwnPassword::NotShown, |descriptor| OwnPassword::of(entry, &descriptor)))
+    let class = Classes::of_every_schema().of(entry);
+    Ok(descriptor.map_or(OwnPassword::NotShown, |descriptor| OwnPassword::of(entry, &class, &descriptor)))
 }
 
 impl OwnPassword {
-    /// Of an account with its access list; with its groups, as far as the entry has them.
-    pub(super) fn of(entry: &SearchEntry, descriptor: &SecurityDescriptor) -> Self {
+    /// Of an account of this class with its access list; with its groups, as far as the entry has them.
+    pub(super) fn of(entry: &SearchEntry, class: &Class, descriptor: &SecurityDescriptor) -> Self {
         let own = bytes(entry, "objectSid").into_iter().chain(bytes(entry, "tokenGroups"));
         let own = own.filter_map(|sid| Sid::read(&sid));
         let token: HashSet<Sid> = own.chain([Sid::everyone(), Sid::myself(), Sid::authenticated_users()]).collect();
-        match descriptor.verdict(&token, Right::ChangePassword.wanted()) {
+        match Right::ChangePassword.verdict(descriptor, &token, class) {
             Verdict::Granted => Self::Changeable,
             Verdict::Denied(_) => Self::Denied,
             Verdict::NotGranted => Self::NotGranted,

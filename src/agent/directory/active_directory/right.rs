@@ -1,12 +1,12 @@
 //! The rights that password writeback needs, and how they are called in each place where they have a name.
 
+use std::collections::HashSet;
+
 use uuid::{Uuid, uuid};
 
-use super::security_descriptor::{Ace, Sid, Wanted};
+use super::class::Class;
+use super::security_descriptor::{Ace, SecurityDescriptor, Sid, Verdict, Wanted};
 use crate::agent::directory::Check;
-
-/// The class whose objects are accounts of people.
-pub(super) const USER: Uuid = uuid!("bf967aba-0de6-11d0-a285-00aa003049e2");
 
 /// `RIGHT_DS_READ_PROPERTY` and the like ([MS-ADTS] 5.1.3.2).
 const READ_PROPERTY: u32 = 0x10;
@@ -58,7 +58,7 @@ impl Right {
         }
     }
 
-    /// What an entry may name to be about it ([MS-ADTS] 5.1.3.2.1, the schema's `attributeSecurityGUID`, and the class).
+    /// What an entry may name to be about it ([MS-ADTS] 5.1.3.2.1, the schema's `attributeSecurityGUID`), beside the class.
     fn names(self) -> &'static [Uuid] {
         match self {
             // The property set User-Account-Restrictions, and the two attributes.
@@ -66,18 +66,17 @@ impl Right {
                 uuid!("4c164200-20c0-11d0-a768-00aa006e0529"),
                 uuid!("bf967a0a-0de6-11d0-a285-00aa003049e2"),
                 uuid!("bf967a68-0de6-11d0-a285-00aa003049e2"),
-                USER,
             ],
-            Self::ResetPassword => &[uuid!("00299570-246d-11d0-a768-00aa006e0529"), USER],
-            Self::ChangePassword => &[uuid!("ab721a53-1e2f-11d0-9819-00aa0040529b"), USER],
-            Self::WriteLockoutTime => &[uuid!("28630ebf-41d5-11d1-a9c1-0000f80367c1"), USER],
+            Self::ResetPassword => &[uuid!("00299570-246d-11d0-a768-00aa006e0529")],
+            Self::ChangePassword => &[uuid!("ab721a53-1e2f-11d0-9819-00aa0040529b")],
+            Self::WriteLockoutTime => &[uuid!("28630ebf-41d5-11d1-a9c1-0000f80367c1")],
             // The second is the property set User-Account-Restrictions.
             Self::WritePwdLastSet => {
-                &[uuid!("bf967a0a-0de6-11d0-a285-00aa003049e2"), uuid!("4c164200-20c0-11d0-a768-00aa006e0529"), USER]
+                &[uuid!("bf967a0a-0de6-11d0-a285-00aa003049e2"), uuid!("4c164200-20c0-11d0-a768-00aa006e0529")]
             }
             // The second is the property set Remote-Access-Information.
             Self::ReadTokenGroups => {
-                &[uuid!("b7c69e6d-2cc7-11d2-854e-00a0c983f608"), uuid!("037088f8-0ae1-11d2-b422-00a0c968f939"), USER]
+                &[uuid!("b7c69e6d-2cc7-11d2-854e-00a0c983f608"), uuid!("037088f8-0ae1-11d2-b422-00a0c968f939")]
             }
             Self::UnexpirePassword => &[uuid!("ccc2dc7d-a6ad-4a7a-8846-c04e3cc53501")],
         }
@@ -102,19 +101,31 @@ impl Right {
         self.kind().0 == CONTROL_ACCESS
     }
 
+    /// On an object that is no account.
     pub(super) fn wanted(self) -> Wanted<'static> {
         Wanted { mask: self.kind().0, object_types: self.names() }
     }
 
-    /// An entry that gives it to `trustee`: on a unit, for all users below.
-    pub(super) fn entry(self, trustee: &Sid, users_below: bool) -> Ace {
-        Ace::allow(self.kind().0, self.guid(), users_below.then_some(USER), trustee.clone())
+    /// Whether somebody with these SIDs has it on an account of this class.
+    pub(super) fn verdict<'a>(
+        self,
+        descriptor: &'a SecurityDescriptor,
+        token: &HashSet<Sid>,
+        class: &Class,
+    ) -> Verdict<'a> {
+        let object_types = [self.names(), &[class.id]].concat();
+        descriptor.verdict(token, Wanted { mask: self.kind().0, object_types: &object_types })
+    }
+
+    /// An entry that gives it to `trustee` on the object itself, or on all accounts of a class below.
+    pub(super) fn entry(self, trustee: &Sid, below: Option<&Class>) -> Ace {
+        Ace::allow(self.kind().0, self.guid(), below.map(|class| class.id), trustee.clone())
     }
 
     /// The same in SDDL ([MS-DTYP] 2.5.1.1). `type_` is `OA`, which gives, or `OD`, which takes.
-    pub(super) fn sddl(self, type_: &str, trustee: &str, users_below: bool) -> String {
+    pub(super) fn sddl(self, type_: &str, trustee: &str, below: Option<Uuid>) -> String {
         let (_, rights) = self.kind();
-        let (flags, class) = if users_below { ("CIIO", USER.to_string()) } else { ("", String::new()) };
+        let (flags, class) = below.map_or(("", String::new()), |class| ("CIIO", class.to_string()));
         format!("({type_};{flags};{rights};{};{class};{trustee})", self.guid())
     }
 
@@ -138,7 +149,7 @@ mod tests {
 
     #[test]
     fn each_right_is_written_as_administrators_know_it() {
-        let sddl = |right: Right| right.sddl("OA", "S-1-5-21-1-2-3-1104", true);
+        let sddl = |right: Right| right.sddl("OA", "S-1-5-21-1-2-3-1104", Some(Class::user().id));
         assert_eq!(
             sddl(Right::ResetPassword),
             "(OA;CIIO;CR;00299570-246d-11d0-a768-00aa006e0529;bf967aba-0de6-11d0-a285-00aa003049e2;S-1-5-21-1-2-3-1104)"
@@ -148,7 +159,7 @@ mod tests {
             "(OA;CIIO;WP;bf967a0a-0de6-11d0-a285-00aa003049e2;bf967aba-0de6-11d0-a285-00aa003049e2;S-1-5-21-1-2-3-1104)"
         );
         assert_eq!(
-            Right::UnexpirePassword.sddl("OA", "S-1-1-0", false),
+            Right::UnexpirePassword.sddl("OA", "S-1-1-0", None),
             "(OA;;CR;ccc2dc7d-a6ad-4a7a-8846-c04e3cc53501;;S-1-1-0)"
         );
     }

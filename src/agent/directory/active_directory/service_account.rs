@@ -45,6 +45,12 @@ impl ServiceAccount {
         Ok(Self::called(name, password))
     }
 
+    /// With a password that somebody has just said.
+    pub(super) fn answered(config: &Config, password: Zeroizing<String>) -> Result<Self, ConfigError> {
+        let (name, password) = config.service_account_with(password)?;
+        Ok(Self::called(name, password))
+    }
+
     /// Nobody: of a controller that is only looked for.
     pub(super) fn nobody() -> Self {
         Self::called(String::new(), Secret::at(Path::new("")))
@@ -113,7 +119,7 @@ impl ServiceAccount {
                     return refused(&format!(
                         "did not try to log on: {others} refused its password, and more wrong ones would lock it; it is tried \
                          again when {} changes, or after {minutes} minutes",
-                        self.password.place().display()
+                        self.place()
                     ));
                 }
             }
@@ -121,13 +127,23 @@ impl ServiceAccount {
     }
 
     fn refused_here(&self, said: &str) -> String {
-        format!(
-            "this controller knows no such account, or another password than the one in {}{said}: if the account has a new \
-             password, this controller may not have heard of it yet. It is tried again when that file changes, or after {} \
-             minutes",
-            self.password.place().display(),
-            REFUSED_FOR.as_secs() / 60
-        )
+        let minutes = REFUSED_FOR.as_secs() / 60;
+        match self.password.place() {
+            Some(place) => format!(
+                "this controller knows no such account, or another password than the one in {}{said}: if the account has a new \
+                 password, this controller may not have heard of it yet. It is tried again when that file changes, or after \
+                 {minutes} minutes",
+                place.display()
+            ),
+            None => format!(
+                "this controller knows no such account, or another password{said}: if the account has a new one, this \
+                 controller may not have heard of it yet"
+            ),
+        }
+    }
+
+    fn place(&self) -> String {
+        self.password.place().map_or_else(|| "the password".to_owned(), |place| place.display().to_string())
     }
 
     fn password(&self) -> Result<Zeroizing<String>, String> {
@@ -135,7 +151,7 @@ impl ServiceAccount {
         let length = password.trim_end_matches(['\r', '\n']).len();
         password.truncate(length);
         if password.is_empty() {
-            return Err(ConfigError::EmptyPassword(self.password.place().to_owned()).to_string());
+            return Err(ConfigError::EmptyPassword(self.place().into()).to_string());
         }
         Ok(password)
     }

@@ -19,18 +19,7 @@ pub(super) struct Trustee {
 impl Trustee {
     /// Finds the account by the name it logs on with, in any of the forms that Active Directory takes.
     pub(super) async fn find(connection: &Connection, domain: &str, name: &str) -> Result<Self, RequestError> {
-        let (base, scope, filter) = match name.split_once('\\') {
-            Some((_, account)) => (domain, Scope::Subtree, format!("(sAMAccountName={})", ldap_escape(account))),
-            None if name.contains('=') => (name, Scope::Base, "(objectClass=*)".to_owned()),
-            None => {
-                // A name that was never written down is the account's own with the domain's.
-                let account = name.split_once('@').map_or(name, |(account, _)| account);
-                let (upn, account) = (ldap_escape(name), ldap_escape(account));
-                (domain, Scope::Subtree, format!("(|(userPrincipalName={upn})(sAMAccountName={account}))"))
-            }
-        };
-        let attributes = &["objectSid", "sAMAccountName", "userPrincipalName"];
-        let search = Search { base: base.to_owned(), scope, filter, attributes };
+        let search = named(domain, name, &["objectSid", "sAMAccountName", "userPrincipalName"]);
         let (entries, _) = connection.search(&search).await?;
         let is = |entry: &&SearchEntry, attribute, name: &str| {
             text(entry, attribute).is_some_and(|own| FoldedName::of(own) == FoldedName::of(name))
@@ -58,6 +47,21 @@ impl Trustee {
     pub(super) fn sid_text(&self) -> String {
         self.sid.as_ref().map_or_else(|| format!("SID-OF-{}", self.name), ToString::to_string)
     }
+}
+
+/// A search for an account by the name it logs on with.
+pub(super) fn named(domain: &str, name: &str, attributes: &'static [&'static str]) -> Search {
+    let (base, scope, filter) = match name.split_once('\\') {
+        Some((_, account)) => (domain, Scope::Subtree, format!("(sAMAccountName={})", ldap_escape(account))),
+        None if name.contains('=') => (name, Scope::Base, "(objectClass=*)".to_owned()),
+        None => {
+            // A name that was never written down is the account's own with the domain's.
+            let account = name.split_once('@').map_or(name, |(account, _)| account);
+            let (upn, account) = (ldap_escape(name), ldap_escape(account));
+            (domain, Scope::Subtree, format!("(|(userPrincipalName={upn})(sAMAccountName={account}))"))
+        }
+    };
+    Search { base: base.to_owned(), scope, filter, attributes }
 }
 
 /// `DC=corp,DC=example` as `corp.example`.

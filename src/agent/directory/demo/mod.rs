@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use self::user::{User, check_policy, refused};
 use super::{Account, Check, Deadline, Directory, DirectoryError, Finding, PasswordCheck, Written};
+use crate::agent::counted;
 use crate::clock::{Clock, Random};
 use crate::protocol::account::FoldedName;
 use crate::protocol::command::{Options, Subject};
@@ -309,7 +310,8 @@ impl Directory for Demo {
     }
 
     async fn preflight(&self, _clock: &dyn Clock) -> Vec<Finding> {
-        let detail = format!("{} accounts in memory; this directory is for trials only", self.users.lock().len());
+        let detail =
+            format!("{} in memory; this directory is for trials only", counted(self.users.lock().len(), "account"));
         vec![Finding::warning(Check::Demo, CONTROLLER, detail)]
     }
 }

@@ -322,7 +322,7 @@ async fn a_preflight_that_was_asked_for_is_noted_however_soon_it_comes() {
         };
         timeout(PATIENCE, wait).await.expect("it is noted");
     };
-    let report = |checked_at| FromAgent::Preflight(v1::Preflight { checked_at, rows: Vec::new() });
+    let report = |checked_at| FromAgent::Preflight(v1::Preflight { checked_at, rows: Vec::new(), domains: Vec::new() });
     agent.to_relay.send(report(1)).await.unwrap();
     noted(1).await;
     let place = crate::relay::bus::Place { node: stage.services.bus.node(), session };

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use ldap3::Scope;
+use uuid::Uuid;
 
+use super::super::class::{Class, spoken};
 use super::super::connection::Search;
 use super::super::delegation::{Reach, read_dacl};
 use super::super::distinguished_name::parent;
@@ -26,8 +28,8 @@ pub(super) enum Cause {
         at: String,
         /// Whom it is about.
         who: Sid,
-        /// Whether it reaches users from above.
-        from_above: bool,
+        /// For the accounts of which class below, if it reaches them from above.
+        below: Option<Uuid>,
     },
     /// This object takes nothing from above.
     Blocked { at: String, is_user: bool },
@@ -57,11 +59,12 @@ impl Above {
         right: Right,
         base_dn: &str,
         dn: &str,
+        class: &Class,
         descriptor: Option<&SecurityDescriptor>,
     ) -> Cause {
         let Some(descriptor) = descriptor else { return Cause::Unreadable };
-        match descriptor.verdict(&viewpoint.token, right.wanted()) {
-            Verdict::Denied(entry) => self.denied(viewpoint, dn, entry).await,
+        match right.verdict(descriptor, &viewpoint.token, class) {
+            Verdict::Denied(entry) => self.denied(viewpoint, dn, class, entry).await,
             // The domain controller says no all the same.
             Verdict::Granted => Cause::NotGranted,
             Verdict::NotGranted if descriptor.is_protected() => Cause::Blocked { at: dn.to_owned(), is_user: true },
@@ -70,9 +73,9 @@ impl Above {
     }
 
     /// Where the entry that denies was written.
-    async fn denied(&mut self, viewpoint: &Viewpoint<'_>, dn: &str, entry: &Ace) -> Cause {
-        let who = entry.rule.as_ref().map(|rule| rule.trustee.clone());
-        let Some(who) = who else { return Cause::NotGranted };
+    async fn denied(&mut self, viewpoint: &Viewpoint<'_>, dn: &str, class: &Class, entry: &Ace) -> Cause {
+        let Some(rule) = &entry.rule else { return Cause::NotGranted };
+        let (who, named) = (rule.trustee.clone(), rule.inherited_object_type);
         let mut at = dn;
         while entry.is_inherited()
             && let Some(parent) = parent(at).filter(|_| !at.eq_ignore_ascii_case(viewpoint.domain))
@@ -83,7 +86,8 @@ impl Above {
                 break;
             }
         }
-        Cause::Denied { at: at.to_owned(), who, from_above: entry.is_inherited() }
+        let below = entry.is_inherited().then(|| named.unwrap_or(class.id));
+        Cause::Denied { at: at.to_owned(), who, below }
     }
 
     /// Whether a unit between the account and `base_dn` takes nothing from above.
@@ -105,27 +109,40 @@ impl Above {
 
 impl Cause {
     /// What it is, and how it is mended.
-    pub(super) async fn explain(&self, viewpoint: &Viewpoint<'_>, right: Right, base_dn: &str) -> (String, Mending) {
+    /// `classes` are those of the accounts that it is about.
+    pub(super) async fn explain(
+        &self,
+        viewpoint: &Viewpoint<'_>,
+        right: Right,
+        base_dn: &str,
+        classes: &[Class],
+    ) -> (String, Mending) {
         let Viewpoint { tool, trustee, .. } = viewpoint;
+        let below = Reach::Below(classes);
         let (why, remedy, how) = match self {
             Self::NotGranted => {
-                let why = format!("nothing gives it to {} or its groups", trustee.name);
-                (why, Remedy::GrantRight, tool.grant(right, trustee, base_dn, Reach::UsersBelow))
+                let on = if classes == [Class::user()] {
+                    String::new()
+                } else {
+                    format!(" on {} accounts", spoken(classes))
+                };
+                let why = format!("nothing gives it to {} or its groups{on}", trustee.name);
+                (why, Remedy::GrantRight, tool.grant(right, trustee, base_dn, below))
             }
-            Self::Denied { at, who, from_above } => {
+            Self::Denied { at, who, below } => {
                 let name = name_of(viewpoint, who).await;
-                let sddl = right.sddl("OD", &who.to_string(), *from_above);
+                let sddl = right.sddl("OD", &who.to_string(), *below);
                 let why = format!("an entry on {} denies it to {}", quoted(at), quoted(&name));
                 (why, Remedy::RemoveDenial, tool.remove_deny(at, &name, &sddl))
             }
             Self::Blocked { at, is_user } => {
-                let reach = if *is_user { Reach::Object } else { Reach::UsersBelow };
+                let reach = if *is_user { Reach::Object } else { below };
                 let why = format!("{} takes no permissions from above (inheritance is blocked)", quoted(at));
                 (why, Remedy::AllowInheritance, tool.let_in(right, trustee, at, reach))
             }
             Self::Unreadable => {
                 let why = "the permissions of the accounts can't be read (Read Permissions is missing)".to_owned();
-                (why, Remedy::GrantRight, tool.grant(right, trustee, base_dn, Reach::UsersBelow))
+                (why, Remedy::GrantRight, tool.grant(right, trustee, base_dn, below))
             }
         };
         (why, Mending { remedy, how })

@@ -12,6 +12,7 @@ use super::super::right::Right;
 use super::super::security_descriptor::Verdict;
 use super::Viewpoint;
 use super::minimum_age::PasswordSettings;
+use crate::agent::counted;
 use crate::agent::directory::{Check, Finding};
 use crate::protocol::remedy::Remedy;
 
@@ -102,7 +103,7 @@ pub(super) fn interval(policy: &SearchEntry, attribute: &str) -> Option<i64> {
 
 pub(super) fn spoken(seconds: i64) -> String {
     match seconds {
-        ..120 => format!("{seconds} seconds"),
+        ..120 => counted(usize::try_from(seconds).unwrap_or_default(), "second"),
         120..7200 => format!("{} minutes", seconds / 60),
         7200..172_800 => format!("{} hours", seconds / 3600),
         _ => format!("{} days", seconds / 86_400),

@@ -8,6 +8,7 @@
 //! | `rights` | what the service account may do with a unit's users |
 //! | `protected` | which of them are left alone |
 //! | `cause` | why it may not |
+//! | `service_account` | when the service account ends, and what else it may do |
 //! | `domain` | *Unexpire Password*, and the domain's policies |
 //! | `minimum_age` | how soon the users that were looked at may change their passwords again |
 
@@ -18,6 +19,7 @@ mod minimum_age;
 mod protected;
 mod reach;
 mod rights;
+mod service_account;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use futures_util::stream::{self, StreamExt};
 
 use self::minimum_age::PasswordSettings;
 use self::reach::Reached;
+use super::class::Classes;
 use super::connection::{Connection, RequestError};
 use super::controller::{Bound, Controller, RootDse};
 use super::delegation::Tool;
@@ -45,6 +48,8 @@ struct Viewpoint<'a> {
     token: HashSet<Sid>,
     trustee: Trustee,
     tool: Tool,
+    /// Of the accounts that there may be.
+    classes: Classes,
 }
 
 /// So many controllers are asked at a time.
@@ -78,7 +83,7 @@ pub(super) async fn preflight(
         if !used {
             let (name, service_account) = (controller.name(), controller.service_account().name());
             let ground = Ground { controller: name, connection: &connection, identity: &identity, base_dns: &base_dns };
-            match look(&ground, &root, &domain, service_account, protection).await {
+            match look(&ground, &root, &domain, service_account, protection, clock).await {
                 Ok(found) => {
                     used = true;
                     findings.extend(found);
@@ -122,17 +127,20 @@ async fn look(
     domain: &str,
     service_account: &str,
     protection: &Protection,
+    clock: &dyn Clock,
 ) -> Result<Vec<Finding>, RequestError> {
     let connection = ground.connection;
     let trustee = Trustee::find(connection, domain, service_account).await?;
     let token = root.token_groups.iter().chain(&trustee.sid).cloned().collect();
     let tool = Tool::of(root.is_samba);
-    let viewpoint = Viewpoint { connection, domain, root, token, trustee, tool };
+    let classes = Classes::of_schema(connection).await?;
+    let viewpoint = Viewpoint { connection, domain, root, token, trustee, tool, classes };
     let (mut findings, groups) = protected::of_domain(&viewpoint, protection, ground).await?;
     let mut settings = PasswordSettings::default();
     for base_dn in ground.base_dns {
         findings.extend(rights::of_unit(&viewpoint, base_dn, &groups, &mut settings).await?);
     }
     findings.extend(domain::look(&viewpoint, &settings).await?);
+    findings.extend(service_account::look(&viewpoint, ground.base_dns, clock.now()).await?);
     Ok(findings)
 }

@@ -7,6 +7,7 @@ use super::super::connection::Connection;
 use super::super::controller::{Controller, ControllerError, RootDse};
 use super::super::dialer::{DialError, Dialled, InVain};
 use super::certificate;
+use crate::agent::counted;
 use crate::agent::directory::{Check, Finding};
 use crate::clock::Clock;
 use crate::protocol::remedy::Remedy;
@@ -141,13 +142,17 @@ async fn log_on(
 fn tls(name: &str, connection: &Connection, clock: &dyn Clock) -> Finding {
     let certificate = connection.certificate();
     match certificate.and_then(|der| certificate::days_left(der, clock.now())) {
-        Some((days, true)) => Finding::ok(Check::Tls, name, format!("trusted, for this name, {days} days left")),
+        Some((days, true)) => Finding::ok(Check::Tls, name, format!("trusted, for this name, {} left", spoken(days))),
         Some((days, false)) => {
-            let detail = format!("the certificate is trusted and for this name, but ends in {days} days");
+            let detail = format!("the certificate is trusted and for this name, but ends in {}", spoken(days));
             Finding::warning(Check::Tls, name, detail).mended_by(Remedy::RenewCertificate)
         }
         None => Finding::ok(Check::Tls, name, "trusted, for this name"),
     }
+}
+
+fn spoken(days: i64) -> String {
+    counted(usize::try_from(days).unwrap_or_default(), "day")
 }
 
 fn itself(controller: &Controller, root: &RootDse, domain: &str) -> Finding {

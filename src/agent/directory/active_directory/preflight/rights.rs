@@ -3,17 +3,19 @@
 use ldap3::{Scope, SearchEntry};
 
 use super::super::answer::{REFERRAL, diagnostic};
+use super::super::class::{Class, Classes};
 use super::super::connection::{RequestError, Search};
 use super::super::delegation::{Reach, read_dacl};
 use super::super::effective::{self, Effective};
 use super::super::entry::text;
 use super::super::own_password::OwnPassword;
-use super::super::right::{Right, USER};
+use super::super::right::Right;
 use super::super::security_descriptor::Verdict;
 use super::cause::{Above, Cause};
 use super::minimum_age::PasswordSettings;
 use super::protected::{self, Groups};
 use super::{Viewpoint, side_by_side};
+use crate::agent::counted;
 use crate::agent::directory::{Check, Finding, Mending};
 use crate::protocol::remedy::Remedy;
 use crate::protocol::untrusted::Untrusted;
@@ -53,15 +55,17 @@ const OF_A_USER: &[&str] = &[
     "msDS-ResultantPSO",
     effective::ATTRIBUTES[0],
     effective::ATTRIBUTES[1],
+    effective::ATTRIBUTES[2],
 ];
 
 /// `ADS_UF_ACCOUNTDISABLE` in `userAccountControl`.
 const DISABLED: i32 = 0x2;
 
-impl From<SearchEntry> for User {
-    fn from(entry: SearchEntry) -> Self {
-        let effective = Effective::from(&entry);
-        let own_password = effective.descriptor.as_ref().map(|descriptor| OwnPassword::of(&entry, descriptor));
+impl User {
+    fn new(entry: SearchEntry, classes: &Classes) -> Self {
+        let effective = Effective::of(&entry, classes);
+        let own_password = effective.descriptor.as_ref();
+        let own_password = own_password.map(|descriptor| OwnPassword::of(&entry, &effective.class, descriptor));
         let own_password = own_password.unwrap_or(OwnPassword::NotShown);
         let settings = text(&entry, "msDS-ResultantPSO").map(str::to_owned);
         let flags = text(&entry, "userAccountControl").and_then(|flags| flags.parse::<i32>().ok());
@@ -70,9 +74,7 @@ impl From<SearchEntry> for User {
             || text(&entry, "adminCount").is_some_and(|count| count != "0");
         Self { dn: entry.dn, readable, groups_readable: false, effective, own_password, settings, left_alone }
     }
-}
 
-impl User {
     fn grants(&self, viewpoint: &Viewpoint<'_>, right: Right) -> bool {
         match right {
             Right::ReadAccount => self.readable,
@@ -131,7 +133,7 @@ pub(super) async fn of_unit(
     }
     let found = match users.len() {
         0 => Finding::warning(Check::BaseDn, base_dn, "there is no user below it, or the service account sees none"),
-        count => Finding::ok(Check::BaseDn, base_dn, format!("{count} users below it were looked at")),
+        count => Finding::ok(Check::BaseDn, base_dn, format!("{} looked at", below_it(count))),
     };
     let mut findings = vec![found];
     let mut above = Above::default();
@@ -154,7 +156,8 @@ async fn sample(viewpoint: &Viewpoint<'_>, units: &[String]) -> Result<Vec<User>
         let limit = i32::try_from(2 * each).unwrap_or(i32::MAX);
         let search = people(unit, Scope::OneLevel, "", OF_A_USER);
         let (entries, _) = viewpoint.connection.sample(limit, &search).await?;
-        users.extend(entries.into_iter().map(User::from).filter(|user| !user.left_alone).take(each));
+        let users_of_it = entries.into_iter().map(|entry| User::new(entry, &viewpoint.classes));
+        users.extend(users_of_it.filter(|user| !user.left_alone).take(each));
     }
     Ok(users)
 }
@@ -163,6 +166,10 @@ async fn sample(viewpoint: &Viewpoint<'_>, units: &[String]) -> Result<Vec<User>
 pub(super) fn people(base: &str, scope: Scope, more: &str, attributes: &'static [&'static str]) -> Search {
     let filter = format!("(&(objectCategory=person)(objectClass=user){more})");
     Search { base: base.to_owned(), scope, filter, attributes }
+}
+
+fn below_it(count: usize) -> String {
+    format!("{} below it {}", counted(count, "user"), if count == 1 { "was" } else { "were" })
 }
 
 async fn of_users(
@@ -176,24 +183,28 @@ async fn of_users(
     let (own_settings, lacking): (Vec<&User>, Vec<&User>) =
         lacking.partition(|user| right == Right::ChangePassword && user.keeps_his_password());
     let (check, all) = (right.check(), users.len());
-    let Some(first) = lacking.first() else {
+    if lacking.is_empty() {
         return granted(check, base_dn, all, &own_settings);
-    };
-    let mut cause = above.cause(viewpoint, right, base_dn, &first.dn, first.effective.descriptor.as_ref()).await;
+    }
+    let mut causes = Vec::new();
+    for user in &lacking {
+        let Effective { class, descriptor, .. } = &user.effective;
+        causes.push((above.cause(viewpoint, right, base_dn, &user.dn, class, descriptor.as_ref()).await, class));
+    }
     // One user may have a reason of his own. What the unit lacks is told first.
-    for user in lacking.iter().skip(1) {
-        if cause == Cause::NotGranted {
-            break;
-        }
-        let other = above.cause(viewpoint, right, base_dn, &user.dn, user.effective.descriptor.as_ref()).await;
-        if other == Cause::NotGranted {
-            cause = other;
+    let told = causes.iter().find(|(cause, _)| *cause == Cause::NotGranted).or(causes.first());
+    let cause = told.map_or(Cause::NotGranted, |(cause, _)| cause.clone());
+    let mut classes: Vec<Class> = Vec::new();
+    for (_, class) in causes.iter().filter(|(other, _)| *other == cause) {
+        if !classes.contains(class) {
+            classes.push((*class).clone());
         }
     }
-    let (why, Mending { remedy, how }) = cause.explain(viewpoint, right, base_dn).await;
+    let (why, Mending { remedy, how }) = cause.explain(viewpoint, right, base_dn, &classes).await;
     let title = check.title();
     if lacking.len() == all {
-        let detail = format!("{title} is missing on the users below {base_dn} ({all} were looked at): {why}");
+        let were = if all == 1 { "was" } else { "were" };
+        let detail = format!("{title} is missing on the users below {base_dn} ({all} {were} looked at): {why}");
         return Finding::failed(check, base_dn, detail).mended_with(remedy, how);
     }
     let who = named(lacking.iter().map(|user| user.dn.as_str()));
@@ -205,6 +216,7 @@ async fn of_users(
 fn granted(check: Check, base_dn: &str, all: usize, own_settings: &[&User]) -> Finding {
     let who = || named(own_settings.iter().map(|user| user.dn.as_str()));
     match own_settings.len() {
+        0 if all == 1 => Finding::ok(check, base_dn, "granted on the one user that was looked at"),
         0 => Finding::ok(check, base_dn, format!("granted on all {all} users that were looked at")),
         some if some < all => {
             let detail = format!(
@@ -215,9 +227,12 @@ fn granted(check: Check, base_dn: &str, all: usize, own_settings: &[&User]) -> F
             Finding::ok(check, base_dn, detail)
         }
         _ => {
+            let none = match all {
+                1 => "the one user that was looked at may not".to_owned(),
+                _ => format!("none of the {all} users that were looked at may"),
+            };
             let detail = format!(
-                "none of the {all} users that were looked at may change the password (\"User cannot change password\"), so \
-                 every change is refused; resets are not"
+                "{none} change the password (\"User cannot change password\"), so every change is refused; resets are not"
             );
             Finding::warning(check, base_dn, detail)
         }
@@ -227,15 +242,15 @@ fn granted(check: Check, base_dn: &str, all: usize, own_settings: &[&User]) -> F
 /// Without a user to look at: what a new one would inherit.
 async fn of_nobody(viewpoint: &Viewpoint<'_>, right: Right, base_dn: &str) -> Finding {
     let Viewpoint { connection, token, trustee, tool, .. } = viewpoint;
-    let check = right.check();
+    let (check, class) = (right.check(), Class::user());
     let unit = read_dacl(connection, base_dn).await.ok();
-    let given = unit.is_some_and(|unit| unit.inherited_by(USER).verdict(token, right.wanted()) == Verdict::Granted);
+    let given = unit.is_some_and(|unit| right.verdict(&unit.inherited_by(class.id), token, &class) == Verdict::Granted);
     // A new account lets everyone change by itself: the schema's defaultSecurityDescriptor says so.
     if given || right == Right::ChangePassword {
         return Finding::ok(check, base_dn, "a new user below it would get it");
     }
     let detail = format!("{} is missing: a new user below {base_dn} would not get it", check.title());
-    let how = tool.grant(right, trustee, base_dn, Reach::UsersBelow);
+    let how = tool.grant(right, trustee, base_dn, Reach::Below(&[class]));
     Finding::warning(check, base_dn, detail).mended_with(Remedy::GrantRight, how)
 }
 

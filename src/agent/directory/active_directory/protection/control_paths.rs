@@ -8,10 +8,11 @@ use ldap3::Scope;
 use uuid::{Uuid, uuid};
 
 use super::super::answer::NO_SUCH_OBJECT;
+use super::super::class::{INET_ORG_PERSON, USER};
 use super::super::connection::Search;
 use super::super::distinguished_name::upwards;
 use super::super::entry::bytes;
-use super::super::right::{Right, USER};
+use super::super::right::Right;
 use super::super::security_descriptor::{SecurityDescriptor, Sid, Wanted};
 use super::Ground;
 use crate::agent::directory::DirectoryError;
@@ -20,13 +21,14 @@ use crate::protocol::untrusted::Untrusted;
 
 /// `WRITE_DAC` and `WRITE_OWNER` ([MS-ADTS] 5.1.3.2).
 const STANDARD: [u32; 2] = [0x0004_0000, 0x0008_0000];
+const CONTROL_ACCESS: u32 = 0x100;
 const WRITE_PROPERTY: u32 = 0x20;
 
 /// The classes of what is looked at: an entry that names one is about the whole object.
 const CLASSES: &[Uuid] = &[
     USER,
-    // inetOrgPerson, organizationalUnit, container, domainDNS
-    uuid!("4828cc14-1437-45bc-9b07-ad6f015e5f28"),
+    INET_ORG_PERSON,
+    // organizationalUnit, container, domainDNS
     uuid!("bf967aa5-0de6-11d0-a285-00aa003049e2"),
     uuid!("bf967a8b-0de6-11d0-a285-00aa003049e2"),
     uuid!("19195a5b-6da0-11d0-afd3-00c04fd930c9"),
@@ -36,6 +38,7 @@ const CLASSES: &[Uuid] = &[
 /// ticket to guess its password by.
 const TAKES_OVER: &[Uuid] = &[
     USER,
+    INET_ORG_PERSON,
     // unicodePwd, userAccountControl, servicePrincipalName, altSecurityIdentities, msDS-KeyCredentialLink,
     // msDS-AllowedToActOnBehalfOfOtherIdentity
     uuid!("bf9679e1-0de6-11d0-a285-00aa003049e2"),
@@ -105,6 +108,7 @@ impl Controlled {
             || STANDARD.into_iter().any(|mask| may(Wanted { mask, object_types: CLASSES }))
             || self.is_service_account
                 && (may(Right::ResetPassword.wanted())
+                    || may(Wanted { mask: CONTROL_ACCESS, object_types: CLASSES })
                     || may(Wanted { mask: WRITE_PROPERTY, object_types: TAKES_OVER }))
     }
 }
