@@ -83,7 +83,7 @@ enum Action {
     Grant(rights::GrantArguments),
     /// Set the agent up: asks for the relay, the directory, the service account and the units, tries each answer, checks, and
     /// enrols. What is given is not asked for.
-    Setup(setup::SetupArguments),
+    Setup(Box<setup::SetupArguments>),
     /// Make new keys and tell the relay; the agent may be running. It does so by itself every half year.
     RotateKeys {
         /// For programs.
@@ -193,7 +193,7 @@ async fn act(home: &Home, action: Action) -> Result<ExitCode, Failure> {
         Action::Status => host::print(&status(home, &System).await?)?,
         Action::Check { json } => return rights::check(home, json).await,
         Action::Grant(arguments) => rights::grant(home, arguments).await?,
-        Action::Setup(arguments) => setup::set_up(home, arguments).await?,
+        Action::Setup(arguments) => setup::set_up(home, *arguments).await?,
         Action::Events { ids, lines, follow, json } => {
             inspect::events(home, &Filter { ids }, lines, follow, json).await?
         }

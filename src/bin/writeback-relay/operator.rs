@@ -192,7 +192,7 @@ pub(super) async fn tenant(command: Tenant) -> Outcome {
 pub(super) async fn portal(command: Portal) -> Outcome {
     match command {
         Portal::Add { portal, key, tenant, admin } => {
-            let keys = key.iter().map(read_key).collect::<Result<_, _>>()?;
+            let keys = key.iter().map(|file| read_key(file)).collect::<Result<_, _>>()?;
             admin
                 .connect()?
                 .put_portal(&PortalRecord { portal, keys, tenants: tenant, later: Default::default() })
@@ -237,7 +237,7 @@ async fn registered(client: &AdminClient, portal: &PortalId) -> Result<PortalRec
     found.ok_or_else(|| format!("there is no portal {portal}").into())
 }
 
-fn read_key(file: &PathBuf) -> Result<PublicKey, Box<dyn Error>> {
+fn read_key(file: &Path) -> Result<PublicKey, Box<dyn Error>> {
     let text = if file.as_os_str() == "-" {
         read_text_from(&mut std::io::stdin())?
     } else {
