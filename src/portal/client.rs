@@ -61,7 +61,7 @@ pub enum ClientError {
     },
     /// It answered with an error.
     #[error(
-        "{relay} refused, with status {status}: {problem}; safe to repeat: {}; trace id {}",
+        "{relay} refused, with status {status}: {problem}; safe to repeat: {}; support code {}",
         if problem.retry_safe { "yes" } else { "no" }, problem.trace_id.cell()
     )]
     Refused {

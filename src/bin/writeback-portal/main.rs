@@ -12,7 +12,7 @@ use serde::Serialize;
 use writeback_relay::clock::System;
 use writeback_relay::host::{complain, forbid_core_dumps, print, print_error, tell_panics};
 use writeback_relay::portal::report::{agents_table, availability_line, exit, preflight_lines, rotation_table};
-use writeback_relay::portal::{Answer, Config, Home, Portal, Standing, Told};
+use writeback_relay::portal::{Answer, Config, Home, Portal, RotationStatus, Standing, Told};
 use writeback_relay::protocol::api::PreflightState;
 use writeback_relay::protocol::command::{Options, Subject};
 use writeback_relay::protocol::ids::{AgentId, CommandId, PortalId, TenantId};
@@ -102,6 +102,17 @@ enum Command {
     Change(Request),
     /// Unlock an account; its password stays
     Unlock(Request),
+    /// Finish what a process left that was ended before it had an answer: the very same command is sent again, and executed
+    /// once at most. Without a command: all of them
+    Resume {
+        /// With COMMAND: only this one
+        #[arg(requires = "command")]
+        tenant: Option<TenantId>,
+        #[arg(requires = "tenant")]
+        command: Option<CommandId>,
+        #[arg(long)]
+        json: bool,
+    },
     /// Ask what became of a command that was sent from here
     Status {
         tenant: TenantId,
@@ -240,10 +251,16 @@ async fn run(cli: Cli) -> Outcome<u8> {
             return Ok(if failed { exit::NOT_DONE } else { exit::SUCCEEDED });
         }
         Command::RotateKeys { status, finish, json } => {
-            if finish {
+            let status = if finish {
+                let before = portal.rotation_status().await?;
                 portal.finish_rotation().await?;
-            }
-            let status = if status || finish { portal.rotation_status().await? } else { portal.rotate_keys().await? };
+                // Who is left behind is said.
+                RotationStatus { finished: true, ..before }
+            } else if status {
+                portal.rotation_status().await?
+            } else {
+                portal.rotate_keys().await?
+            };
             if json {
                 print_json(&status)?
             } else {
@@ -275,6 +292,7 @@ async fn run(cli: Cli) -> Outcome<u8> {
             let answer = portal.unlock(&request.tenant, &request.subject()?, request.wait()).await?;
             return answered(&answer, &request.tenant, request.json);
         }
+        Command::Resume { tenant, command, json } => return resume(&portal, tenant.zip(command), json).await,
         Command::Status { tenant, command, wait, json } => {
             let answer = portal.status(&tenant, command, Duration::from_secs(wait)).await?;
             return answered(&answer, &tenant, json);
@@ -303,6 +321,31 @@ fn answered(answer: &Answer, tenant: &TenantId, json: bool) -> Outcome<u8> {
         print(&answer.for_people(tenant.as_str()))?
     }
     Ok(answer.exit_status())
+}
+
+/// Finishes this command, or all that have no end. The exit status is the worst of theirs.
+async fn resume(portal: &Portal, only: Option<(TenantId, CommandId)>, json: bool) -> Outcome<u8> {
+    let commands = match only {
+        Some(only) => vec![only],
+        None => portal.unfinished()?.into_iter().map(|left| (left.tenant, left.jti)).collect(),
+    };
+    if commands.is_empty() && !json {
+        print("nothing was left without an answer\n")?;
+    }
+    let mut worst = exit::SUCCEEDED;
+    for (tenant, command) in commands {
+        if !json {
+            print(&format!("command {command} of {tenant}: "))?;
+        }
+        match portal.resume(&tenant, command).await {
+            Ok(answer) => worst = worst.max(answered(&answer, &tenant, json)?),
+            Err(error) => {
+                complain("writeback-portal", &error);
+                worst = worst.max(exit::ERROR);
+            }
+        }
+    }
+    Ok(worst)
 }
 
 /// Shows the fingerprint, and gives it back if the person at the terminal says that it is the agent's.
