@@ -219,7 +219,11 @@ pub fn rotation_table(status: &RotationStatus) -> String {
     let mut text = format!(
         "rotation {}: {done} of {} acknowledged the new key; until all have, the old one signs\n",
         status.seq,
-        if status.agents.len() == 1 { "1 agent has".to_owned() } else { format!("{} agents have", status.agents.len()) },
+        if status.agents.len() == 1 {
+            "1 agent has".to_owned()
+        } else {
+            format!("{} agents have", status.agents.len())
+        },
     );
     for agent in &status.agents {
         let state = match (agent.acknowledged, agent.online) {

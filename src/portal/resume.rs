@@ -16,7 +16,7 @@ impl Portal {
     /// If the folder can't be read.
     pub fn unfinished(&self) -> Result<Vec<Command>, PortalError> {
         self.sent.forget_old(self.clock.now());
-        Ok(self.sent.unfinished()?.into_iter().map(|unfinished| unfinished.command).collect())
+        self.sent.unfinished()
     }
 
     /// Goes on with such a command: sends its bytes again, and waits for the answer as whoever sent it first. It is executed

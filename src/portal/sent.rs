@@ -28,15 +28,6 @@ pub struct SentCommands {
     folder: PathBuf,
 }
 
-/// A command that has no end, as far as is known here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unfinished {
-    /// Its claims, without `sealed`.
-    pub command: Command,
-    /// What was sent, or was about to be.
-    pub jws: String,
-}
-
 impl SentCommands {
     /// Opens, or makes, the folder in `home`.
     ///
@@ -91,20 +82,17 @@ impl SentCommands {
     /// If they can't be read.
     pub fn bytes(&self, command: CommandId) -> Result<Option<String>, PortalError> {
         let file = self.file(command, BYTES);
-        if file.exists() { Ok(Some(file.read()?)) } else { Ok(None) }
+        if file.exists() { Ok(Some(file.read()?.to_string())) } else { Ok(None) }
     }
 
-    /// Those without an end, the oldest first. What can't be read is left out.
+    /// The claims of those without an end, the oldest first. What can't be read is left out.
     ///
     /// # Errors
     /// If the folder can't be read.
-    pub fn unfinished(&self) -> Result<Vec<Unfinished>, PortalError> {
-        let open = self.paths(BYTES)?.into_iter().filter_map(|bytes| {
-            let jws = PrivateFile::new(&bytes).read().ok()?;
-            Some(Unfinished { command: claims(&bytes.with_extension(CLAIMS))?, jws })
-        });
+    pub fn unfinished(&self) -> Result<Vec<Command>, PortalError> {
+        let open = self.paths(BYTES)?.into_iter().filter_map(|bytes| claims(&bytes.with_extension(CLAIMS)));
         let mut open: Vec<_> = open.collect();
-        open.sort_by_key(|unfinished| (unfinished.command.validity.iat, unfinished.command.jti));
+        open.sort_by_key(|command| (command.validity.iat, command.jti));
         Ok(open)
     }
 
@@ -196,8 +184,8 @@ mod tests {
         let claims = Command { sealed: None, ..command.clone() };
         sent.remember(&command, "the-very-bytes").unwrap();
         let again = SentCommands::open(dir.path()).unwrap();
-        let kept = Unfinished { command: claims.clone(), jws: "the-very-bytes".to_owned() };
-        assert_eq!(again.unfinished().unwrap(), [kept]);
+        assert_eq!(again.unfinished().unwrap(), [claims.clone()]);
+        assert_eq!(again.bytes(command.jti).unwrap().as_deref(), Some("the-very-bytes"));
         let on_disk = dir.path().join(FOLDER).join(format!("{}.json", command.jti));
         assert!(!fs::read_to_string(&on_disk).unwrap().contains("sealed"));
 

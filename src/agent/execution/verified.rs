@@ -88,7 +88,10 @@ impl Executor {
                 Ok(None)
             }
             Receipt::Full => {
-                refuse(Refused::Room, "too many commands of portals that are not trusted any more; it was not answered");
+                refuse(
+                    Refused::Room,
+                    "too many commands of portals that are not trusted any more; it was not answered",
+                );
                 Ok(None)
             }
         }

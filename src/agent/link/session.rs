@@ -283,10 +283,12 @@ impl Drop for Session {
 
 /// Resolves when the portals have changed whose commands are taken, if anybody wants to know.
 async fn changed(trusted: Option<&mut watch::Receiver<BTreeSet<PortalId>>>) {
-    match trusted {
-        Some(trusted) if trusted.changed().await.is_ok() => {}
-        _ => std::future::pending().await,
+    if let Some(trusted) = trusted
+        && trusted.changed().await.is_ok()
+    {
+        return;
     }
+    std::future::pending().await
 }
 
 async fn wait_until(at: Option<Instant>) {

@@ -147,15 +147,17 @@ pub(super) async fn registry(command: Registry) -> Outcome {
         Registry::Export { file, admin } => {
             let snapshot = admin.connect()?.export().await?;
             // Whoever looks into it may do so at a terminal.
-            let text = lines(&serde_json::to_string_pretty(&snapshot)?);
-            save(&file, text.as_bytes()).map_err(|e| format!("{}: {e}", file.display()))?;
+            let text = serde_json::to_string_pretty(&snapshot)?;
+            save(&file, lines(&text).as_bytes()).map_err(|e| format!("{}: {e}", file.display()))?;
         }
         Registry::Import { file, admin } => {
             let text = std::fs::read(&file).map_err(|e| format!("{}: {e}", file.display()))?;
             let snapshot =
                 json::read_with_nulls(&text).map_err(|e| format!("{}: no exported registry: {e}", file.display()))?;
             for RevokedByImport { tenant, agent } in admin.connect()?.import(&snapshot).await?.revoked {
-                host::print(&format!("agent {agent} of {tenant} was in service, and is revoked for good by this import\n"))?;
+                host::print(&format!(
+                    "agent {agent} of {tenant} was in service, and is revoked for good by this import\n"
+                ))?;
             }
         }
     }

@@ -91,8 +91,13 @@ fn text(overview: &Overview) -> String {
     }
     for rotation in &overview.rotations {
         let (portal, agents) = (&rotation.portal, rotation.agents);
-        let _ =
-            writeln!(text, "key {} of {portal}: taken by {} of {}", rotation.seq, rotation.acknowledged, count(agents, "agent"));
+        let _ = writeln!(
+            text,
+            "key {} of {portal}: taken by {} of {}",
+            rotation.seq,
+            rotation.acknowledged,
+            count(agents, "agent")
+        );
     }
     troubles(&mut text, &overview.troubles);
     text

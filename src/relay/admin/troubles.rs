@@ -77,7 +77,11 @@ pub(super) fn of_agents(tenant: &TenantId, all: &[Seen], portals: &[&PortalId]) 
         return vec![without_agents(tenant, all)];
     }
     let distrusting = agents.iter().filter_map(|seen| of_trust(seen, portals));
-    of_tenant(tenant, &agents).into_iter().chain(distrusting).chain(agents.iter().flat_map(|seen| of_agent(seen))).collect()
+    of_tenant(tenant, &agents)
+        .into_iter()
+        .chain(distrusting)
+        .chain(agents.iter().flat_map(|seen| of_agent(seen)))
+        .collect()
 }
 
 /// A tenant without an agent in service. One that was just added has none yet, so nothing has failed.

@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::super::StoreError;
-use super::super::bus::{Bus, Claim, Delivery, Departure, Inbox, Load, Member, Notice, Place, Presence, RETURN_WINDOW, Sighting};
+use super::super::bus::{
+    Bus, Claim, Delivery, Departure, Inbox, Load, Member, Notice, Place, Presence, RETURN_WINDOW, Sighting,
+};
 use super::super::ids::{NodeId, SessionId};
 use super::super::ledger::Entry;
 use crate::clock::Clock;

@@ -127,10 +127,8 @@ impl RedisBus {
     fn here(&self, tenant: &TenantId, agent: AgentId) -> Vec<Sighting> {
         let (node, local) = (self.exchange.node, self.local.lock());
         let sessions = local.get(&(tenant.clone(), agent)).map(Vec::as_slice).unwrap_or_default().iter().rev();
-        let sighting = |(session, trusts): &Known| Sighting {
-            place: Place { node, session: *session },
-            trusts: trusts.clone(),
-        };
+        let sighting =
+            |(session, trusts): &Known| Sighting { place: Place { node, session: *session }, trusts: trusts.clone() };
         sessions.map(sighting).collect()
     }
 

@@ -114,10 +114,7 @@ mod tests {
         let present = portal(&[&first], &["contoso", "fabrikam"]);
         let added = |keys: &[&PublicKey], tenants: &[&str]| portal(keys, tenants).add_to(Some(present.clone()));
         let known = |now| PortalAdded::Known { before: present.clone(), now };
-        assert_eq!(
-            added(&[&first], &["tailspin"]),
-            known(portal(&[&first], &["contoso", "fabrikam", "tailspin"]))
-        );
+        assert_eq!(added(&[&first], &["tailspin"]), known(portal(&[&first], &["contoso", "fabrikam", "tailspin"])));
         let same = added(&[&first], &["fabrikam"]);
         assert_eq!((same.to_store(), &same), (None, &known(present.clone())));
         assert_eq!(

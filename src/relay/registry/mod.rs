@@ -61,11 +61,7 @@ pub trait Registry: Send + Sync + 'static {
     async fn add_portal(&self, portal: PortalRecord) -> Result<PortalAdded, StoreError>;
     /// Grants a portal a tenant, or takes one away, in a full store too, in one step: the record after that, and whether it
     /// is another one. `None` if there is no such portal.
-    async fn settle_grant(
-        &self,
-        portal: &PortalId,
-        grant: Grant,
-    ) -> Result<Option<(PortalRecord, bool)>, StoreError>;
+    async fn settle_grant(&self, portal: &PortalId, grant: Grant) -> Result<Option<(PortalRecord, bool)>, StoreError>;
     /// Stores a portal, in place of what was there; in a full store too: it may take a tenant away.
     async fn put_portal(&self, portal: PortalRecord) -> Result<(), StoreError>;
     /// One portal.

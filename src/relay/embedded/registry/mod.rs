@@ -194,11 +194,7 @@ impl Registry for EmbeddedRegistry {
         .await
     }
 
-    async fn settle_grant(
-        &self,
-        portal: &PortalId,
-        grant: Grant,
-    ) -> Result<Option<(PortalRecord, bool)>, StoreError> {
+    async fn settle_grant(&self, portal: &PortalId, grant: Grant) -> Result<Option<(PortalRecord, bool)>, StoreError> {
         let takes_away = matches!(grant, Grant::Withdraw(_));
         let settle = change_in(PORTALS, portal.to_string(), move |mut record: PortalRecord| {
             let changed = record.settle(&grant);

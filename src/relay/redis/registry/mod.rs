@@ -191,11 +191,7 @@ impl Registry for RedisRegistry {
         self.add_to_portal(portal).await
     }
 
-    async fn settle_grant(
-        &self,
-        portal: &PortalId,
-        grant: Grant,
-    ) -> Result<Option<(PortalRecord, bool)>, StoreError> {
+    async fn settle_grant(&self, portal: &PortalId, grant: Grant) -> Result<Option<(PortalRecord, bool)>, StoreError> {
         self.change_grant(portal, &grant).await
     }
 
