@@ -30,6 +30,9 @@ const AFTER_EXP: Duration = Duration::from_secs(5);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// How long agents are asked anew when the last answer was `draining` or `agent_busy`: both are soon over.
 const BUSY_PATIENCE: Duration = Duration::from_secs(10);
+/// The same when the last answer was `portal_not_trusted`: an agent that was told on its host to trust this portal says so
+/// within a second.
+const TRUST_PATIENCE: Duration = Duration::from_secs(3);
 /// The first pause between two tries; each is twice as long as the one before, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
@@ -169,9 +172,7 @@ impl Portal {
         let deadline = Instant::now() + wait.clamp(MIN_LIFETIME, MAX_COMMAND_LIFETIME);
         let (operation, options, secrets) = wish.parts();
         let (mut asked, mut trace_id) = (Vec::new(), support_code());
-        let mut refused = None;
-        let patience = deadline.min(Instant::now() + BUSY_PATIENCE);
-        let mut pause = FIRST_PAUSE;
+        let (begun, mut refused, mut pause) = (Instant::now(), None, FIRST_PAUSE);
         loop {
             let agents = self.agents_by(tenant, deadline.min(Instant::now() + CONNECT_PATIENCE)).await?;
             let mut reason = Untrusted::from(why_none(&agents));
@@ -208,12 +209,14 @@ impl Portal {
                     Asked::Undeliverable { reason: why, trace_id: id } => (reason, trace_id) = (why, id),
                 }
             }
-            let soon_over = reason == "draining" || reason == "agent_busy";
-            if let Some(refused) = refused.take().filter(|_| !soon_over) {
-                return Ok(refused);
-            }
-            if !soon_over || Instant::now() + pause > patience {
-                return Ok(Answer::Undeliverable { reason, asked, trace_id });
+            let patience = match reason.as_data() {
+                "draining" | "agent_busy" => BUSY_PATIENCE,
+                // By an agent's own word nothing else will come.
+                "portal_not_trusted" if refused.is_none() => TRUST_PATIENCE,
+                _ => Duration::ZERO,
+            };
+            if Instant::now() + pause > deadline.min(begun + patience) {
+                return Ok(refused.unwrap_or(Answer::Undeliverable { reason, asked, trace_id }));
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
