@@ -99,10 +99,7 @@ async fn adding_a_portal_that_is_there_takes_nothing_away_and_whatever_does_says
     // Another's key, or its own that was lost: nobody is put in its place without being asked.
     let (taken, said) = add(&other, &[TENANT]);
     assert!(!taken && said.contains(key.kid().as_str()) && said.contains("nothing was changed"), "{said}");
-    assert!(
-        said.contains("writeback-relay portal remove portal-1") && said.contains("contoso fabrikam tailspin"),
-        "{said}"
-    );
+    assert!(said.contains("portal replace-keys portal-1") && said.contains("contoso fabrikam tailspin"), "{said}");
     assert_eq!(done(&relay, &["portal", "list"]), before);
     // A further key, beside one that is known.
     let folder = tempfile::tempdir().unwrap();
@@ -125,6 +122,12 @@ async fn adding_a_portal_that_is_there_takes_nothing_away_and_whatever_does_says
     let change = relay.admin().put_portal(&record).await.unwrap();
     assert_eq!(change.withdrawn, ["tailspin".parse().unwrap()]);
     assert_eq!(change.keys_dropped, [other.kid().to_string()]);
+    let said = done(&relay, &["portal", "replace-keys", "portal-1", "--key", &file]);
+    assert!(
+        said.contains(&format!("has one more key: {}; has no longer the key: {}", other.kid(), key.kid())),
+        "{said}"
+    );
+    assert!(said.contains("it serves contoso"), "{said}");
     let said = done(&relay, &["portal", "remove", "portal-1"]);
     assert_eq!(said, "portal portal-1 is removed; it served contoso\n");
 }

@@ -43,6 +43,15 @@ pub(super) enum Portal {
         #[command(flatten)]
         admin: Admin,
     },
+    /// Put these keys in place of all that a registered portal has: it has lost its own. Its tenants stay.
+    ReplaceKeys {
+        portal: PortalId,
+        /// The file with its public key as JWK; - for standard input.
+        #[arg(long, required = true)]
+        key: Vec<PathBuf>,
+        #[command(flatten)]
+        admin: Admin,
+    },
     /// Remove a portal: none of its commands is taken any more.
     Remove {
         portal: PortalId,
@@ -62,6 +71,13 @@ pub(super) async fn portal(command: Portal) -> Outcome {
         }
         Portal::Grant { portal, tenant, admin } => told(&admin.connect()?.grant(&portal, &tenant).await?),
         Portal::Withdraw { portal, tenant, admin } => told(&admin.connect()?.withdraw(&portal, &tenant).await?),
+        Portal::ReplaceKeys { portal, key, admin } => {
+            let keys = key.iter().map(read_key).collect::<Result<_, _>>()?;
+            let client = admin.connect()?;
+            let known = client.portals().await?.into_iter().find(|known| known.portal == portal);
+            let tenants = known.ok_or_else(|| format!("there is no portal {portal}"))?.tenants;
+            told(&client.put_portal(&PortalRecord { portal, keys, tenants, later: Default::default() }).await?)
+        }
         Portal::Remove { portal, admin } => {
             let removed = admin.connect()?.remove_portal(&portal).await?;
             format!("portal {portal} is removed; it served {}\n", names(&removed.portal.tenants))
@@ -99,7 +115,7 @@ fn told(change: &PortalChanged) -> String {
     add("may not serve any more:", &tenants(&change.withdrawn));
     if !change.new {
         add("has one more key:", &change.keys_added);
-        add("has lost a key:", &change.keys_dropped);
+        add("has no longer the key:", &change.keys_dropped);
     }
     if said.is_empty() {
         said.push("is as it was".to_owned());

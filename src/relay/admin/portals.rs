@@ -134,8 +134,7 @@ pub(super) async fn add(
             let tenants: Vec<_> = known.tenants.iter().map(TenantId::as_str).collect();
             let detail = format!(
                 "there is a portal {name} with another key ({}), for {}; nothing was changed. If this is another portal, give \
-                 it another name. If it has lost its key, run: writeback-relay portal remove {name}, and add it again with \
-                 each of its tenants",
+                 it another name. If it has lost its key, run: writeback-relay portal replace-keys {name} --key FILE",
                 keys.join(" "),
                 tenants.join(" ")
             );
