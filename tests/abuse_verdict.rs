@@ -64,7 +64,7 @@ fn each_kind_of_harm_is_found() {
         ("not as before after 10 s: resets", |it| it.recovery = Recovery::Not(vec!["resets: no answer".to_owned()])),
         ("the node was gone", |it| it.recovery = Recovery::Ended("signal: 9".to_owned())),
         ("400 MiB resident", |it| it.peak = 400 * MIB),
-        ("33 MiB on disk", |it| it.stored = 33 * MIB),
+        ("6 MiB on disk, of 1024 KiB", |it| it.stored = 6 * MIB),
         ("KiB of log a second", |it| it.logged = 2 * MIB),
         ("nobody was served", |it| it.served.retain(|served| served.wish != Wish::Reset)),
     ];

@@ -25,5 +25,6 @@ pub(crate) fn write(document: &Path, table: &str) {
     let text = std::fs::read_to_string(document).unwrap();
     let parts = text.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
     let (before, behind) = parts.unwrap_or_else(|| panic!("{}: {BEGIN} and {END} are expected", document.display()));
-    std::fs::write(document, format!("{before}{BEGIN}\n\n{table}\n{END}{behind}")).unwrap();
+    let text = format!("{before}{BEGIN}\n\nA debug build, on two cores:\n\n{table}\n{END}{behind}");
+    std::fs::write(document, text).unwrap();
 }

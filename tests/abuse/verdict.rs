@@ -11,15 +11,15 @@ const RESIDENT: u64 = 400 * MIB;
 /// Of a hundred who come anew, so many are served, and within this time.
 const NEW_OF_HUNDRED: usize = 99;
 const NEW_WITHIN: Duration = Duration::from_secs(2);
-/// What an allocator keeps of what it had.
-const KEPT: u64 = 32 * MIB;
+/// What an allocator may keep of what it had, for the next: a quarter of what a node may have.
+const KEPT: u64 = 128 * MIB;
 /// Connections that come and go.
 const FILES: usize = 8;
 /// Whoever takes so many times as long as before, and this much longer, is slow.
 const SLOW: u32 = 3;
 const SLOW_BY: Duration = Duration::from_millis(500);
-/// Of what a stranger or a tenant sends within some seconds, no more is kept for long.
-const STORED: u64 = 32 * MIB;
+/// No more is kept on disk than was sent, and pages that the database has begun.
+const STORED_BESIDE: u64 = 4 * MIB;
 /// Bytes of log in a second.
 const LOGGED: u64 = 128 * 1024;
 
@@ -143,8 +143,8 @@ impl Verdict {
         if self.peak >= RESIDENT {
             faults.push(format!("{} MiB resident", self.peak / MIB));
         }
-        if self.stored > STORED {
-            faults.push(format!("{} MiB on disk", self.stored / MIB));
+        if self.stored > self.spent().sent + STORED_BESIDE {
+            faults.push(format!("{} MiB on disk, of {} that were sent", self.stored / MIB, size(self.spent().sent)));
         }
         if self.logged_per_second() > LOGGED {
             faults.push(format!("{} KiB of log a second", self.logged_per_second() / 1024));
@@ -152,10 +152,13 @@ impl Verdict {
         faults
     }
 
+    fn spent(&self) -> Spent {
+        self.accounts.iter().fold(Spent::default(), |all, account| all + account.spent)
+    }
+
     /// Its row of the table.
     pub(crate) fn row(&self) -> [String; 4] {
-        let spent = self.accounts.iter().fold(Spent::default(), |all, account| all + account.spent);
-        let Spent { connections, turned_away, sent, .. } = spent;
+        let Spent { connections, turned_away, sent, .. } = self.spent();
         let noticed = if self.noticed().is_empty() { "nothing".to_owned() } else { self.noticed().join("; ") };
         let seconds = |cpu: Duration| format!("{:.1} s", cpu.as_secs_f64());
         [

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
+use parking_lot::Mutex;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::super::StoreError;
 use super::super::writes::{Cause, Writes};
@@ -17,6 +18,9 @@ const MARGIN: u64 = 16 * 1024 * 1024;
 /// How often it is looked, whether anybody writes or not.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// For so long an answer of the operating system holds: within it, no disk takes as much as the margin.
+const HOLDS: Duration = Duration::from_millis(10);
+
 /// The room of a store's folder. Without one, there always is some.
 #[derive(Clone, Debug, Default)]
 pub struct Room(Option<Arc<Kept>>);
@@ -25,13 +29,15 @@ pub struct Room(Option<Arc<Kept>>);
 struct Kept {
     reserve: Reserve,
     writes: Arc<Writes>,
+    /// What was free, in bytes, and when that was asked.
+    known: Mutex<Option<(Instant, u64)>>,
 }
 
 impl Room {
     /// Of this folder; takes the reserve, if there is room for it, or gives it away, if that is needed to open the files.
     #[must_use]
     pub fn of(folder: &Path, writes: &Arc<Writes>) -> Self {
-        let kept = Kept { reserve: Reserve::new(folder), writes: Arc::clone(writes) };
+        let kept = Kept { reserve: Reserve::new(folder), writes: Arc::clone(writes), known: Mutex::default() };
         kept.look();
         Self(Some(Arc::new(kept)))
     }
@@ -42,7 +48,7 @@ impl Room {
     /// If there is no room for it.
     pub fn check(&self) -> Result<(), StoreError> {
         let Some(kept) = &self.0 else { return Ok(()) };
-        if kept.free() < MARGIN {
+        if kept.free_lately() < MARGIN {
             kept.writes.refused(Cause::Disk);
         }
         kept.writes.check()
@@ -71,6 +77,15 @@ impl Kept {
     /// What is free; all of it, if nobody can say.
     fn free(&self) -> u64 {
         self.reserve.free().unwrap_or(u64::MAX)
+    }
+
+    /// The same, a moment ago: every command asks.
+    fn free_lately(&self) -> u64 {
+        let mut known = self.known.lock();
+        match *known {
+            Some((at, free)) if at.elapsed() < HOLDS => free,
+            _ => known.insert((Instant::now(), self.free())).1,
+        }
     }
 
     fn give_if_needed(&self, free: u64) {
