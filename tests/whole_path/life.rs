@@ -61,7 +61,7 @@ async fn an_agent_gets_no_command_before_somebody_has_compared_its_fingerprint()
     assert!(agents.out.contains(&fingerprint), "{}", agents.out);
     let user = dc().create_user("pending", Ou::Staff, OLD).await;
     let said = portal.reset(&user.upn, NEW, &[]).await;
-    assert!(said.status == 3 && said.out.starts_with("not done: no_trusted_agent\n"), "{said:?}");
+    assert!(said.status == 3 && said.out.starts_with("not done: agent_pending\n"), "{said:?}");
 
     let wrong = portal.approve(agent.id(), &fingerprint.chars().rev().collect::<String>()).await;
     assert!(wrong.status == 1 && wrong.err.contains("this is not the fingerprint of agent"), "{wrong:?}");
