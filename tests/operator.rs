@@ -192,6 +192,12 @@ async fn an_agent_is_listed_and_revoked_and_an_exported_registry_restores_an_emp
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("registry.json").display().to_string();
     done(&relay, &["registry", "export", &file]);
+    // What leads to a file is written through, and stays what it is.
+    let (link, before) = (folder.path().join("link"), std::fs::read(&file).unwrap());
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    std::fs::write(&file, "").unwrap();
+    done(&relay, &["registry", "export", &link.display().to_string()]);
+    assert!(link.is_symlink() && std::fs::read(&file).unwrap() == before);
     let other = Relay::start().await;
     done(&other, &["registry", "import", &file]);
     assert_eq!(done(&other, &["agent", "list", TENANT]), listed);

@@ -79,7 +79,7 @@ async fn an_agent_gets_no_command_before_somebody_has_compared_its_fingerprint()
 async fn a_stopped_agent_makes_resets_impossible_at_once_and_possible_again_when_it_is_back() {
     let mut stage = Stage::new().await;
     let said = stage.portal.availability().await;
-    let possible = "a reset is possible now, as the relay says: 1 agents could take it\n".to_owned();
+    let possible = "a reset is possible now, as the relay says: 1 agent could take it\n".to_owned();
     assert_eq!((said.status, said.out), (0, possible));
     let user = dc().create_user("stopped", Ou::Staff, OLD).await;
 

@@ -166,8 +166,8 @@ pub(super) async fn registry(command: Registry) -> Outcome {
 
 /// An export that breaks off takes away nothing of the one before.
 fn save(file: &Path, text: &[u8]) -> std::io::Result<()> {
-    if file.exists() && !file.is_file() {
-        // A pipe, or the terminal.
+    // Only a plain file is replaced: never a pipe, a device, or a link such as /dev/stdout, whatever it leads to.
+    if std::fs::symlink_metadata(file).is_ok_and(|known| !known.is_file()) {
         return std::fs::write(file, text);
     }
     let mut unfinished = file.as_os_str().to_owned();
