@@ -53,7 +53,7 @@ pub(super) fn remember(home: &Home, portal: &PortalId, distrusted: Distrusted) -
 
 /// Forgets a portal that is trusted again.
 pub(super) fn forget(home: &Home, portal: &PortalId) -> Result<(), FileError> {
-    change(home, |portals| drop(portals.remove(portal)))
+    change(home, |portals| portals.retain(|known, _| known != portal))
 }
 
 fn change(home: &Home, change: impl FnOnce(&mut BTreeMap<PortalId, Distrusted>)) -> Result<(), FileError> {

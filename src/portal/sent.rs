@@ -184,7 +184,7 @@ mod tests {
         let claims = Command { sealed: None, ..command.clone() };
         sent.remember(&command, "the-very-bytes").unwrap();
         let again = SentCommands::open(dir.path()).unwrap();
-        assert_eq!(again.unfinished().unwrap(), [claims.clone()]);
+        assert_eq!(again.unfinished().unwrap(), std::slice::from_ref(&claims));
         assert_eq!(again.bytes(command.jti).unwrap().as_deref(), Some("the-very-bytes"));
         let on_disk = dir.path().join(FOLDER).join(format!("{}.json", command.jti));
         assert!(!fs::read_to_string(&on_disk).unwrap().contains("sealed"));
