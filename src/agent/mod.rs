@@ -16,6 +16,7 @@
 mod backoff;
 pub mod config;
 pub mod directory;
+mod distrusted;
 mod enroll;
 mod error;
 pub mod events;

@@ -17,7 +17,7 @@ use super::instance::next_instance;
 use super::journal::{Journal, JournalError};
 use super::key_care::KeyCare;
 use super::keyring::Keyrings;
-use super::link::{Dialer, Link, Shared};
+use super::link::{Approval, Dialer, Link, Shared};
 use super::options::Options;
 use super::portals::Portals;
 use super::preflight::Preflight;
@@ -100,6 +100,7 @@ impl Agent {
             capacity: u32::try_from(options.parallel).unwrap_or(u32::MAX),
             lead: Arc::default(),
             nodes: watch::Sender::new(1),
+            approval: Approval::new(events.clone()),
         };
         let rotator = Arc::new(Rotator {
             identity: identity.clone(),
@@ -136,6 +137,7 @@ impl Agent {
         let message = format!("the agent {} has started", self.identity.agent);
         events.record(Event::WriteBackServiceStarted, &message, &About::default());
         executor.resume()?;
+        let portals_watched = executor.core.portals.watch(self.link.options.trust_check);
         let care = KeyCare::new(self.link.rotator.clone(), executor.clone(), &self.link.options);
         care.go_on().await;
         service_manager::ready();
@@ -145,6 +147,7 @@ impl Agent {
             error = purge(&executor, &*self.clock) => Err(error.into()),
             error = care.keep() => Err(error.into()),
             never = stay_alive(&stop) => match never {},
+            never = portals_watched => match never {},
             never = preflight.run() => match never {},
             never = tell_refusals(&events) => match never {},
             ended = self.link.keep(&stop) => ended,

@@ -122,6 +122,10 @@ pub struct AgentView {
     /// JWS, `typ: writeback-acknowledgement+jwt`: the agent's word that it has pinned the calling portal's new key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledgement: Option<String>,
+    /// Whether it takes the calling portal's commands, as it says; absent if it is not connected, or of an older version,
+    /// which does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trusts_portal: Option<bool>,
 }
 
 impl AgentView {
@@ -129,6 +133,12 @@ impl AgentView {
     #[must_use]
     pub fn keys(&self) -> AgentKeys {
         AgentKeys { signing: self.signing_key.clone(), sealing: self.sealing_key.clone() }
+    }
+
+    /// Whether somebody on its host has taken the calling portal's trust away, or never gave it.
+    #[must_use]
+    pub fn refuses_portal(&self) -> bool {
+        self.trusts_portal == Some(false)
     }
 
     /// Whether its last preflight says that resets will fail.
@@ -256,9 +266,11 @@ impl From<PreflightReport> for v1::Preflight {
 /// `GET /v1/tenants/{tenant}/availability`: is a reset possible now?
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Availability {
-    /// Whether at least one agent is approved, online, and its last preflight has no failed row.
+    /// Whether at least one agent is approved, online, does not refuse the calling portal's commands, and its last preflight
+    /// has no failed row.
     pub available: bool,
-    /// Why not: `no_agent`, or `preflight_failed`.
+    /// Why not: `preflight_failed`; `agent_pending` (one waits for approval), `portal_not_trusted` (those that are there take
+    /// no commands of this portal), `no_agent` (none is connected), or what a newer relay says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Untrusted>,
     /// The agents that could take a command.

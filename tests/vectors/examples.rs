@@ -83,6 +83,7 @@ fn agent(keys: &Keys) -> AgentView {
         preflight: Some(PreflightReport { checked_at: IAT, rows: vec![row] }),
         rotations: Vec::new(),
         acknowledgement: None,
+        trusts_portal: Some(true),
     }
 }
 

@@ -21,6 +21,8 @@ pub enum Refused {
     Room,
     /// A portal's new key that does not hold.
     PortalKey,
+    /// A command of a portal that was trusted once: it is answered.
+    Portal,
 }
 
 impl Refused {
@@ -30,6 +32,7 @@ impl Refused {
             Self::Command => "a command was refused and not answered",
             Self::Room => "a command was not taken",
             Self::PortalKey => "a portal's new key was refused",
+            Self::Portal => "a command of a portal that is not trusted any more was refused",
         }
     }
 
@@ -39,6 +42,7 @@ impl Refused {
             Self::Command => "more commands were refused and not answered",
             Self::Room => "more commands were not taken",
             Self::PortalKey => "more new keys of portals were refused",
+            Self::Portal => "more commands of portals that are not trusted any more were refused",
         }
     }
 
@@ -48,6 +52,7 @@ impl Refused {
             Self::Command => "command",
             Self::Room => "room",
             Self::PortalKey => "portal_key",
+            Self::Portal => "portal",
         }
     }
 }

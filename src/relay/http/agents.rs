@@ -13,12 +13,13 @@ use serde::Deserialize;
 use super::Public;
 use super::caller::PortalCall;
 use super::problem::Refusal;
+use super::standing::Standing;
 use crate::audit;
 use crate::protocol::api::{AgentList, AgentStatus, AgentView, Availability};
 use crate::protocol::ids::{AgentId, PortalId, TenantId};
 use crate::protocol::problem::{Problem, ProblemCode};
 use crate::relay::StoreError;
-use crate::relay::bus::Notice;
+use crate::relay::bus::{Notice, Sighting};
 use crate::relay::registry::AgentRecord;
 
 /// Agents in one answer.
@@ -30,18 +31,19 @@ const LOOKED_AT: usize = 50;
 /// Agents whose presence is asked for at a time.
 const LOOKS: usize = 64;
 
-fn view(record: AgentRecord, online: bool, portal: &PortalId) -> AgentView {
+fn view(record: AgentRecord, seen: &[Sighting], portal: &PortalId) -> AgentView {
     let (invitation, attestation) = record.vouched_to(portal);
     let (attestation, acknowledged) = (attestation.to_owned(), record.later.acknowledged.get(portal));
     AgentView {
         acknowledgement: acknowledged.map(|acknowledged| acknowledged.jws.clone()),
+        trusts_portal: Sighting::trusts(seen, portal),
         invitation,
         attestation,
         rotations: record.later.rotations,
         agent: record.agent,
         name: record.name,
         status: record.status,
-        online,
+        online: !seen.is_empty(),
         version: record.version,
         enrolled_at: record.enrolled_at,
         signing_key: record.keys.signing,
@@ -61,8 +63,11 @@ pub(super) struct Page {
 async fn views(public: &Public, call: &PortalCall, records: Vec<AgentRecord>) -> Result<Vec<AgentView>, StoreError> {
     let bus = &public.services.bus;
     let looks = records.into_iter().map(async |record| {
-        let online = record.status != AgentStatus::Revoked && !bus.places(&call.tenant, record.agent).await?.is_empty();
-        Ok(view(record, online, &call.portal))
+        let seen = match record.status {
+            AgentStatus::Revoked => Vec::new(),
+            AgentStatus::Pending | AgentStatus::Approved => bus.sightings(&call.tenant, record.agent).await?,
+        };
+        Ok(view(record, &seen, &call.portal))
     });
     stream::iter(looks).buffered(LOOKS).try_collect().await
 }
@@ -124,26 +129,22 @@ pub(super) async fn list(
 )]
 pub(super) async fn availability(State(public): State<Arc<Public>>, call: PortalCall) -> Result<Response, Refusal> {
     let turn = public.lists.turn(&call.portal).await?;
-    let (mut online, mut after) = (Vec::new(), None);
+    let (mut agents, mut after) = (Vec::new(), None);
     loop {
-        let mut records = public.services.registry.agents_after(&call.tenant, after, LOOKED_AT).await?;
+        let records = public.services.registry.agents_after(&call.tenant, after, LOOKED_AT).await?;
         after = records.last().filter(|_| records.len() == LOOKED_AT).map(|last| last.agent);
-        records.retain(|record| record.status == AgentStatus::Approved);
         // Of a tenant with many agents no more than this is kept.
-        let seen = views(&public, &call, records).await?.into_iter().filter(|agent| agent.online);
-        online.extend(seen.map(|agent| (agent.enrolled_at, agent.agent, agent.preflight_failed())));
+        let seen = views(&public, &call, records).await?.into_iter();
+        agents.extend(seen.map(|agent| (agent.enrolled_at, agent.agent, Standing::of(&agent))));
         if after.is_none() {
             break;
         }
     }
-    online.sort_by_key(|(enrolled_at, ..)| *enrolled_at);
-    let able: Vec<AgentId> = online.iter().filter(|(.., failed)| !failed).map(|(_, agent, _)| *agent).collect();
-    let reason = match online.first() {
-        _ if !able.is_empty() => None,
-        Some(_) => Some("preflight_failed".into()),
-        None => Some("no_agent".into()),
-    };
-    turn.answer(&Availability { available: !able.is_empty(), reason, agents: able }).await
+    agents.sort_by_key(|(enrolled_at, ..)| *enrolled_at);
+    let standings: Vec<Standing> = agents.iter().map(|(.., standing)| *standing).collect();
+    let able = agents.into_iter().filter(|(.., standing)| *standing == Standing::Able).map(|(_, agent, _)| agent);
+    let (agents, reason) = (able.collect::<Vec<AgentId>>(), Standing::reason(&standings).map(Into::into));
+    turn.answer(&Availability { available: !agents.is_empty(), reason, agents }).await
 }
 
 fn unknown(agent: AgentId) -> Refusal {
