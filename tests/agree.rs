@@ -307,6 +307,7 @@ fn bodies(world: &World) -> Vec<Body> {
         preflight: Some(PreflightReport { checked_at: IAT, rows: vec![row], domains: vec![domain] }),
         rotations: vec![jws.clone()],
         acknowledgement: Some(jws.clone()),
+        trusts_portal: Some(true),
     };
     let invitation = NewInvitation { id: code.invitation, token_sha256: code.token.hash(), expires_at: IAT };
     let enrollment = Enrollment {

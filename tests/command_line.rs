@@ -25,6 +25,7 @@ const RELAYS: &[&str] = &[
     "portal grant portal-1 contoso",
     "portal withdraw portal-1 contoso",
     "portal remove portal-1",
+    "portal replace-keys portal-1 --key KEY",
     "portal list",
     "agent list contoso",
     "agent revoke contoso ID",
@@ -52,6 +53,7 @@ const PORTALS: &[&str] = &[
     "change contoso jane@corp.example",
     "unlock contoso jane@corp.example",
     "sent contoso",
+    "resume",
     "status contoso ID",
 ];
 
@@ -192,6 +194,7 @@ async fn what_is_done_is_a_document_too() {
     let answered = answer.json();
     // It may not be connected yet.
     assert!(["concluded", "undeliverable"].contains(&answered["result"].as_str().unwrap()), "{answer:?}");
+    assert_eq!(portal.run(&["resume", "--json"]).await.json(), json!([]));
     let sent = portal.run(&["sent", TENANT, "--agent", id, "--json"]).await.json();
     for command in sent.as_array().unwrap() {
         assert_eq!((&command["agent"], &command["account"]), (&json!(id), &json!("jane@corp.example")));

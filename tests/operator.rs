@@ -65,12 +65,119 @@ async fn portals_are_registered_granted_withdrawn_and_removed() {
     done(&relay, &["portal", "remove", "portal-1"]);
     assert_eq!(done(&relay, &["portal", "list"]), "");
 
-    assert!(refused(&relay, "", &["portal", "remove", "portal-1"]).contains("there is no portal portal-1"));
+    for gone in [["portal", "remove", "portal-1"].as_slice(), &["portal", "withdraw", "portal-1", TENANT]] {
+        assert!(refused(&relay, "", gone).contains("there is no portal portal-1"));
+    }
     assert!(refused(&relay, "{}", &add).contains("no public key as JWK"));
     assert!(refused(&relay, &key.to_jwk(), &add).contains("private key"), "a private key is not sent anywhere");
     let nowhere = refused(&relay, &jwk, &["portal", "add", "p", "--key", "-", "--tenant", "nowhere"]);
     assert!(nowhere.contains("writeback-relay tenant add nowhere"), "{nowhere}");
     assert!(refused(&relay, "", &["tenant", "add", "No!"]).contains("a-z"));
+}
+
+#[tokio::test]
+async fn adding_a_portal_that_is_there_takes_nothing_away_and_whatever_does_says_what() {
+    let relay = Relay::start().await;
+    let (key, other) = (SigningKey::generate(&System).unwrap(), SigningKey::generate(&System).unwrap());
+    let jwk = serde_json::to_string(key.public()).unwrap();
+    for tenant in ["fabrikam", "tailspin"] {
+        done(&relay, &["tenant", "add", tenant]);
+    }
+    let add = |key: &SigningKey, tenants: &[&str]| {
+        let mut arguments = vec!["portal", "add", "portal-1", "--key", "-"];
+        arguments.extend(tenants.iter().flat_map(|tenant| ["--tenant", tenant]));
+        let output = run(&relay, &serde_json::to_string(key.public()).unwrap(), &arguments);
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.success(), text)
+    };
+    let said = add(&key, &[TENANT, "fabrikam"]);
+    assert!(said.0 && said.1.contains("is registered; may serve from now on: contoso, fabrikam"), "{said:?}");
+    let said = add(&key, &["tailspin"]);
+    assert!(
+        said.0 && said.1.contains("may serve from now on: tailspin\nit serves contoso, fabrikam, tailspin"),
+        "{said:?}"
+    );
+    let said = add(&key, &["tailspin"]);
+    assert!(said.0 && said.1.contains("is as it was\nit serves contoso, fabrikam, tailspin"), "{said:?}");
+    let before = done(&relay, &["portal", "list"]);
+    assert_eq!(before, format!("portal-1  keys {}  tenants contoso fabrikam tailspin\n", key.kid()));
+
+    // Another's key, or its own that was lost: nobody is put in its place without being asked.
+    let (taken, said) = add(&other, &[TENANT]);
+    assert!(!taken && said.contains(key.kid().as_str()) && said.contains("nothing was changed"), "{said}");
+    assert!(said.contains("portal replace-keys portal-1") && said.contains("contoso fabrikam tailspin"), "{said}");
+    assert_eq!(done(&relay, &["portal", "list"]), before);
+    // A further key, beside one that is known.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("other.jwk").display().to_string();
+    std::fs::write(&file, serde_json::to_string(other.public()).unwrap()).unwrap();
+    let both = ["portal", "add", "portal-1", "--key", "-", "--key", &file, "--tenant", TENANT];
+    let output = run(&relay, &jwk, &both);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains(&format!("has one more key: {}", other.kid())), "{said}");
+
+    let said = done(&relay, &["portal", "withdraw", "portal-1", "fabrikam"]);
+    assert!(said.contains("may not serve any more: fabrikam\nit serves contoso, tailspin"), "{said}");
+    let said = refused(&relay, "", &["portal", "withdraw", "portal-1", "fabrikam"]);
+    assert!(said.contains("was not granted tenant fabrikam"), "{said}");
+    assert!(refused(&relay, "", &["portal", "grant", "portal-1", "nowhere"]).contains("tenant add nowhere"));
+    // A program that stores a whole record hears what that took away.
+    let mut record = relay.admin().portals().await.unwrap().remove(0);
+    record.tenants.retain(|tenant| tenant.as_str() != "tailspin");
+    record.keys.truncate(1);
+    let change = relay.admin().put_portal(&record).await.unwrap();
+    assert_eq!(change.withdrawn, ["tailspin".parse().unwrap()]);
+    assert_eq!(change.keys_dropped, [other.kid().to_string()]);
+    let said = done(&relay, &["portal", "replace-keys", "portal-1", "--key", &file]);
+    assert!(
+        said.contains(&format!("has one more key: {}; has no longer the key: {}", other.kid(), key.kid())),
+        "{said}"
+    );
+    assert!(said.contains("it serves contoso"), "{said}");
+    let said = done(&relay, &["portal", "remove", "portal-1"]);
+    assert_eq!(said, "portal portal-1 is removed; it served contoso\n");
+}
+
+#[tokio::test]
+async fn two_operators_who_grant_at_the_same_time_do_not_take_away_each_others_tenant() {
+    let relay = Relay::start().await;
+    let portal = relay.portal("portal-1").await;
+    let admin = relay.admin();
+    let tenants: Vec<String> = (0..20).map(|n| format!("tenant-{n}")).collect();
+    for tenant in &tenants {
+        admin.add_tenant(tenant.parse().unwrap()).await.unwrap();
+    }
+    let grants = tenants.iter().map(|tenant| {
+        let (admin, tenant, id) = (&admin, tenant.parse().unwrap(), portal.raw.id.clone());
+        async move { admin.grant(&id, &tenant).await.unwrap() }
+    });
+    futures_util::future::join_all(grants).await;
+    assert_eq!(admin.portals().await.unwrap()[0].tenants.len(), 21);
+}
+
+#[tokio::test]
+async fn an_import_says_whom_it_revokes_and_a_tenant_without_an_agent_is_told_of() {
+    let relay = Relay::start().await;
+    let portal = relay.portal("portal-1").await;
+    let status = || done(&relay, &["status"]);
+    let said = status();
+    assert!(said.contains("this tenant has no agent") && said.contains("writeback-portal invite"), "{said}");
+    assert!(said.contains("1 tenant, 1 portal"), "{said}");
+    let agent = RawAgent::pending(&relay, &portal).await;
+    let said = status();
+    assert!(said.contains("waits for approval: no reset is possible"), "{said}");
+    assert!(said.contains("1 waits for approval") && said.contains("writeback-portal approve"), "{said}");
+    let fingerprint = agent.keys().fingerprint(agent.agent);
+    let _ = portal.portal.approve(&agent.tenant, agent.agent, &fingerprint).await.unwrap();
+
+    let mut snapshot = relay.admin().export().await.unwrap();
+    snapshot.tenants[0].agents[0].revoke();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("registry.json").display().to_string();
+    std::fs::write(&file, serde_json::to_string(&snapshot).unwrap()).unwrap();
+    let said = done(&relay, &["registry", "import", &file]);
+    assert!(said.contains(&agent.agent.to_string()) && said.contains("is revoked for good by this import"), "{said}");
+    assert_eq!(done(&relay, &["registry", "import", &file]), "", "it takes nothing away any more");
 }
 
 #[tokio::test]
@@ -91,6 +198,12 @@ async fn an_agent_is_listed_and_revoked_and_an_exported_registry_restores_an_emp
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("registry.json").display().to_string();
     done(&relay, &["registry", "export", &file]);
+    // What leads to a file is written through, and stays what it is.
+    let (link, before) = (folder.path().join("link"), std::fs::read(&file).unwrap());
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    std::fs::write(&file, "").unwrap();
+    done(&relay, &["registry", "export", &link.display().to_string()]);
+    assert!(link.is_symlink() && std::fs::read(&file).unwrap() == before);
     let other = Relay::start().await;
     done(&other, &["registry", "import", &file]);
     assert_eq!(done(&other, &["agent", "list", TENANT]), listed);

@@ -122,7 +122,7 @@ async fn an_invitation_tells_the_relay_a_hash_and_the_secret_is_destroyed_once_t
     assert!(!world.trust_file().contains(&secret));
     // Verified is not approved: nothing is sealed to it yet.
     assert!(
-        matches!(world.reset(SHORT).await.unwrap(), Answer::Undeliverable { reason, .. } if reason == "no_trusted_agent")
+        matches!(world.reset(SHORT).await.unwrap(), Answer::Undeliverable { reason, .. } if reason == "agent_pending")
     );
 }
 

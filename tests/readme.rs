@@ -117,7 +117,7 @@ impl Reader {
             }
             ["writeback-portal", "reset"] => {
                 let said = self.done(command, &format!("{NEW_PASSWORD}\n")).await;
-                assert!(said.out.contains("trace id"), "{said:?}");
+                assert!(said.out.contains("support code"), "{said:?}");
             }
             _ => drop(self.done(command, "").await),
         }

@@ -4,10 +4,11 @@
 //! |---|---|
 //! | `agent.toml` | the configuration, written by people |
 //! | `identity.json` | who the agent is, and whose commands it takes; there once it is enrolled |
+//! | `distrusted.json` | portals whose commands it takes no more, each with the key by which they are told so |
 //! | `enrolment.json` | an enrolment that has begun |
 //! | `signing-key.jwk`, `sealing-key.jwk` | the private keys: made here, never leave |
 //! | `keys.json` | in their place from the first rotation on |
-//! | `agent.lock` | held while one of the two above, or the identity, is changed |
+//! | `agent.lock` | held while one of the two above, the identity, or the distrusted portals are changed |
 //! | `instance.json` | the last start of the process |
 //! | `journal.redb` | every command and its outcome |
 //! | `events.jsonl` | the event log |
@@ -119,6 +120,10 @@ impl Home {
         PrivateFile::new(self.folder.join("identity.json"))
     }
 
+    pub(super) fn distrusted_file(&self) -> PrivateFile {
+        PrivateFile::new(self.folder.join("distrusted.json"))
+    }
+
     pub(super) fn enrolment_file(&self) -> PrivateFile {
         PrivateFile::new(self.folder.join("enrolment.json"))
     }
@@ -143,6 +148,7 @@ impl Home {
     pub(super) fn private_files(&self) -> Vec<PrivateFile> {
         vec![
             self.identity_file(),
+            self.distrusted_file(),
             self.enrolment_file(),
             self.signing_key_file(),
             self.sealing_key_file(),

@@ -19,6 +19,7 @@ pub mod config;
 pub mod control;
 mod counted;
 pub mod directory;
+mod distrusted;
 mod enroll;
 mod error;
 pub mod events;

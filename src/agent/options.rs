@@ -40,6 +40,8 @@ pub struct Options {
     pub unknown_agent_pause: Duration,
     /// How often it is looked whether the host has slept, or its clock was set.
     pub wake_check: Duration,
+    /// How often it is looked whether somebody on the host has added or removed a portal.
+    pub trust_check: Duration,
     /// How often the agent checks whether resets can work.
     pub preflight_interval: Duration,
     /// How old the agent's keys become before it makes new ones; it never does so by itself, if absent.
@@ -78,6 +80,7 @@ impl Default for Options {
             healthy_after: Duration::from_secs(30),
             unknown_agent_pause: Duration::from_secs(60),
             wake_check: Duration::from_secs(5),
+            trust_check: Duration::from_secs(1),
             preflight_interval: Duration::from_secs(3600),
             rotate_every: Some(DEFAULT_ROTATE_EVERY),
             key_interval: Duration::from_secs(60),

@@ -1,8 +1,15 @@
 //! The portals whose commands the agent takes, each with the key it has pinned. A new key comes only from the one before
 //! it, or from a person on this host.
 
+use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::sync::watch;
+use tokio::time::interval;
+
+use super::distrusted::{self, DistrustedPortals};
 use super::home::{Home, Identity, write_json};
 use super::pin::Pin;
 use super::watched::{Watched, hold};
@@ -37,6 +44,9 @@ pub(super) enum NotFollowed {
 pub struct Portals {
     home: Home,
     watched: Watched<Identity>,
+    distrusted: Watched<DistrustedPortals>,
+    /// Those whose commands are taken, as it was last looked.
+    trusted: watch::Sender<BTreeSet<PortalId>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -70,12 +80,46 @@ impl Portals {
     /// If the identity is missing, damaged, or open to others.
     pub fn open(home: &Home, clock: Arc<dyn Clock>) -> Result<Self, FileError> {
         let watched = Watched::open(home, home.identity_file().path().to_owned(), load)?;
-        Ok(Self { home: home.clone(), watched, clock })
+        let distrusted = Watched::open(home, home.distrusted_file().path().to_owned(), distrusted::load)?;
+        let trusted = watch::Sender::new(watched.read()?.portals.keys().cloned().collect());
+        Ok(Self { home: home.clone(), watched, distrusted, trusted, clock })
     }
 
     /// As they stand now.
     pub(super) fn now(&self) -> Result<Arc<Identity>, FileError> {
         self.watched.read()
+    }
+
+    /// The portals that were trusted once, as they stand now.
+    pub(super) fn distrusted(&self) -> Result<Arc<DistrustedPortals>, FileError> {
+        self.distrusted.read()
+    }
+
+    /// Whether the portal's commands are taken now.
+    pub(super) fn trusts(&self, portal: &PortalId) -> bool {
+        // A file that can't be read any more has taken nothing away.
+        self.now().map_or(true, |identity| identity.portals.contains_key(portal))
+    }
+
+    /// Told when the commands of other portals are taken than before.
+    pub(super) fn changes(&self) -> watch::Receiver<BTreeSet<PortalId>> {
+        self.trusted.subscribe()
+    }
+
+    /// Looks so often whether somebody has added or removed a portal.
+    pub(super) async fn watch(&self, every: Duration) -> Infallible {
+        let mut often = interval(every);
+        loop {
+            often.tick().await;
+            let Ok(identity) = self.now() else { continue };
+            self.trusted.send_if_modified(|known| {
+                let same = known.iter().eq(identity.portals.keys());
+                if !same {
+                    *known = identity.portals.keys().cloned().collect();
+                }
+                !same
+            });
+        }
     }
 
     /// A command by this key of the portal has come: from an hour after the first by the new key on, the old one is no

@@ -18,7 +18,7 @@ use super::instance::next_instance;
 use super::journal::{Journal, JournalError};
 use super::key_care::KeyCare;
 use super::keyring::Keyrings;
-use super::link::{Dialer, Link, Shared};
+use super::link::{Approval, Dialer, Link, Shared};
 use super::options::Options;
 use super::portals::Portals;
 use super::preflight::Preflight;
@@ -111,6 +111,7 @@ impl Agent {
             lead: Arc::default(),
             nodes: watch::Sender::new(1),
             noted: Arc::default(),
+            approval: Approval::new(events.clone()),
         };
         let outbound = Outbound::new(&options.access())?;
         let proxy = identity.relay.parse().ok().and_then(|relay| Some(outbound.proxy_to(&relay)?.to_string()));
@@ -150,6 +151,7 @@ impl Agent {
         let message = format!("the agent {} has started", self.identity.agent);
         events.record(Event::WriteBackServiceStarted, &message, &About::default());
         executor.resume()?;
+        let portals_watched = executor.core.portals.watch(self.link.options.trust_check);
         let care = KeyCare::new(self.link.rotator.clone(), executor.clone(), &self.link.options);
         care.go_on().await;
         service_manager::ready();
@@ -159,6 +161,7 @@ impl Agent {
             error = purge(&executor, &*self.clock) => Err(error.into()),
             error = care.keep() => Err(error.into()),
             never = stay_alive(&stop) => match never {},
+            never = portals_watched => match never {},
             never = preflight.run() => match never {},
             never = look_after(&executor, &preflight) => match never {},
             never = tell_refusals(&events) => match never {},

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::distrusted::{self, Distrusted};
 use super::enroll::{Begun, EnrollError, redeem, request};
 use super::events::{About, EventLog};
 use super::format::Format;
@@ -100,18 +101,24 @@ pub async fn trust(
         return Err(EnrollError::Untrusted(what).into());
     };
     change(home, |identity| identity.portals.insert(code.portal.clone(), pin))?;
+    distrusted::forget(home, &code.portal)?;
     record(home, clock, Event::OnboardingEventSuccess, &code.portal, "is trusted from now on")?;
     let fingerprint = ring.keys.public().fingerprint(identity.agent);
     Ok(Trusted { portal: code.portal.clone(), agent: identity.agent, fingerprint })
 }
 
-/// Takes no more commands from a portal. The agent may be running; the next command is refused.
+/// Takes no more commands from a portal. The agent may be running: it tells the relay within a second, and refuses that
+/// portal's next command.
 ///
 /// # Errors
 /// If it is not trusted anyway, or a file can't be written.
 pub fn distrust(home: &Home, portal: &PortalId, clock: Arc<dyn Clock>) -> Result<(), TrustError> {
-    home.identity()?.ok_or_else(|| not_enrolled(home))?;
-    change(home, |identity| identity.portals.remove(portal))?.ok_or_else(|| TrustError::Unknown(portal.clone()))?;
+    let unknown = || TrustError::Unknown(portal.clone());
+    let identity = home.identity()?.ok_or_else(|| not_enrolled(home))?;
+    let pin = identity.portals.get(portal).ok_or_else(unknown)?.clone();
+    // First: as long as it is trusted, this says nothing.
+    distrusted::remember(home, portal, Distrusted { pin, since: clock.now() })?;
+    change(home, |identity| identity.portals.remove(portal))?.ok_or_else(unknown)?;
     record(home, clock, Event::OffboardingEventSuccess, portal, "is not trusted any more")
 }
 

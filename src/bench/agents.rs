@@ -135,6 +135,7 @@ async fn welcome(dialer: &Dialer, seat: &Seat, key: &SigningKey) -> Fallible<(So
         unfinished: vec![],
         capacity: 1,
         portals: vec![],
+        announces_portals: false,
     };
     socket.send(Message::Binary(FromAgent::Hello(hello).encode_frame().into())).await?;
     match socket.next().await.ok_or("no welcome")?? {

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt::Display;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{print, print_error};
 use crate::protocol::problem::Problem;
@@ -63,16 +64,30 @@ fn tell(program: &str, message: &str, problem: Option<&Problem>) {
     }
 }
 
-fn document(message: &str, problem: Option<&Problem>) -> String {
-    let refused = problem.map(|Problem { code, status, retry_safe, trace_id, .. }| Refused {
-        code,
-        status: *status,
-        retry_safe: *retry_safe,
-        trace_id,
-    });
+/// What programs are told of an error, for a document that tells of more than one.
+#[must_use]
+pub fn error_document(error: &(dyn Error + 'static)) -> Value {
+    let text = error.to_string();
+    let message = one_line(&text);
     // Texts and numbers can always be written as JSON.
-    let text = serde_json::to_string(&Document { result: "error", message, refused }).unwrap_or_default();
+    serde_json::to_value(Document::of(&message, problem_in(error))).unwrap_or_default()
+}
+
+fn document(message: &str, problem: Option<&Problem>) -> String {
+    let text = serde_json::to_string(&Document::of(message, problem)).unwrap_or_default();
     format!("{text}\n")
+}
+
+impl<'a> Document<'a> {
+    fn of(message: &'a str, problem: Option<&'a Problem>) -> Self {
+        let refused = problem.map(|Problem { code, status, retry_safe, trace_id, .. }| Refused {
+            code,
+            status: *status,
+            retry_safe: *retry_safe,
+            trace_id,
+        });
+        Self { result: "error", message, refused }
+    }
 }
 
 /// The relay's refusal that is the cause of an error, or the cause of its cause.
@@ -90,7 +105,7 @@ fn problem_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Problem> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::protocol::problem::ProblemCode;
@@ -111,6 +126,7 @@ mod tests {
         let expected = json!({ "result": "error", "message": "no", "code": "no_agent", "status": 503, "retry_safe": true,
             "trace_id": "abc" });
         assert_eq!(said, expected);
+        assert_eq!(error_document(&error)["code"], "no_agent");
         let other = std::io::Error::other("disk");
         assert_eq!(document("no", problem_in(&other)), "{\"result\":\"error\",\"message\":\"no\"}\n");
     }

@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
-pub use complaint::{complain, complain_of, complain_of_usage, wants_json};
+pub use complaint::{complain, complain_of, complain_of_usage, error_document, wants_json};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 use rustix::net::sockopt;

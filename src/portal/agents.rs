@@ -73,6 +73,12 @@ pub enum Warning {
     /// Trusted here, revoked there.
     #[error("it is trusted here, but the relay says it was revoked; if that is right, revoke it here too")]
     RevokedAtRelay,
+    /// Somebody on its host has taken this portal's trust away.
+    #[error(
+        "it takes no commands of this portal, as it says: on its host somebody has run `writeback-agent trust --remove`. If \
+         that was a mistake, run `writeback-portal invite`, and on its host `writeback-agent trust CODE`"
+    )]
+    PortalNotTrusted,
     /// Trusted here, absent there.
     #[error("the relay does not list it: its registry may be an older copy, or somebody removed it")]
     NotListed,
@@ -102,7 +108,8 @@ impl From<Result<(), ClientError>> for Told {
 
 impl Agent {
     /// Whether a password may be sealed to it, and is likely to arrive: trusted here with these keys; at the relay
-    /// approved, online, and by its last preflight able to do something.
+    /// approved, online, and by its last preflight able to do something; and it takes this portal's commands, or does not say
+    /// that it does not.
     #[must_use]
     pub fn usable(&self) -> bool {
         self.readiness(Need::default()).is_some_and(Readiness::serves)
@@ -114,14 +121,20 @@ impl Agent {
     pub fn readiness(&self, asked: Need<'_>) -> Option<Readiness> {
         let (Some(Standing::Trusted { keys, .. }), Some(relay)) = (&self.standing, &self.relay) else { return None };
         let keys_hold = relay.keys() == *keys && keys.check().is_ok();
-        let is_there = keys_hold && relay.status == AgentStatus::Approved && relay.online;
-        is_there.then(|| relay.readiness(asked))
+        let serves = relay.status == AgentStatus::Approved && relay.online && !relay.refuses_portal();
+        (keys_hold && serves).then(|| relay.readiness(asked))
     }
 
     /// Whether it is trusted and connected, and what stands in the way are its keys.
     pub(super) fn keys_stand_in_the_way(&self) -> bool {
         let (Some(Standing::Trusted { keys, .. }), Some(relay)) = (&self.standing, &self.relay) else { return false };
         relay.online && (relay.keys() != *keys || keys.check().is_err())
+    }
+
+    /// Whether it is trusted here and connected, and does not trust this portal (any more), as the relay says.
+    pub(super) fn refuses_this_portal(&self) -> bool {
+        let trusted = matches!(self.standing, Some(Standing::Trusted { .. }));
+        trusted && self.relay.as_ref().is_some_and(|view| view.online && view.refuses_portal())
     }
 
     /// Whether the relay shows other keys than those pinned here.

@@ -9,7 +9,8 @@ use super::{Portal, PortalError};
 use crate::protocol::api::{CommandState, CommandView};
 use crate::protocol::command::Command;
 use crate::protocol::ids::{AgentId, CommandId, TenantId};
-use crate::protocol::outcome::Outcome;
+use crate::protocol::outcome::{Code, Outcome, Status};
+use crate::protocol::problem::ProblemCode;
 use crate::protocol::untrusted::Untrusted;
 
 /// What is known about a reset.
@@ -25,8 +26,8 @@ pub enum Answer {
     },
     /// No agent has it, as far as the relay tells, and none will: a new reset may be sent.
     Undeliverable {
-        /// In one word: `no_trusted_agent`, `keys_not_trusted`, `no_agent`, `preflight_failed`, `agent_busy`, `draining`,
-        /// `store_not_writable`, `expired`, or another of the relay's codes.
+        /// In one word: `no_trusted_agent`, `keys_not_trusted`, `agent_pending`, `portal_not_trusted`, `no_agent`,
+        /// `preflight_failed`, `agent_busy`, `draining`, `store_not_writable`, `expired`, or another of the relay's codes.
         reason: Untrusted,
         /// The agents that were asked.
         asked: Vec<AgentId>,
@@ -44,6 +45,14 @@ pub enum Answer {
         /// The support code, if the relay gave one.
         trace_id: Option<Untrusted>,
     },
+}
+
+impl Answer {
+    /// Whether the agent takes no commands of this portal: its word, verified.
+    pub(super) fn is_of_another_portals_agent(&self) -> bool {
+        let Self::Concluded { outcome, .. } = self else { return false };
+        outcome.code == *Code::PortalNotTrusted.as_str() && outcome.status == Status::Rejected && outcome.retry_safe
+    }
 }
 
 /// Why nothing is known.
@@ -65,6 +74,9 @@ pub enum Doubt {
     /// Its keys are no longer pinned here.
     #[error("the agent was revoked here meanwhile, so its word is no longer taken")]
     AgentRevoked,
+    /// An older wish must not come true behind a newer one.
+    #[error("a newer command for this account was sent from here, so this one was not sent again")]
+    Superseded,
     /// The relay can't be asked, or its answer can't be verified.
     #[error("the command may have been sent, and what came of it can't be found out now: {reason}")]
     Lost {
@@ -93,9 +105,18 @@ impl Portal {
     pub async fn status(&self, tenant: &TenantId, command: CommandId, wait: Duration) -> Result<Answer, PortalError> {
         let sent = self.sent.find(tenant, command)?;
         self.key()?;
-        let view = self.relay.command(tenant, command, wait).await?;
+        let view = match self.relay.command(tenant, command, wait).await {
+            Err(error) if error.is(ProblemCode::NotFound) && self.sent.bytes(command)?.is_some() => {
+                return Err(PortalError::NotThere { tenant: tenant.clone(), command });
+            }
+            viewed => viewed?,
+        };
         let (agent, trace_id) = (sent.aud, view.trace_id.clone());
-        Ok(match self.look_well(&view, &sent).await? {
+        let look = self.look_well(&view, &sent).await?;
+        if matches!(look, Look::Concluded(_) | Look::Undeliverable(_)) {
+            self.ended(command);
+        }
+        Ok(match look {
             Look::Concluded(outcome) => Answer::Concluded { outcome, trace_id },
             Look::Undeliverable(reason) => {
                 Answer::Undeliverable { reason, asked: vec![agent], trace_id: Some(trace_id) }
@@ -103,6 +124,13 @@ impl Portal {
             Look::Waiting => unknown(&sent, Doubt::StillRunning, Some(trace_id)),
             Look::Unknown(doubt) => unknown(&sent, doubt, Some(trace_id)),
         })
+    }
+
+    /// The command has an end that the relay knows.
+    pub(super) fn ended(&self, command: CommandId) {
+        if let Err(error) = self.sent.end(command) {
+            tracing::warn!(%error, %command, "the bytes of a command that has an end could not be erased");
+        }
     }
 
     /// Judges what the relay shows. An outcome by a key that is not pinned here may be by one that the agent has rotated to

@@ -65,7 +65,7 @@ pub enum ClientError {
     },
     /// It answered with an error.
     #[error(
-        "{}; safe to repeat: {}; trace id {}",
+        "{}; safe to repeat: {}; support code {}",
         self.what(), if problem.retry_safe { "yes" } else { "no" }, problem.trace_id.cell()
     )]
     Refused {

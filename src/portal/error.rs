@@ -15,6 +15,14 @@ pub enum PortalError {
     /// A file in the portal's folder can't be used.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The folder of the commands that were sent can't be read.
+    #[error("{path}: {error}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
     /// The configuration is not usable.
     #[error("{path}: {detail}")]
     Config {
@@ -100,6 +108,28 @@ pub enum PortalError {
         tenant: TenantId,
         /// The agent.
         agent: AgentId,
+    },
+    /// The relay has no such command, and its bytes are kept here.
+    #[error(
+        "the relay has no command {command}: it never came there, or the relay has lost it. To send the very same again is \
+         safe either way, and tells: writeback-portal resume {tenant} {command}"
+    )]
+    NotThere {
+        /// The organisation.
+        tenant: TenantId,
+        /// The command.
+        command: CommandId,
+    },
+    /// There is nothing to send again.
+    #[error(
+        "command {command} has an end, or its bytes were not kept; ask what came of it: writeback-portal status {tenant} \
+         {command}"
+    )]
+    Ended {
+        /// The organisation.
+        tenant: TenantId,
+        /// The command.
+        command: CommandId,
     },
     /// No record of this command.
     #[error(

@@ -66,6 +66,7 @@ impl Judge<'_> {
         match (&standing, view.status) {
             (None | Some(Standing::Attested { .. }), AgentStatus::Approved) => warnings.push(Warning::NotApprovedHere),
             (Some(Standing::Trusted { .. }), AgentStatus::Revoked) => warnings.push(Warning::RevokedAtRelay),
+            (Some(Standing::Trusted { .. }), _) if view.refuses_portal() => warnings.push(Warning::PortalNotTrusted),
             _ => {}
         }
         let fingerprint = pinned.unwrap_or(&shown).fingerprint(id);
@@ -177,6 +178,7 @@ mod tests {
                 preflight: None,
                 rotations: Vec::new(),
                 acknowledgement: None,
+                trusts_portal: None,
             };
             let (portal, relay) = ("portal-1".parse().unwrap(), "https://relay.example");
             let judge = Judge { tenant: &tenant, portal: &portal, relay, rotation: None, now };
@@ -228,6 +230,7 @@ mod tests {
             preflight: None,
             rotations,
             acknowledgement: None,
+            trusts_portal: None,
         }
     }
 

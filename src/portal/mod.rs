@@ -4,13 +4,14 @@
 //! |---|---|
 //! | [`home`], [`config`] | the folder: configuration and signing key |
 //! | [`trust_store`] | which agents this portal trusts, whatever the relay says |
-//! | [`sent`] | which commands went out, so that a late outcome can still be verified |
+//! | [`sent`] | which commands went out: their bytes until there is an end, and what verifies a late outcome |
 //! | [`client`] | the calls over HTTPS |
 //! | [`agents`], `judge` | what the relay says of the agents, judged by the trust store |
 //! | `check` | how an agent finds its directory now |
 //! | [`history`] | whose accounts it was about |
 //! | [`selection`] | which agent is asked first |
 //! | [`request`], [`answer`] | one reset, change or unlock, up to a verified outcome |
+//! | `resume` | what a process left that died before there was an answer |
 //! | [`rotation`] | a new key for this portal |
 //! | [`report`], `again` | all of it, for people |
 
@@ -26,6 +27,7 @@ pub mod home;
 mod judge;
 pub mod report;
 pub mod request;
+mod resume;
 pub mod rotation;
 pub mod selection;
 pub mod sent;

@@ -64,9 +64,14 @@ impl Answer {
                 let again = again(o, utc);
                 let hindrances = hindrances(o.hindrances.as_deref().unwrap_or_default());
                 let account = o.account.as_ref().map(|found| format!("  the account: {found}\n")).unwrap_or_default();
+                let todo = if is_code(&o.code, Code::PortalNotTrusted) {
+                    format!("  what to do: {}\n", explain(&o.code))
+                } else {
+                    String::new()
+                };
                 format!(
-                    "{headline}: {} (event {})\n{hindrances}  the agent says: {}\n{account}  a new command may be sent: {again}\n  signed by agent {} for \
-                     command {}, {} ms in the directory\n  trace id {}\n",
+                    "{headline}: {} (event {})\n{hindrances}  the agent says: {}\n{account}{todo}  a new command may be sent: {again}\n  signed by agent \
+                     {} for command {}, {} ms in the directory\n  support code {}\n",
                     o.code.cell(),
                     o.event_id,
                     o.detail.quoted(),
@@ -108,11 +113,15 @@ fn hindrances(codes: &[Untrusted]) -> String {
 
 /// What the agent refuses without the directory.
 fn own_refusal(code: &Untrusted) -> bool {
-    [Code::RateLimited, Code::Unsupported].iter().any(|own| *code == *own.as_str())
+    [Code::RateLimited, Code::Unsupported, Code::PortalNotTrusted].iter().any(|own| is_code(code, *own))
+}
+
+fn is_code(said: &Untrusted, code: Code) -> bool {
+    *said == *code.as_str()
 }
 
 fn support_code(trace_id: Option<&Untrusted>) -> String {
-    trace_id.map(|id| format!("  trace id {}\n", id.cell())).unwrap_or_default()
+    trace_id.map(|id| format!("  support code {}\n", id.cell())).unwrap_or_default()
 }
 
 pub(super) fn utc(time: UnixTime) -> String {
@@ -125,6 +134,13 @@ fn explain(reason: &Untrusted) -> &'static str {
     match reason.as_data() {
         "no_trusted_agent" => "no agent of this tenant is trusted here; see: writeback-portal agents",
         "no_agent" => "no trusted agent is connected to the relay: look at the agents' hosts",
+        "agent_pending" => {
+            "an agent waits for approval; see: writeback-portal agents, and then: writeback-portal approve"
+        }
+        "portal_not_trusted" => {
+            "the agents that are connected take no commands of this portal: on the agent's host run writeback-agent trust CODE, \
+             with a code from: writeback-portal invite"
+        }
         "preflight_failed" => "the connected agents say that resets will fail; see: writeback-portal agents",
         "keys_not_trusted" => {
             "an agent is connected with keys that no password may be sealed to; see: writeback-portal agents"
@@ -200,18 +216,37 @@ pub fn rotation_table(status: &RotationStatus) -> String {
     if status.finished {
         return match status.seq {
             0 => "this portal's key was never rotated\n".to_owned(),
-            seq => format!("rotation {seq} is finished: the new key is in use\n"),
+            seq => {
+                let mut text = format!("rotation {seq} is finished: the new key is in use\n");
+                for agent in status.agents.iter().filter(|agent| !agent.acknowledged) {
+                    let name = agent.name.as_ref().map(|name| name.cell()).unwrap_or_default();
+                    let _ = writeln!(
+                        text,
+                        "  {}  {}  {name}  has not acknowledged it: it takes no command of this portal until it has \
+                         connected again",
+                        agent.tenant, agent.agent
+                    );
+                }
+                text
+            }
         };
     }
     let done = status.agents.iter().filter(|agent| agent.acknowledged).count();
     let mut text = format!(
-        "rotation {}: {done} of {} agents have acknowledged the new key; until all have, the old one signs\n",
+        "rotation {}: {done} of {} acknowledged the new key; until all have, the old one signs\n",
         status.seq,
-        status.agents.len()
+        if status.agents.len() == 1 {
+            "1 agent has".to_owned()
+        } else {
+            format!("{} agents have", status.agents.len())
+        },
     );
     for agent in &status.agents {
         let state = match (agent.acknowledged, agent.online) {
             (true, _) => "acknowledged",
+            (false, true) if agent.refuses => {
+                "WAITING (it takes no commands of this portal any more, so it will not: revoke it, or don't wait: --finish)"
+            }
             (false, true) => {
                 "WAITING (online, so it should take a moment; if it lasts, its version knows of no rotations)"
             }
@@ -261,7 +296,11 @@ pub fn availability_line(availability: &Availability) -> String {
         } else {
             format!("possible now is {}", operations.join(" and "))
         };
-        let mut text = format!("{what}, as the relay says: {} agents could take it\n", availability.agents.len());
+        let (count, agents) = match availability.agents.len() {
+            1 => (1, "agent"),
+            more => (more, "agents"),
+        };
+        let mut text = format!("{what}, as the relay says: {count} {agents} could take it\n");
         if availability.degraded {
             text.push_str("  but not everywhere: what does not work is told by: writeback-portal agents\n");
         }

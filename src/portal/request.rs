@@ -31,12 +31,15 @@ const AFTER_EXP: Duration = Duration::from_secs(5);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// How long agents are asked anew when the last answer was `draining` or `agent_busy`: both are soon over.
 const BUSY_PATIENCE: Duration = Duration::from_secs(10);
+/// The same when the last answer was `portal_not_trusted`: an agent that was told on its host to trust this portal says so
+/// within a second.
+const TRUST_PATIENCE: Duration = Duration::from_secs(3);
 /// The first pause between two tries; each is twice as long as the one before, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// How it went with one agent.
-enum Asked {
+pub(super) enum Asked {
     Answered(Answer),
     /// This agent has not got it and won't; the next may be asked.
     Undeliverable {
@@ -173,8 +176,7 @@ impl Portal {
         let deadline = Instant::now() + wait.clamp(MIN_LIFETIME, MAX_COMMAND_LIFETIME);
         let (operation, options, secrets) = wish.parts();
         let (mut asked, mut trace_id) = (Vec::new(), support_code());
-        let patience = deadline.min(Instant::now() + BUSY_PATIENCE);
-        let mut pause = FIRST_PAUSE;
+        let (begun, mut refused, mut pause) = (Instant::now(), None, FIRST_PAUSE);
         loop {
             let agents = self.agents_by(tenant, deadline.min(Instant::now() + CONNECT_PATIENCE)).await?;
             let about = Need::command(subject, operation);
@@ -207,13 +209,20 @@ impl Portal {
                     asked.push(agent);
                 }
                 match self.ask(&command).await? {
+                    // The next agent may trust this portal.
+                    Asked::Answered(answer) if answer.is_of_another_portals_agent() => refused = Some(answer),
                     Asked::Answered(answer) => return Ok(answer),
                     Asked::Undeliverable { reason: why, trace_id: id } => (reason, trace_id) = (why, id),
                 }
             }
-            let soon_over = reason == "draining" || reason == "agent_busy";
-            if !soon_over || Instant::now() + pause > patience {
-                return Ok(Answer::Undeliverable { reason, asked, trace_id });
+            let patience = match reason.as_data() {
+                "draining" | "agent_busy" => BUSY_PATIENCE,
+                // By an agent's own word nothing else will come.
+                "portal_not_trusted" if refused.is_none() => TRUST_PATIENCE,
+                _ => Duration::ZERO,
+            };
+            if Instant::now() + pause > deadline.min(begun + patience) {
+                return Ok(refused.unwrap_or(Answer::Undeliverable { reason, asked, trace_id }));
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -242,23 +251,44 @@ impl Portal {
         })
     }
 
-    /// Submits one command, the same bytes as often as needed, and looks until there is an answer or its time is over.
+    /// Signs a command, keeps its bytes, and carries it to its end.
     async fn ask(&self, command: &Command) -> Result<Asked, PortalError> {
         let jws = command.sign(&self.key()?)?;
-        self.sent.remember(command)?;
+        self.sent.remember(command, &jws)?;
+        let asked = self.carry(command, &jws, false).await;
+        if asked.is_err() {
+            // Whoever hears that nothing was sent may send something else: these bytes must be gone.
+            self.sent.end(command.jti)?;
+        }
+        asked
+    }
+
+    /// Submits the same bytes as often as needed, and looks until there is an answer or the command's time is over. Whether
+    /// they may have been taken before decides what a refusal means. Without an end they are kept.
+    pub(super) async fn carry(&self, command: &Command, jws: &str, sent_before: bool) -> Result<Asked, PortalError> {
+        let asked = self.carry_on(command, jws, sent_before).await?;
+        if !matches!(asked, Asked::Answered(Answer::Unknown { .. })) {
+            self.ended(command.jti);
+        }
+        Ok(asked)
+    }
+
+    async fn carry_on(&self, command: &Command, jws: &str, sent_before: bool) -> Result<Asked, PortalError> {
         let started = Instant::now();
         let exp = started + self.clock.now().until(command.validity.exp);
-        let (mut taken, mut perhaps_taken) = (false, false);
+        let (mut tried, mut taken, mut perhaps_taken) = (false, false, sent_before);
         let (mut pause, mut trace_id, mut last) = (FIRST_PAUSE, support_code(), String::new());
         let mut unsent = None;
         while Instant::now() < exp + AFTER_EXP {
             // No longer than the caller: one that returns at `exp` also tells what became of it.
             let wait = (exp + AFTER_EXP).saturating_duration_since(Instant::now()).min(MAX_WAIT);
             let expired = Instant::now() >= exp;
-            let viewed = if taken || expired {
+            // After `exp` the same bytes are only a question; it is put once.
+            let viewed = if taken || (expired && tried) {
                 self.relay.command(&command.tenant, command.jti, wait).await
             } else {
-                self.relay.submit(&command.tenant, &jws, wait).await
+                tried = true;
+                self.relay.submit(&command.tenant, jws, wait).await
             };
             match viewed {
                 Ok(view) => {
@@ -331,17 +361,22 @@ fn why_none(agents: &[Agent], about: Need<'_>) -> &'static str {
     if agents.iter().any(Agent::keys_stand_in_the_way) {
         return "keys_not_trusted";
     }
+    let there = |agent: &Agent| agent.relay.as_ref().is_some_and(|view| view.online && !view.refuses_portal());
     let failed = |agent: &Agent| {
-        let is_not_ready = |view: &AgentView| view.online && view.readiness(about) == Readiness::NotReady;
-        agent.relay.as_ref().is_some_and(is_not_ready)
+        let is_not_ready = |view: &AgentView| view.readiness(about) == Readiness::NotReady;
+        there(agent) && agent.relay.as_ref().is_some_and(is_not_ready)
     };
-    let mut trusted = agents.iter().filter(trusted).peekable();
-    if trusted.peek().is_none() {
-        "no_trusted_agent"
-    } else if trusted.any(failed) {
+    let pending = |agent: &Agent| there(agent) && matches!(agent.standing, Some(Standing::Attested { .. }));
+    if agents.iter().filter(trusted).any(failed) {
         "preflight_failed"
-    } else {
+    } else if agents.iter().any(pending) {
+        "agent_pending"
+    } else if agents.iter().any(Agent::refuses_this_portal) {
+        "portal_not_trusted"
+    } else if agents.iter().any(|agent| trusted(&agent)) {
         "no_agent"
+    } else {
+        "no_trusted_agent"
     }
 }
 

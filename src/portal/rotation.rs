@@ -74,6 +74,8 @@ pub struct Acknowledging {
     pub name: Option<Untrusted>,
     /// Whether it has a session now.
     pub online: bool,
+    /// Whether it takes no commands of this portal any more, and so no key, as it says.
+    pub refuses: bool,
     /// Its own word, verified.
     pub acknowledged: bool,
 }
@@ -246,6 +248,7 @@ impl Portal {
                     agent: agent.agent,
                     name: agent.relay.as_ref().map(|view| view.name.clone()),
                     online: agent.relay.as_ref().is_some_and(|view| view.online),
+                    refuses: agent.refuses_this_portal(),
                     acknowledged: history.acknowledged >= under_way.seq,
                 });
             }

@@ -124,6 +124,10 @@ pub struct AgentView {
     /// JWS, `typ: writeback-acknowledgement+jwt`: the agent's word that it has pinned the calling portal's new key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledgement: Option<String>,
+    /// Whether it takes the calling portal's commands, as it says; absent if it is not connected, or of an older version,
+    /// which does not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trusts_portal: Option<bool>,
 }
 
 impl AgentView {
@@ -131,6 +135,12 @@ impl AgentView {
     #[must_use]
     pub fn keys(&self) -> AgentKeys {
         AgentKeys { signing: self.signing_key.clone(), sealing: self.sealing_key.clone() }
+    }
+
+    /// Whether somebody on its host has taken the calling portal's trust away, or never gave it.
+    #[must_use]
+    pub fn refuses_portal(&self) -> bool {
+        self.trusts_portal == Some(false)
     }
 
     /// What it can do of what is asked, by its last preflight. Without one it is not known to lack anything.
@@ -269,9 +279,12 @@ impl From<PreflightReport> for v1::Preflight {
 /// `GET /v1/tenants/{tenant}/availability`: is it possible now, for any account or for the one that is asked about?
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Availability {
-    /// Whether at least one agent is approved, online, and by its last preflight able to do something of what is asked.
+    /// Whether at least one agent is approved, online, does not refuse the calling portal's commands, and is by its last
+    /// preflight able to do something of what is asked.
     pub available: bool,
-    /// Why not: `no_agent`, `preflight_failed`, or `not_served` (no agent serves accounts with this UPN suffix).
+    /// Why not: `preflight_failed`; `not_served` (no agent serves accounts with this UPN suffix); `agent_pending` (one waits
+    /// for approval), `portal_not_trusted` (those that are there take no commands of this portal), `no_agent` (none is
+    /// connected), or what a newer relay says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Untrusted>,
     /// The agents that could take a command.

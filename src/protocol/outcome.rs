@@ -93,6 +93,8 @@ codes! {
     InsufficientRights, "insufficient_rights", Rejected, ADPermissionsError;
     /// The operation does not take this option, or the account is such that it would change nothing.
     Unsupported, "unsupported", Rejected, InPutValidationError;
+    /// The agent takes no commands of this portal any more.
+    PortalNotTrusted, "portal_not_trusted", Rejected, InPutValidationError;
     /// No domain controller answers.
     DirectoryUnavailable, "directory_unavailable", Failed, ADUnKnownError;
     /// The sealed password can't be opened, or belongs to another command.

@@ -83,6 +83,12 @@ remedies! {
     MoveServiceAccount, "move_service_account", "move the service account to a unit that is not in base_dn in agent.toml";
     /// Of an agent that is away.
     LookAtAgent, "look_at_agent", "on the agent's host: writeback-agent events, writeback-agent check";
+    /// Of a tenant without an agent.
+    InviteAgent, "invite_agent", "have the tenant's portal invite one (writeback-portal invite), and set it up on its host (writeback-agent setup)";
+    /// Of an agent that nobody has approved.
+    ApproveAgent, "approve_agent", "have the tenant's portal look at it, and approve it (writeback-portal agents, writeback-portal approve)";
+    /// Of an agent that takes no portal's commands.
+    TrustPortal, "trust_portal", "on the agent's host: writeback-agent trust CODE, with a code from writeback-portal invite";
     /// Of a node's certificate.
     ReplaceCertificate, "replace_certificate", "put a new certificate into its file; nothing has to be restarted";
     /// Of nodes that don't hear each other.

@@ -31,6 +31,18 @@ pub enum InvalidSubject {
     /// Not an objectGUID.
     #[error("an objectGUID as lowercase hyphenated text is expected")]
     Guid,
+    /// A name without a domain.
+    #[error(
+        "a user principal name (UPN) is expected, such as jane@corp.example: the \"User logon name\" in Active Directory, with \
+         what stands behind it from the @ on. A name without its domain says too little; an objectGUID is taken, too"
+    )]
+    BareName,
+    /// `DOMAIN\user`.
+    #[error(
+        "a user principal name (UPN) is expected, such as jane@corp.example: the \"User logon name\" in Active Directory. \
+         DOMAIN\\user is the logon name from before Windows 2000, which is not taken; an objectGUID is"
+    )]
+    DownLevelName,
 }
 
 /// As it stands in JSON. A struct, for a tagged enum would be read from an array, too.
@@ -84,7 +96,17 @@ impl Subject {
     /// # Errors
     /// If it is neither.
     pub fn from_text(text: &str) -> Result<Self, InvalidSubject> {
-        if text.contains('@') { Self::upn(text) } else { Self::object_guid(&text.to_ascii_lowercase()) }
+        if text.contains('@') {
+            return Self::upn(text);
+        }
+        Self::object_guid(&text.to_ascii_lowercase()).map_err(|error| {
+            let looks_like_one = text.len() >= 32 && text.chars().all(|c| c.is_ascii_hexdigit() || "-{}".contains(c));
+            match text.contains('\\') {
+                _ if looks_like_one => error,
+                true => InvalidSubject::DownLevelName,
+                false => InvalidSubject::BareName,
+            }
+        })
     }
 
     /// What to compare accounts by, and to key something by: names that are one account's come to the same.

@@ -33,6 +33,32 @@ pub struct Presence {
     pub session: SessionId,
     /// The agent's process.
     pub instance: InstanceId,
+    /// The portals whose commands the agent takes, all of them; `None` of an agent that does not announce them.
+    pub trusts: Option<Vec<PortalId>>,
+}
+
+/// A session, as it has made itself known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// Where it is.
+    pub place: Place,
+    /// The portals whose commands its agent takes, if it says so.
+    pub trusts: Option<Vec<PortalId>>,
+}
+
+impl Sighting {
+    /// Whether an agent with these sessions takes the portal's commands: its newest session has said it last. `None` if it
+    /// does not say, or is not connected.
+    #[must_use]
+    pub fn trusts(sightings: &[Self], portal: &PortalId) -> Option<bool> {
+        Self::trusted(sightings).map(|trusted| trusted.contains(portal))
+    }
+
+    /// The portals whose commands an agent with these sessions takes, as its newest session has said.
+    #[must_use]
+    pub fn trusted(sightings: &[Self]) -> Option<&[PortalId]> {
+        sightings.iter().max_by_key(|sighting| sighting.place.session)?.trusts.as_deref()
+    }
 }
 
 /// Whether a session may stand for its agent.
@@ -205,7 +231,8 @@ pub trait Bus: Send + Sync + 'static {
     /// The nodes that are alive, this one too, as they have said within the last seconds.
     fn members(&self) -> Vec<Member>;
 
-    /// Makes a session known, unless a newer process holds the agent.
+    /// Makes a session known, and what it says of its agent, unless a newer process holds the agent. Once more, it is known
+    /// as it says now.
     async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError>;
     /// Forgets a session. Only this very session: a newer one stays.
     async fn release(&self, presence: &Presence, departure: Departure) -> Result<(), StoreError>;
@@ -214,8 +241,12 @@ pub trait Bus: Send + Sync + 'static {
     async fn nearest(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<Place>, StoreError> {
         Ok(self.places(tenant, agent).await?.into_iter().next())
     }
+    /// The agent's sessions, the best to deliver to first, and what each has said of its agent.
+    async fn sightings(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Sighting>, StoreError>;
     /// The agent's sessions, the best to deliver to first.
-    async fn places(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Place>, StoreError>;
+    async fn places(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Place>, StoreError> {
+        Ok(self.sightings(tenant, agent).await?.into_iter().map(|sighting| sighting.place).collect())
+    }
     /// How long the agent may still be on its way back: for [`RETURN_WINDOW`] after its last session was lost.
     async fn may_return(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<Duration>, StoreError>;
 

@@ -147,7 +147,7 @@ async fn hold(mut session: WebSocket) -> String {
     loop {
         tokio::select! {
             _ = beat.tick() => {
-                let heartbeat = message(FromAgent::Heartbeat(v1::Heartbeat { nodes: 0 }));
+                let heartbeat = message(FromAgent::Heartbeat(v1::Heartbeat::default()));
                 if let Err(error) = session.send(&heartbeat).await {
                     return chain(&error);
                 }

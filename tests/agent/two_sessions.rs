@@ -47,7 +47,7 @@ async fn a_second_session_is_opened_when_there_is_a_second_node() {
     let mut first = relay.welcome_at("node-1", 1).await;
     works(&relay, &mut first, "Pass-Word-1").await;
     assert_eq!(relay.upgrades(), 1, "one node, one session");
-    first.say(FromRelay::Heartbeat(v1::Heartbeat { nodes: 2 })).await;
+    first.say(FromRelay::Heartbeat(v1::Heartbeat { nodes: 2, ..Default::default() })).await;
     let mut second = relay.welcome_at("node-2", 2).await;
     works(&relay, &mut second, "Pass-Word-2").await;
     works(&relay, &mut first, "Pass-Word-3").await;

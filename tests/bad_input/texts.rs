@@ -207,6 +207,7 @@ fn an_agent_that_was_told_of_a_key_a_moment_ago_is_not_said_to_be_too_old() {
         agent: AgentId::new(&System, &System),
         name: None,
         online: true,
+        refuses: false,
         acknowledged: false,
     };
     let said = rotation_table(&RotationStatus { seq: 1, finished: false, agents: vec![agent] });

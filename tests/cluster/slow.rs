@@ -90,11 +90,11 @@ async fn however_slow_it_is_nothing_is_called_undelivered_that_was_delivered() {
         for (wire, ms) in wires.iter().zip([here, there]) {
             wire.set(Fault::Slow(Duration::from_millis(ms)));
         }
-        session.send(FromAgent::Heartbeat(v1::Heartbeat { nodes: 0 })).await;
+        session.send(FromAgent::Heartbeat(v1::Heartbeat::default())).await;
         given_up_on.extend(join_all((0..3).map(|_| given_up(&portal.raw, &agent))).await.into_iter().flatten());
     }
     wires.iter().for_each(|wire| wire.set(Fault::None));
-    session.send(FromAgent::Heartbeat(v1::Heartbeat { nodes: 0 })).await;
+    session.send(FromAgent::Heartbeat(v1::Heartbeat::default())).await;
     let asking = async {
         loop {
             // A node that got no answer for so long may have lost its lease: then there is no agent for a moment.

@@ -96,10 +96,10 @@ async fn every_node_shows_all_nodes_all_sessions_and_what_is_wrong() {
 
     let cli = at(&cluster.nodes[0]);
     let said = cli.run(&["status"]).await;
-    refused(&said, &["1 of these fail resets"]);
+    refused(&said, &["one of these fails resets"]);
     let shown = [
         "serving",
-        "3 in service, 2 of them connected; 1 wait for approval",
+        "3 in service, 2 of them connected; 1 waits for approval",
         "reset_password at OU=Staff",
         "in its own words, which nobody has checked: \"dsacls ...\"",
     ];

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use redis::Cmd;
 use writeback_relay::clock::{Clock, System};
-use writeback_relay::protocol::ids::InstanceId;
-use writeback_relay::relay::bus::{Bus, Claim, Delivery, Departure, Notice, Place, Presence};
+use writeback_relay::protocol::ids::{InstanceId, PortalId};
+use writeback_relay::relay::bus::{Bus, Claim, Delivery, Departure, Notice, Place, Presence, Sighting};
 use writeback_relay::relay::embedded::EmbeddedBus;
 use writeback_relay::relay::ids::SessionId;
 use writeback_relay::relay::ledger::{Entry, Intent};
@@ -22,6 +22,7 @@ on_every_backend! {
     of_a_process_that_opens_too_many_sessions_the_oldest_gives_way
     a_session_may_make_itself_known_again_and_stays_one
     a_release_removes_that_session_and_leaves_the_others
+    whom_an_agent_trusts_is_what_its_newest_session_has_said_last
     an_agent_is_on_its_way_back_if_its_connection_was_lost_and_not_if_it_has_left
     a_command_for_a_session_of_this_node_is_handed_to_it
     a_node_that_tells_is_told_too
@@ -39,6 +40,7 @@ mod between_nodes {
         sessions_of_a_node_whose_lease_is_over_are_not_there_and_come_back_with_it
         a_node_that_was_away_removes_nothing_but_its_own
         what_is_remembered_of_an_agent_is_repaired_by_asking
+        whom_an_agent_trusts_is_known_at_every_node
     }
 
     use super::{
@@ -46,7 +48,7 @@ mod between_nodes {
         a_node_that_does_not_answer_may_have_the_command, a_node_that_was_away_removes_nothing_but_its_own,
         another_node_is_asked_and_its_answer_comes_back, every_node_hears_what_all_must_know_and_one_what_is_for_one,
         sessions_of_a_node_whose_lease_is_over_are_not_there_and_come_back_with_it,
-        what_is_remembered_of_an_agent_is_repaired_by_asking,
+        what_is_remembered_of_an_agent_is_repaired_by_asking, whom_an_agent_trusts_is_known_at_every_node,
     };
 }
 
@@ -60,6 +62,7 @@ fn first() -> Presence {
         agent: agent(),
         session: SessionId::new(&System, &System),
         instance: InstanceId::new(&*StandingClock::new(), &System),
+        trusts: None,
     }
 }
 
@@ -140,6 +143,30 @@ async fn a_release_removes_that_session_and_leaves_the_others(ground: Ground) {
     assert_eq!(bus.places(&one.tenant, one.agent).await.unwrap(), vec![]);
 }
 
+async fn whom_an_agent_trusts_is_what_its_newest_session_has_said_last(ground: Ground) {
+    let (clock, Node { bus, .. }) = (StandingClock::new(), Node::on(&ground).await);
+    let portals =
+        |names: &[&str]| -> Option<Vec<PortalId>> { Some(names.iter().map(|name| name.parse().unwrap()).collect()) };
+    let trusts = async |portal: &str, of: &Presence| {
+        Sighting::trusts(&bus.sightings(&of.tenant, of.agent).await.unwrap(), &portal.parse().unwrap())
+    };
+    let at = |session, trusts| Presence { session, trusts, ..first() };
+    let one = at(SessionId::new(&*clock, &System), None);
+    assert_eq!(trusts("portal-1", &one).await, None, "it is not here");
+    bus.claim(&one).await.unwrap();
+    assert_eq!(trusts("portal-1", &one).await, None, "it does not say");
+    clock.advance_ms(1);
+    let two = Presence { session: SessionId::new(&*clock, &System), trusts: portals(&["portal-1"]), ..one.clone() };
+    bus.claim(&two).await.unwrap();
+    assert_eq!((trusts("portal-1", &one).await, trusts("portal-2", &one).await), (Some(true), Some(false)));
+    bus.claim(&Presence { trusts: portals(&["portal-2"]), ..two.clone() }).await.unwrap();
+    assert_eq!((trusts("portal-1", &one).await, trusts("portal-2", &one).await), (Some(false), Some(true)));
+    bus.claim(&Presence { trusts: portals(&["portal-1"]), ..one.clone() }).await.unwrap();
+    assert_eq!(trusts("portal-1", &one).await, Some(false), "the newest session has said otherwise");
+    bus.release(&two, Departure::Lost).await.unwrap();
+    assert_eq!(trusts("portal-1", &one).await, Some(true));
+}
+
 async fn an_agent_is_on_its_way_back_if_its_connection_was_lost_and_not_if_it_has_left(ground: Ground) {
     let Node { bus, .. } = Node::on(&ground).await;
     let one = first();
@@ -210,6 +237,18 @@ async fn another_node_is_asked_and_its_answer_comes_back(ground: Ground) {
     let delivered = two.holding.told.delivered.lock().unwrap();
     assert_eq!(delivered.len(), 3);
     assert!(delivered.iter().all(|(session, entry)| *session == two.agent.session && entry.jws.is_some()));
+}
+
+async fn whom_an_agent_trusts_is_known_at_every_node(ground: Ground) {
+    let two = Two::on(&ground).await;
+    let portal: PortalId = "portal-1".parse().unwrap();
+    for (trusts, expected) in [(Some(vec![]), Some(false)), (Some(vec![portal.clone()]), Some(true)), (None, None)] {
+        two.holding.bus.claim(&Presence { trusts, ..two.agent.clone() }).await.unwrap();
+        for bus in [&two.asking.bus, &two.holding.bus] {
+            let seen = bus.sightings(&two.agent.tenant, two.agent.agent).await.unwrap();
+            assert_eq!(Sighting::trusts(&seen, &portal), expected);
+        }
+    }
 }
 
 async fn a_commands_end_is_an_answer_too(ground: Ground) {

@@ -53,7 +53,7 @@ impl Stage {
 
     async fn claimed(bus: &dyn Bus) -> (Presence, Place) {
         let (session, instance) = (session(), InstanceId::new(&System, &System));
-        let presence = Presence { tenant: tenant("a"), agent: agent(), session, instance };
+        let presence = Presence { tenant: tenant("a"), agent: agent(), session, instance, trusts: None };
         bus.claim(&presence).await.unwrap();
         (presence, Place { node: bus.node(), session })
     }

@@ -117,6 +117,7 @@ async fn of_nodes_with_different_keys_the_newer_one_yields_and_neither_believes_
         agent: agent(),
         session: session(),
         instance: InstanceId::new(&System, &System),
+        trusts: None,
     };
     stranger.bus.claim(&presence).await.unwrap();
     assert_eq!(mine.bus.places(&presence.tenant, presence.agent).await.unwrap(), vec![]);
@@ -181,7 +182,8 @@ async fn of_two_nodes_that_hold_an_agent_the_less_busy_one_is_asked_first() {
     let (one, other, asking) = (node(&redis).await, node(&redis).await, node(&redis).await);
     let (tenant, agent, instance) = (tenant("a"), agent(), InstanceId::new(&System, &System));
     for held in [&one, &other] {
-        held.bus.claim(&Presence { tenant: tenant.clone(), agent, session: session(), instance }).await.unwrap();
+        let presence = Presence { tenant: tenant.clone(), agent, session: session(), instance, trusts: None };
+        held.bus.claim(&presence).await.unwrap();
     }
     for (busy, idle) in [(&one, &other), (&other, &one)] {
         busy.told.sessions.store(9, Ordering::SeqCst);

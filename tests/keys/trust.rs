@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use writeback_relay::portal::report::agents_table;
-use writeback_relay::portal::{Answer, Standing};
+use writeback_relay::portal::{Answer, Standing, Warning};
 use writeback_relay::protocol::command::{Options, Subject};
+use writeback_relay::protocol::outcome::Outcome;
 use writeback_relay::protocol::password::Password;
 
 use super::reset;
 use crate::support::agent::Agent;
 use crate::support::eventually;
-use crate::support::relay::{Relay, tenant};
+use crate::support::relay::{Relay, TestPortal, tenant};
 
 const JANE: &str = "jane@corp.example";
 
@@ -52,15 +53,90 @@ async fn a_further_portal_is_trusted_by_its_code_and_no_longer_when_it_is_remove
     assert!(said.status != 0 && said.err.contains("trusted already"), "{said:?}");
 
     assert_eq!(agent.cli(&["trust", "--remove", "portal-2"]).await.status, 0);
-    let (password, wait) = (Password::new("Third-Passw0rd1".into()).unwrap(), Duration::from_secs(2));
+    says_it_is_not_trusted(&second).await;
+    let (password, wait) = (Password::new("Third-Passw0rd1".into()).unwrap(), Duration::from_secs(30));
     let subject = Subject::upn(JANE).unwrap();
     let answer = second.portal.reset(&tenant(), &subject, password, Options::default(), wait).await.unwrap();
-    assert!(matches!(answer, Answer::Unknown { .. }), "{answer:?}");
-    assert!(!agent.accounts().contains("Third-Passw0rd1"));
-    eventually("the refusal is an event", || async { agent.event_ids().contains(&32003) }).await;
+    let Answer::Undeliverable { reason, asked, .. } = &answer else { panic!("{answer:?}") };
+    assert_eq!((reason.as_data(), asked.len()), ("portal_not_trusted", 0), "nobody has to wait for that");
+    assert!(answer.for_people("contoso").contains("writeback-agent trust CODE"));
+    assert_eq!(done(&agent), 4);
     assert_eq!(reset(&first.portal, JANE, "First-Passw0rd3").await, "password_reset");
     let said = agent.cli(&["trust", "--remove", "portal-2"]).await;
     assert!(said.status != 0 && said.err.contains("is not trusted"), "{said:?}");
+}
+
+/// How many resets it has done.
+fn done(agent: &Agent) -> usize {
+    agent.event_ids().iter().filter(|id| **id == 31002).count()
+}
+
+/// The relay's word to this portal, in its list and as its availability.
+async fn says_it_is_not_trusted(portal: &TestPortal) {
+    eventually("the portal is told that it is not trusted", || async {
+        let said = portal.portal.availability(&tenant()).await.unwrap();
+        !said.available && said.reason.is_some_and(|reason| reason == "portal_not_trusted")
+    })
+    .await;
+    let seen = portal.portal.agents(&tenant()).await.unwrap().remove(0);
+    assert_eq!(seen.relay.as_ref().unwrap().trusts_portal, Some(false));
+    assert!(seen.warnings.contains(&Warning::PortalNotTrusted) && !seen.usable(), "{seen:?}");
+    let said = agents_table(std::slice::from_ref(&seen));
+    assert!(said.contains("writeback-agent trust CODE"), "{said}");
+}
+
+#[tokio::test]
+async fn a_command_that_is_on_its_way_when_the_trust_is_taken_away_gets_an_answer_that_holds_for_ever() {
+    let relay = Relay::start().await;
+    let (first, second) = (relay.portal("portal-1").await, relay.portal("portal-2").await);
+    let mut agent = Agent::running(&relay, &first, &[JANE], 0).await;
+    let code = second.portal.invite(&tenant(), true).await.unwrap().to_text().unwrap().to_string();
+    assert_eq!(agent.trust_portal(&code).await.status, 0);
+    agent.usable(&second).await;
+    let keys = agent.keys(&second).await;
+    assert_eq!(agent.cli(&["trust", "--remove", "portal-2"]).await.status, 0);
+    // A portal that has not looked since, or is too old to look.
+    let (command, jws) = second.raw.reset(agent.id(), &keys.sealing, JANE, "Third-Passw0rd1");
+    assert!(second.raw.submit(&jws, 50).await.status < 300);
+    let view = second.raw.concluded(command.jti).await;
+    let outcome = Outcome::verify(&view.outcome.unwrap(), &keys.signing, &command).unwrap();
+    assert_eq!((outcome.code.as_data(), outcome.retry_safe), ("portal_not_trusted", true));
+    assert!(outcome.detail.as_data().contains("portal-2"), "{outcome:?}");
+    eventually("the refusal is an event", || async { agent.event_ids().contains(&32003) }).await;
+
+    // Trusted again, and started again: that command stays refused, and the next one is executed.
+    let code = second.portal.invite(&tenant(), true).await.unwrap().to_text().unwrap().to_string();
+    assert_eq!(agent.trust_portal(&code).await.status, 0);
+    eventually("the portal is trusted again", || async {
+        second.portal.availability(&tenant()).await.unwrap().available
+    })
+    .await;
+    assert!(agent.terminate().await.success());
+    agent.start();
+    agent.usable(&second).await;
+    assert!(second.raw.submit(&jws, 50).await.status < 300);
+    let again = second.raw.concluded(command.jti).await;
+    let again = Outcome::verify(&again.outcome.unwrap(), &keys.signing, &command).unwrap();
+    assert_eq!(again, outcome);
+    assert_eq!(done(&agent), 0);
+    assert_eq!(reset(&second.portal, JANE, "Second-Passw0rd2").await, "password_reset");
+    assert_eq!(reset(&first.portal, JANE, "First-Passw0rd1").await, "password_reset");
+}
+
+#[tokio::test]
+async fn a_portal_that_one_agent_does_not_trust_any_more_goes_to_the_next_one() {
+    let relay = Relay::start().await;
+    let portal = relay.portal("portal-1").await;
+    let one = Agent::running(&relay, &portal, &[JANE], 0).await;
+    let two = Agent::running(&relay, &portal, &[JANE], 0).await;
+    assert_eq!(one.cli(&["trust", "--remove", "portal-1"]).await.status, 0);
+    // Whether it has heard of it or not.
+    for n in 0..4 {
+        assert_eq!(reset(&portal.portal, JANE, &format!("Next-Passw0rd{n}")).await, "password_reset");
+    }
+    assert_eq!((done(&one), done(&two)), (0, 4));
+    let told = portal.portal.availability(&tenant()).await.unwrap();
+    assert_eq!(told.agents, [two.id()]);
 }
 
 #[tokio::test]

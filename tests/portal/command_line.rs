@@ -95,7 +95,7 @@ async fn from_an_invitation_to_a_reset() {
         world.relay.then(succeeds(&agent));
         let done = run(&home, RESET, &format!("{PASSWORD}{line_end}")).await;
         assert_eq!(status(&done), 0, "{}", text(&done));
-        assert!(text(&done).contains("trace id trace-of-a-view"), "{}", text(&done));
+        assert!(text(&done).contains("support code trace-of-a-view"), "{}", text(&done));
     }
     world.relay.then(succeeds(&agent));
     let json = run(&home, &[RESET, &["--json"]].concat(), &format!("{PASSWORD}\n")).await;

@@ -360,6 +360,7 @@ impl FakeAgent {
             preflight: None,
             rotations: Vec::new(),
             acknowledgement: None,
+            trusts_portal: None,
         }
     }
 

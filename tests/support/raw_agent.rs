@@ -180,6 +180,7 @@ impl RawAgent {
             unfinished: vec![],
             capacity: 1,
             portals: Vec::new(),
+            announces_portals: false,
         })
     }
 
@@ -250,7 +251,7 @@ impl RawSession {
 
     /// Says that it is alive, and waits until the relay does, which has to be the next frame.
     pub(crate) async fn heartbeat(&mut self) {
-        self.send(FromAgent::Heartbeat(v1::Heartbeat { nodes: 0 })).await;
+        self.send(FromAgent::Heartbeat(v1::Heartbeat::default())).await;
         loop {
             match timeout(PATIENCE, self.0.next()).await.expect("a heartbeat in time").expect("a frame").unwrap() {
                 Message::Binary(bytes) if matches!(FromRelay::decode(&bytes).unwrap(), FromRelay::Heartbeat(_)) => {

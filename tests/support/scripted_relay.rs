@@ -332,6 +332,7 @@ impl Socket {
             approved: true,
             node_id: format!("the id of {node}"),
             nodes,
+            takes_portals: true,
         };
         self.say(FromRelay::Welcome(welcome)).await;
     }

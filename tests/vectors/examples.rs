@@ -86,6 +86,7 @@ fn agent(keys: &Keys) -> AgentView {
         preflight: Some(PreflightReport { checked_at: IAT, rows: vec![row], domains: vec![domain] }),
         rotations: Vec::new(),
         acknowledgement: None,
+        trusts_portal: Some(true),
     }
 }
 

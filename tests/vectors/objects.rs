@@ -275,8 +275,16 @@ pub(crate) fn frames_from_agent(outcome_jws: &str, acknowledgement_jws: &str) ->
                 unfinished: vec![COMMAND.to_owned()],
                 capacity: 8,
                 portals: vec![v1::PinnedPortal { portal: portal().to_string(), seq: 1 }],
+                announces_portals: true,
             }),
-            json!({ "version": "0.1.0", "instance": INSTANCE, "journal": JOURNAL, "unfinished": [COMMAND], "capacity": 8, "portals": [{ "portal": portal(), "seq": 1 }] }),
+            json!({ "version": "0.1.0", "instance": INSTANCE, "journal": JOURNAL, "unfinished": [COMMAND], "capacity": 8, "portals": [{ "portal": portal(), "seq": 1 }], "announces_portals": true }),
+        ),
+        (
+            "portals",
+            FromAgent::Portals(v1::Portals {
+                portals: vec![v1::PinnedPortal { portal: portal().to_string(), seq: 1 }],
+            }),
+            json!({ "portals": [{ "portal": portal(), "seq": 1 }] }),
         ),
         ("received", FromAgent::Received(v1::Received { command: COMMAND.to_owned() }), json!({ "command": COMMAND })),
         (
@@ -325,6 +333,7 @@ pub(crate) fn frames_from_relay(command_jws: &str, rotation_jws: &str) -> Vec<Fr
                 approved: true,
                 node_id: NODE.to_owned(),
                 nodes: 3,
+                takes_portals: true,
             }),
             json!({
                 "node": "relay-0",
@@ -333,6 +342,7 @@ pub(crate) fn frames_from_relay(command_jws: &str, rotation_jws: &str) -> Vec<Fr
                 "approved": true,
                 "node_id": NODE,
                 "nodes": 3,
+                "takes_portals": true,
             }),
         ),
         (
@@ -349,7 +359,11 @@ pub(crate) fn frames_from_relay(command_jws: &str, rotation_jws: &str) -> Vec<Fr
             FromRelay::OutcomeStored(v1::OutcomeStored { command: COMMAND.to_owned() }),
             json!({ "command": COMMAND }),
         ),
-        ("heartbeat", FromRelay::Heartbeat(v1::Heartbeat { nodes: 3 }), json!({ "nodes": 3 })),
+        (
+            "heartbeat",
+            FromRelay::Heartbeat(v1::Heartbeat { nodes: 3, approved: true }),
+            json!({ "nodes": 3, "approved": true }),
+        ),
         (
             "go_away",
             FromRelay::GoAway(v1::GoAway {

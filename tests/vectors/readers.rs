@@ -313,7 +313,7 @@ impl World {
     pub(crate) fn sent_command(&self, claims: &str) -> Read {
         let file = self._folder.path().join("commands").join(format!("{}.json", objects::command().jti));
         let command = objects::command();
-        self.sent.remember(&command).unwrap();
+        self.sent.remember(&command, "its bytes").unwrap();
         std::fs::write(&file, claims).unwrap();
         said(self.sent.find(&command.tenant, command.jti))
     }

@@ -13,6 +13,33 @@ use crate::support::samba::{Ou, dc};
 const AT_ONCE: Duration = Duration::from_secs(20);
 
 #[tokio::test]
+async fn the_event_log_tells_when_a_portal_approves_a_running_agent() {
+    let relay = Relay::start_with("[session]\nheartbeat_seconds = 1").await;
+    let portal = PortalCli::init(&relay).await;
+    let mut agent = Agent::new(&relay);
+    agent.configure(
+        "[directory]\nkind = \"demo\"\naccounts = [\"jane@corp.example\"]\ninitial_password = \"Initial-Passw0rd1\"",
+    );
+    let said = agent.enroll(&portal.invite().await).await;
+    agent.start();
+    let told = |agent: &Agent, what: &str| {
+        agent.events().iter().filter(|e| e["message"].as_str().unwrap().contains(what)).count()
+    };
+    eventually("the session is open", || std::future::ready(agent.event_ids().contains(&31017))).await;
+    assert_eq!(
+        (told(&agent, "no portal has approved this agent"), told(&agent, "commands may come from now on")),
+        (1, 0)
+    );
+    assert_eq!(portal.approve(agent.id(), &fingerprint(&said.out)).await.status, 0);
+    eventually("the log tells", || std::future::ready(told(&agent, "commands may come from now on") == 1)).await;
+    // Whoever starts it later is told how it stands.
+    assert!(agent.terminate().await.success());
+    agent.start();
+    eventually("it is back", || std::future::ready(told(&agent, "; a portal has approved this agent") == 1)).await;
+    assert_eq!(told(&agent, "commands may come from now on"), 1);
+}
+
+#[tokio::test]
 async fn an_agent_gets_no_command_before_somebody_has_compared_its_fingerprint() {
     let relay = Relay::start().await;
     let portal = PortalCli::init(&relay).await;
@@ -34,7 +61,7 @@ async fn an_agent_gets_no_command_before_somebody_has_compared_its_fingerprint()
     assert!(agents.out.contains(&fingerprint), "{}", agents.out);
     let user = dc().create_user("pending", Ou::Staff, OLD).await;
     let said = portal.reset(&user.upn, NEW, &[]).await;
-    assert!(said.status == 3 && said.out.starts_with("not done: no_trusted_agent\n"), "{said:?}");
+    assert!(said.status == 3 && said.out.starts_with("not done: agent_pending\n"), "{said:?}");
 
     let wrong = portal.approve(agent.id(), &fingerprint.chars().rev().collect::<String>()).await;
     assert!(wrong.status == 1 && wrong.err.contains("this is not the fingerprint of agent"), "{wrong:?}");
@@ -52,7 +79,7 @@ async fn an_agent_gets_no_command_before_somebody_has_compared_its_fingerprint()
 async fn a_stopped_agent_makes_resets_impossible_at_once_and_possible_again_when_it_is_back() {
     let mut stage = Stage::new().await;
     let said = stage.portal.availability().await;
-    let possible = "a reset is possible now, as the relay says: 1 agents could take it\n".to_owned();
+    let possible = "a reset is possible now, as the relay says: 1 agent could take it\n".to_owned();
     assert_eq!((said.status, said.out), (0, possible));
     let user = dc().create_user("stopped", Ou::Staff, OLD).await;
 

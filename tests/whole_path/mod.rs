@@ -1,8 +1,10 @@
 //! The whole path: the real portal, relay and agent as processes, and a real domain controller.
 
+mod availability;
 mod crash;
 mod crash_operations;
 mod failover;
+mod interrupted;
 mod life;
 mod memory;
 mod one_place;

@@ -10,7 +10,7 @@ use crate::support::samba::{Ou, dc};
 fn assert_done(said: &Said) {
     assert_eq!(said.status, 0, "{said:?}");
     assert!(said.out.starts_with("done: password_reset (event 31002)\n"), "{}", said.out);
-    assert!(said.out.contains("a new command may be sent: no") && said.out.contains("trace id "), "{}", said.out);
+    assert!(said.out.contains("a new command may be sent: no") && said.out.contains("support code "), "{}", said.out);
 }
 
 #[tokio::test]

@@ -23,6 +23,8 @@ pub enum Refused {
     Room,
     /// A portal's new key that does not hold.
     PortalKey,
+    /// A command of a portal that was trusted once: it is answered.
+    Portal,
 }
 
 impl Refused {
@@ -32,6 +34,7 @@ impl Refused {
             Self::Command => "a command was refused and not answered",
             Self::Room => "a command was not taken",
             Self::PortalKey => "a portal's new key was refused",
+            Self::Portal => "a command of a portal that is not trusted any more was refused",
         }
     }
 
@@ -41,6 +44,7 @@ impl Refused {
             Self::Command => ("more command", "refused and not answered"),
             Self::Room => ("more command", "not taken"),
             Self::PortalKey => ("more new portal key", "refused"),
+            Self::Portal => ("more command of a portal that is not trusted any more", "refused"),
         };
         let verb = if count == 1 { "was" } else { "were" };
         format!("{} {verb} {were}", counted(usize::try_from(count).unwrap_or(usize::MAX), things))
@@ -52,6 +56,7 @@ impl Refused {
             Self::Command => "command",
             Self::Room => "room",
             Self::PortalKey => "portal_key",
+            Self::Portal => "portal",
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::protocol::account::FoundAccount;
 use crate::protocol::command::Operation;
 use crate::protocol::event::Event;
 use crate::protocol::hindrance::Hindrance;
+use crate::protocol::ids::PortalId;
 use crate::protocol::outcome::{Code, Status};
 
 /// A detail longer than this would not fit into a frame with the rest; nobody reads so much.
@@ -51,6 +52,15 @@ impl Answer {
             Code::Expired,
             "the command's time was over before the directory was asked to write; nothing was changed",
         )
+    }
+
+    /// Somebody on this host has taken the portal's trust away.
+    pub(super) fn not_trusted(portal: &PortalId) -> Self {
+        let detail = format!(
+            "this agent takes no commands of portal {portal} any more: somebody on its host has run writeback-agent trust \
+             --remove; nothing was changed"
+        );
+        Self::new(Code::PortalNotTrusted, detail)
     }
 
     /// The directory has taken it.

@@ -8,6 +8,7 @@ mod lanes;
 mod recovery;
 mod run;
 mod task;
+mod verified;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use self::askers::Askers;
 pub(in crate::agent) use self::askers::{Asker, Concluded};
 use self::lanes::{AccountLocks, Lanes};
 use self::recovery::Patience;
+use self::verified::Verified;
 use crate::agent::directory::{Account, Directory};
 use crate::agent::error::AgentError;
 use crate::agent::events::{About, EventLog, Refused};
@@ -36,7 +38,6 @@ use crate::protocol::command::Command;
 use crate::protocol::event::Event;
 use crate::protocol::frame::{FromAgent, v1};
 use crate::protocol::ids::CommandId;
-use crate::protocol::jose::JoseError;
 use crate::protocol::limits::{JOURNAL_RETENTION, MAX_CLOCK_AHEAD};
 use crate::protocol::outcome::Code;
 use crate::protocol::rotation::Acknowledgement;
@@ -196,8 +197,10 @@ impl Executor {
                     Work::FindOut(account, lock)
                 }
                 None => match self.verify(&jws) {
-                    Ok(_) => Work::Execute,
+                    Ok(Verified::Trusted(_)) => Work::Execute,
                     // The portal was trusted when it came, and is not any more.
+                    Ok(Verified::Distrusted(_)) => Work::Say(Answer::not_trusted(&command.iss)),
+                    Err(_) if !self.core.portals.trusts(&command.iss) => Work::Say(Answer::not_trusted(&command.iss)),
                     Err(error) => Work::Say(Answer::new(Code::Internal, format!("not executed: {error}"))),
                 },
             };
@@ -223,8 +226,9 @@ impl Executor {
             self.core.events.refuse(Refused::Command, why, &about);
             Ok(None)
         };
-        let command = match self.verify(&delivery.command_jws) {
-            Ok(command) => command,
+        let (command, trusted) = match self.verify(&delivery.command_jws) {
+            Ok(Verified::Trusted(command)) => (command, true),
+            Ok(Verified::Distrusted(command)) => (command, false),
             Err(error) => return refuse(About { trace_id, ..About::default() }, &error.to_string()),
         };
         let (now, validity, id) = (self.core.clock.now(), command.validity, command.jti);
@@ -238,6 +242,9 @@ impl Executor {
         if now >= validity.exp.plus(JOURNAL_RETENTION) && !self.core.journal.knows(id)? {
             // Its entry may have been purged, so "never started" could be untrue.
             return refuse(traced.about(), "it expired more than a week ago");
+        }
+        if !trusted {
+            return self.turn_away(&traced, &delivery.command_jws, asker).await;
         }
         // Before it can have an outcome.
         self.core.askers.ask(id, asker);
@@ -276,29 +283,6 @@ impl Executor {
                 Ok(Some(received_frame(id)))
             }
         }
-    }
-
-    /// Everything about a command that does not change with time: a trusted portal signed it, for this agent.
-    fn verify(&self, jws: &str) -> Result<Command, JoseError> {
-        // Files that can't be read any more stay as they were.
-        let identity = &self.core.portals.now().unwrap_or_else(|_| self.core.identity.clone());
-        let parsed = Command::parse(jws)?;
-        let claimed: Command = parsed.unverified()?;
-        let pin = identity
-            .portals
-            .get(&claimed.iss)
-            .ok_or(JoseError::mismatch("iss", "a portal that is trusted here is expected"))?;
-        let command = Command::verify(&parsed, pin.keys_at(self.core.clock.now()))?;
-        if let Err(error) = self.core.portals.used(&command.iss, pin, parsed.kid()) {
-            tracing::warn!(%error, "that a portal uses its new key was not noted; its old key is taken for longer");
-        }
-        if command.aud != identity.agent {
-            return Err(JoseError::Audience { expected: identity.agent.to_string() });
-        }
-        if command.tenant != identity.tenant {
-            return Err(JoseError::mismatch("tenant", "this agent's is expected"));
-        }
-        Ok(command)
     }
 
     /// Follows a portal's new key, and gives the agent's word for it. What does not hold is refused, and recorded.

@@ -50,6 +50,9 @@ impl Executor {
         if let Err(over) = deadline.allows() {
             return Ok(Some(over.into()));
         }
+        if !core.portals.trusts(&command.iss) {
+            return Ok(Some(Answer::not_trusted(&command.iss)));
+        }
         let begins = match command.operation {
             Operation::ChangePassword => Event::ChangePasswordStart,
             Operation::ResetPassword | Operation::UnlockAccount => Event::PasswordResetStart,
@@ -67,6 +70,10 @@ impl Executor {
         };
         if core.stop.is_cancelled() {
             return Ok(None);
+        }
+        // It may have waited long for its account.
+        if !core.portals.trusts(&command.iss) {
+            return Ok(Some(timed(Answer::not_trusted(&command.iss))));
         }
         if let Start::NotBefore(time) =
             core.journal.start(command.jti, account.clone(), self.quota(command.operation)).await?
@@ -170,6 +177,27 @@ impl Executor {
     pub(super) async fn finish(&self, traced: &Traced, answer: Answer) -> Result<(), AgentError> {
         let core = &self.core;
         let command = &traced.command;
+        let jws = self.signed(command, &answer)?;
+        if matches!(answer.code, Code::InsufficientRights | Code::DirectoryUnavailable) {
+            core.doubts.notify_one();
+        }
+        let first = core.journal.conclude(command.jti, jws, answer.retry_safe()).await?;
+        let about = About { code: Some(answer.code.as_str()), found: answer.account.clone(), ..traced.about() };
+        for event in answer.events(command.operation) {
+            // Nobody can cause these in masses but by resets that are done.
+            if answer.retry_safe() {
+                core.events.record(event, &answer.detail, &about);
+            } else {
+                core.events.record_done(event, &answer.detail, &about);
+            }
+        }
+        core.askers.answer((command.jti, first));
+        Ok(())
+    }
+
+    /// The outcome, signed; nobody is told yet.
+    pub(super) fn signed(&self, command: &Command, answer: &Answer) -> Result<String, AgentError> {
+        let core = &self.core;
         let outcome = Outcome {
             iss: core.identity.agent,
             aud: command.iss.clone(),
@@ -187,21 +215,6 @@ impl Executor {
             directory_ms: u64::try_from(answer.directory.as_millis()).unwrap_or(u64::MAX),
             account: answer.account.clone(),
         };
-        let jws = outcome.sign(&core.keys.now()?.keys.signing)?;
-        if matches!(answer.code, Code::InsufficientRights | Code::DirectoryUnavailable) {
-            core.doubts.notify_one();
-        }
-        let first = core.journal.conclude(command.jti, jws, answer.retry_safe()).await?;
-        let about = About { code: Some(answer.code.as_str()), found: answer.account.clone(), ..traced.about() };
-        for event in answer.events(command.operation) {
-            // Nobody can cause these in masses but by resets that are done.
-            if answer.retry_safe() {
-                core.events.record(event, &answer.detail, &about);
-            } else {
-                core.events.record_done(event, &answer.detail, &about);
-            }
-        }
-        core.askers.answer((command.jti, first));
-        Ok(())
+        Ok(outcome.sign(&core.keys.now()?.keys.signing)?)
     }
 }

@@ -2,6 +2,7 @@
 //! next thing happens, so a command is executed once, whatever crashes.
 
 mod quota;
+mod refused;
 
 use std::path::Path;
 
@@ -377,6 +378,7 @@ impl Journal {
             for row in closed.extract_from_if(..(until, [0; 16]), |_, ()| true)? {
                 let (_, id) = row?.0.value();
                 entries.remove(id)?;
+                refused::forget(t, id)?;
                 purged += 1;
             }
             Ok(purged)

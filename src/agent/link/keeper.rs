@@ -142,8 +142,8 @@ impl<'a> Keeper<'a> {
         }
         self.patience.opened();
         self.link.shared.noted.opened(session.approved);
-        let approved = if session.approved { "" } else { "; no portal has approved this agent yet" };
-        let message = format!("a session is open at {}{approved}", session.node.cell());
+        let approved = if session.approved { "a portal has" } else { "no portal has" };
+        let message = format!("a session is open at {}; {approved} approved this agent", session.node.cell());
         self.link.events.record(Event::AuthTokenSuccess, &message, &About::default());
         self.held.iter().filter(|old| old.going).for_each(|old| old.replaced.cancel());
         let (node, replaced) = (session.node_id.clone(), CancellationToken::new());

@@ -1,5 +1,6 @@
 //! The sessions with the relay: how they are opened, served, and kept open.
 
+mod approval;
 mod connection;
 mod keeper;
 mod lost;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub(in crate::agent) use self::approval::Approval;
 pub(in crate::agent) use self::connection::Dialer;
 use self::keeper::Keeper;
 use self::patience::NoSession;

@@ -1,6 +1,6 @@
 //! One session: from `Hello` to its end. It sees a stream and a sink of frames, never a socket.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -13,11 +13,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout
 use crate::agent::control::Noted;
 use crate::agent::error::AgentError;
 use crate::agent::execution::{Asker, Concluded, Executor, outcome_frame};
+use crate::agent::link::approval::Approval;
 use crate::agent::link::lost::Lost;
 use crate::agent::link::outbox::{Outbox, Outgoing};
 use crate::agent::preflight::Preflight;
 use crate::protocol::frame::{FrameError, FromAgent, FromRelay, v1};
-use crate::protocol::ids::{CommandId, InstanceId};
+use crate::protocol::ids::{CommandId, InstanceId, PortalId};
 use crate::protocol::untrusted::Untrusted;
 
 /// For each step that opens a session, and for each frame to be written.
@@ -79,6 +80,8 @@ pub(in crate::agent) struct Shared {
     pub(in crate::agent) nodes: watch::Sender<u32>,
     /// What others on this host are told.
     pub(in crate::agent) noted: Arc<Noted>,
+    /// Whether a portal has approved the agent, as far as the relay has said.
+    pub(in crate::agent) approval: Approval,
 }
 
 /// An open session.
@@ -88,6 +91,8 @@ pub(super) struct Session {
     shared: Shared,
     /// If it leads.
     lead: Option<OwnedMutexGuard<()>>,
+    /// The portals whose commands are taken, if the relay wants to know when that changes.
+    trusted: Option<watch::Receiver<BTreeSet<PortalId>>>,
     /// What is found when it is checked whether resets can work.
     reports: watch::Receiver<Option<v1::Preflight>>,
     /// When the relay notes another report that it has not asked for.
@@ -113,6 +118,8 @@ impl Session {
     /// Says `Hello` and waits for `Welcome`.
     pub(super) async fn open(mut frames: Frames, shared: Shared) -> Result<Self, SessionError> {
         let core = &shared.executor.core;
+        let mut trusted = core.portals.changes();
+        trusted.mark_unchanged();
         let unfinished = core.journal.unfinished().map_err(AgentError::from)?;
         let hello = v1::Hello {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -121,6 +128,7 @@ impl Session {
             unfinished: unfinished.iter().take(MAX_UNFINISHED).map(|entry| entry.command.to_string()).collect(),
             capacity: shared.capacity,
             portals: shared.executor.pinned(),
+            announces_portals: true,
         };
         timeout(STEP, frames.outgoing.send(FromAgent::Hello(hello))).await.map_err(|_| Lost::Stuck)??;
         let first = timeout(STEP, frames.incoming.next()).await.map_err(|_| Lost::NoWelcome)?;
@@ -128,6 +136,7 @@ impl Session {
             return Err(Lost::Frame(FrameError::UnknownKind).into());
         };
         shared.note_nodes(welcome.nodes);
+        shared.approval.note(welcome.approved);
         let (asker, concluded) = mpsc::channel(OUTCOMES);
         let heartbeat = Duration::from_millis(welcome.heartbeat_interval_ms.into()).max(SHORTEST_HEARTBEAT);
         Ok(Self {
@@ -137,6 +146,7 @@ impl Session {
             report_at: Instant::now(),
             asked: false,
             left_out: false,
+            trusted: welcome.takes_portals.then_some(trusted),
             shared,
             lead: None,
             asker,
@@ -194,6 +204,10 @@ impl Session {
                         self.report_at = Instant::now() + REPORTS_INTERVAL;
                     }
                 }
+                () = changed(self.trusted.as_mut()) => {
+                    let portals = self.shared.executor.pinned();
+                    self.outbox.push(FromAgent::Portals(v1::Portals { portals }));
+                }
             }
         }
     }
@@ -213,7 +227,13 @@ impl Session {
             FromRelay::PortalRotation(rotation) => {
                 self.outbox.extend(self.shared.executor.follow(&rotation)?);
             }
-            FromRelay::Heartbeat(heartbeat) => self.shared.note_nodes(heartbeat.nodes),
+            FromRelay::Heartbeat(heartbeat) => {
+                self.shared.note_nodes(heartbeat.nodes);
+                // An older relay does not say it here.
+                if heartbeat.approved {
+                    self.shared.approval.note(true);
+                }
+            }
             FromRelay::GoAway(advice) => {
                 let reconnect_after = Duration::from_millis(advice.reconnect_after_ms.into());
                 return Ok(Some(End::GoAway { reason: advice.reason.into(), reconnect_after }));
@@ -288,6 +308,16 @@ async fn next_report(reports: &mut watch::Receiver<Option<v1::Preflight>>, at: I
     sleep_until(at).await;
     reports.changed().await.ok()?;
     reports.borrow_and_update().clone()
+}
+
+/// Resolves when the portals have changed whose commands are taken, if anybody wants to know.
+async fn changed(trusted: Option<&mut watch::Receiver<BTreeSet<PortalId>>>) {
+    if let Some(trusted) = trusted
+        && trusted.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 async fn wait_until(at: Option<Instant>) {

@@ -82,7 +82,7 @@ fn shared(agent: &Enrolled, executor: &Executor) -> Shared {
     let events = EventLog::open(&agent.home().events(), agent.clock.clone()).unwrap();
     let interval = Duration::from_secs(60);
     let preflight =
-        Preflight::new(&agent.home(), executor.core.directory.clone(), events, interval, agent.clock.clone());
+        Preflight::new(&agent.home(), executor.core.directory.clone(), events.clone(), interval, agent.clock.clone());
     let running = preflight.clone();
     tokio::spawn(async move { running.run().await });
     Shared {
@@ -93,6 +93,7 @@ fn shared(agent: &Enrolled, executor: &Executor) -> Shared {
         lead: Arc::default(),
         nodes: watch::Sender::new(1),
         noted: Arc::default(),
+        approval: Approval::new(events),
     }
 }
 

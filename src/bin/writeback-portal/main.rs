@@ -1,6 +1,7 @@
 //! The portal's side on the command line: arguments and prompts; the rest is `writeback_relay::portal`.
 
 mod passwords;
+mod resume;
 
 use std::io::{IsTerminal, stdin};
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use writeback_relay::host::{
     closed_terminal, complain_of, complain_of_usage, forbid_core_dumps, print, print_error, tell_panics,
 };
 use writeback_relay::portal::report::{agents_table, availability_line, exit, preflight_lines, rotation_table};
-use writeback_relay::portal::{Answer, Config, Home, Portal, Standing, Told, history};
+use writeback_relay::portal::{Answer, Config, Home, Portal, RotationStatus, Standing, Told, history};
 use writeback_relay::protocol::api::PreflightState;
 use writeback_relay::protocol::command::{Operation, Options, Subject};
 use writeback_relay::protocol::ids::{AgentId, CommandId, InvitationId, PortalId, TenantId};
@@ -134,6 +135,17 @@ enum Command {
         /// Only those for this agent
         #[arg(long)]
         agent: Option<AgentId>,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Finish what a process left that was ended before it had an answer: the very same command is sent again, and executed
+    /// once at most. Without a command: all of them
+    Resume {
+        /// With COMMAND: only this one
+        #[arg(requires = "command")]
+        tenant: Option<TenantId>,
+        #[arg(requires = "tenant")]
+        command: Option<CommandId>,
         #[arg(long)]
         json: bool,
     },
@@ -293,10 +305,16 @@ async fn run(cli: Cli) -> Outcome<u8> {
             return Ok(if failed { exit::NOT_DONE } else { exit::SUCCEEDED });
         }
         Command::RotateKeys { status, finish, json } => {
-            if finish {
+            let status = if finish {
+                let before = portal.rotation_status().await?;
                 portal.finish_rotation().await?;
-            }
-            let status = if status || finish { portal.rotation_status().await? } else { portal.rotate_keys().await? };
+                // Who is left behind is said.
+                RotationStatus { finished: true, ..before }
+            } else if status {
+                portal.rotation_status().await?
+            } else {
+                portal.rotate_keys().await?
+            };
             if json {
                 print_json(&status)?
             } else {
@@ -336,6 +354,13 @@ async fn run(cli: Cli) -> Outcome<u8> {
             let sent = portal.history(&tenant, agent);
             if json { print_json(&sent)? } else { print(&history::lines(&sent))? }
         }
+        Command::Resume { tenant, command, json } => match tenant.zip(command) {
+            Some((tenant, command)) => {
+                let answer = portal.resume(&tenant, command).await?;
+                return answered(&answer, &tenant, json);
+            }
+            None => return resume::all(&portal, json).await,
+        },
         Command::Status { tenant, command, wait, json } => {
             let answer = portal.status(&tenant, command, Duration::from_secs(wait)).await?;
             return answered(&answer, &tenant, json);

@@ -1,6 +1,7 @@
 //! The relay's command line: runs a node, and manages a running one.
 
 mod operator;
+mod portals;
 mod status;
 
 use std::error::Error;
@@ -44,7 +45,7 @@ enum Command {
     Tenant(operator::Tenant),
     /// Manage portals.
     #[command(subcommand)]
-    Portal(operator::Portal),
+    Portal(portals::Portal),
     /// Manage agents.
     #[command(subcommand)]
     Agent(operator::Agent),
@@ -141,7 +142,7 @@ async fn execute(command: Command) -> Result<ExitCode, Box<dyn Error>> {
             writeback_relay::demo::run(serve).await?;
         }
         Command::Tenant(command) => operator::tenant(command).await?,
-        Command::Portal(command) => operator::portal(command).await?,
+        Command::Portal(command) => portals::portal(command).await?,
         Command::Agent(command) => operator::agent(command).await?,
         Command::Status(status) => return status::status(status).await,
         Command::Sessions(sessions) => status::sessions(sessions).await?,

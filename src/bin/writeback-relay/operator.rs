@@ -1,19 +1,19 @@
 //! The operator's commands: calls to a running node.
 
 use std::error::Error;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use writeback_relay::host;
 use writeback_relay::protocol::api::AgentStatus;
-use writeback_relay::protocol::ids::{AgentId, PortalId, TenantId};
-use writeback_relay::protocol::jose::PublicKey;
+use writeback_relay::protocol::ids::{AgentId, TenantId};
 use writeback_relay::protocol::json;
 use writeback_relay::protocol::untrusted::{Untrusted, lines, one_line};
-use writeback_relay::relay::admin::client::{AdminClient, readiness};
-use writeback_relay::relay::registry::{AgentRecord, PortalRecord};
-use writeback_relay::storage::{read_text, read_text_from};
+use writeback_relay::relay::admin::client::{AdminClient, RevokedByImport, readiness};
+use writeback_relay::relay::registry::AgentRecord;
+use writeback_relay::storage::read_text;
 use zeroize::Zeroizing;
 
 use super::Outcome;
@@ -72,44 +72,6 @@ pub(super) enum Tenant {
 }
 
 #[derive(Subcommand)]
-pub(super) enum Portal {
-    /// Register a portal and grant it tenants; replaces what was registered by this name.
-    Add {
-        portal: PortalId,
-        /// The file with its public key as JWK, as `writeback-portal init` prints it; - for standard input.
-        #[arg(long, required = true)]
-        key: Vec<PathBuf>,
-        /// A tenant it may serve.
-        #[arg(long, required = true)]
-        tenant: Vec<TenantId>,
-        #[command(flatten)]
-        admin: Admin,
-    },
-    /// Grant a registered portal one more tenant.
-    Grant {
-        portal: PortalId,
-        tenant: TenantId,
-        #[command(flatten)]
-        admin: Admin,
-    },
-    /// Take a tenant away from a portal.
-    Withdraw {
-        portal: PortalId,
-        tenant: TenantId,
-        #[command(flatten)]
-        admin: Admin,
-    },
-    /// Remove a portal: none of its commands is taken any more.
-    Remove {
-        portal: PortalId,
-        #[command(flatten)]
-        admin: Admin,
-    },
-    /// List all portals.
-    List(Admin),
-}
-
-#[derive(Subcommand)]
 pub(super) enum Agent {
     /// List a tenant's agents.
     List {
@@ -160,9 +122,9 @@ impl Admin {
         self.ops.answer(value, text)
     }
 
-    /// It was done, and there is nothing else to say.
-    fn done(&self) -> Outcome {
-        self.answer(&Done { result: "done" }, String::new)
+    /// It was done, and for programs there is nothing else to say.
+    fn done(&self, text: impl FnOnce() -> String) -> Outcome {
+        self.answer(&Done { result: "done" }, text)
     }
 
     pub(super) fn connect(&self) -> Result<AdminClient, Box<dyn Error>> {
@@ -180,70 +142,13 @@ pub(super) async fn tenant(command: Tenant) -> Outcome {
     match command {
         Tenant::Add { tenant, admin } => {
             admin.connect()?.add_tenant(tenant).await?;
-            admin.done()
+            admin.done(String::new)
         }
         Tenant::List(admin) => {
             let tenants = admin.connect()?.tenants().await?;
             admin.answer(&tenants, || tenants.iter().map(|record| format!("{}\n", record.tenant)).collect())
         }
     }
-}
-
-pub(super) async fn portal(command: Portal) -> Outcome {
-    match command {
-        Portal::Add { portal, key, tenant, admin } => {
-            let keys = key.iter().map(|file| read_key(file)).collect::<Result<_, _>>()?;
-            admin
-                .connect()?
-                .put_portal(&PortalRecord { portal, keys, tenants: tenant, later: Default::default() })
-                .await?;
-            admin.done()
-        }
-        Portal::Grant { portal, tenant, admin } => {
-            let client = admin.connect()?;
-            let mut record = registered(&client, &portal).await?;
-            if !record.tenants.contains(&tenant) {
-                record.tenants.push(tenant);
-            }
-            client.put_portal(&record).await?;
-            admin.done()
-        }
-        Portal::Withdraw { portal, tenant, admin } => {
-            let client = admin.connect()?;
-            let mut record = registered(&client, &portal).await?;
-            record.tenants.retain(|granted| *granted != tenant);
-            client.put_portal(&record).await?;
-            admin.done()
-        }
-        Portal::Remove { portal, admin } => {
-            admin.connect()?.remove_portal(&portal).await?;
-            admin.done()
-        }
-        Portal::List(admin) => {
-            let portals = admin.connect()?.portals().await?;
-            admin.answer(&portals, || portals.iter().map(portal_line).collect())
-        }
-    }
-}
-
-fn portal_line(portal: &PortalRecord) -> String {
-    let keys: Vec<_> = portal.keys.iter().map(|key| key.thumbprint().to_string()).collect();
-    let tenants: Vec<_> = portal.tenants.iter().map(TenantId::as_str).collect();
-    format!("{}  keys {}  tenants {}\n", portal.portal, keys.join(" "), tenants.join(" "))
-}
-
-async fn registered(client: &AdminClient, portal: &PortalId) -> Result<PortalRecord, Box<dyn Error>> {
-    let found = client.portals().await?.into_iter().find(|record| record.portal == *portal);
-    found.ok_or_else(|| format!("there is no portal {portal}").into())
-}
-
-fn read_key(file: &Path) -> Result<PublicKey, Box<dyn Error>> {
-    let text = if file.as_os_str() == "-" {
-        read_text_from(&mut std::io::stdin())?
-    } else {
-        read_text(file).map_err(|e| format!("{}: {e}", file.display()))?
-    };
-    json::read(text.as_bytes()).map_err(|e| format!("{}: no public key as JWK: {e}", file.display()).into())
 }
 
 pub(super) async fn agent(command: Agent) -> Outcome {
@@ -254,11 +159,11 @@ pub(super) async fn agent(command: Agent) -> Outcome {
         }
         Agent::Revoke { tenant, agent, admin } => {
             admin.connect()?.revoke_agent(&tenant, agent).await?;
-            admin.done()
+            admin.done(|| format!("agent {agent} of {tenant} is revoked for good; what it has open is closed\n"))
         }
         Agent::Forget { tenant, agent, admin } => {
             admin.connect()?.forget_agent(&tenant, agent).await?;
-            admin.done()
+            admin.done(|| format!("that agent {agent} of {tenant} was revoked is forgotten\n"))
         }
     }
 }
@@ -294,29 +199,47 @@ pub(super) async fn registry(command: Registry) -> Outcome {
         Registry::Export { file, admin } => {
             let snapshot = admin.connect()?.export().await?;
             // Whoever looks into it may do so at a terminal.
-            std::fs::write(&file, lines(&serde_json::to_string_pretty(&snapshot)?).as_bytes())
-                .map_err(|e| format!("{}: {e}", file.display()))?;
+            let text = serde_json::to_string_pretty(&snapshot)?;
+            save(&file, lines(&text).as_bytes()).map_err(|e| format!("{}: {e}", file.display()))?;
             // It is the answer itself.
-            if file == Path::new("/dev/stdout") { Ok(()) } else { admin.done() }
+            if file == Path::new("/dev/stdout") { Ok(()) } else { admin.done(String::new) }
         }
         Registry::Import { file, admin } => {
             let text = read_text(&file).map_err(|e| format!("{}: {e}", file.display()))?;
             let snapshot = json::read_with_nulls(text.as_bytes())
                 .map_err(|e| format!("{}: no exported registry: {e}", file.display()))?;
-            admin.connect()?.import(&snapshot).await?;
-            admin.done()
+            let imported = admin.connect()?.import(&snapshot).await?;
+            let line = |RevokedByImport { tenant, agent }: &RevokedByImport| {
+                format!("agent {agent} of {tenant} was in service, and is revoked for good by this import\n")
+            };
+            admin.answer(&imported, || imported.revoked.iter().map(line).collect())
         }
     }
+}
+
+/// An export that breaks off takes away nothing of the one before.
+fn save(file: &Path, text: &[u8]) -> std::io::Result<()> {
+    // Only a plain file is replaced: never a pipe, a device, or a link such as /dev/stdout, whatever it leads to.
+    if std::fs::symlink_metadata(file).is_ok_and(|known| !known.is_file()) {
+        return std::fs::write(file, text);
+    }
+    let mut unfinished = file.as_os_str().to_owned();
+    unfinished.push(".new");
+    let mut new = std::fs::File::create(&unfinished)?;
+    new.write_all(text)?;
+    new.sync_all()?;
+    std::fs::rename(&unfinished, file)
 }
 
 pub(super) async fn drain(node: Option<String>, admin: &Admin) -> Outcome {
     let node = admin.connect()?.drain(node.as_deref()).await?;
     admin.answer(&node, || {
+        let sessions =
+            if node.sessions == 1 { "one session".to_owned() } else { format!("{} sessions", node.sessions) };
         format!(
-            "{} ({}) lets its {} sessions move and stops; writeback-relay status shows how far it is\n",
+            "{} ({}) lets its {sessions} move and stops; writeback-relay status shows how far it is\n",
             node.name.cell(),
-            node.node,
-            node.sessions
+            node.node
         )
     })
 }
@@ -342,7 +265,7 @@ pub(super) async fn log_level(level: Option<String>, admin: &Admin) -> Outcome {
     match level {
         Some(level) => {
             client.set_log_level(level).await?;
-            admin.done()
+            admin.done(String::new)
         }
         None => {
             let level = client.log_level().await?;

@@ -40,7 +40,9 @@ pub(super) async fn status(Status { admin }: Status) -> Result<ExitCode, Box<dyn
     let failed = overview.troubles.iter().filter(|trouble| trouble.state == PreflightState::Failed).count();
     admin.answer(&overview, || text(&overview))?;
     if failed > 0 && !admin.json() {
-        host::complain("writeback-relay", &format!("{failed} of these fail resets"));
+        let said =
+            if failed == 1 { "one of these fails resets".to_owned() } else { format!("{failed} of these fail resets") };
+        host::complain("writeback-relay", &said);
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -69,22 +71,35 @@ fn text(overview: &Overview) -> String {
     let (agents, versions) = (&overview.agents, &overview.agents.versions);
     let versions: Vec<_> = versions.iter().map(|(version, count)| format!("{count} of {}", version.cell())).collect();
     // Writing to a text does not fail.
-    let _ = writeln!(text, "\n{} tenants, {} portals", overview.tenants, overview.portals);
+    let _ = writeln!(text, "\n{}, {}", count(overview.tenants, "tenant"), count(overview.portals, "portal"));
     let _ = writeln!(
         text,
-        "agents: {} in service, {} of them connected; {} wait for approval, {} revoked",
-        agents.approved, agents.online, agents.pending, agents.revoked
+        "agents: {} in service, {} of them connected; {} approval, {} revoked",
+        agents.approved,
+        agents.online,
+        if agents.pending == 1 { "1 waits for".to_owned() } else { format!("{} wait for", agents.pending) },
+        agents.revoked
     );
     if !versions.is_empty() {
         let _ = writeln!(text, "versions: {}", versions.join(", "));
     }
     for rotation in &overview.rotations {
         let (portal, agents) = (&rotation.portal, rotation.agents);
-        let _ =
-            writeln!(text, "key {} of {portal}: {} of {agents} agents take it", rotation.seq, rotation.acknowledged);
+        let _ = writeln!(
+            text,
+            "key {} of {portal}: taken by {} of {}",
+            rotation.seq,
+            rotation.acknowledged,
+            count(agents, "agent")
+        );
     }
     troubles(&mut text, &overview.troubles);
     text
+}
+
+/// So many of these.
+fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 fn troubles(text: &mut String, troubles: &[Trouble]) {

@@ -1,4 +1,4 @@
-//! Tenants, portals, agents, this node's sessions and log level, and the registry as a whole.
+//! Tenants, agents, this node's sessions and log level, and the registry as a whole.
 
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use super::Ops;
 use super::page::Page;
 use crate::audit;
-use crate::protocol::ids::{AgentId, InvalidId, ObjectId, PortalId, TenantId};
+use crate::protocol::ids::{AgentId, InvalidId, ObjectId, TenantId};
 use crate::protocol::problem::ProblemCode;
 use crate::relay::bus::Notice;
 use crate::relay::http::agents::revoke_at;
 use crate::relay::http::json::{Json, JsonWithNulls, OperatorJson};
 use crate::relay::http::problem::Refusal;
-use crate::relay::registry::{Added, Forgotten, PortalRecord, Snapshot, TenantRecord};
+use crate::relay::registry::{Added, Forgotten, Snapshot, TenantRecord};
 use crate::telemetry::log;
 
 /// A tenant to be made.
@@ -25,17 +25,27 @@ pub struct NewTenant {
     pub tenant: TenantId,
 }
 
-/// Which portal.
-#[derive(Debug, Deserialize)]
-pub(super) struct WhichPortal {
-    portal: PortalId,
-}
-
 /// A session on this node.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SessionView {
     /// The session.
     pub session: ObjectId,
+    /// The organisation.
+    pub tenant: TenantId,
+    /// The agent.
+    pub agent: AgentId,
+}
+
+/// What an import has taken away.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Imported {
+    /// The agents that were in service here, and are revoked in what was imported.
+    pub revoked: Vec<RevokedByImport>,
+}
+
+/// An agent that was revoked by an import.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RevokedByImport {
     /// The organisation.
     pub tenant: TenantId,
     /// The agent.
@@ -64,54 +74,6 @@ pub(super) async fn add_tenant(
         audit!("tenant_added", %tenant);
     }
     Ok(StatusCode::NO_CONTENT)
-}
-
-pub(super) async fn portals(State(ops): State<Ops>, Query(page): Query<Page>) -> Result<Response, Refusal> {
-    let portals = ops.public.services.registry.portals().await?;
-    Ok(page.answer("/portals", portals, |record| record.portal.to_string()))
-}
-
-pub(super) async fn put_portal(
-    State(ops): State<Ops>,
-    OperatorJson(mut portal): OperatorJson<PortalRecord>,
-) -> Result<StatusCode, Refusal> {
-    portal.check().map_err(|error| Refusal::new(ProblemCode::Malformed, error.to_string()))?;
-    if portal.keys.is_empty() {
-        return Err(Refusal::new(ProblemCode::Unprocessable, "a portal needs at least one key"));
-    }
-    for tenant in &portal.tenants {
-        if ops.public.services.registry.tenant(tenant).await?.is_none() {
-            let detail = format!("there is no tenant {tenant}; run: writeback-relay tenant add {tenant}");
-            return Err(Refusal::new(ProblemCode::Unprocessable, detail));
-        }
-    }
-    if let Some(present) = ops.public.services.registry.portal(&portal.portal).await? {
-        portal = portal.put_over(&present);
-    }
-    ops.public.services.registry.put_portal(portal.clone()).await?;
-    changed(&ops, &portal.portal).await;
-    audit!("portal_put", portal = %portal.portal, tenants = ?portal.tenants);
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// Has every node look at the portal's record again. One that does not hear it looks by itself, soon.
-async fn changed(ops: &Ops, portal: &PortalId) {
-    if let Err(error) = ops.public.services.bus.tell(Notice::PortalChanged(portal.clone())).await {
-        tracing::warn!(%error, %portal, "not every node was told of the portal's change; they find it within seconds");
-    }
-}
-
-pub(super) async fn remove_portal(
-    State(ops): State<Ops>,
-    Query(WhichPortal { portal }): Query<WhichPortal>,
-) -> Result<StatusCode, Refusal> {
-    if ops.public.services.registry.remove_portal(&portal).await? {
-        changed(&ops, &portal).await;
-        audit!("portal_removed", %portal);
-        Ok(StatusCode::NO_CONTENT)
-    } else {
-        Err(Refusal::new(ProblemCode::NotFound, format!("there is no portal {portal}")))
-    }
 }
 
 pub(super) async fn agents(
@@ -182,16 +144,18 @@ pub(super) async fn export(State(ops): State<Ops>) -> Result<Json<Snapshot>, Ref
 pub(super) async fn import(
     State(ops): State<Ops>,
     JsonWithNulls(snapshot): JsonWithNulls<Snapshot>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<Json<Imported>, Refusal> {
     if snapshot.version != 1 {
         return Err(Refusal::new(ProblemCode::Unprocessable, "only version 1 of an exported registry is known"));
     }
     snapshot.check().map_err(|error| Refusal::new(ProblemCode::Unprocessable, error.to_string()))?;
     let (tenants, portals) = (snapshot.tenants.len(), snapshot.portals.len());
+    let mut revoked = Vec::new();
     for (tenant, agent) in ops.public.services.registry.import(snapshot).await? {
         audit!("agent_revoked", %tenant, %agent, by = "import");
-        ops.public.services.bus.tell(Notice::Revoked(tenant, agent)).await?;
+        ops.public.services.bus.tell(Notice::Revoked(tenant.clone(), agent)).await?;
+        revoked.push(RevokedByImport { tenant, agent });
     }
     audit!("registry_imported", tenants, portals);
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Json(Imported { revoked }))
 }

@@ -9,9 +9,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-pub use super::api::{LogLevel, NewTenant, SessionView};
+pub use super::api::{Imported, LogLevel, NewTenant, RevokedByImport, SessionView};
 pub use super::nodes::NodeView;
 pub use super::overview::{AgentCounts, Overview, RotationView};
+pub use super::portals::PortalChanged;
 pub use super::presence::SeenSession;
 pub use super::troubles::Trouble;
 use crate::net::{NetError, causes, operator_client};
@@ -43,7 +44,7 @@ pub enum AdminError {
         detail: String,
     },
     /// It refused.
-    #[error("{problem}; trace id {trace_id}", problem = .0, trace_id = .0.trace_id.cell())]
+    #[error("{problem}; support code {trace_id}", problem = .0, trace_id = .0.trace_id.cell())]
     Refused(#[source] Box<Problem>),
     /// Its answer, or its list, has no end.
     #[error("{url} answers without an end; is this a node's ops_listen?")]
@@ -215,21 +216,47 @@ impl AdminClient {
         self.list("/portals").await
     }
 
-    /// Stores a portal in place of what was there.
+    /// Adds a portal, or to one that is there what it does not have. Nothing is taken away.
     ///
     /// # Errors
     /// If the node refuses or does not answer.
-    pub async fn put_portal(&self, portal: &PortalRecord) -> Result<(), AdminError> {
-        self.send(Method::PUT, "/portals", Some(portal)).await.map(drop)
+    pub async fn add_portal(&self, portal: &PortalRecord) -> Result<PortalChanged, AdminError> {
+        let answer = self.send(Method::POST, "/portals", Some(portal)).await?;
+        self.understood("/portals", &answer)
     }
 
-    /// Removes a portal.
+    /// Stores a portal in place of what was there; what that took away.
     ///
     /// # Errors
     /// If the node refuses or does not answer.
-    pub async fn remove_portal(&self, portal: &PortalId) -> Result<(), AdminError> {
+    pub async fn put_portal(&self, portal: &PortalRecord) -> Result<PortalChanged, AdminError> {
+        let answer = self.send(Method::PUT, "/portals", Some(portal)).await?;
+        self.understood("/portals", &answer)
+    }
+
+    /// Removes a portal; what it was.
+    ///
+    /// # Errors
+    /// If the node refuses or does not answer.
+    pub async fn remove_portal(&self, portal: &PortalId) -> Result<PortalChanged, AdminError> {
         // A portal's name needs no encoding in a query.
-        self.send(Method::DELETE, &format!("/portals?portal={portal}"), None::<&()>).await.map(drop)
+        self.call(Method::DELETE, &format!("/portals?portal={portal}")).await
+    }
+
+    /// Grants a portal one more tenant.
+    ///
+    /// # Errors
+    /// If the node refuses or does not answer.
+    pub async fn grant(&self, portal: &PortalId, tenant: &TenantId) -> Result<PortalChanged, AdminError> {
+        self.call(Method::PUT, &format!("/portals/tenants?portal={portal}&tenant={tenant}")).await
+    }
+
+    /// Takes a tenant away from a portal.
+    ///
+    /// # Errors
+    /// If it was not granted, or the node refuses or does not answer.
+    pub async fn withdraw(&self, portal: &PortalId, tenant: &TenantId) -> Result<PortalChanged, AdminError> {
+        self.call(Method::DELETE, &format!("/portals/tenants?portal={portal}&tenant={tenant}")).await
     }
 
     /// A tenant's agents.
@@ -315,12 +342,13 @@ impl AdminClient {
         self.get("/registry").await
     }
 
-    /// Adds to the registry what it does not have.
+    /// Adds to the registry what it does not have; the agents that are revoked by that.
     ///
     /// # Errors
     /// If the node refuses or does not answer.
-    pub async fn import(&self, snapshot: &Snapshot) -> Result<(), AdminError> {
-        self.send(Method::PUT, "/registry", Some(snapshot)).await.map(drop)
+    pub async fn import(&self, snapshot: &Snapshot) -> Result<Imported, AdminError> {
+        let answer = self.send(Method::PUT, "/registry", Some(snapshot)).await?;
+        self.understood("/registry", &answer)
     }
 }
 

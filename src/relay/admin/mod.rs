@@ -8,6 +8,7 @@ mod oidc;
 mod operator;
 mod overview;
 mod page;
+mod portals;
 mod presence;
 mod token;
 mod troubles;
@@ -19,7 +20,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -56,7 +57,8 @@ pub fn router(ops: Ops) -> Router {
         .route("/tenants/{tenant}/agents", get(api::agents))
         .route("/tenants/{tenant}/agents/{id}", delete(api::revoke_agent))
         .route("/tenants/{tenant}/tombstones/{id}", delete(api::forget_agent))
-        .route("/portals", get(api::portals).put(api::put_portal).delete(api::remove_portal))
+        .route("/portals", get(portals::list).post(portals::add).put(portals::put).delete(portals::remove))
+        .route("/portals/tenants", put(portals::grant).delete(portals::withdraw))
         .route("/overview", get(overview::overview))
         .route("/presence", get(presence::presence))
         .route("/sessions", get(api::sessions))

@@ -72,10 +72,12 @@ pub(super) async fn overview(State(ops): State<Ops>) -> Result<Json<Overview>, R
     for TenantRecord { tenant, .. } in &tenants {
         let seen = look(&ops, tenant).await?;
         count(&mut agents, &seen);
+        let serving = portals.iter().filter(|portal| portal.tenants.contains(tenant));
+        let serving: Vec<_> = serving.map(|portal| &portal.portal).collect();
+        troubles.extend(of_agents(tenant, &seen, &serving));
         let in_service: Vec<_> = seen.into_iter().filter(|seen| seen.agent.status == AgentStatus::Approved).collect();
         let its = portals.iter().zip(&mut rotations).filter(|(portal, _)| portal.tenants.contains(tenant));
         its.for_each(|(_, rotation)| rotation.count(&in_service));
-        troubles.extend(of_agents(tenant, &in_service));
     }
     rotations.retain(|rotation| rotation.seq > 0 && rotation.acknowledged < rotation.agents);
     let (tenants, portals, troubles) = (tenants.len(), portals.len(), worst(troubles));

@@ -9,10 +9,10 @@ use super::Ops;
 use super::nodes::nodes;
 use super::page::Page;
 use crate::protocol::api::AgentStatus;
-use crate::protocol::ids::{AgentId, ObjectId, TenantId};
+use crate::protocol::ids::{AgentId, ObjectId, PortalId, TenantId};
 use crate::protocol::untrusted::Untrusted;
 use crate::relay::StoreError;
-use crate::relay::bus::Place;
+use crate::relay::bus::{Place, Sighting};
 use crate::relay::http::problem::Refusal;
 use crate::relay::registry::{AgentRecord, TenantRecord};
 
@@ -48,17 +48,21 @@ pub(super) struct Seen {
     pub(super) tenant: TenantId,
     pub(super) agent: AgentRecord,
     pub(super) places: Vec<Place>,
+    /// The portals whose commands it takes, if it says so.
+    pub(super) trusts: Option<Vec<PortalId>>,
 }
 
 /// A tenant's agents, and where each is; a revoked one is nowhere.
 pub(super) async fn look(ops: &Ops, tenant: &TenantId) -> Result<Vec<Seen>, StoreError> {
     let services = &ops.public.services;
     let looks = services.registry.agents(tenant).await?.into_iter().map(async |agent| {
-        let places = match agent.status {
+        let seen = match agent.status {
             AgentStatus::Revoked => Vec::new(),
-            AgentStatus::Pending | AgentStatus::Approved => services.bus.places(tenant, agent.agent).await?,
+            AgentStatus::Pending | AgentStatus::Approved => services.bus.sightings(tenant, agent.agent).await?,
         };
-        Ok(Seen { tenant: tenant.clone(), agent, places })
+        let trusts = Sighting::trusted(&seen).map(<[PortalId]>::to_vec);
+        let places = seen.into_iter().map(|sighting| sighting.place).collect();
+        Ok(Seen { tenant: tenant.clone(), agent, places, trusts })
     });
     stream::iter(looks).buffered(LOOKS).try_collect().await
 }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::nodes::NodeView;
 use super::presence::Seen;
-use crate::protocol::api::{PreflightReport, PreflightState};
-use crate::protocol::ids::{AgentId, TenantId};
+use crate::protocol::api::{AgentStatus, PreflightReport, PreflightState};
+use crate::protocol::ids::{AgentId, PortalId, TenantId};
 use crate::protocol::remedy::{Advice, Remedy};
 use crate::protocol::untrusted::Untrusted;
 use crate::relay::writes::Cause;
@@ -70,12 +70,37 @@ pub(super) fn of_relay(nodes: &[NodeView], certificate: i64, refused: Option<Cau
     of_store.into_iter().chain(nodes.iter().filter_map(of_node)).chain(of_certificate(certificate)).collect()
 }
 
-/// What is wrong with a tenant's agents that are in service.
-pub(super) fn of_agents(tenant: &TenantId, agents: &[Seen]) -> Vec<Trouble> {
+/// What is wrong with a tenant's agents, and with it if it has none in service.
+pub(super) fn of_agents(tenant: &TenantId, all: &[Seen], portals: &[&PortalId]) -> Vec<Trouble> {
+    let agents: Vec<&Seen> = all.iter().filter(|seen| seen.agent.status == AgentStatus::Approved).collect();
     if agents.is_empty() {
-        return Vec::new();
+        return vec![without_agents(tenant, all)];
     }
-    of_tenant(tenant, agents).into_iter().chain(agents.iter().flat_map(of_agent)).collect()
+    let distrusting = agents.iter().filter_map(|seen| of_trust(seen, portals));
+    of_tenant(tenant, &agents)
+        .into_iter()
+        .chain(distrusting)
+        .chain(agents.iter().flat_map(|seen| of_agent(seen)))
+        .collect()
+}
+
+/// A tenant without an agent in service. One that was just added has none yet, so nothing has failed.
+fn without_agents(tenant: &TenantId, all: &[Seen]) -> Trouble {
+    let (detail, remedy) = match all.iter().filter(|seen| seen.agent.status == AgentStatus::Pending).count() {
+        0 => ("this tenant has no agent: no reset is possible".to_owned(), Remedy::InviteAgent),
+        1 => ("its only agent waits for approval: no reset is possible".to_owned(), Remedy::ApproveAgent),
+        n => (format!("its {n} agents wait for approval: no reset is possible"), Remedy::ApproveAgent),
+    };
+    Trouble::new(PreflightState::Warning, detail, remedy).of(tenant, None)
+}
+
+/// An agent that takes the commands of nobody who may send any.
+fn of_trust(seen: &Seen, portals: &[&PortalId]) -> Option<Trouble> {
+    let trusted = seen.trusts.as_ref()?;
+    let is_of_use = portals.is_empty() || portals.iter().any(|portal| trusted.contains(portal));
+    let detail = format!("{}: takes commands of no portal that serves this tenant", seen.agent.name.cell());
+    let trouble = Trouble::new(PreflightState::Warning, detail, Remedy::TrustPortal);
+    (!is_of_use).then(|| trouble.of(&seen.tenant, Some(seen.agent.agent)))
 }
 
 /// The worst first, and of very many only those.
@@ -107,7 +132,7 @@ fn of_certificate(seconds: i64) -> Option<Trouble> {
 }
 
 /// A tenant that has agents, none of which is there.
-fn of_tenant(tenant: &TenantId, agents: &[Seen]) -> Option<Trouble> {
+fn of_tenant(tenant: &TenantId, agents: &[&Seen]) -> Option<Trouble> {
     let is_there = agents.iter().any(|seen| !seen.places.is_empty());
     let detail = "no agent of this tenant is connected: no reset is possible".to_owned();
     (!is_there).then(|| Trouble::new(PreflightState::Failed, detail, Remedy::LookAtAgent).of(tenant, None))

@@ -8,11 +8,13 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::super::StoreError;
-use super::super::bus::{Bus, Claim, Delivery, Departure, Inbox, Load, Member, Notice, Place, Presence, RETURN_WINDOW};
+use super::super::bus::{
+    Bus, Claim, Delivery, Departure, Inbox, Load, Member, Notice, Place, Presence, RETURN_WINDOW, Sighting,
+};
 use super::super::ids::{NodeId, SessionId};
 use super::super::ledger::Entry;
 use crate::clock::Clock;
-use crate::protocol::ids::{AgentId, InstanceId, TenantId};
+use crate::protocol::ids::{AgentId, InstanceId, PortalId, TenantId};
 
 /// [`Bus`] for one node.
 pub struct EmbeddedBus {
@@ -27,9 +29,16 @@ pub struct EmbeddedBus {
 #[derive(Default)]
 struct Agent {
     /// Oldest first.
-    sessions: Vec<(SessionId, InstanceId)>,
+    sessions: Vec<Known>,
     /// When the last session was lost, in milliseconds.
     lost_ms: Option<u64>,
+}
+
+/// A session that has made itself known.
+struct Known {
+    session: SessionId,
+    instance: InstanceId,
+    trusts: Option<Vec<PortalId>>,
 }
 
 impl EmbeddedBus {
@@ -69,13 +78,17 @@ impl Bus for EmbeddedBus {
         let mut agents = self.agents.lock();
         let agent = agents.entry((presence.tenant.clone(), presence.agent)).or_default();
         // A session that was known before makes itself known again.
-        agent.sessions.retain(|(session, _)| *session != presence.session);
-        let present = agent.sessions.iter().map(|(session, of)| (Place { node: self.node, session: *session }, *of));
+        let others = agent.sessions.iter().filter(|known| known.session != presence.session);
+        let present = others.map(|known| (Place { node: self.node, session: known.session }, known.instance));
         let claim = Claim::judge(presence.instance, present);
         if let Claim::Held { displaced, surplus } = &claim {
             let gone = |session| displaced.iter().chain(surplus).any(|place| place.session == session);
-            agent.sessions.retain(|(session, _)| !gone(*session));
-            agent.sessions.push((presence.session, presence.instance));
+            agent.sessions.retain(|known| !gone(known.session));
+            let Presence { session, instance, trusts, .. } = presence.clone();
+            match agent.sessions.iter_mut().find(|known| known.session == session) {
+                Some(known) => known.trusts = trusts,
+                None => agent.sessions.push(Known { session, instance, trusts }),
+            }
         }
         Ok(claim)
     }
@@ -83,7 +96,7 @@ impl Bus for EmbeddedBus {
     async fn release(&self, presence: &Presence, departure: Departure) -> Result<(), StoreError> {
         if let Some(agent) = self.agents.lock().get_mut(&(presence.tenant.clone(), presence.agent)) {
             let before = agent.sessions.len();
-            agent.sessions.retain(|(session, _)| *session != presence.session);
+            agent.sessions.retain(|known| known.session != presence.session);
             if agent.sessions.len() < before {
                 agent.lost_ms = (departure == Departure::Lost).then(|| self.clock.now_ms());
             }
@@ -91,11 +104,15 @@ impl Bus for EmbeddedBus {
         Ok(())
     }
 
-    async fn places(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Place>, StoreError> {
+    async fn sightings(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Sighting>, StoreError> {
         let agents = self.agents.lock();
         let sessions = agents.get(&(tenant.clone(), agent)).map(|agent| &agent.sessions[..]).unwrap_or_default();
         // The newest first: an older one may be about to close.
-        Ok(sessions.iter().rev().map(|(session, _)| Place { node: self.node, session: *session }).collect())
+        let sighting = |Known { session, trusts, .. }: &Known| Sighting {
+            place: Place { node: self.node, session: *session },
+            trusts: trusts.clone(),
+        };
+        Ok(sessions.iter().rev().map(sighting).collect())
     }
 
     async fn may_return(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<Duration>, StoreError> {

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::Public;
 use super::caller::PortalCall;
 use super::problem::Refusal;
+use super::standing::Standing;
 use crate::audit;
 use crate::clock::UnixTime;
 use crate::protocol::api::{AgentList, AgentStatus, AgentView, Availability};
@@ -22,7 +23,7 @@ use crate::protocol::problem::{Problem, ProblemCode};
 use crate::protocol::readiness::{Need, Readiness};
 use crate::protocol::untrusted::Untrusted;
 use crate::relay::StoreError;
-use crate::relay::bus::Notice;
+use crate::relay::bus::{Notice, Sighting};
 use crate::relay::registry::AgentRecord;
 
 /// Agents in one answer.
@@ -34,18 +35,19 @@ const LOOKED_AT: usize = 50;
 /// Agents whose presence is asked for at a time.
 const LOOKS: usize = 64;
 
-fn view(record: AgentRecord, online: bool, portal: &PortalId) -> AgentView {
+fn view(record: AgentRecord, seen: &[Sighting], portal: &PortalId) -> AgentView {
     let (invitation, attestation) = record.vouched_to(portal);
     let (attestation, acknowledged) = (attestation.to_owned(), record.later.acknowledged.get(portal));
     AgentView {
         acknowledgement: acknowledged.map(|acknowledged| acknowledged.jws.clone()),
+        trusts_portal: Sighting::trusts(seen, portal),
         invitation,
         attestation,
         rotations: record.later.rotations,
         agent: record.agent,
         name: record.name,
         status: record.status,
-        online,
+        online: !seen.is_empty(),
         version: record.version,
         enrolled_at: record.enrolled_at,
         signing_key: record.keys.signing,
@@ -65,8 +67,11 @@ pub(super) struct Page {
 async fn views(public: &Public, call: &PortalCall, records: Vec<AgentRecord>) -> Result<Vec<AgentView>, StoreError> {
     let bus = &public.services.bus;
     let looks = records.into_iter().map(async |record| {
-        let online = record.status != AgentStatus::Revoked && !bus.places(&call.tenant, record.agent).await?.is_empty();
-        Ok(view(record, online, &call.portal))
+        let seen = match record.status {
+            AgentStatus::Revoked => Vec::new(),
+            AgentStatus::Pending | AgentStatus::Approved => bus.sightings(&call.tenant, record.agent).await?,
+        };
+        Ok(view(record, &seen, &call.portal))
     });
     stream::iter(looks).buffered(LOOKS).try_collect().await
 }
@@ -146,57 +151,56 @@ pub(super) async fn availability(
     let account = account.map_err(|e| Refusal::new(ProblemCode::Malformed, format!("account: {e}")))?;
     let asked = Need { account: account.as_ref(), operation: question.operation };
     let turn = public.lists.turn(&call.portal).await?;
-    let (mut online, mut after) = (Vec::new(), None);
+    let (mut agents, mut after) = (Vec::new(), None);
     loop {
-        let mut records = public.services.registry.agents_after(&call.tenant, after, LOOKED_AT).await?;
+        let records = public.services.registry.agents_after(&call.tenant, after, LOOKED_AT).await?;
         after = records.last().filter(|_| records.len() == LOOKED_AT).map(|last| last.agent);
-        records.retain(|record| record.status == AgentStatus::Approved);
         // Of a tenant with many agents no more than this is kept.
-        let seen = views(&public, &call, records).await?.into_iter().filter(|agent| agent.online);
-        online.extend(seen.map(|agent| Able::new(&agent, asked)));
+        let seen = views(&public, &call, records).await?.into_iter();
+        agents.extend(seen.map(|agent| Seen::new(&agent, asked)));
         if after.is_none() {
             break;
         }
     }
-    turn.answer(&sum(online)).await
+    turn.answer(&sum(agents)).await
 }
 
-/// What an agent that is there can do of what is asked.
-struct Able {
+/// An agent of a tenant, as far as it matters to whoever asks what is possible.
+struct Seen {
     enrolled_at: UnixTime,
     agent: AgentId,
-    readiness: Readiness,
+    standing: Standing,
+    /// Which operations it can do.
     operations: [bool; Operation::ALL.len()],
 }
 
-impl Able {
+impl Seen {
     fn new(agent: &AgentView, asked: Need<'_>) -> Self {
+        let standing = Standing::of(agent, asked);
+        let is_there = matches!(standing, Standing::There(_));
         let operations = Operation::ALL.map(|one| {
             let is_asked = asked.operation.is_none_or(|operation| operation == one);
-            is_asked && agent.readiness(Need { operation: Some(one), ..asked }).serves()
+            is_there && is_asked && agent.readiness(Need { operation: Some(one), ..asked }).serves()
         });
-        let AgentView { enrolled_at, agent: id, .. } = agent;
-        Self { enrolled_at: *enrolled_at, agent: *id, readiness: agent.readiness(asked), operations }
+        Self { enrolled_at: agent.enrolled_at, agent: agent.agent, standing, operations }
+    }
+
+    fn serves(&self) -> bool {
+        matches!(self.standing, Standing::There(readiness) if readiness.serves())
     }
 }
 
-fn sum(mut online: Vec<Able>) -> Availability {
-    online.sort_by_key(|able| able.enrolled_at);
-    let best = online.iter().map(|able| able.readiness).max();
-    let able: Vec<&Able> = online.iter().filter(|able| able.readiness.serves()).collect();
-    let reason = match best {
-        Some(Readiness::Ready | Readiness::Degraded) => None,
-        Some(Readiness::NotReady) => Some("preflight_failed"),
-        Some(Readiness::NotServed) => Some("not_served"),
-        None => Some("no_agent"),
-    };
-    let can = |number: usize| able.iter().any(|able| able.operations.get(number) == Some(&true));
+fn sum(mut agents: Vec<Seen>) -> Availability {
+    agents.sort_by_key(|seen| seen.enrolled_at);
+    let standings: Vec<Standing> = agents.iter().map(|seen| seen.standing).collect();
+    let able: Vec<&Seen> = agents.iter().filter(|seen| seen.serves()).collect();
+    let can = |number: usize| able.iter().any(|seen| seen.operations.get(number) == Some(&true));
     let operations = Operation::ALL.iter().enumerate().filter(|(number, _)| can(*number));
     Availability {
         available: !able.is_empty(),
-        reason: reason.map(Untrusted::from),
-        agents: able.iter().map(|able| able.agent).collect(),
-        degraded: best == Some(Readiness::Degraded),
+        reason: Standing::reason(&standings).map(Untrusted::from),
+        agents: able.iter().map(|seen| seen.agent).collect(),
+        degraded: Standing::best(&standings) == Some(Readiness::Degraded),
         operations: operations.map(|(_, operation)| operation.as_str().into()).collect(),
     }
 }

@@ -21,6 +21,7 @@ pub(super) mod lists;
 mod prefer;
 pub(super) mod problem;
 mod rotations;
+mod standing;
 mod websocket;
 
 use std::sync::{Arc, OnceLock};

@@ -22,9 +22,11 @@ use super::presence::{Lease, PresenceTable};
 use super::questions::Question;
 use super::subscriber::{Subscriber, WAITING};
 use crate::clock::{Clock, Random};
-use crate::protocol::ids::{AgentId, TenantId};
+use crate::protocol::ids::{AgentId, PortalId, TenantId};
 use crate::relay::StoreError;
-use crate::relay::bus::{Bus, Claim, Delivery, Departure, Guard, Inbox, Load, Member, Notice, Place, Presence};
+use crate::relay::bus::{
+    Bus, Claim, Delivery, Departure, Guard, Inbox, Load, Member, Notice, Place, Presence, Sighting,
+};
 use crate::relay::cache::Cache;
 use crate::relay::ids::{NodeId, SessionId};
 use crate::relay::ledger::Entry;
@@ -39,11 +41,14 @@ const MAX_NEAREST: usize = 20_000;
 pub struct RedisBus {
     exchange: Arc<Exchange>,
     /// This node's sessions, the newest last.
-    local: Mutex<HashMap<(TenantId, AgentId), Vec<SessionId>>>,
+    local: Mutex<HashMap<(TenantId, AgentId), Vec<Known>>>,
     /// Where commands for the agents of other nodes go.
     nearest: Cache<(TenantId, AgentId), Place>,
     _background: DropGuard,
 }
+
+/// A session of this node, and the portals whose commands its agent takes, if it says so.
+type Known = (SessionId, Option<Vec<PortalId>>);
 
 impl RedisBus {
     /// Takes the node's lease, begins to listen and to renew it; both go on until this is dropped.
@@ -121,10 +126,18 @@ impl RedisBus {
     }
 
     /// The sessions of an agent that are on this node, the newest first.
-    fn here(&self, tenant: &TenantId, agent: AgentId) -> Vec<Place> {
+    fn here(&self, tenant: &TenantId, agent: AgentId) -> Vec<Sighting> {
         let (node, local) = (self.exchange.node, self.local.lock());
-        let sessions = local.get(&(tenant.clone(), agent)).map(Vec::as_slice).unwrap_or_default();
-        sessions.iter().rev().map(|session| Place { node, session: *session }).collect()
+        let sessions = local.get(&(tenant.clone(), agent)).map(Vec::as_slice).unwrap_or_default().iter().rev();
+        let sighting =
+            |(session, trusts): &Known| Sighting { place: Place { node, session: *session }, trusts: trusts.clone() };
+        sessions.map(sighting).collect()
+    }
+
+    /// The newest of them.
+    fn nearest_here(&self, tenant: &TenantId, agent: AgentId) -> Option<Place> {
+        let (session, _) = self.local.lock().get(&(tenant.clone(), agent))?.last()?.clone();
+        Some(Place { node: self.exchange.node, session })
     }
 }
 
@@ -166,9 +179,10 @@ impl Bus for RedisBus {
         if let Claim::Held { displaced, surplus } = &claim {
             let mut local = self.local.lock();
             let sessions = local.entry((presence.tenant.clone(), presence.agent)).or_default();
-            sessions.retain(|session| displaced.iter().chain(surplus).all(|place| place.session != *session));
-            if !sessions.contains(&presence.session) {
-                sessions.push(presence.session);
+            sessions.retain(|(session, _)| displaced.iter().chain(surplus).all(|place| place.session != *session));
+            match sessions.iter_mut().find(|(session, _)| *session == presence.session) {
+                Some((_, trusts)) => trusts.clone_from(&presence.trusts),
+                None => sessions.push((presence.session, presence.trusts.clone())),
             }
         }
         Ok(claim)
@@ -179,7 +193,7 @@ impl Bus for RedisBus {
             let mut local = self.local.lock();
             let agent = (presence.tenant.clone(), presence.agent);
             if let Some(sessions) = local.get_mut(&agent) {
-                sessions.retain(|session| *session != presence.session);
+                sessions.retain(|(session, _)| *session != presence.session);
                 if sessions.is_empty() {
                     local.remove(&agent);
                 }
@@ -190,7 +204,7 @@ impl Bus for RedisBus {
 
     async fn nearest(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<Place>, StoreError> {
         // A session of this node is as good as any, and needs nobody to be asked.
-        if let Some(here) = self.here(tenant, agent).into_iter().next() {
+        if let Some(here) = self.nearest_here(tenant, agent) {
             return Ok(Some(here));
         }
         match self.nearest.get(&(tenant.clone(), agent)) {
@@ -199,17 +213,17 @@ impl Bus for RedisBus {
         }
     }
 
-    async fn places(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Place>, StoreError> {
+    async fn sightings(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Sighting>, StoreError> {
         let (exchange, look) = (&self.exchange, self.nearest.look());
-        let mut elsewhere = exchange.presence.places(tenant, agent).await?;
-        elsewhere.retain(|place| place.node != exchange.node && !exchange.is_stranger(place.node));
-        elsewhere.sort_by_key(|place| exchange.presence.order(place.node));
+        let mut elsewhere = exchange.presence.sightings(tenant, agent).await?;
+        elsewhere.retain(|Sighting { place, .. }| place.node != exchange.node && !exchange.is_stranger(place.node));
+        elsewhere.sort_by_key(|Sighting { place, .. }| exchange.presence.order(place.node));
         if let Some(first) = elsewhere.first() {
-            self.nearest.remember(look, (tenant.clone(), agent), *first);
+            self.nearest.remember(look, (tenant.clone(), agent), first.place);
         }
-        let mut places = self.here(tenant, agent);
-        places.extend(elsewhere);
-        Ok(places)
+        let mut sightings = self.here(tenant, agent);
+        sightings.extend(elsewhere);
+        Ok(sightings)
     }
 
     async fn may_return(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<Duration>, StoreError> {

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::link::Link;
 use super::scripts::{ENTER, LEASE, RELEASE};
 use super::{keys, millis};
-use crate::protocol::ids::{AgentId, InstanceId, TenantId};
+use crate::protocol::ids::{AgentId, InstanceId, PortalId, TenantId};
 use crate::protocol::untrusted::Untrusted;
 use crate::relay::StoreError;
-use crate::relay::bus::{Claim, Departure, Load, Place, Presence, RETURN_WINDOW};
+use crate::relay::bus::{Claim, Departure, Load, Place, Presence, RETURN_WINDOW, Sighting};
 use crate::relay::ids::{NodeId, SessionId};
 
 /// Sessions that could not be released: more are left to the day after which the store forgets them by itself.
@@ -24,6 +24,9 @@ const MAX_UNRELEASED: usize = 65_536;
 struct Seen {
     node: NodeId,
     instance: InstanceId,
+    /// Absent from nodes and agents that know nothing of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trusts: Option<Vec<PortalId>>,
 }
 
 /// What a node says about itself in its lease.
@@ -206,9 +209,10 @@ impl PresenceTable {
         Ok(sessions)
     }
 
-    pub(super) async fn places(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Place>, StoreError> {
+    pub(super) async fn sightings(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Sighting>, StoreError> {
         let sessions = self.sessions(tenant, agent).await?.into_iter();
-        Ok(sessions.map(|(session, seen)| Place { node: seen.node, session }).collect())
+        let sighting = |(session, Seen { node, trusts, .. })| Sighting { place: Place { node, session }, trusts };
+        Ok(sessions.map(sighting).collect())
     }
 
     pub(super) async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError> {
@@ -227,7 +231,7 @@ impl PresenceTable {
             Claim::Newer => return Ok(Claim::Newer),
             Claim::Held { displaced, surplus } => (displaced, surplus),
         };
-        let seen = Seen { node: self.node, instance: presence.instance };
+        let seen = Seen { node: self.node, instance: presence.instance, trusts: presence.trusts.clone() };
         let seen = serde_json::to_string(&seen).map_err(|e| StoreError::Unanswered(e.to_string()))?;
         let key = keys::sessions(&presence.tenant, presence.agent);
         let mut claim = Pipeline::new();

@@ -1,6 +1,7 @@
 //! Who may do what: tenants, portals, invitations, agents. Durable, and free of secrets: public keys and hashes only.
 
 mod bounds;
+mod grants;
 mod keyring;
 mod records;
 mod redemption;
@@ -8,6 +9,7 @@ mod redemption;
 use async_trait::async_trait;
 
 pub use self::bounds::{Bounds, Full, INVITATION_KEPT, MAX_ACKNOWLEDGEMENT_BYTES, MAX_PORTAL_KEYS, UNAPPROVED_KEPT};
+pub use self::grants::{Grant, PortalAdded};
 pub use self::keyring::Rotated;
 pub use self::records::{
     Acknowledged, AgentLater, AgentRecord, InvitationRecord, PortalLater, PortalRecord, Retiring, Snapshot,
@@ -55,6 +57,11 @@ pub trait Registry: Send + Sync + 'static {
     /// All tenants, by name.
     async fn tenants(&self) -> Result<Vec<TenantRecord>, StoreError>;
 
+    /// Adds a portal, or to one that is there what it does not have, in one step.
+    async fn add_portal(&self, portal: PortalRecord) -> Result<PortalAdded, StoreError>;
+    /// Grants a portal a tenant, or takes one away, in a full store too, in one step: the record after that, and whether it
+    /// is another one. `None` if there is no such portal.
+    async fn settle_grant(&self, portal: &PortalId, grant: Grant) -> Result<Option<(PortalRecord, bool)>, StoreError>;
     /// Stores a portal, in place of what was there; in a full store too: it may take a tenant away.
     async fn put_portal(&self, portal: PortalRecord) -> Result<(), StoreError>;
     /// One portal.

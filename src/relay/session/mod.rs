@@ -8,6 +8,7 @@ mod pace;
 mod rotation;
 mod taking_over;
 mod term;
+mod trust;
 mod wire;
 
 use std::collections::{HashMap, VecDeque};
@@ -25,6 +26,7 @@ use self::pace::Pace;
 use self::rotation::ACKNOWLEDGEMENTS;
 use self::taking_over::Walk;
 use self::term::Term;
+use self::trust::ANNOUNCEMENTS;
 use self::wire::{Moved, Wire};
 
 pub use self::ended::{Ended, Fault};
@@ -149,7 +151,7 @@ struct Session<'a, S> {
     mailbox: Mailbox,
     /// Nothing is delivered here any more.
     left: bool,
-    /// Whether the agent was approved when the session opened.
+    /// Whether the agent is approved, as far as this session has looked.
     approved: bool,
     /// What is still to be taken over.
     walks: Vec<Walk>,
@@ -170,6 +172,10 @@ struct Session<'a, S> {
     term: Term,
     /// When it looks again what it may have missed, because it could not.
     reconcile_at: Option<Instant>,
+    /// Whether the agent says when it takes the commands of other portals than before.
+    announces: bool,
+    /// How often it has said so.
+    announcements: Pace,
     /// Whether the agent knows of portals' rotations.
     follows: bool,
     /// When the agent's last preflight was noted.
@@ -191,7 +197,8 @@ pub async fn run<S: Socket>(
         Err(ended) => return ended,
     };
     let session = SessionId::new(&*services.clock, &*services.random);
-    let presence = Presence { tenant, agent, session, instance: hello.instance };
+    let trusts = trust::named(hello.announces, &hello.portals);
+    let presence = Presence { tenant, agent, session, instance: hello.instance, trusts };
     let Some((registered, mailbox)) = services.sessions.register(session, &presence.tenant, presence.agent) else {
         return Ended::Closed(CloseReason::Drain);
     };
@@ -215,7 +222,9 @@ pub async fn run<S: Socket>(
         acknowledgements: Pace::starting(ACKNOWLEDGEMENTS, now),
         term: Term::starting(now, services.max_age, &*services.random),
         reconcile_at: None,
-        follows: !hello.portals.is_empty(),
+        announces: hello.announces,
+        announcements: Pace::starting(ANNOUNCEMENTS, now),
+        follows: hello.announces || !hello.portals.is_empty(),
         preflight_at: None,
         preflight: None,
     };
@@ -299,7 +308,7 @@ impl<S: Socket> Session<'_, S> {
                 } else if due == beats_at {
                     beats_at = Instant::now() + heartbeat;
                     self.forget_expired();
-                    self.wire.send(FromRelay::Heartbeat(v1::Heartbeat { nodes: self.services.bus.nodes() }));
+                    Box::pin(self.beat()).await;
                     if self.wire.is_stuck() { Err(Ended::Lost) } else { Ok(()) }
                 } else if self.reconcile_at == Some(due) {
                     Box::pin(self.reconcile(Whose::Own)).await
@@ -398,6 +407,7 @@ impl<S: Socket> Session<'_, S> {
             FromAgent::Received(received) => self.received(&received).await,
             FromAgent::Outcome(outcome) => self.outcome(outcome),
             FromAgent::Acknowledgement(said) => self.acknowledged(said).await,
+            FromAgent::Portals(announced) => self.announced(announced).await,
             FromAgent::Preflight(preflight) => self.preflight(preflight).await,
             FromAgent::Leaving(_) => {
                 // Its outcomes are still taken, until it closes the socket; it waits to hear that they are stored.

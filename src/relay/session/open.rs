@@ -27,6 +27,8 @@ pub(super) struct Greeting {
     pub(super) unfinished: Vec<CommandId>,
     /// The portals whose commands it takes.
     pub(super) portals: Vec<v1::PinnedPortal>,
+    /// It says when that changes.
+    pub(super) announces: bool,
 }
 
 /// Waits for the agent's `Hello`.
@@ -64,6 +66,7 @@ pub(super) async fn hello<S: Socket>(
         // What is no id names no command.
         unfinished: hello.unfinished.iter().filter_map(|command| command.parse().ok()).collect(),
         portals: hello.portals,
+        announces: hello.announces_portals,
     })
 }
 
@@ -114,12 +117,25 @@ impl<S: Socket> Session<'_, S> {
             approved: self.approved,
             node_id: services.bus.node().0.to_string(),
             nodes: services.bus.nodes(),
+            takes_portals: true,
         }));
         self.carry_missed(&record, &hello.portals).await.map_err(away)?;
         audit!("session_opened", %tenant, agent = %id, session = %self.presence.session);
         services.bus.tell(Notice::Arrived(tenant.clone(), id)).await.map_err(away)?;
         self.unfinished = hello.unfinished;
         self.take_over_behind(Whose::Others, None).await.map_err(away)
+    }
+
+    /// Makes the session known as it is now; if the store is away, later.
+    pub(super) async fn make_known(&mut self) -> Result<(), Ended> {
+        if self.left {
+            return Ok(());
+        }
+        claim(self.services, &self.presence).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "whose commands an agent takes could not be noted; it is tried again");
+            self.reconcile_at = Some(Instant::now() + RECONCILE_PAUSE);
+            Ok(())
+        })
     }
 
     /// Messages for this session may have been lost, and its presence too, or another session of the agent has left

@@ -19,7 +19,7 @@ use crate::protocol::rotation::{ACKNOWLEDGEMENT_TYP, Acknowledgement, PortalRota
 use crate::telemetry::limit::Limit;
 
 /// More portals than any agent has; each is looked up.
-const MAX_PORTALS: usize = 16;
+pub(super) const MAX_PORTALS: usize = 16;
 
 /// Each may be written to disk: one of every portal that an agent can name, and then as often as a preflight.
 pub(super) const ACKNOWLEDGEMENTS: Rate = Rate::new(Duration::from_secs(10), 16);

@@ -58,7 +58,7 @@ async fn received(attacker: Arc<Attacker>, hand: usize) -> io::Result<()> {
 }
 
 async fn heartbeats(attacker: Arc<Attacker>, hand: usize) -> io::Result<()> {
-    flood(&attacker, hand + 4, FromAgent::Heartbeat(v1::Heartbeat { nodes: 0 })).await
+    flood(&attacker, hand + 4, FromAgent::Heartbeat(v1::Heartbeat::default())).await
 }
 
 async fn acknowledgements(attacker: Arc<Attacker>, hand: usize) -> io::Result<()> {

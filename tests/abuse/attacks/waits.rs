@@ -59,7 +59,7 @@ async fn follow(attacker: Arc<Attacker>, _: usize) -> io::Result<()> {
     let path = format!("/v1/tenants/{}/commands/{command}", tenant.tenant);
     let mut waiting = try_join_all((0..CONNECTIONS).map(|_| wait(&attacker, &path))).boxed();
     loop {
-        session.send(&message(FromAgent::Heartbeat(v1::Heartbeat { nodes: 0 }))).await?;
+        session.send(&message(FromAgent::Heartbeat(v1::Heartbeat::default()))).await?;
         if let Ok(ended) = timeout(Duration::from_secs(5), &mut waiting).await {
             return ended.map(drop);
         }

@@ -1,6 +1,7 @@
 //! What the executor promises: order, once, never too late, and an answer that says what is known.
 
 mod crash;
+mod distrusted;
 mod failover;
 mod late;
 mod operations;

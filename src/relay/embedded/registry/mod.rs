@@ -15,8 +15,8 @@ use self::rows::{
 };
 use super::super::StoreError;
 use super::super::registry::{
-    Acknowledged, Added, AgentRecord, Bounds, Forgotten, Full, InvitationRecord, PortalRecord, Redeemed, Registry,
-    Rotated, Snapshot, TenantRecord, TenantSnapshot, UNAPPROVED_KEPT,
+    Acknowledged, Added, AgentRecord, Bounds, Forgotten, Full, Grant, InvitationRecord, PortalAdded, PortalRecord,
+    Redeemed, Registry, Rotated, Snapshot, TenantRecord, TenantSnapshot, UNAPPROVED_KEPT,
 };
 use super::room::Room;
 use crate::clock::UnixTime;
@@ -180,6 +180,27 @@ impl Registry for EmbeddedRegistry {
 
     async fn tenants(&self) -> Result<Vec<TenantRecord>, StoreError> {
         self.read(|t| all(&t.open_table(TENANTS)?, ""))
+    }
+
+    async fn add_portal(&self, portal: PortalRecord) -> Result<PortalAdded, StoreError> {
+        self.write(move |t| {
+            let present = get::<PortalRecord>(&t.open_table(PORTALS)?, portal.portal.as_str())?;
+            let added = portal.add_to(present);
+            if let Some(record) = added.to_store() {
+                put(t, PORTALS, portal.portal.as_str(), record)?;
+            }
+            Ok(added)
+        })
+        .await
+    }
+
+    async fn settle_grant(&self, portal: &PortalId, grant: Grant) -> Result<Option<(PortalRecord, bool)>, StoreError> {
+        let takes_away = matches!(grant, Grant::Withdraw(_));
+        let settle = change_in(PORTALS, portal.to_string(), move |mut record: PortalRecord| {
+            let changed = record.settle(&grant);
+            (record.clone(), (record, changed))
+        });
+        if takes_away { self.write_anyway(settle).await } else { self.write(settle).await }
     }
 
     async fn put_portal(&self, portal: PortalRecord) -> Result<(), StoreError> {

@@ -1,6 +1,7 @@
 //! The registry in Redis.
 
 mod change;
+mod portals;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,8 +21,8 @@ use crate::protocol::jose::Thumbprint;
 use crate::protocol::rotation::{AgentRotation, PortalRotation};
 use crate::relay::StoreError;
 use crate::relay::registry::{
-    Acknowledged, Added, AgentRecord, Bounds, Forgotten, Full, INVITATION_KEPT, InvitationRecord, PortalRecord,
-    Redeemed, Registry, Rotated, Snapshot, TenantRecord, TenantSnapshot, UNAPPROVED_KEPT,
+    Acknowledged, Added, AgentRecord, Bounds, Forgotten, Full, Grant, INVITATION_KEPT, InvitationRecord, PortalAdded,
+    PortalRecord, Redeemed, Registry, Rotated, Snapshot, TenantRecord, TenantSnapshot, UNAPPROVED_KEPT,
 };
 
 /// How long a replica may take to confirm. Commands that come after it on the same connection wait, too.
@@ -188,17 +189,16 @@ impl Registry for RedisRegistry {
         self.records(keys::TENANTS).await
     }
 
+    async fn add_portal(&self, portal: PortalRecord) -> Result<PortalAdded, StoreError> {
+        self.add_to_portal(portal).await
+    }
+
+    async fn settle_grant(&self, portal: &PortalId, grant: Grant) -> Result<Option<(PortalRecord, bool)>, StoreError> {
+        self.change_grant(portal, &grant).await
+    }
+
     async fn put_portal(&self, portal: PortalRecord) -> Result<(), StoreError> {
-        let (field, becomes) = (portal.portal.to_string(), write(&portal)?);
-        for _ in 0..ATTEMPTS {
-            let was = self.text(keys::PORTALS, &field).await?;
-            let (hash, becomes) = (keys::PORTALS.to_owned(), Some(becomes.clone()));
-            let change = Change { hash, field: field.clone(), was, becomes, most: None };
-            if self.replace(&[change], When::Always).await? == Replaced::Done {
-                return Ok(());
-            }
-        }
-        Err(StoreError::Unanswered("a record changes all the time".to_owned()))
+        self.replace_portal(portal).await
     }
 
     async fn portal(&self, portal: &PortalId) -> Result<Option<PortalRecord>, StoreError> {

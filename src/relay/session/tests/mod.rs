@@ -195,6 +195,7 @@ impl Stage {
                 unfinished: vec![],
                 capacity: 1,
                 portals: Vec::new(),
+                announces_portals: false,
             }))
             .await;
         agent
