@@ -55,7 +55,8 @@ async fn of_many_controllers_all_but_the_last_are_dead_and_a_command_waits_for_n
         for _ in 0..3 {
             directory.find(&upn(&user.upn)).await.unwrap();
         }
-        assert!(began.elapsed() < CONNECT_TIMEOUT / 2, "{many}: {:?}", began.elapsed());
+        // One that is waited for costs as much.
+        assert!(began.elapsed() < CONNECT_TIMEOUT, "{many}: {:?}", began.elapsed());
         // When they are known to be dead, nobody tries them any more, however long ago that was.
         directory.preflight(&System).await;
         let tried = || dead.iter().map(Stranger::accepted).sum::<usize>();

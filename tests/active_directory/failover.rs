@@ -219,9 +219,10 @@ async fn a_wrong_password_is_not_tried_at_all_of_many_controllers_and_locks_nobo
         assert!(why.contains(&account.upn) && why.contains("password") && !why.contains("Wrong-"), "{why}");
     }
     assert_eq!(tried(), 2);
+    let user = dc().create_user("served", Ou::Staff, OLD).await;
     // Two of three wrong ones: it is not locked, and what is in the file now is tried at once.
     file.replace(OLD).unwrap();
-    directory.find(&upn(&account.upn)).await.unwrap();
+    directory.find(&upn(&user.upn)).await.unwrap();
     // That all have taken it tells nothing of another one.
     directory.preflight(&System).await;
     dc().set_password(&account, NEW).await;
@@ -229,7 +230,7 @@ async fn a_wrong_password_is_not_tried_at_all_of_many_controllers_and_locks_nobo
     directory.preflight(&System).await;
     assert_eq!(tried(), before + 2);
     file.replace(NEW).unwrap();
-    directory.find(&upn(&account.upn)).await.unwrap();
+    directory.find(&upn(&user.upn)).await.unwrap();
 }
 
 #[tokio::test]

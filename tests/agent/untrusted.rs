@@ -82,7 +82,9 @@ impl Stage {
         eventually("it was refused", async || self.relay.upgrades() > upgrades).await;
         self.relay.refuse_everything(None);
         let mut socket = self.relay.welcome_at(&hostile("its-node"), 1).await;
-        let command = self.relay.unlock(&format!("{}@example.test", hidden("its-account")));
+        let account = format!("{}@example.test", hidden("its-account"));
+        self.dc.account_is(&account);
+        let command = self.relay.unlock(&account);
         socket.say(self.relay.deliver(&command)).await;
         let outcome = self.relay.read(&socket.outcome().await.jws, &command);
         let detail = outcome.detail.as_data();

@@ -58,6 +58,8 @@ struct Seen {
     domain: String,
     /// `dnsHostName` of the root DSE.
     name: String,
+    /// The account's name.
+    account: String,
     /// How often somebody has logged on.
     binds: usize,
     /// The answer to a modify.
@@ -95,6 +97,7 @@ impl FakeDc {
             capabilities: Vec::new(),
             domain: "DC=example,DC=test".to_owned(),
             name: "localhost".to_owned(),
+            account: ACCOUNT.to_owned(),
             binds: 0,
             answer: (0, String::new()),
             modifies: Vec::new(),
@@ -121,6 +124,11 @@ impl FakeDc {
     pub(crate) fn calls_itself(&self, domain: &str, name: &str) {
         let mut seen = self.seen.lock().unwrap();
         (seen.domain, seen.name) = (domain.to_owned(), name.to_owned());
+    }
+
+    /// From now on, its only account has this name.
+    pub(crate) fn account_is(&self, name: &str) {
+        name.clone_into(&mut self.seen.lock().unwrap().account);
     }
 
     /// How often somebody has logged on.
@@ -236,7 +244,7 @@ fn answers(message: StructureTag, bytes: Vec<u8>, seen: &Mutex<Seen>) -> Vec<Vec
             } else {
                 let attribute = b"pwdLastSet";
                 seen.searches += usize::from(bytes.windows(attribute.len()).any(|part| part == attribute));
-                account(seen.done)
+                account(&seen.account, seen.done)
             };
             vec![envelope(id, found), envelope(id, result(SEARCH + 2, 0, ""))]
         }
@@ -305,12 +313,12 @@ fn sid(rid: u32) -> Vec<u8> {
     [&[1, 5, 0, 0, 0, 0, 0, 5], &words[..]].concat()
 }
 
-fn account(written: i64) -> Tag {
+fn account(name: &str, written: i64) -> Tag {
     entry(
         "CN=jane,OU=Staff,DC=example,DC=test",
         vec![
             ("objectGUID", vec![Uuid::from_u128(1).to_bytes_le().to_vec()]),
-            ("userPrincipalName", vec![ACCOUNT.as_bytes().to_vec()]),
+            ("userPrincipalName", vec![name.as_bytes().to_vec()]),
             ("objectSid", vec![sid(1105)]),
             ("tokenGroups", vec![sid(DOMAIN_USERS)]),
             ("nTSecurityDescriptor", vec![NOBODY_MAY.to_vec()]),

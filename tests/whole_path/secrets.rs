@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use writeback_relay::protocol::enrolment_code::EnrolmentCode;
 
 use super::{NEW, OLD, Stage};
-use crate::support::proxy::{Mode, Proxy};
+use crate::support::ldap_proxy::{LdapProxy, Request, When};
 use crate::support::samba::{Ou, SERVICE_PASSWORD, dc};
 use crate::support::secrets::{Needle, private_key};
 
@@ -80,8 +80,8 @@ async fn assert_no_secret(stage: &Stage, seen: &str) {
 
 #[tokio::test]
 async fn secrets_are_nowhere_after_successes_failures_and_a_crash() {
-    let proxy = Proxy::start(dc().ldaps_address()).await;
-    let mut stage = Stage::everywhere(&format!("ldaps://localhost:{}", proxy.port())).await;
+    let proxy = LdapProxy::start().await;
+    let mut stage = Stage::everywhere(&proxy.url()).await;
     let user = dc().create_user("secret", Ou::Staff, OLD).await;
     let outside = dc().create_user("secret-outside", Ou::Other, OLD).await;
     for (upn, password, status) in [
@@ -102,13 +102,13 @@ async fn secrets_are_nowhere_after_successes_failures_and_a_crash() {
     }
 
     // The journal knows a command that was begun, with its sealed password, and nobody knows its end.
-    proxy.set(Mode::StopAfter(2));
+    proxy.hold(Request::Modify, When::Before);
     let asking = stage.portal.start_reset(&user.upn, HELD, &[]);
-    proxy.holds().await;
+    proxy.holds(Request::Modify).await;
     stage.agent.kill();
     assert_no_secret(&stage, &user.upn).await;
     proxy.all_closed().await;
-    proxy.set(Mode::Pass);
+    proxy.pass(Request::Modify);
     stage.agent.start();
     assert_eq!(asking.said().await.status, 3);
     stage.agent.terminate().await;

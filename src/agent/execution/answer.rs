@@ -112,7 +112,7 @@ impl Answer {
             [] => self.detail,
             texts => format!("{}. What still keeps the user from logging on: {}", self.detail, texts.join("; ")),
         };
-        Self { directory: self.directory, retry_at: self.retry_at, hindrances, ..Self::new(self.code, detail) }
+        Self { hindrances, detail: Self::new(self.code, detail).detail, ..self }
     }
 
     /// The directory has certainly not changed.
