@@ -187,6 +187,7 @@ async fn told(place: &str, files: &Files) -> Vec<(&'static str, String)> {
         bind_user: "svc@example.test".to_owned(),
         bind_password_file: password.path().to_owned(),
         base_dn: Vec::new(),
+        protected_groups: None,
         connect_timeout_seconds: 5,
         operation_timeout_seconds: 5,
     };

@@ -223,6 +223,7 @@ impl Scripted {
         Account {
             object_guid: Uuid::from_u128(1),
             dn: "CN=jane".into(),
+            upn: Some(JANE.into()),
             controller: "dc1".into(),
             pwd_last_set,
             lockout_time: 0,

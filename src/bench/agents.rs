@@ -206,6 +206,7 @@ fn outcome(command: Command, key: &SigningKey) -> Fallible<String> {
         retry_at: None,
         hindrances: None,
         directory_ms: 12,
+        account: None,
     };
     Ok(outcome.sign(key)?)
 }

@@ -61,14 +61,15 @@ impl Answer {
                 };
                 let again = again(o, utc);
                 let hindrances = hindrances(o.hindrances.as_deref().unwrap_or_default());
+                let account = o.account.as_ref().map(|found| format!("  the account: {found}\n")).unwrap_or_default();
                 let todo = if is_code(&o.code, Code::PortalNotTrusted) {
                     format!("  what to do: {}\n", explain(&o.code))
                 } else {
                     String::new()
                 };
                 format!(
-                    "{headline}: {} (event {})\n{hindrances}  the agent says: {}\n{todo}  a new command may be sent: {again}\n  signed by agent \
-                     {} for command {}, {} ms in the directory\n  support code {}\n",
+                    "{headline}: {} (event {})\n{hindrances}  the agent says: {}\n{todo}{account}  a new command may be sent: {again}\n  signed by \
+                     agent {} for command {}, {} ms in the directory\n  support code {}\n",
                     o.code.cell(),
                     o.event_id,
                     o.detail.quoted(),

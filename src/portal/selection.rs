@@ -7,11 +7,11 @@ use crate::protocol::command::Subject;
 use crate::protocol::ids::AgentId;
 use crate::protocol::jose::sha256;
 
-/// Orders `agents` for this account: by SHA-256 over the account (a UPN in lower case), a zero byte and the agent's 16
-/// bytes, greatest first.
+/// Orders `agents` for this account: by SHA-256 over the account (folded), a zero byte and the agent's 16 bytes, greatest
+/// first.
 #[must_use]
 pub fn in_order_for(account: &Subject, mut agents: Vec<AgentId>) -> Vec<AgentId> {
-    let account = account.to_string().to_lowercase();
+    let account = account.folded().into_string();
     agents.sort_by_cached_key(|agent| {
         let mut bytes = account.clone().into_bytes();
         bytes.push(0);

@@ -6,6 +6,7 @@
 //! | [`ids`] | tenants, portals, agents, commands |
 //! | [`jose`] | JWK, JWS, JWE: the standards, pinned to the few algorithms we take |
 //! | [`command`], [`sealed`] | what a portal asks, and the password that only the agent can open |
+//! | [`account`] | when two names are one account's, and which one was found |
 //! | [`outcome`], [`event`] | what an agent answers, and how its event log names it |
 //! | [`assertion`] | who opens a session or makes a call |
 //! | [`enrollment`], [`enrolment_code`] | how an agent comes in |
@@ -15,6 +16,7 @@
 //! | [`hindrance`] | what keeps a user from logging on after a success |
 //! | [`untrusted`], [`remedy`] | what others wrote for people, and what to do about it |
 
+pub mod account;
 pub mod api;
 pub mod assertion;
 pub mod command;

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::account::FoundAccount;
 use super::event::Event;
 use super::ids::{AgentId, CommandId, ObjectId, PortalId, TenantId};
 use super::jose::{JoseError, Jws, PublicKey, SigningKey};
@@ -81,7 +82,8 @@ codes! {
     AccountDisabled, "account_disabled", Rejected, ADUserAccountDisabled;
     /// The account is locked, so its password can't be changed with the current one.
     AccountLocked, "account_locked", Rejected, ADUserAccountLockedOut;
-    /// The account is, or was, in a protected group (`adminCount` is 1): nobody but its administrators touches it.
+    /// The account is, or was, in a protected group, or governs what the agent stands on: nobody but its administrators
+    /// touches it.
     ProtectedAccount, "protected_account", Rejected, ADPermissionsError;
     /// The account was written as often as it may be within an hour; `retry_at` says when it may be again.
     RateLimited, "rate_limited", Rejected, PasswordResetFail;
@@ -141,6 +143,9 @@ pub struct Outcome {
     pub hindrances: Option<Vec<Untrusted>>,
     /// How long the directory took, in milliseconds; 0 if it was not asked.
     pub directory_ms: u64,
+    /// The account that was found, whatever became of the command; older agents don't say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<Box<FoundAccount>>,
 }
 
 impl Outcome {
@@ -230,6 +235,7 @@ mod tests {
             retry_at: None,
             hindrances: None,
             directory_ms: 1,
+            account: None,
         };
         let read = |change: fn(&mut Outcome)| {
             let mut changed = outcome.clone();

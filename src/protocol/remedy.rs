@@ -65,6 +65,12 @@ remedies! {
     GrantRight, "grant_right", "give the service account this right: on the agent's host, writeback-agent check prints the command";
     /// Of a right that is denied.
     RemoveDenial, "remove_denial", "take away the entry that denies this right: on the agent's host, writeback-agent check prints the command";
+    /// Of a protected group that is not found.
+    ProtectedGroups, "protected_groups", "look at protected_groups in agent.toml: write each group's name, distinguished name or SID";
+    /// Of permissions that can't be read.
+    ReadPermissions, "read_permissions", "let the service account read the permissions of itself, of the agent's units and of what stands above them (Read Permissions)";
+    /// Of permissions with which everybody could take over the agent.
+    ControlPath, "control_path", "take away the entry with which everybody may change this object";
     /// Of permissions that don't come down.
     AllowInheritance, "allow_inheritance", "let permissions in from above: on the agent's host, writeback-agent check prints the command";
     /// Of changes that come too soon.

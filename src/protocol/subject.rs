@@ -6,6 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::account::FoldedName;
 use super::json::{Rules, Strict};
 
 /// An account in the directory.
@@ -106,6 +107,12 @@ impl Subject {
                 false => InvalidSubject::BareName,
             }
         })
+    }
+
+    /// What to compare accounts by, and to key something by: names that are one account's come to the same.
+    #[must_use]
+    pub fn folded(&self) -> FoldedName {
+        FoldedName::of(&self.to_string())
     }
 }
 

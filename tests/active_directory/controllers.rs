@@ -150,6 +150,7 @@ async fn forest() -> (Proxy, Proxy, Config) {
         url: vec![format!("ldaps://localhost:{}", proxy.port())],
         sites: Vec::new(),
         base_dn: Vec::new(),
+        protected_groups: None,
         ca_file: None,
         bind_user: None,
         bind_password_file: None,

@@ -12,7 +12,7 @@ use writeback_relay::clock::{Clock, System};
 use writeback_relay::protocol::frame::FromAgent;
 use writeback_relay::protocol::outcome::Status;
 
-use super::trouble::{UP_TO_THE_WRITE, behind_a_proxy};
+use super::trouble::behind_a_proxy;
 use super::{NEW, OLD, upn};
 use crate::support::deadline;
 use crate::support::proxy::Mode;
@@ -46,8 +46,8 @@ async fn a_read_that_lasts_until_exp_keeps_the_write_from_being_sent_and_the_out
     let mut session = relay.welcome().await;
     while !matches!(session.hear().await, FromAgent::Preflight(_)) {}
 
-    // The account is found; the second question, just before the write, is held until it is asked on a new connection.
-    proxy.set(Mode::HoldAfter(UP_TO_THE_WRITE));
+    // The account is found; the next question about it is held until it is asked on a new connection.
+    proxy.set(Mode::HoldAfter(1));
     let command = relay.command(&user.upn, NEW);
     session.say(relay.deliver(&command)).await;
     proxy.holds().await;

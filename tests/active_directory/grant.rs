@@ -92,6 +92,7 @@ async fn each_domain_of_a_forest_gets_its_own_commands_and_its_own_administrator
         url: one.url.clone(),
         sites: Vec::new(),
         base_dn: vec![unit.to_owned()],
+        protected_groups: None,
         ca_file: None,
         bind_user: None,
         bind_password_file: None,
@@ -101,7 +102,7 @@ async fn each_domain_of_a_forest_gets_its_own_commands_and_its_own_administrator
     let forest = Config { url: Vec::new(), base_dn: Vec::new(), domains, ..one.clone() };
     let text = Grant::prepare(&forest, None, None).await.unwrap().commands();
     assert_eq!(text.matches("== DC=example,DC=test ==").count(), 2, "{text}");
-    assert_eq!(text.matches("dsacls \"").count(), 2 * 3, "{text}");
+    assert_eq!(text.matches("dsacls \"").count(), 2 * 4, "{text}");
 
     let (name, password) = dc().administrator_account();
     let only = Grant::prepare(&forest, Some("TWO.test"), Some(&administrator(name, password))).await.unwrap();

@@ -60,6 +60,7 @@ async fn searches_and_entries_can_be_changed_over_starttls_too() {
         if let Some(time) = entry.values("pwdLastSet") {
             *time = vec![b"7".to_vec()];
             entry.set("lockoutTime", &["9"]);
+            entry.set("userPrincipalName", &["anybody@example.test"]);
             entry.dn = "CN=somebody".to_owned();
         }
     });

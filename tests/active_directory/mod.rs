@@ -9,6 +9,7 @@ mod failover;
 mod grant;
 mod hindrances;
 mod hostile;
+mod identity;
 mod late;
 mod ldap_proxy;
 mod options;
@@ -52,6 +53,7 @@ fn config() -> Config {
         bind_user,
         bind_password_file,
         base_dn: Vec::new(),
+        protected_groups: None,
         connect_timeout_seconds: 5,
         operation_timeout_seconds: 10,
     }
@@ -77,7 +79,9 @@ fn in_time() -> Deadline {
 #[track_caller]
 fn refused<T: std::fmt::Debug>(answer: Result<T, DirectoryError>) -> (Code, String) {
     match answer {
-        Err(DirectoryError::Refused { code, detail }) => (code, detail),
+        Err(DirectoryError::Refused { code, detail } | DirectoryError::LeftAlone { code, detail, .. }) => {
+            (code, detail)
+        }
         other => panic!("a refusal was expected: {other:?}"),
     }
 }

@@ -39,6 +39,7 @@ async fn all_that_is_looked_at_is_named_and_only_the_policy_hints_are_missing() 
             (Check::Clock, Green),
             (Check::BaseDn, Green),
             (Check::ReadAccount, Green),
+            (Check::ReadTokenGroups, Green),
             (Check::ResetPassword, Green),
             (Check::ChangePassword, Green),
             (Check::WriteLockoutTime, Green),

@@ -8,13 +8,11 @@ use writeback_relay::storage::PrivateFile;
 
 use super::{NEW, OLD, config, directory, in_time, password, unavailable, uncertain, upn};
 use crate::support::deadline;
+use crate::support::ldap_proxy::{LdapProxy, Request, When};
 use crate::support::proxy::{Mode, Proxy};
 use crate::support::samba::{Ou, dc};
 
 const PLAIN: Options = Options { unlock: false, force_change_at_next_logon: false, enforce_history: false };
-
-/// One question before the write: the account, as it is now.
-pub(super) const UP_TO_THE_WRITE: usize = 1;
 
 /// Short patience, and a proxy on the way.
 pub(super) async fn behind_a_proxy() -> (Proxy, Config) {
@@ -25,35 +23,38 @@ pub(super) async fn behind_a_proxy() -> (Proxy, Config) {
     (proxy, config)
 }
 
+/// The same, with a proxy that knows requests from each other.
+async fn behind_an_ldap_proxy() -> (LdapProxy, ActiveDirectory) {
+    let proxy = LdapProxy::start().await;
+    let config = Config { url: vec![proxy.url()], operation_timeout_seconds: 2, ..config() };
+    (proxy, ActiveDirectory::new(&config).unwrap())
+}
+
 #[tokio::test]
 async fn a_write_whose_connection_breaks_is_uncertain_and_the_truth_can_be_found_out() {
-    let (proxy, config) = behind_a_proxy().await;
-    let directory = ActiveDirectory::new(&config).unwrap();
+    let (proxy, directory) = behind_an_ldap_proxy().await;
     let user = dc().create_user("una", Ou::Staff, OLD).await;
     let account = directory.find(&upn(&user.upn)).await.unwrap();
-    proxy.set(Mode::CutAfter(UP_TO_THE_WRITE));
+    proxy.cut(Request::Modify, When::After);
     let error = uncertain(directory.reset_password(&account, &password(NEW), PLAIN, &in_time()).await);
     assert!(error.contains(&account.controller) && !error.contains(NEW), "{error}");
     proxy.all_closed().await; // the doubtful connection is not used again
-    proxy.set(Mode::Pass);
     assert!(directory.pwd_last_set(&account).await.unwrap() > account.pwd_last_set);
     assert_eq!(directory.try_password(&account, &password(NEW)).await.unwrap(), PasswordCheck::Right);
 }
 
 #[tokio::test]
 async fn a_write_without_an_answer_is_under_way_as_long_as_its_connection_stands_and_others_get_a_new_one() {
-    let (proxy, config) = behind_a_proxy().await;
-    let directory = ActiveDirectory::new(&config).unwrap();
+    let (proxy, directory) = behind_an_ldap_proxy().await;
     let user = dc().create_user("ulla", Ou::Staff, OLD).await;
     let account = directory.find(&upn(&user.upn)).await.unwrap();
-    proxy.set(Mode::HoldAfter(UP_TO_THE_WRITE));
+    proxy.hold(Request::Modify, When::After);
     let written = directory.reset_password(&account, &password(NEW), PLAIN, &in_time()).await;
     let Ok(Written::UnderWay(answer)) = written else { panic!("{written:?}") };
     // What it has done can be seen, although nobody says so.
-    proxy.set(Mode::HoldOpen);
     assert!(directory.pwd_last_set(&account).await.unwrap() > account.pwd_last_set);
     assert_eq!(directory.try_password(&account, &password(NEW)).await.unwrap(), PasswordCheck::Right);
-    proxy.set(Mode::Cut);
+    proxy.cut(Request::Modify, When::After);
     let answer = deadline("the end of the connection", answer).await;
     assert!(matches!(&answer, Err(DirectoryError::Uncertain(why)) if !why.contains(NEW)), "{answer:?}");
 }
@@ -154,12 +155,13 @@ async fn a_wrong_service_password_does_not_lock_the_service_account() {
     let mut config = config();
     (config.bind_user, config.bind_password_file) = (service.upn.clone(), file.path().to_owned());
     let directory = ActiveDirectory::new(&config).unwrap();
+    let user = dc().create_user("somebody", Ou::Other, OLD).await;
     for _ in 0..5 {
-        let error = unavailable(directory.find(&upn(&service.upn)).await);
+        let error = unavailable(directory.find(&upn(&user.upn)).await);
         assert!(error.contains(&service.upn) && error.contains("password"), "{error}");
         assert!(!error.contains("Wrong-Passw0rd-1"), "{error}");
     }
     // Not locked: a new password in the file is tried at once, and is right.
     file.replace(&format!("{OLD}\r\n")).unwrap();
-    directory.find(&upn(&service.upn)).await.unwrap();
+    directory.find(&upn(&user.upn)).await.unwrap();
 }

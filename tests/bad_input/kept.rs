@@ -45,6 +45,7 @@ fn invented(agent: &RawAgent, portal: &str, detail: usize) -> (CommandId, FromAg
         retry_at: None,
         hindrances: None,
         directory_ms: 1,
+        account: None,
     };
     let jws = outcome.sign(&agent.signing).unwrap();
     (command, FromAgent::Outcome(v1::Outcome { command: command.to_string(), jws }))

@@ -381,6 +381,7 @@ impl FakeAgent {
             retry_at: None,
             hindrances: None,
             directory_ms: 3,
+            account: None,
         };
         outcome.sign(&self.signing).unwrap()
     }

@@ -74,6 +74,7 @@ fn outcome(agent: &FakeAgent, command: &Command) -> String {
         retry_at: None,
         hindrances: None,
         directory_ms: 1,
+        account: None,
     };
     outcome.sign(&agent.signing).unwrap()
 }

@@ -290,8 +290,19 @@ fn root_dse(seen: &Seen) -> Tag {
             ("dnsHostName", vec![seen.name.clone().into_bytes()]),
             ("supportedControl", bytes(&seen.controls)),
             ("supportedCapabilities", bytes(&seen.capabilities)),
+            ("tokenGroups", vec![sid(1104), sid(DOMAIN_USERS)]),
         ],
     )
+}
+
+/// A self-relative security descriptor with a list that is empty.
+const NOBODY_MAY: [u8; 28] = [1, 0, 4, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0, 2, 0, 8, 0, 0, 0, 0, 0];
+const DOMAIN_USERS: u32 = 513;
+
+/// An account or a group of its domain.
+fn sid(rid: u32) -> Vec<u8> {
+    let words = [21, 1, 2, 3, rid].map(u32::to_le_bytes).concat();
+    [&[1, 5, 0, 0, 0, 0, 0, 5], &words[..]].concat()
 }
 
 fn account(written: i64) -> Tag {
@@ -299,6 +310,10 @@ fn account(written: i64) -> Tag {
         "CN=jane,OU=Staff,DC=example,DC=test",
         vec![
             ("objectGUID", vec![Uuid::from_u128(1).to_bytes_le().to_vec()]),
+            ("userPrincipalName", vec![ACCOUNT.as_bytes().to_vec()]),
+            ("objectSid", vec![sid(1105)]),
+            ("tokenGroups", vec![sid(DOMAIN_USERS)]),
+            ("nTSecurityDescriptor", vec![NOBODY_MAY.to_vec()]),
             ("pwdLastSet", vec![(133_000_000_000_000_000 + written).to_string().into_bytes()]),
             ("userAccountControl", vec![b"512".to_vec()]),
         ],

@@ -215,6 +215,7 @@ impl RawAgent {
             retry_at: None,
             hindrances: None,
             directory_ms: 1,
+            account: None,
         }
     }
 

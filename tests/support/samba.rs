@@ -243,6 +243,29 @@ impl Dc {
         String::from_utf8(Self::read(&mut self.administrator().await, &user.dn, attribute).await).unwrap()
     }
 
+    /// An object's objectGUID.
+    pub(crate) async fn guid(&self, dn: &str) -> Uuid {
+        let guid = Self::read(&mut self.administrator().await, dn, "objectGUID").await;
+        Uuid::from_bytes_le(guid.try_into().unwrap())
+    }
+
+    /// Gives the account another name, of its entry and for logons.
+    pub(crate) async fn rename(&self, user: &User, name: &str) -> User {
+        self.take_names(user, &format!("CN={}", dn_escape(name)), &format!("{}@example.test", name.replace(' ', ".")))
+            .await
+    }
+
+    /// Gives the account this name within its unit, and this one for logons.
+    pub(crate) async fn take_names(&self, user: &User, rdn: &str, upn: &str) -> User {
+        let (_, unit) = user.dn.split_once(",OU=").unwrap();
+        let mut admin = self.administrator().await;
+        admin.modifydn(&user.dn, rdn, true, None).await.unwrap().success().unwrap();
+        let renamed = User { dn: format!("{rdn},OU={unit}"), upn: upn.to_owned(), guid: user.guid };
+        let change = Mod::Replace("userPrincipalName", HashSet::from([upn]));
+        admin.modify(&renamed.dn, vec![change]).await.unwrap().success().unwrap();
+        renamed
+    }
+
     /// Moves the account to another unit.
     pub(crate) async fn move_to(&self, user: &User, ou: Ou) {
         let (rdn, _) = user.dn.split_once(",OU=").unwrap();

@@ -1,6 +1,7 @@
 """The access list of an object of a Samba domain, as SDDL: samba_acl.py SAM CONF DN [SDDL]
 
-Without SDDL it prints the object's own; with it, it replaces it. The owner and the rest stay as they are.
+Without SDDL it prints the object's own; with it, it replaces it. The owner and the rest stay as they are. SDDL that begins with
+O: is an owner, and replaces that alone.
 """
 
 import sys
@@ -25,4 +26,4 @@ else:
     changed = ldb.Message(ldb.Dn(samdb, dn))
     value = ndr_pack(security.descriptor.from_sddl(sys.argv[4], domain))
     changed["a"] = ldb.MessageElement(value, ldb.FLAG_MOD_REPLACE, "nTSecurityDescriptor")
-    samdb.modify(changed, controls=dacl_only)
+    samdb.modify(changed, controls=["sd_flags:1:1"] if sys.argv[4].startswith("O:") else dacl_only)

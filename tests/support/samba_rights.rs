@@ -42,6 +42,12 @@ impl Dc {
         Service { sid: self.sid(&user.dn).await, user, password_file }
     }
 
+    /// Takes a member into a group.
+    pub(crate) async fn add_member(&self, group: &str, member: &str) {
+        let change = Mod::Add("member", HashSet::from([member]));
+        self.administrator().await.modify(group, vec![change]).await.unwrap().success().unwrap();
+    }
+
     /// Takes a member out of a group.
     pub(crate) async fn remove_member(&self, group: &str, member: &str) {
         let change = Mod::Delete("member", HashSet::from([member]));
@@ -61,7 +67,7 @@ impl Dc {
         output.trim().to_owned()
     }
 
-    /// Replaces it.
+    /// Replaces it; or the owner, if that is what it begins with.
     pub(crate) async fn set_sddl(&self, dn: &str, sddl: &str) {
         self.python(&[dn, sddl]).await;
     }

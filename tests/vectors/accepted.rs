@@ -5,7 +5,7 @@ use writeback_relay::protocol::command::{COMMAND_TYP, Command, Operation, Option
 use writeback_relay::protocol::jose::base64url;
 use writeback_relay::protocol::outcome::{OUTCOME_TYP, Outcome};
 
-use super::objects::{self, Keys};
+use super::objects::{self, Keys, OBJECT_GUID};
 use super::readers::read;
 use super::refused::{header, kid, raw};
 use super::strict::other_s;
@@ -50,6 +50,15 @@ pub(super) fn file(keys: &Keys, es256: &str) -> Value {
         ("outcome", "hindrances, none of them", {
             let free = Outcome { hindrances: Some(Vec::new()), ..objects::outcome() };
             free.sign(&keys.agent_signing).unwrap()
+        }),
+        ("outcome", "without the account, as agents send it that don't know that claim", {
+            Outcome { account: None, ..objects::outcome() }.sign(&keys.agent_signing).unwrap()
+        }),
+        ("outcome", "an account of which only the objectGUID is told, with a member that is not known here", {
+            let found = format!(r#""account":{{"object_guid":"{OBJECT_GUID}","sid":null}}"#);
+            let claims = serde_json::to_value(Outcome { account: None, ..objects::outcome() }).unwrap().to_string();
+            let claims = claims.replacen('{', &format!("{{{found},"), 1);
+            raw("agent_signing", &header(OUTCOME_TYP, &kid(keys, "agent_signing")), &claims)
         }),
         ("public key", "of P-256, with members that are not listed", {
             let mut key = serde_json::to_value(&keys.portal_es256).unwrap();

@@ -5,6 +5,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde::Serialize;
 use serde_json::{Value, json};
 use writeback_relay::clock::UnixTime;
+use writeback_relay::protocol::account::FoundAccount;
 use writeback_relay::protocol::assertion::{AgentAssertion, PortalAssertion};
 use writeback_relay::protocol::command::{Command, Operation, Options, Subject};
 use writeback_relay::protocol::enrollment::{AgentKeys, Proof};
@@ -22,7 +23,7 @@ pub(crate) const IAT: UnixTime = UnixTime(1_767_225_600);
 pub(crate) const RELAY: &str = "https://relay.example";
 pub(crate) const PASSWORD: &str = "Zwölf Boxkämpfer \u{1f600}";
 const CURRENT_PASSWORD: &str = "Forgotten-2019!";
-const OBJECT_GUID: &str = "6f2c1a52-1b7f-4d5e-9a53-0c9d2f1f0a11";
+pub(crate) const OBJECT_GUID: &str = "6f2c1a52-1b7f-4d5e-9a53-0c9d2f1f0a11";
 const CHANGE: &str = "019b76da-a805-7000-8000-000000000003";
 const COMMAND: &str = "019b76da-a805-7000-8000-000000000001";
 const NODE: &str = "019b76da-a805-7000-8000-0000000000aa";
@@ -193,6 +194,11 @@ pub(crate) fn outcome() -> Outcome {
         retry_at: None,
         hindrances: None,
         directory_ms: 42,
+        account: Some(Box::new(FoundAccount::new(
+            OBJECT_GUID.parse().unwrap(),
+            Some("Jane@corp.example"),
+            "CN=Jane Doe,OU=Staff,DC=corp,DC=example",
+        ))),
     }
 }
 

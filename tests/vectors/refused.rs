@@ -145,6 +145,9 @@ fn outcomes(keys: &Keys) -> Vec<Bad> {
         bad("of another tenant", says("tenant", json!("fabrikam"))),
         bad("about another command", says("command", json!("019b76da-a805-7000-8000-000000000002"))),
         bad("a status that there is not", says("status", json!("done"))),
+        bad("an account whose objectGUID is in upper case", {
+            says("account", json!({ "object_guid": objects::OBJECT_GUID.to_uppercase() }))
+        }),
         bad("no retry_safe", raw("agent_signing", &ours, &changed(&good, |claims| drop(claims.remove("retry_safe"))))),
     ]
 }

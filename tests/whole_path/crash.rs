@@ -1,64 +1,96 @@
 //! The agent is killed with SIGKILL around its one write, and started again: what the portal then reads, signed, is
 //! what the domain controller has.
 //!
-//! A proxy stands between agent and domain controller. On the connection the agent keeps, a command is three requests:
-//! find the account, read it again, write. Changes and unlocks are in `crash_operations`.
+//! A proxy stands between agent and domain controller, and holds the question for the account, the write, or the answer to the
+//! write. Changes and unlocks are in `crash_operations`.
 
 use writeback_relay::clock::{Clock, System};
 
 use super::{NEW, OLD, Stage, only_new_logs_on};
 use crate::support::cli::{Call, Said};
 use crate::support::eventually;
+use crate::support::ldap_proxy::{LdapProxy, Request, When};
 use crate::support::portal_cli::PortalCli;
-use crate::support::proxy::{Mode, Proxy};
 use crate::support::samba::{Ou, User, dc};
 
-/// So many requests of a reset come before the write.
-pub(super) const UP_TO_THE_WRITE: usize = 2;
-/// So many if the account is also asked whether its user may change the password: of a change, and of a reset that forces one.
-pub(super) const UP_TO_A_CHANGE: usize = UP_TO_THE_WRITE + 1;
+/// Where the agent is when it is killed.
+#[derive(Clone, Copy)]
+pub(super) enum Moment {
+    /// It looks for the account.
+    Begun,
+    /// It has sent the write, and the directory never gets it.
+    Lost,
+    /// The directory has it, and the agent does not know that.
+    Written,
+}
+
+impl Moment {
+    fn at(self) -> (Request, When) {
+        match self {
+            Self::Begun => (Request::Search, When::Before),
+            Self::Lost => (Request::Modify, When::Before),
+            Self::Written => (Request::Modify, When::After),
+        }
+    }
+}
 
 /// What somebody else sets meanwhile.
 pub(super) const OTHER: &str = "Somebody-Elses-4";
 
 pub(super) struct Crash {
-    pub(super) proxy: Proxy,
+    pub(super) proxy: LdapProxy,
+    held: Option<Moment>,
     pub(super) stage: Stage,
 }
 
 impl Crash {
     /// The agent keeps a connection, on which nothing is going on.
     pub(super) async fn new() -> Self {
-        let proxy = Proxy::start(dc().ldaps_address()).await;
-        let stage = Stage::at(&format!("ldaps://localhost:{}", proxy.port())).await;
+        let proxy = LdapProxy::start().await;
+        let stage = Stage::at(&proxy.url()).await;
         let first = dc().create_user("first", Ou::Staff, OLD).await;
         assert_eq!(stage.portal.reset(&first.upn, NEW, &[]).await.status, 0);
-        Self { proxy, stage }
+        Self { proxy, held: None, stage }
     }
 
     /// Begins a reset, and returns when the proxy holds a request or an answer back.
-    async fn held(&self, mode: Mode, user: &User, more: &[&str]) -> Call {
-        self.held_asking(mode, |portal| portal.start_reset(&user.upn, NEW, more)).await
+    async fn held(&mut self, moment: Moment, user: &User, more: &[&str]) -> Call {
+        self.held_asking(moment, |portal| portal.start_reset(&user.upn, NEW, more)).await
     }
 
     /// The same, of anything that the portal is asked.
-    pub(super) async fn held_asking(&self, mode: Mode, ask: impl FnOnce(&PortalCli) -> Call) -> Call {
-        self.proxy.set(mode);
+    pub(super) async fn held_asking(&mut self, moment: Moment, ask: impl FnOnce(&PortalCli) -> Call) -> Call {
+        let (request, when) = moment.at();
+        self.proxy.hold(request, when);
+        self.held = Some(moment);
         let asking = ask(&self.stage.portal);
-        self.proxy.holds().await;
+        self.proxy.holds(request).await;
         asking
     }
 
     /// Kills the agent; what was held back is lost.
     pub(super) async fn kill(&mut self) {
         self.stage.agent.kill();
-        self.proxy.all_closed().await;
-        self.proxy.set(Mode::Pass);
+        if let Some((request, when)) = self.held.take().map(Moment::at) {
+            self.proxy.cut(request, when);
+            self.proxy.all_closed().await;
+            self.proxy.pass(request);
+        }
+    }
+
+    /// From now on nobody reaches the domain controller.
+    pub(super) fn away(&self) {
+        self.proxy.cut(Request::RootDse, When::Before);
+    }
+
+    /// It is back.
+    pub(super) fn back(&self) {
+        self.proxy.pass(Request::RootDse);
     }
 
     /// Kills the agent when the domain controller has written, and the agent does not know it yet.
     async fn killed_after_the_write(&mut self, user: &User, more: &[&str]) -> Call {
-        let asking = self.held(Mode::HoldAfter(UP_TO_THE_WRITE), user, more).await;
+        let asking = self.held(Moment::Written, user, more).await;
         self.kill().await;
         asking
     }
@@ -91,7 +123,7 @@ pub(super) async fn pwd_last_set(user: &User) -> String {
 async fn killed_before_it_touched_the_directory_it_executes_once_if_there_is_time() {
     let mut crash = Crash::new().await;
     let user = dc().create_user("before", Ou::Staff, OLD).await;
-    let asking = crash.held(Mode::StopAfter(0), &user, &[]).await;
+    let asking = crash.held(Moment::Begun, &user, &[]).await;
     crash.kill().await;
     assert_eq!(dc().bind(&user.upn, OLD).await, Ok(()));
     crash.stage.agent.start();
@@ -109,7 +141,7 @@ async fn killed_before_it_touched_the_directory_it_says_expired_if_there_is_no_t
     let mut crash = Crash::new().await;
     let user = dc().create_user("late", Ou::Staff, OLD).await;
     let begun = System.now().0;
-    let asking = crash.held(Mode::StopAfter(0), &user, &["--wait", "3"]).await;
+    let asking = crash.held(Moment::Begun, &user, &["--wait", "3"]).await;
     crash.kill().await;
     let said = asking.said().await;
     assert!(said.status == 4 && said.out.starts_with("not known: "), "{said:?}");
@@ -128,7 +160,7 @@ async fn killed_with_a_write_on_its_way_that_never_arrived_it_says_interrupted()
     let mut crash = Crash::new().await;
     let user = dc().create_user("lost", Ou::Staff, OLD).await;
     let before = pwd_last_set(&user).await;
-    let asking = crash.held(Mode::StopAfter(UP_TO_THE_WRITE), &user, &[]).await;
+    let asking = crash.held(Moment::Lost, &user, &[]).await;
     crash.kill().await;
     crash.stage.agent.start();
     let said = asking.said().await;
@@ -154,11 +186,11 @@ async fn killed_after_the_write_it_says_succeeded_and_does_not_write_again() {
 }
 
 /// A reset that leaves `pwdLastSet` at 0, where it was before.
-async fn from_zero_to_zero(mode: Mode, status: i32, headline: &str, right: &str) {
+async fn from_zero_to_zero(moment: Moment, status: i32, headline: &str, right: &str) {
     let mut crash = Crash::new().await;
     let user = dc().create_user("zero", Ou::Staff, OLD).await;
     dc().replace(&user, "pwdLastSet", "0").await;
-    let asking = crash.held(mode, &user, &["--force-change"]).await;
+    let asking = crash.held(moment, &user, &["--force-change"]).await;
     crash.kill().await;
     assert_eq!(pwd_last_set(&user).await, "0");
     crash.stage.agent.start();
@@ -169,13 +201,13 @@ async fn from_zero_to_zero(mode: Mode, status: i32, headline: &str, right: &str)
 
 #[tokio::test]
 async fn where_pwd_last_set_was_zero_and_stays_zero_the_password_proves_the_write() {
-    from_zero_to_zero(Mode::HoldAfter(UP_TO_A_CHANGE), 0, "done: password_reset (event 31002)\n", NEW).await;
+    from_zero_to_zero(Moment::Written, 0, "done: password_reset (event 31002)\n", NEW).await;
 }
 
 #[tokio::test]
 async fn where_pwd_last_set_was_zero_and_stays_zero_another_password_proves_nothing() {
     // Nothing was written; but somebody else might have set this one afterwards.
-    from_zero_to_zero(Mode::StopAfter(UP_TO_A_CHANGE), 4, UNKNOWN, OLD).await;
+    from_zero_to_zero(Moment::Lost, 4, UNKNOWN, OLD).await;
 }
 
 #[tokio::test]
@@ -207,7 +239,7 @@ async fn a_domain_controller_that_is_away_when_the_agent_comes_back_is_waited_fo
     let user = dc().create_user("patient", Ou::Staff, OLD).await;
     let asking = crash.killed_after_the_write(&user, &[]).await;
     let written = pwd_last_set(&user).await;
-    crash.proxy.set(Mode::Cut);
+    crash.away();
     let tried = crash.proxy.accepted();
     crash.stage.agent.start();
     // The preflight takes two, the question after the command another, and it is asked again.
@@ -220,7 +252,7 @@ async fn a_domain_controller_that_is_away_when_the_agent_comes_back_is_waited_fo
         said.status == 3 && said.out.contains("preflight_failed")
     })
     .await;
-    crash.proxy.set(Mode::Pass);
+    crash.back();
     assert_confirmed(&asking.said().await);
     assert_eq!(pwd_last_set(&user).await, written);
 }

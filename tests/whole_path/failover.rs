@@ -4,7 +4,7 @@
 use super::{NEW, OLD, Stage, only_new_logs_on};
 use crate::support::agent::{Agent, samba};
 use crate::support::eventually;
-use crate::support::ldap_proxy::{LdapProxy, Request};
+use crate::support::ldap_proxy::{LdapProxy, Request, When};
 use crate::support::portal_cli::PortalCli;
 use crate::support::proxy::{Mode, Proxy};
 use crate::support::relay::Relay;
@@ -55,8 +55,8 @@ async fn a_controller_that_is_killed_before_the_write_is_left_for_the_next_and_t
     let warm = dc().create_user("warm", Ou::Staff, OLD).await;
     assert_eq!(stage.portal.reset(&warm.upn, NEW, &[]).await.status, 0);
     let user = dc().create_user("failover", Ou::Staff, OLD).await;
-    // The account is found there; then it dies.
-    dc1.set(Mode::CutAfter(1));
+    // The account is found there, in four to six rounds, some of them side by side; then it dies, before the write.
+    dc1.set(Mode::CutAfter(6));
     let said = stage.portal.reset(&user.upn, NEW, &[]).await;
     assert!(said.out.starts_with("done: password_reset (event 31002)\n"), "{said:?}\n{}", stage.agent.log());
     only_new_logs_on(&user.upn).await;
@@ -68,17 +68,21 @@ async fn a_controller_that_is_killed_before_the_write_is_left_for_the_next_and_t
 
 #[tokio::test]
 async fn a_controller_that_is_killed_at_the_write_is_asked_when_it_is_back_and_no_other_gets_the_write() {
-    let (stage, dc1, _dc2) = two_controllers().await;
+    let (dc1, dc2) = (LdapProxy::start().await, LdapProxy::start().await);
+    let stage = stage(&[dc1.url(), dc2.url()]).await;
     let warm = dc().create_user("warm", Ou::Staff, OLD).await;
     assert_eq!(stage.portal.reset(&warm.upn, NEW, &[]).await.status, 0);
     let user = dc().create_user("killed", Ou::Staff, OLD).await;
-    // The account is found, and looked at again; the write arrives, and its answer does not.
-    dc1.set(Mode::CutAfter(2));
+    // The write arrives, and its answer does not; nor can it be asked.
+    dc1.cut(Request::RootDse, When::Before);
+    dc1.cut(Request::Modify, When::After);
     let reset = stage.portal.start_reset(&user.upn, NEW, &[]);
-    eventually("the write has arrived", || async { dc().bind(&user.upn, NEW).await == Ok(()) }).await;
+    // To try the password would count as a wrong one until then.
+    eventually("the write has arrived", || std::future::ready(dc1.asked(Request::Modify) == 2)).await;
     dc1.all_closed().await;
+    assert_eq!(dc().bind(&user.upn, NEW).await, Ok(()));
     let written = dc().attribute(&user, "pwdLastSet").await;
-    dc1.set(Mode::Pass);
+    dc1.pass(Request::RootDse);
     let said = reset.said().await;
     assert!(said.out.starts_with("done: password_reset (event 31002)\n"), "{said:?}\n{}", stage.agent.log());
     assert_eq!(stage.agent.event_ids_about(&user.upn), [31001, 31002]);

@@ -1,5 +1,7 @@
 //! Resets that succeed.
 
+use serde_json::json;
+
 use super::{NEW, OLD, Stage, only_new_logs_on};
 use crate::support::cli::Said;
 use crate::support::samba::{Ou, dc};
@@ -27,6 +29,27 @@ async fn after_a_reset_by_upn_or_by_guid_only_the_new_password_logs_on() {
     assert_done(&stage.portal.reset(&guid, NEW, &[]).await);
     only_new_logs_on(&by_guid.upn).await;
     assert_eq!(stage.agent.event_ids_about(&guid), [31001, 31002]);
+}
+
+#[tokio::test]
+async fn the_account_that_was_found_stands_in_the_outcome_the_event_log_and_the_audit_and_none_if_none_was() {
+    let stage = Stage::new().await;
+    let user = dc().create_user("Found", Ou::Staff, OLD).await;
+    let asked = user.upn.to_lowercase();
+    let expected = json!({ "object_guid": user.guid.hyphenated().to_string(), "upn": user.upn, "dn": user.dn });
+    let answer = stage.portal.reset(&asked, NEW, &["--json"]).await.json();
+    assert_eq!(answer["outcome"]["account"], expected, "{answer}");
+    let event = stage.agent.event(31002, &asked).await;
+    assert_eq!((&event["found"], &event["account"]), (&expected, &json!(asked)));
+    let said = stage.portal.reset(&asked, "short", &[]).await;
+    assert!(said.out.contains("  the account: ") && said.out.contains(&user.dn), "{}", said.out);
+
+    // Found, and left alone.
+    dc().disable(&user).await;
+    let answer = stage.portal.reset(&asked, NEW, &["--json"]).await.json();
+    assert_eq!((&answer["outcome"]["code"], &answer["outcome"]["account"]), (&json!("account_disabled"), &expected));
+    let answer = stage.portal.reset(&format!(" {asked}"), NEW, &["--json"]).await.json();
+    assert_eq!((&answer["outcome"]["code"], &answer["outcome"]["account"]), (&json!("user_not_found"), &json!(null)));
 }
 
 #[tokio::test]

@@ -61,6 +61,8 @@ checks! {
     BaseDn, "base_dn", "unit", ADConfigurationError;
     /// Reading what a reset has to know of a unit's users. Usually everybody may.
     ReadAccount, "read_account", "Read account", ADPermissionsError;
+    /// Reading in which groups a unit's users are. Usually everybody may.
+    ReadTokenGroups, "read_token_groups", "Read tokenGroups", ADPermissionsError;
     /// *Reset Password* on a unit's users.
     ResetPassword, "reset_password", "Reset Password", ADPermissionsError;
     /// *Change Password* on a unit's users.

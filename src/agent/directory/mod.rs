@@ -18,6 +18,7 @@ pub use self::deadline::Deadline;
 pub use self::finding::{Check, Finding, Mending};
 pub use self::logon::{Logon, LogonHours};
 use crate::clock::Clock;
+use crate::protocol::account::FoundAccount;
 use crate::protocol::command::{Options, Subject};
 use crate::protocol::outcome::Code;
 use crate::protocol::password::Password;
@@ -29,6 +30,9 @@ pub struct Account {
     pub object_guid: Uuid,
     /// Where it stands.
     pub dn: String,
+    /// Its `userPrincipalName`, if it has one. Journals of older versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upn: Option<String>,
     /// The domain controller that said so, and that is asked again about this account.
     pub controller: String,
     /// `pwdLastSet`: 100 ns since 1601, on that controller's clock; 0 if the user must choose another password.
@@ -40,6 +44,14 @@ pub struct Account {
     /// What decides whether its user may log on; absent if nobody has looked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logon: Option<Logon>,
+}
+
+impl Account {
+    /// As it is told to others.
+    #[must_use]
+    pub fn told(&self) -> Box<FoundAccount> {
+        Box::new(FoundAccount::new(self.object_guid, self.upn.as_deref(), &self.dn))
+    }
 }
 
 /// Whether a password is the account's.
@@ -62,6 +74,16 @@ pub enum DirectoryError {
         /// Why.
         code: Code,
         /// For people; never a password.
+        detail: String,
+    },
+    /// The account was found, and is left alone whatever rights the service account has: certainly not done.
+    #[error("{detail}")]
+    LeftAlone {
+        /// Which one.
+        account: Box<Account>,
+        /// Why: it is disabled or protected.
+        code: Code,
+        /// For people.
         detail: String,
     },
     /// Its [`Deadline`] was over before the request was sent: certainly not done.
@@ -100,15 +122,17 @@ impl fmt::Debug for Written {
 /// What an agent asks of a directory. Every method has a deadline of its own and never hangs.
 #[async_trait]
 pub trait Directory: Send + Sync + 'static {
-    /// Finds the one account. Writes nothing.
+    /// Finds the one account that the subject names, under the fold of [`crate::protocol::account::FoldedName`]. Writes
+    /// nothing.
     ///
     /// # Errors
-    /// [`DirectoryError::Refused`] with `user_not_found`, `ambiguous_user`, `account_disabled` or `protected_account`, or
-    /// [`DirectoryError::Unavailable`].
+    /// [`DirectoryError::Refused`] with `user_not_found`, `ambiguous_user` or `insufficient_rights`,
+    /// [`DirectoryError::LeftAlone`] with `account_disabled` or `protected_account`, or [`DirectoryError::Unavailable`].
     async fn find(&self, subject: &Subject) -> Result<Account, DirectoryError>;
 
-    /// Sets a new password, in one write together with what `options` ask for, at the account's controller. The deadline
-    /// is asked directly before the write is sent, after everything that may take time.
+    /// Sets a new password, in one write together with what `options` ask for, at the account's controller. Every write
+    /// looks once more whether the account is one to leave alone, and then writes to what has its `object_guid`, whatever it
+    /// is called by then. The deadline is asked directly before the write is sent, after everything that may take time.
     ///
     /// # Errors
     /// Any [`DirectoryError`]; refused before anything is written if an option is asked for and can't be done: with

@@ -20,6 +20,7 @@ use time::format_description::well_known::Rfc3339;
 use self::file::{Appended, FILE_BYTES};
 use self::refusals::{Refusals, Summary};
 use crate::clock::Clock;
+use crate::protocol::account::FoundAccount;
 use crate::protocol::event::Event;
 use crate::protocol::ids::{CommandId, PortalId};
 use crate::protocol::untrusted::one_line;
@@ -38,6 +39,9 @@ pub struct About {
     /// The account, as the portal named it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
+    /// The account that the directory has by that name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found: Option<Box<FoundAccount>>,
     /// The portal that asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub portal: Option<PortalId>,
@@ -154,14 +158,45 @@ impl EventLog {
         let (id, name, command) = (event.id(), event.name(), about.command.map(|id| id.to_string()));
         let (account, portal) = (about.account.as_deref(), about.portal.as_ref().map(PortalId::as_str));
         let (code, trace_id) = (about.code, about.trace_id.as_deref());
+        let found = about.found.as_ref().map(ToString::to_string);
         match level {
             "info" => {
-                tracing::info!(event_id = id, event = name, command, account, portal, code, trace_id, "{message}");
+                tracing::info!(
+                    event_id = id,
+                    event = name,
+                    command,
+                    account,
+                    found,
+                    portal,
+                    code,
+                    trace_id,
+                    "{message}"
+                );
             }
             "warning" => {
-                tracing::warn!(event_id = id, event = name, command, account, portal, code, trace_id, "{message}");
+                tracing::warn!(
+                    event_id = id,
+                    event = name,
+                    command,
+                    account,
+                    found,
+                    portal,
+                    code,
+                    trace_id,
+                    "{message}"
+                );
             }
-            _ => tracing::error!(event_id = id, event = name, command, account, portal, code, trace_id, "{message}"),
+            _ => tracing::error!(
+                event_id = id,
+                event = name,
+                command,
+                account,
+                found,
+                portal,
+                code,
+                trace_id,
+                "{message}"
+            ),
         }
     }
 }

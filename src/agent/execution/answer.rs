@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::agent::directory::DirectoryError;
+use crate::agent::directory::{Account, DirectoryError};
 use crate::agent::execution::finding::Finding;
 use crate::clock::UnixTime;
+use crate::protocol::account::FoundAccount;
 use crate::protocol::command::Operation;
 use crate::protocol::event::Event;
 use crate::protocol::hindrance::Hindrance;
@@ -26,6 +27,8 @@ pub(super) struct Answer {
     pub(super) retry_at: Option<UnixTime>,
     /// What still keeps the user from logging on after a success, if that is known.
     pub(super) hindrances: Option<Vec<Hindrance>>,
+    /// The account that was found.
+    pub(super) account: Option<Box<FoundAccount>>,
 }
 
 impl Answer {
@@ -34,7 +37,13 @@ impl Answer {
         if let Some((end, _)) = detail.char_indices().nth(MAX_DETAIL_CHARS) {
             detail.truncate(end);
         }
-        Self { code, detail, directory: Duration::ZERO, retry_at: None, hindrances: None }
+        let (directory, retry_at, hindrances, account) = (Duration::ZERO, None, None, None);
+        Self { code, detail, directory, retry_at, hindrances, account }
+    }
+
+    /// About this account.
+    pub(super) fn of(self, account: &Account) -> Self {
+        Self { account: Some(account.told()), ..self }
     }
 
     pub(super) fn expired() -> Self {
@@ -133,6 +142,7 @@ impl From<DirectoryError> for Answer {
     fn from(error: DirectoryError) -> Self {
         match error {
             DirectoryError::Refused { code, detail } => Self::new(code, detail),
+            DirectoryError::LeftAlone { account, code, detail } => Self::new(code, detail).of(&account),
             DirectoryError::Expired => Self::expired(),
             DirectoryError::Unavailable(detail) | DirectoryError::Uncertain(detail) => {
                 Self::new(Code::DirectoryUnavailable, detail)

@@ -112,7 +112,7 @@ impl Executor {
             }
             () = sleep(long) => return None,
         };
-        Some(Answer { directory: inquiry.began.elapsed(), ..answer })
+        Some(Answer { directory: inquiry.began.elapsed(), ..answer }.of(&inquiry.before))
     }
 
     /// Asks the account's controller, until it answers. Nothing, if the agent stops before.
@@ -131,6 +131,6 @@ impl Executor {
         };
         let answer = Answer::found(finding, operation, &inquiry.not_done);
         let answer = answer.hindered_by(self.hindrances(&traced.command, &inquiry.before));
-        Some(Answer { directory: inquiry.began.elapsed(), ..answer })
+        Some(Answer { directory: inquiry.began.elapsed(), ..answer }.of(&inquiry.before))
     }
 }

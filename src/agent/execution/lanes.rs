@@ -6,9 +6,11 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+use crate::protocol::account::FoldedName;
+
 /// Jobs that wait behind another one for the same account, as portals name it.
 pub(super) struct Lanes<J> {
-    waiting: Mutex<HashMap<String, VecDeque<J>>>,
+    waiting: Mutex<HashMap<FoldedName, VecDeque<J>>>,
 }
 
 impl<J> Lanes<J> {
@@ -18,18 +20,18 @@ impl<J> Lanes<J> {
 
     /// Enters a lane. Gives the job back if the lane was empty: the caller runs it, and then whatever [`Self::next`]
     /// gives until it gives nothing.
-    pub(super) fn enter(&self, lane: &str, job: J) -> Option<J> {
+    pub(super) fn enter(&self, lane: &FoldedName, job: J) -> Option<J> {
         let mut waiting = self.waiting.lock();
         if let Some(queue) = waiting.get_mut(lane) {
             queue.push_back(job);
             return None;
         }
-        waiting.insert(lane.to_owned(), VecDeque::new());
+        waiting.insert(lane.clone(), VecDeque::new());
         Some(job)
     }
 
     /// The next job of a lane; if there is none, the lane is empty from now on.
-    pub(super) fn next(&self, lane: &str) -> Option<J> {
+    pub(super) fn next(&self, lane: &FoldedName) -> Option<J> {
         let mut waiting = self.waiting.lock();
         let next = waiting.get_mut(lane).and_then(VecDeque::pop_front);
         if next.is_none() {
@@ -66,12 +68,13 @@ mod tests {
     #[test]
     fn a_lane_gives_its_jobs_in_order_of_arrival_and_ends_when_it_is_empty() {
         let lanes = Lanes::new();
-        assert_eq!(lanes.enter("jane", 1), Some(1));
-        assert_eq!(lanes.enter("jane", 2), None);
-        assert_eq!(lanes.enter("joe", 9), Some(9));
-        assert_eq!(lanes.enter("jane", 3), None);
-        assert_eq!((lanes.next("jane"), lanes.next("jane"), lanes.next("jane")), (Some(2), Some(3), None));
-        assert_eq!(lanes.enter("jane", 4), Some(4));
+        let [jane, upper, joe] = ["jane", "JANE", "joe"].map(FoldedName::of);
+        assert_eq!(lanes.enter(&jane, 1), Some(1));
+        assert_eq!(lanes.enter(&upper, 2), None);
+        assert_eq!(lanes.enter(&joe, 9), Some(9));
+        assert_eq!(lanes.enter(&jane, 3), None);
+        assert_eq!((lanes.next(&jane), lanes.next(&upper), lanes.next(&jane)), (Some(2), Some(3), None));
+        assert_eq!(lanes.enter(&jane, 4), Some(4));
     }
 
     #[test]

@@ -33,6 +33,7 @@ use crate::agent::keyring::Keyrings;
 use crate::agent::options::Options;
 use crate::agent::portals::{Followed, Portals};
 use crate::clock::{Clock, Random};
+use crate::protocol::account::FoldedName;
 use crate::protocol::command::Command;
 use crate::protocol::event::Event;
 use crate::protocol::frame::{FromAgent, v1};
@@ -74,14 +75,15 @@ impl Traced {
             command: Some(self.command.jti),
             account: Some(self.command.sub_id.to_string()),
             portal: Some(self.command.iss.clone()),
+            found: None,
             code: None,
             trace_id: self.trace_id.clone(),
         }
     }
 
-    /// Commands of one lane run one after another. Active Directory ignores case in names.
-    fn lane(&self) -> String {
-        self.command.sub_id.to_string().to_lowercase()
+    /// Commands of one lane run one after another.
+    fn lane(&self) -> FoldedName {
+        self.command.sub_id.folded()
     }
 }
 

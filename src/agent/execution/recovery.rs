@@ -68,7 +68,9 @@ pub(super) async fn find_out(
         match asked {
             Ok(finding) => return finding,
             // The account is gone, or may not be read any more.
-            Err(DirectoryError::Refused { .. }) => return Finding::Unknown(Doubt::Gone),
+            Err(DirectoryError::Refused { .. } | DirectoryError::LeftAlone { .. }) => {
+                return Finding::Unknown(Doubt::Gone);
+            }
             // Questions have no deadline, so none is ever over.
             Err(DirectoryError::Unavailable(_) | DirectoryError::Uncertain(_) | DirectoryError::Expired) => {
                 if until.allows().is_err() {

@@ -79,11 +79,11 @@ impl Executor {
             core.journal.start(command.jti, account.clone(), self.quota(command.operation)).await?
         {
             let limited = Answer::rate_limited(command.operation, core.resets_per_hour, time, core.clock.now());
-            return Ok(Some(timed(limited)));
+            return Ok(Some(timed(limited.of(&account))));
         }
         // Finding the account, waiting for it, and the disk may each have taken long.
         if let Err(over) = deadline.allows() {
-            return Ok(Some(timed(over.into())));
+            return Ok(Some(timed(Answer::from(over).of(&account))));
         }
         let mut tried = Vec::new();
         let written = loop {
@@ -101,7 +101,7 @@ impl Executor {
         };
         let (under_way, detail) = match written {
             Ok(Written::Done) => {
-                let done = Answer::done(command.operation);
+                let done = Answer::done(command.operation).of(&account);
                 return Ok(Some(timed(done.hindered_by(self.hindrances(command, &account)))));
             }
             Ok(Written::UnderWay(answer)) => {
@@ -110,7 +110,7 @@ impl Executor {
             Err(DirectoryError::Uncertain(detail)) => {
                 (None, format!("{detail}; asked afterwards, the account is as it was before"))
             }
-            Err(error) => return Ok(Some(timed(error.into()))),
+            Err(error) => return Ok(Some(timed(Answer::from(error).of(&account)))),
         };
         // This may take long; others need not wait for it.
         drop(permit);
@@ -179,7 +179,7 @@ impl Executor {
         let command = &traced.command;
         let jws = self.signed(command, &answer)?;
         let first = core.journal.conclude(command.jti, jws, answer.retry_safe()).await?;
-        let about = About { code: Some(answer.code.as_str()), ..traced.about() };
+        let about = About { code: Some(answer.code.as_str()), found: answer.account.clone(), ..traced.about() };
         for event in answer.events(command.operation) {
             // Nobody can cause these in masses but by resets that are done.
             if answer.retry_safe() {
@@ -210,6 +210,7 @@ impl Executor {
             retry_at: answer.retry_at,
             hindrances: answer.hindrances.as_ref().map(|all| all.iter().map(|each| each.as_str().into()).collect()),
             directory_ms: u64::try_from(answer.directory.as_millis()).unwrap_or(u64::MAX),
+            account: answer.account.clone(),
         };
         Ok(outcome.sign(&core.keys.now()?.keys.signing)?)
     }

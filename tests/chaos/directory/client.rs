@@ -82,7 +82,8 @@ impl Directory for Remote {
         match self.ask(&question).await? {
             Reply::Account { guid, account, pwd_last_set } => Ok(Account {
                 object_guid: guid,
-                dn: account,
+                dn: account.clone(),
+                upn: Some(account),
                 controller: self.address.to_string(),
                 pwd_last_set,
                 lockout_time: 0,

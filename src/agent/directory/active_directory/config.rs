@@ -59,6 +59,10 @@ pub struct Config {
     /// of them. Default: the whole domain.
     #[serde(default, deserialize_with = "base_dns")]
     pub base_dn: Vec<String>,
+    /// Groups whose members are left alone, beside those that always are (Domain Admins and the like): each by its name, its
+    /// distinguished name or its SID. One that is not found protects everybody, until it is. Default: none.
+    #[serde(default)]
+    pub protected_groups: Option<Vec<String>>,
     /// How long TCP and TLS may take, in seconds, 1 to 60. Default: 5.
     #[serde(default = "default_connect_timeout")]
     pub connect_timeout_seconds: u64,
@@ -85,6 +89,9 @@ pub struct DomainConfig {
     /// As [`Config::base_dn`].
     #[serde(default, deserialize_with = "base_dns")]
     pub base_dn: Vec<String>,
+    /// As [`Config::protected_groups`], in place of those that are named for all.
+    #[serde(default)]
+    pub protected_groups: Option<Vec<String>>,
     /// As [`Config::ca_file`].
     #[serde(default)]
     pub ca_file: Option<PathBuf>,

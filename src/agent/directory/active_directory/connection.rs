@@ -97,14 +97,14 @@ impl Connection {
         self.search_up_to(2, search, Vec::new()).await
     }
 
-    /// At most `limit` entries, each with the part of its `nTSecurityDescriptor` that decides about access, if that is
-    /// among the attributes and may be read.
+    /// At most `limit` entries, each with the parts of its `nTSecurityDescriptor` that decide about access (its owner, and
+    /// its list), if that is among the attributes and may be read.
     pub(super) async fn sample(
         &self,
         limit: i32,
         search: &Search,
     ) -> Result<(Vec<SearchEntry>, LdapResult), RequestError> {
-        self.search_up_to(limit, search, vec![dacl_only()]).await
+        self.search_up_to(limit, search, vec![sd_flags(OWNER | DACL)]).await
     }
 
     async fn search_up_to(
@@ -132,7 +132,7 @@ impl Connection {
     /// Replaces the access list of an object, and nothing else of its security descriptor.
     pub(super) async fn replace_dacl(&self, dn: &str, descriptor: &[u8]) -> Result<LdapResult, RequestError> {
         let mut ldap = self.ldap.clone();
-        ldap.with_controls(vec![dacl_only()]);
+        ldap.with_controls(vec![sd_flags(DACL)]);
         let change = Mod::Replace(b"nTSecurityDescriptor".as_slice(), HashSet::from([descriptor]));
         self.ask("LDAP modify", async { ldap.modify(dn, vec![change]).await }).await
     }
@@ -202,10 +202,14 @@ async fn traced<T>(
     answered
 }
 
-/// The SD flags control with `DACL_SECURITY_INFORMATION` ([MS-ADTS] 3.1.1.3.4.1.11). Without it the whole descriptor is
-/// meant, which the service account may not read.
-fn dacl_only() -> RawControl {
-    // SEQUENCE { INTEGER 4 }
-    let value = vec![0x30, 0x03, 0x02, 0x01, 0x04];
+/// `OWNER_SECURITY_INFORMATION` and `DACL_SECURITY_INFORMATION`.
+const OWNER: u8 = 1;
+const DACL: u8 = 4;
+
+/// The SD flags control ([MS-ADTS] 3.1.1.3.4.1.11). Without it the whole descriptor is meant, which the service account may
+/// not read.
+fn sd_flags(parts: u8) -> RawControl {
+    // SEQUENCE { INTEGER }
+    let value = vec![0x30, 0x03, 0x02, 0x01, parts];
     RawControl { ctype: "1.2.840.113556.1.4.801".to_owned(), crit: true, val: Some(value) }
 }

@@ -13,6 +13,7 @@ use ldap3::{LdapResult, Scope, SearchEntry, ldap_escape};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
+use super::authorization::AuthorizationIdentity;
 use super::config::Endpoint;
 use super::connection::{Connection, RequestError, Search};
 use super::dialer::{DialError, Dialer, Dialled};
@@ -55,6 +56,8 @@ pub(super) struct Bound {
     pub(super) base_dns: Vec<String>,
     /// How a reset can be told to look at the history, if the controller can.
     pub(super) policy_hints: Option<PolicyHints>,
+    /// Who the service account is there.
+    pub(super) identity: AuthorizationIdentity,
 }
 
 /// Why a controller was not asked, or did not answer.
@@ -360,6 +363,8 @@ impl Controller {
     async fn bound(&self, connection: Connection) -> Result<Bound, ControllerError> {
         self.bind(&connection).await?;
         let root = self.root_dse(&connection).await?;
+        let identity = AuthorizationIdentity::of(&connection, &root, self.service_account.name()).await;
+        let identity = identity.map_err(|error| self.unreachable(error.to_string()))?;
         let base_dns = match (self.base_dns.is_empty(), root.default_naming_context) {
             (false, _) => self.base_dns.clone(),
             (true, Some(domain)) => vec![domain],
@@ -368,7 +373,7 @@ impl Controller {
                 return Err(self.unreachable(detail.to_owned()));
             }
         };
-        Ok(Bound { connection, base_dns, policy_hints: root.policy_hints })
+        Ok(Bound { connection, base_dns, policy_hints: root.policy_hints, identity })
     }
 
     /// Whether, of the addresses that its name leads to, this one has been silent and another has not.

@@ -12,12 +12,14 @@ use super::contest::STAGGER;
 use super::controller::Controller;
 use super::dialer::Dialer;
 use super::discovery::{Discovery, Rank};
+use super::protection::Protection;
 use super::service_account::ServiceAccount;
 use crate::agent::directory::DirectoryError;
 use crate::clock::Random;
 use crate::net::doubt::Doubts;
 use crate::net::names::Service;
 use crate::net::tls_client;
+use crate::protocol::account::FoldedName;
 
 /// How long it is known which controllers there are. A new one waits as long for its first account.
 const KNOWN_FOR: Duration = Duration::from_secs(60);
@@ -28,9 +30,10 @@ const TRIED: usize = 32;
 pub(super) struct Domain {
     /// For people: its name, or its first controller's.
     name: String,
-    /// In small letters. None: every one.
-    suffixes: Vec<String>,
+    /// None: every one.
+    suffixes: Vec<FoldedName>,
     controllers: Controllers,
+    protection: Protection,
 }
 
 /// A controller, and how near it is.
@@ -109,7 +112,7 @@ impl Domain {
                 (domain.to_owned(), Controllers::Discovered(Box::new(discovered)))
             }
         };
-        Ok(Self { name, suffixes: config.suffixes(), controllers })
+        Ok(Self { name, suffixes: config.suffixes(), controllers, protection: Protection::new(config) })
     }
 
     /// What people call it.
@@ -118,13 +121,18 @@ impl Domain {
     }
 
     /// The UPN suffixes of its accounts; none if it has every one.
-    pub(super) fn suffixes(&self) -> &[String] {
+    pub(super) fn suffixes(&self) -> &[FoldedName] {
         &self.suffixes
     }
 
     /// Whether accounts with this UPN suffix may be its own.
     pub(super) fn has(&self, suffix: &str) -> bool {
-        self.suffixes.is_empty() || self.suffixes.iter().any(|own| own.eq_ignore_ascii_case(suffix))
+        self.suffixes.is_empty() || self.suffixes.contains(&FoldedName::of(suffix))
+    }
+
+    /// Which of its accounts are left alone.
+    pub(super) fn protection(&self) -> &Protection {
+        &self.protection
     }
 
     /// The controllers to try. Those in trouble come last, and among them the one that has been longest, so that one that is

@@ -36,7 +36,11 @@ impl Effective {
         match right {
             Right::WriteLockoutTime => self.writable.contains("lockouttime"),
             Right::WritePwdLastSet => self.writable.contains("pwdlastset"),
-            Right::ReadAccount | Right::ResetPassword | Right::ChangePassword | Right::UnexpirePassword => {
+            Right::ReadAccount
+            | Right::ReadTokenGroups
+            | Right::ResetPassword
+            | Right::ChangePassword
+            | Right::UnexpirePassword => {
                 let descriptor = self.descriptor.as_ref();
                 descriptor.is_some_and(|own| own.verdict(token, right.wanted()) == Verdict::Granted)
             }

@@ -1,6 +1,7 @@
 //! The domains of a forest, as the administrator writes them: which accounts are whose, and where the controllers are.
 
 use super::config::{Config, ConfigError, DomainConfig};
+use crate::protocol::account::FoldedName;
 
 impl Config {
     /// Each domain as a configuration of its own, with what is said for all: at least one.
@@ -25,6 +26,7 @@ impl Config {
             ca_file: domain.ca_file.clone().or_else(|| self.ca_file.clone()),
             bind_user: domain.bind_user.clone().unwrap_or_else(|| self.bind_user.clone()),
             bind_password_file: domain.bind_password_file.clone().unwrap_or_else(|| self.bind_password_file.clone()),
+            protected_groups: domain.protected_groups.clone().or_else(|| self.protected_groups.clone()),
             domains: vec![domain.clone()],
             ..self.clone()
         };
@@ -51,11 +53,11 @@ impl Config {
         }
     }
 
-    /// Of one domain: the UPN suffixes of its accounts, in small letters; none if all accounts are its own.
-    pub(super) fn suffixes(&self) -> Vec<String> {
+    /// Of one domain: the UPN suffixes of its accounts; none if all accounts are its own.
+    pub(super) fn suffixes(&self) -> Vec<FoldedName> {
         let of = |domain: &DomainConfig| {
             let further = domain.upn_suffixes.iter().map(|suffix| suffix.trim_start_matches('@'));
-            [domain.name.as_str()].into_iter().chain(further).map(str::to_ascii_lowercase).collect::<Vec<_>>()
+            [domain.name.as_str()].into_iter().chain(further).map(FoldedName::of).collect::<Vec<_>>()
         };
         self.domains.iter().flat_map(of).collect()
     }
@@ -64,22 +66,28 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::super::config::tests::config;
+    use crate::protocol::account::FoldedName;
 
     #[test]
     fn each_of_several_domains_has_its_own_and_what_is_said_for_all() {
         let config = config(
-            "ca_file = 'ca.pem'\n[[domains]]\nname = 'a.example'\nsites = ['Berlin']\n\
+            "ca_file = 'ca.pem'\nprotected_groups = ['Helpdesk']\n[[domains]]\nname = 'a.example'\nsites = ['Berlin']\n\
              [[domains]]\nname = 'B.example'\nupn_suffixes = ['@Mail.example']\nurl = 'ldaps://dc.b.example'\n\
-             bind_user = 'svc@b.example'\nbase_dn = 'OU=Staff,DC=b,DC=example'",
+             bind_user = 'svc@b.example'\nbase_dn = 'OU=Staff,DC=b,DC=example'\n\
+             protected_groups = []",
         );
         let [a, b] = &config.each_domain().unwrap()[..] else { panic!("two domains") };
         assert_eq!((a.discovered_domain().unwrap(), b.discovered_domain().unwrap()), (Some("a.example"), None));
         assert_eq!(
             (a.suffixes(), b.suffixes()),
-            (vec!["a.example".into()], vec!["b.example".into(), "mail.example".into()])
+            (vec![FoldedName::of("a.example")], ["b.example", "mail.example"].map(FoldedName::of).to_vec())
         );
         assert_eq!((&a.bind_user[..], &b.bind_user[..]), ("svc@corp.example", "svc@b.example"));
         assert!(a.base_dn.is_empty() && b.base_dn.len() == 1 && a.ca_file == b.ca_file && a.ca_file.is_some());
+        assert_eq!(
+            (a.protected_groups.as_deref(), b.protected_groups.as_deref()),
+            (Some(&["Helpdesk".into()][..]), Some(&[][..]))
+        );
         assert_eq!(b.endpoints().unwrap()[0].name, "dc.b.example");
     }
 

@@ -141,7 +141,7 @@ impl Grant {
         let rest = [Tool::Dsacls, Tool::SambaTool];
         let rest = rest.into_iter().flat_map(|tool| places.iter().flat_map(move |place| place.usual(tool)));
         text.push_str(&block(
-            "To read accounts, and Unexpire Password on the domain, is usually everybody's right. Only if the check says \
+            "To read accounts and their groups, and Unexpire Password on the domain, is usually everybody's right. Only if the check says \
              that one is missing:",
             rest,
         ));
@@ -202,8 +202,9 @@ impl Place {
     /// What everybody may, usually.
     fn usual(&self, tool: Tool) -> impl Iterator<Item = String> {
         let read = move |unit: &String| tool.grant(Right::ReadAccount, &self.trustee, unit, Reach::UsersBelow);
+        let groups = move |unit: &String| tool.grant(Right::ReadTokenGroups, &self.trustee, unit, Reach::UsersBelow);
         let unexpire = tool.grant(Right::UnexpirePassword, &self.trustee, &self.domain, Reach::Object);
-        self.units.iter().map(read).chain([unexpire])
+        self.units.iter().map(read).chain(self.units.iter().map(groups)).chain([unexpire])
     }
 
     /// The inner error leaves hope for another controller.

@@ -6,49 +6,33 @@ use uuid::Uuid;
 use super::answer::{Asked, refusal};
 use super::connection::Search;
 use super::controller::{Bound, Controller, ControllerError, Found};
+use super::entry::{bytes, text};
+use super::protection;
+use super::security_descriptor::Sid;
 use crate::agent::directory::{Account, DirectoryError, Logon};
+use crate::protocol::account::FoldedName;
 use crate::protocol::command::Subject;
 use crate::protocol::outcome::Code;
 
-/// `ADS_UF_ACCOUNTDISABLE` in `userAccountControl`.
-const ACCOUNT_DISABLED: u32 = 0x2;
-
-const ATTRIBUTES: &[&str] = &[
+/// What everybody reads of an account.
+const ATTRIBUTES: &[&str] =
+    &["objectGUID", "objectSid", "userPrincipalName", "pwdLastSet", "userAccountControl", "lockoutTime"];
+/// The same; what it is judged by; and whether its user may log on.
+const TO_JUDGE: &[&str] = &[
     "objectGUID",
+    "userPrincipalName",
     "pwdLastSet",
-    "userAccountControl",
     "lockoutTime",
-    "adminCount",
-    // Whether its user may log on.
+    protection::ATTRIBUTES[0],
+    protection::ATTRIBUTES[1],
+    protection::ATTRIBUTES[2],
+    protection::ATTRIBUTES[3],
+    protection::ATTRIBUTES[4],
     "msDS-User-Account-Control-Computed",
     "accountExpires",
     "logonHours",
     "userWorkstations",
 ];
-
-/// Why an account is left alone, whatever rights the service account has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Barred {
-    /// It may not log on.
-    Disabled,
-    /// `adminCount` is 1: it is or was in a protected group ([MS-ADTS] 3.1.1.6.1).
-    Protected,
-}
-
-impl Barred {
-    pub(super) fn refusal(self, controller: &str) -> DirectoryError {
-        let (code, why) = match self {
-            Self::Disabled => (Code::AccountDisabled, "the account is disabled"),
-            Self::Protected => (
-                Code::ProtectedAccount,
-                "the account is or was in a protected group such as Domain Admins (adminCount is 1), and is not touched from \
-                 outside; if it is in none any more, an administrator clears adminCount and turns the inheritance of its \
-                 rights on again",
-            ),
-        };
-        DirectoryError::Refused { code, detail: format!("{controller}: {why}") }
-    }
-}
 
 /// `sizeLimitExceeded`: there are more than the two that were asked for.
 const SIZE_LIMIT: u32 = 4;
@@ -88,13 +72,34 @@ fn by_subject(subject: &Subject, base: String) -> Search {
 
 /// The search for an account that was found before, wherever it stands now: outside the base DN, too.
 pub(super) fn by_guid(guid: Uuid) -> Search {
-    Search {
-        // An alternative form of a DN: [MS-ADTS] 3.1.1.3.1.2.4.
-        base: format!("<GUID={}>", guid.hyphenated()),
-        scope: Scope::Base,
-        filter: "(objectClass=user)".to_owned(),
-        attributes: ATTRIBUTES,
-    }
+    Search { base: entry_of(guid), scope: Scope::Base, filter: "(objectClass=user)".to_owned(), attributes: ATTRIBUTES }
+}
+
+/// The same, with what the account is judged by.
+pub(super) fn to_judge(guid: Uuid) -> Search {
+    Search { attributes: TO_JUDGE, ..by_guid(guid) }
+}
+
+/// An account by what never changes, in place of its DN: [MS-ADTS] 3.1.1.3.1.2.4.
+pub(super) fn entry_of(guid: Uuid) -> String {
+    format!("<GUID={}>", guid.hyphenated())
+}
+
+/// An account by what never changes, as the name of a simple bind ([MS-ADTS] 5.1.1.1.1). Samba takes no GUID there.
+pub(super) fn bind_name_of(entry: &SearchEntry) -> Option<String> {
+    Some(Sid::read(bytes(entry, "objectSid").first()?)?.to_string())
+}
+
+/// Of what was found, what the subject names. A directory finds more by a name: other spellings of it, with other accents,
+/// widths and spaces, which are other people's.
+pub(super) fn named(entries: Vec<SearchEntry>, subject: &Subject) -> Vec<SearchEntry> {
+    let is_meant = |entry: &SearchEntry| match subject {
+        Subject::Upn(upn) => {
+            text(entry, "userPrincipalName").is_some_and(|own| FoldedName::of(own) == FoldedName::of(upn))
+        }
+        Subject::ObjectGuid(guid) => object_guid(entry) == Some(*guid),
+    };
+    entries.into_iter().filter(is_meant).collect()
 }
 
 /// A GUID in a filter: each byte escaped (RFC 4515 §3), the first three groups in little-endian order.
@@ -102,12 +107,8 @@ fn escaped(guid: &Uuid) -> String {
     guid.to_bytes_le().iter().map(|byte| format!("\\{byte:02x}")).collect()
 }
 
-/// The one account in an answer, and what speaks against writing it.
-pub(super) fn only(
-    entries: &[SearchEntry],
-    result: &LdapResult,
-    controller: &str,
-) -> Result<(Account, Option<Barred>), DirectoryError> {
+/// The one account in an answer.
+pub(super) fn only(entries: &[SearchEntry], result: &LdapResult, controller: &str) -> Result<Account, DirectoryError> {
     let refused = |code, detail: &str| Err(DirectoryError::Refused { code, detail: format!("{controller}: {detail}") });
     match (entries, result.rc) {
         ([_, _, ..], _) | (_, SIZE_LIMIT) => refused(Code::AmbiguousUser, "more than one account has this name"),
@@ -123,32 +124,25 @@ pub(super) fn only(
     }
 }
 
-fn account(entry: &SearchEntry, controller: &str) -> Option<(Account, Option<Barred>)> {
-    let text = |name| entry.attrs.get(name)?.first();
-    // A GUID whose bytes happen to be UTF-8 is handed out as text.
-    let guid = match entry.bin_attrs.get("objectGUID").and_then(|values| values.first()) {
-        Some(bytes) => bytes.as_slice(),
-        None => text("objectGUID")?.as_bytes(),
-    };
+fn account(entry: &SearchEntry, controller: &str) -> Option<Account> {
     // Written as a signed number; the flags are its bits.
-    let flags = text("userAccountControl")?.parse::<i32>().ok()?.cast_unsigned();
-    let pwd_last_set = text("pwdLastSet")?.parse().ok()?;
+    let flags = text(entry, "userAccountControl")?.parse::<i32>().ok()?.cast_unsigned();
+    let pwd_last_set = text(entry, "pwdLastSet")?.parse().ok()?;
     // Absent on an account that was never locked.
-    let lockout_time = text("lockoutTime").map_or(Some(0), |time| time.parse().ok())?;
-    let account = Account {
-        object_guid: Uuid::from_bytes_le(guid.try_into().ok()?),
+    let lockout_time = text(entry, "lockoutTime").map_or(Some(0), |time| time.parse().ok())?;
+    Some(Account {
+        object_guid: object_guid(entry)?,
         dn: entry.dn.clone(),
+        upn: text(entry, "userPrincipalName").map(str::to_owned),
         controller: controller.to_owned(),
         pwd_last_set,
         lockout_time,
         logon: Some(Logon::of(entry, flags, pwd_last_set, lockout_time)),
-    };
-    let barred = if flags & ACCOUNT_DISABLED != 0 {
-        Some(Barred::Disabled)
-    } else {
-        text("adminCount").is_some_and(|count| count != "0").then_some(Barred::Protected)
-    };
-    Some((account, barred))
+    })
+}
+
+fn object_guid(entry: &SearchEntry) -> Option<Uuid> {
+    Some(Uuid::from_bytes_le(bytes(entry, "objectGUID").first()?.as_slice().try_into().ok()?))
 }
 
 #[cfg(test)]
@@ -172,27 +166,33 @@ mod tests {
         SearchEntry { dn: "CN=a".to_owned(), attrs: attrs.collect(), bin_attrs: HashMap::new() }
     }
 
-    fn disabled() -> SearchEntry {
-        entry(&[("objectGUID", "abcdefghijklmnop"), ("pwdLastSet", "0"), ("userAccountControl", "514")])
+    const PLAIN: [(&str, &str); 3] =
+        [("objectGUID", "abcdefghijklmnop"), ("pwdLastSet", "0"), ("userAccountControl", "512")];
+
+    fn plain() -> SearchEntry {
+        entry(&PLAIN)
     }
 
     #[test]
-    fn a_guid_of_letters_is_read_too() {
-        let (account, barred) = only(&[disabled()], &answer(0), "dc1").unwrap();
-        assert_eq!(account.object_guid.to_bytes_le(), *b"abcdefghijklmnop");
-        assert_eq!(barred, Some(Barred::Disabled));
+    fn a_guid_of_letters_is_read_too_and_an_account_is_locked_by_its_lockout_time() {
+        let account = only(&[plain()], &answer(0), "dc1").unwrap();
+        assert_eq!((account.object_guid.to_bytes_le(), account.lockout_time), (*b"abcdefghijklmnop", 0));
+        let locked = entry(&[&PLAIN[..], &[("lockoutTime", "9"), ("userPrincipalName", "a@b")]].concat());
+        let account = only(&[locked], &answer(0), "dc1").unwrap();
+        assert_eq!((account.lockout_time, account.upn.as_deref()), (9, Some("a@b")));
     }
 
     #[test]
-    fn an_account_is_protected_by_any_admin_count_but_0_and_locked_by_its_lockout_time() {
-        let with = |more: &[(&str, &str)]| {
-            let usual = [("objectGUID", "abcdefghijklmnop"), ("pwdLastSet", "7"), ("userAccountControl", "512")];
-            let (account, barred) = only(&[entry(&[&usual, more].concat())], &answer(0), "dc1").unwrap();
-            (account.lockout_time, barred)
+    fn of_what_the_directory_finds_only_the_name_that_was_asked_for_is_meant() {
+        let found = |names: &[&str]| {
+            let entries = names.iter().map(|name| entry(&[("userPrincipalName", *name)])).collect();
+            let meant = named(entries, &Subject::upn("Jane@corp.example").unwrap());
+            meant.iter().map(|entry| text(entry, "userPrincipalName").unwrap().to_owned()).collect::<Vec<_>>()
         };
-        assert_eq!(with(&[]), (0, None));
-        assert_eq!(with(&[("adminCount", "0"), ("lockoutTime", "9")]), (9, None));
-        assert_eq!(with(&[("adminCount", "1")]), (0, Some(Barred::Protected)));
+        assert_eq!(found(&["jáne@corp.example", "jane@CORP.example"]), ["jane@CORP.example"]);
+        assert!(found(&[" jane@corp.example", "jane@corp.example ", "jane@corp.example."]).is_empty());
+        let guid = Subject::ObjectGuid(Uuid::from_bytes_le(*b"abcdefghijklmnop"));
+        assert_eq!(named(vec![plain(), entry(&[])], &guid).len(), 1);
     }
 
     #[test]
@@ -200,11 +200,11 @@ mod tests {
         let unreadable = entry(&[("objectGUID", "abcdefghijklmnop")]);
         for (entries, rc, expected) in [
             (vec![], 0, Code::UserNotFound),
-            (vec![disabled(), disabled()], 0, Code::AmbiguousUser),
-            (vec![disabled(), disabled()], SIZE_LIMIT, Code::AmbiguousUser),
+            (vec![plain(), plain()], 0, Code::AmbiguousUser),
+            (vec![plain(), plain()], SIZE_LIMIT, Code::AmbiguousUser),
             (vec![unreadable], 0, Code::InsufficientRights),
             (vec![], 32, Code::UserNotFound),
-            (vec![disabled()], 1, Code::Internal),
+            (vec![plain()], 1, Code::Internal),
         ] {
             match only(&entries, &answer(rc), "dc1").unwrap_err() {
                 DirectoryError::Refused { code, .. } => assert_eq!(code, expected, "{rc}"),

@@ -12,7 +12,8 @@
 //! | `lookup`, `logon`, `write`, `password_check` | what is asked of it |
 //! | `own_settings`, `own_password` | what an account's own settings turn into nothing |
 //! | `policy_hints` | how a reset looks at the history |
-//! | `answer`, `effective`, `entry` | what its answers mean |
+//! | `authorization`, `protection` | who the agent is there, and which accounts it leaves alone |
+//! | `answer`, `effective`, `entry`, `distinguished_name` | what its answers mean |
 //! | `right`, `security_descriptor` | what the service account may do, and where that is written |
 //! | `preflight` | whether resets can work |
 //! | `delegation`, [`grant`] | how the rights are given |
@@ -21,6 +22,7 @@
 //! connection stands.
 
 mod answer;
+mod authorization;
 mod config;
 mod connection;
 mod contest;
@@ -28,6 +30,7 @@ mod controller;
 mod delegation;
 mod dialer;
 mod discovery;
+mod distinguished_name;
 mod domain;
 mod effective;
 mod entry;
@@ -43,6 +46,7 @@ mod password_check;
 mod password_tries;
 mod policy_hints;
 mod preflight;
+mod protection;
 mod read_only;
 mod right;
 mod security_descriptor;
@@ -59,11 +63,13 @@ use uuid::Uuid;
 use self::answer::NO_SUCH_OBJECT;
 pub use self::config::{Config, ConfigError, DomainConfig, NameServer};
 use self::contest::Contest;
-use self::controller::{Bound, Controller};
+use self::controller::{Bound, Controller, Found};
 use self::domain::Domain;
+use self::protection::{Barred, Ground};
 use self::write::Target;
 use super::{Account, Check, Deadline, Directory, DirectoryError, Finding, PasswordCheck, Written};
 use crate::clock::{Clock, System};
+use crate::protocol::account::FoldedName;
 use crate::protocol::command::{Options, Subject};
 use crate::protocol::outcome::Code;
 use crate::protocol::password::Password;
@@ -116,7 +122,7 @@ impl ActiveDirectory {
         let suffix = upn.rsplit_once('@').map_or("", |(_, suffix)| suffix);
         let candidates: Vec<_> = self.domains.iter().filter(|domain| domain.has(suffix)).collect();
         if candidates.is_empty() {
-            let served: Vec<_> = self.domains.iter().flat_map(Domain::suffixes).map(String::as_str).collect();
+            let served: Vec<_> = self.domains.iter().flat_map(Domain::suffixes).map(FoldedName::as_str).collect();
             let detail = format!(
                 "no domain of this agent has the UPN suffix {suffix:?}, only {}; if it should, add it to upn_suffixes of its \
                  domain",
@@ -143,11 +149,12 @@ impl ActiveDirectory {
                     return Err(DirectoryError::Unavailable(detail));
                 }
                 Ok((found, _)) => {
-                    let (account, barred) = lookup::only(&found.entries, &found.result, controller.name())?;
-                    return match barred {
-                        Some(barred) => Err(barred.refusal(controller.name())),
-                        None => Ok(account),
-                    };
+                    let entries = lookup::named(found.entries, subject);
+                    let account = lookup::only(&entries, &found.result, controller.name())?;
+                    match Self::look(domain, &controller, account.object_guid, Some(subject)).await {
+                        Err(DirectoryError::Unavailable(why)) => reasons.push(why),
+                        looked => return looked.map(|(_, account)| account),
+                    }
                 }
                 Err(error) if error.leaves_hope() => reasons.push(error.to_string()),
                 Err(error) => return Err(error.into()),
@@ -156,12 +163,12 @@ impl ActiveDirectory {
         Err(DirectoryError::Unavailable(reasons.join("; ")))
     }
 
-    /// The controller that found the account.
-    async fn controller_of(&self, account: &Account) -> Result<Arc<Controller>, DirectoryError> {
+    /// The controller that found the account, and its domain.
+    async fn controller_of(&self, account: &Account) -> Result<(&Domain, Arc<Controller>), DirectoryError> {
         let mut unknown = None;
         for domain in &self.domains {
             match domain.controller(&account.controller).await {
-                Ok(Some(controller)) => return Ok(controller),
+                Ok(Some(controller)) => return Ok((domain, controller)),
                 Ok(None) => {}
                 // Its DNS may be away, and the controller be one of another domain.
                 Err(error) => unknown = Some(error),
@@ -173,19 +180,44 @@ impl ActiveDirectory {
         }))
     }
 
-    /// The account as its controller has it now, on a connection that is alive.
-    async fn read(controller: &Controller, guid: Uuid) -> Result<(Arc<Bound>, Account), DirectoryError> {
-        let found = controller.search(|_| lookup::by_guid(guid)).await?;
-        let (account, _) = lookup::only(&found.entries, &found.result, controller.name())?;
-        Ok((found.bound, account))
+    /// The account as its controller has it now.
+    async fn read(&self, account: &Account) -> Result<Account, DirectoryError> {
+        let (_, controller) = self.controller_of(account).await?;
+        let found = controller.search(|_| lookup::by_guid(account.object_guid)).await?;
+        lookup::only(&found.entries, &found.result, controller.name())
     }
 
-    /// Where a write of the account goes. The account may have moved meanwhile, and the connection may have been closed
-    /// while idle: both show here, before anything is written.
+    /// The account as its controller has it now, on a connection that is alive, if nothing speaks against writing it, and if
+    /// it is still the one that `named` names.
+    async fn look(
+        domain: &Domain,
+        controller: &Controller,
+        guid: Uuid,
+        named: Option<&Subject>,
+    ) -> Result<(Arc<Bound>, Account), DirectoryError> {
+        let Found { bound, mut entries, result } = controller.search(|_| lookup::to_judge(guid)).await?;
+        if let Some(subject) = named {
+            entries = lookup::named(entries, subject);
+        }
+        let account = lookup::only(&entries, &result, controller.name())?;
+        let (connection, identity, base_dns) = (&bound.connection, &bound.identity, &bound.base_dns[..]);
+        let ground = Ground { controller: controller.name(), connection, identity, base_dns };
+        for entry in &entries {
+            if let Some(Barred { code, why }) = domain.protection().judge(&ground, entry).await? {
+                let detail = format!("{}: {why}", controller.name());
+                return Err(DirectoryError::LeftAlone { account: Box::new(account), code, detail });
+            }
+        }
+        Ok((bound, account))
+    }
+
+    /// Where a write of the account goes. It may have been moved, renamed, disabled or made an administrator's meanwhile, and
+    /// the connection may have been closed while idle: all that shows here, before anything is written.
     async fn target<'a>(&'a self, account: &Account, deadline: &'a Deadline) -> Result<Target<'a>, DirectoryError> {
-        let controller = self.controller_of(account).await?;
-        let (bound, now) = Self::read(&controller, account.object_guid).await?;
-        Ok(Target { controller, bound, dn: now.dn, logon: now.logon.unwrap_or_default(), deadline })
+        let (domain, controller) = self.controller_of(account).await?;
+        let (bound, now) = Self::look(domain, &controller, account.object_guid, None).await?;
+        let (entry, logon) = (lookup::entry_of(now.object_guid), now.logon.unwrap_or_default());
+        Ok(Target { controller, bound, entry, logon, deadline })
     }
 }
 
@@ -248,21 +280,24 @@ impl Directory for ActiveDirectory {
     }
 
     async fn pwd_last_set(&self, account: &Account) -> Result<i64, DirectoryError> {
-        let (_, now) = Self::read(&*self.controller_of(account).await?, account.object_guid).await?;
-        Ok(now.pwd_last_set)
+        Ok(self.read(account).await?.pwd_last_set)
     }
 
     async fn lockout_time(&self, account: &Account) -> Result<i64, DirectoryError> {
-        let (_, now) = Self::read(&*self.controller_of(account).await?, account.object_guid).await?;
-        Ok(now.lockout_time)
+        Ok(self.read(account).await?.lockout_time)
     }
 
     async fn try_password(&self, account: &Account, password: &Password) -> Result<PasswordCheck, DirectoryError> {
-        let controller = &*self.controller_of(account).await?;
-        let (_, now) = Self::read(controller, account.object_guid).await?;
+        let (_, controller) = self.controller_of(account).await?;
+        let found = controller.search(|_| lookup::by_guid(account.object_guid)).await?;
+        lookup::only(&found.entries, &found.result, controller.name())?;
+        let name = found.entries.first().and_then(lookup::bind_name_of).ok_or_else(|| {
+            let why = "the service account may not read the account's objectSid, so no password can be tried";
+            DirectoryError::Unavailable(format!("{}: {why}", controller.name()))
+        })?;
         // A connection of its own: a bind changes who the connection is.
         let connection = controller.open().await?;
-        let answer = connection.bind(&now.dn, password.expose()).await;
+        let answer = connection.bind(&name, password.expose()).await;
         let result = answer.map_err(|e| DirectoryError::Unavailable(format!("{}: {e}", controller.name())))?;
         password_check::verdict(&result).ok_or_else(|| {
             DirectoryError::Unavailable(format!("{}: {}", controller.name(), answer::diagnostic(&result)))
@@ -278,7 +313,8 @@ impl Directory for ActiveDirectory {
                         let names: Vec<_> = controllers.iter().map(|controller| controller.name()).collect();
                         findings.push(Finding::ok(Check::Srv, domain.name(), names.join(", ")));
                     }
-                    findings.extend(preflight::preflight(&controllers, domain.is_discovered(), clock).await);
+                    let (protection, are_discovered) = (domain.protection(), domain.is_discovered());
+                    findings.extend(preflight::preflight(&controllers, protection, are_discovered, clock).await);
                 }
                 Err(error) => findings.push(not_found(domain, &error)),
             }

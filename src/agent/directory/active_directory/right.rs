@@ -26,14 +26,22 @@ pub(super) enum Right {
     WriteLockoutTime,
     /// To force another password at the next logon.
     WritePwdLastSet,
+    /// To read `tokenGroups`: in which groups an account is. Usually everybody may.
+    ReadTokenGroups,
     /// On the domain itself: to make an expired password valid again. Usually every account may.
     UnexpirePassword,
 }
 
 impl Right {
     /// Those that are looked at on each unit.
-    pub(super) const ON_USERS: [Self; 5] =
-        [Self::ReadAccount, Self::ResetPassword, Self::ChangePassword, Self::WriteLockoutTime, Self::WritePwdLastSet];
+    pub(super) const ON_USERS: [Self; 6] = [
+        Self::ReadAccount,
+        Self::ReadTokenGroups,
+        Self::ResetPassword,
+        Self::ChangePassword,
+        Self::WriteLockoutTime,
+        Self::WritePwdLastSet,
+    ];
     /// Those of them that are delegated.
     pub(super) const DELEGATED: [Self; 4] =
         [Self::ResetPassword, Self::ChangePassword, Self::WriteLockoutTime, Self::WritePwdLastSet];
@@ -45,6 +53,7 @@ impl Right {
             Self::ChangePassword => Check::ChangePassword,
             Self::WriteLockoutTime => Check::WriteLockoutTime,
             Self::WritePwdLastSet => Check::WritePwdLastSet,
+            Self::ReadTokenGroups => Check::ReadTokenGroups,
             Self::UnexpirePassword => Check::UnexpirePassword,
         }
     }
@@ -66,6 +75,10 @@ impl Right {
             Self::WritePwdLastSet => {
                 &[uuid!("bf967a0a-0de6-11d0-a285-00aa003049e2"), uuid!("4c164200-20c0-11d0-a768-00aa006e0529"), USER]
             }
+            // The second is the property set Remote-Access-Information.
+            Self::ReadTokenGroups => {
+                &[uuid!("b7c69e6d-2cc7-11d2-854e-00a0c983f608"), uuid!("037088f8-0ae1-11d2-b422-00a0c968f939"), USER]
+            }
             Self::UnexpirePassword => &[uuid!("ccc2dc7d-a6ad-4a7a-8846-c04e3cc53501")],
         }
     }
@@ -78,7 +91,7 @@ impl Right {
     /// As an access mask has it, and as SDDL does.
     fn kind(self) -> (u32, &'static str) {
         match self {
-            Self::ReadAccount => (READ_PROPERTY, "RP"),
+            Self::ReadAccount | Self::ReadTokenGroups => (READ_PROPERTY, "RP"),
             Self::WriteLockoutTime | Self::WritePwdLastSet => (WRITE_PROPERTY, "WP"),
             Self::ResetPassword | Self::ChangePassword | Self::UnexpirePassword => (CONTROL_ACCESS, "CR"),
         }
@@ -113,6 +126,7 @@ impl Right {
             Self::ChangePassword => "CA;Change Password",
             Self::WriteLockoutTime => "WP;lockoutTime",
             Self::WritePwdLastSet => "WP;pwdLastSet",
+            Self::ReadTokenGroups => "RP;tokenGroups",
             Self::UnexpirePassword => "CA;Unexpire Password",
         }
     }

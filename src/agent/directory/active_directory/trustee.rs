@@ -5,6 +5,7 @@ use ldap3::{Scope, SearchEntry, ldap_escape};
 use super::connection::{Connection, RequestError, Search};
 use super::entry::{bytes, text};
 use super::security_descriptor::Sid;
+use crate::protocol::account::FoldedName;
 
 /// Who gets the rights.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,9 +32,19 @@ impl Trustee {
         let attributes = &["objectSid", "sAMAccountName", "userPrincipalName"];
         let search = Search { base: base.to_owned(), scope, filter, attributes };
         let (entries, _) = connection.search(&search).await?;
-        let is_upn =
-            |entry: &&SearchEntry| text(entry, "userPrincipalName").is_some_and(|upn| upn.eq_ignore_ascii_case(name));
-        let entry = entries.iter().find(is_upn).or(entries.first());
+        let is = |entry: &&SearchEntry, attribute, name: &str| {
+            text(entry, attribute).is_some_and(|own| FoldedName::of(own) == FoldedName::of(name))
+        };
+        // A directory finds more than is meant: names in other spellings.
+        let entry = match name.split_once('\\') {
+            Some((_, account)) => entries.iter().find(|entry| is(entry, "sAMAccountName", account)),
+            None if name.contains('=') => entries.first(),
+            None => {
+                let account = name.split_once('@').map_or(name, |(account, _)| account);
+                let by_upn = entries.iter().find(|entry| is(entry, "userPrincipalName", name));
+                by_upn.or_else(|| entries.iter().find(|entry| is(entry, "sAMAccountName", account)))
+            }
+        };
         let sid = entry.and_then(|entry| Sid::read(bytes(entry, "objectSid").first()?));
         let account = entry.and_then(|entry| text(entry, "sAMAccountName"));
         let named = match account {

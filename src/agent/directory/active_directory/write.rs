@@ -23,7 +23,8 @@ use crate::protocol::password::Password;
 pub(super) struct Target<'a> {
     pub(super) controller: Arc<Controller>,
     pub(super) bound: Arc<Bound>,
-    pub(super) dn: String,
+    /// What is written: named by what never changes, for another account may have its name by the time of the write.
+    pub(super) entry: String,
     pub(super) logon: Logon,
     pub(super) deadline: &'a Deadline,
 }
@@ -79,7 +80,7 @@ impl Target<'_> {
                 return Err(DirectoryError::Refused { code: Code::HistoryUnavailable, detail });
             }
         };
-        let unkept = own_settings::of_a_reset(&self.bound.connection, &self.dn, &self.logon, options).await;
+        let unkept = own_settings::of_a_reset(&self.bound.connection, &self.entry, &self.logon, options).await;
         if let Some(why) = unkept.map_err(|error| self.unasked(&error))? {
             return Err(refused(Code::Unsupported, self.controller.name(), why));
         }
@@ -88,7 +89,7 @@ impl Target<'_> {
 
     /// Sets the new password if the current one is right.
     pub(super) async fn change(self, current: &Password, new_password: &Password) -> Result<Written, DirectoryError> {
-        let denied = own_settings::of_a_change(&self.bound.connection, &self.dn).await;
+        let denied = own_settings::of_a_change(&self.bound.connection, &self.entry).await;
         if let Some(why) = denied.map_err(|error| self.unasked(&error))? {
             return Err(refused(Code::UserCannotChangePassword, self.controller.name(), why));
         }
@@ -109,17 +110,17 @@ impl Target<'_> {
 
     /// Sends it, if there is still time. Whoever waits for a late answer keeps the connection; nobody else uses it any more.
     async fn modify(self, changes: Changes, control: Option<RawControl>) -> Result<Written, DirectoryError> {
-        let Self { controller, bound, dn, deadline, logon: _ } = self;
+        let Self { controller, bound, entry, deadline, logon: _ } = self;
         let (asked, connected) = (Arc::clone(&controller), Arc::clone(&bound));
         let mut answer: LateAnswer = Box::pin(async move {
             let wanted = changes.asked();
-            match connected.connection.modify(&dn, changes.modifications(), control).await {
+            match connected.connection.modify(&entry, changes.modifications(), control).await {
                 Ok(result) if result.rc == 0 => Ok(()),
                 Ok(result) => {
                     let lacking = match wanted.rights_in_doubt(&result).as_slice() {
                         [] => Vec::new(),
                         // What can't be asked is not named.
-                        needed => lacking(&connected.connection, &dn, needed).await.unwrap_or_default(),
+                        needed => lacking(&connected.connection, &entry, needed).await.unwrap_or_default(),
                     };
                     let refused = refusal(&result, asked.name(), wanted, &lacking);
                     if matches!(refused, DirectoryError::Unavailable(_)) {

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use self::user::{User, check_policy, refused};
 use super::{Account, Check, Deadline, Directory, DirectoryError, Finding, PasswordCheck, Written};
 use crate::clock::{Clock, Random};
+use crate::protocol::account::FoldedName;
 use crate::protocol::command::{Options, Subject};
 use crate::protocol::outcome::Code;
 use crate::protocol::password::Password;
@@ -71,7 +72,7 @@ pub enum DemoError {
     File(#[from] FileError),
 }
 
-/// By lowercase user principal name.
+/// By folded user principal name.
 type Users = BTreeMap<String, User>;
 
 /// The directory. Clones share it.
@@ -109,7 +110,7 @@ impl Demo {
         }
         for name in &config.accounts {
             Subject::upn(name).map_err(|error| DemoError::Account { name: name.clone(), error: error.to_string() })?;
-            if !demo.users.lock().contains_key(&name.to_lowercase()) {
+            if !demo.users.lock().contains_key(FoldedName::of(name).as_str()) {
                 demo.add(name, config.initial_password.expose());
             }
         }
@@ -138,14 +139,14 @@ impl Demo {
 
     /// Disables an account.
     pub fn disable(&self, upn: &str) {
-        if let Some(user) = self.users.lock().get_mut(&upn.to_lowercase()) {
+        if let Some(user) = self.users.lock().get_mut(FoldedName::of(upn).as_str()) {
             user.disabled = true;
         }
     }
 
     /// Makes an account one of a protected group.
     pub fn protect(&self, upn: &str) {
-        if let Some(user) = self.users.lock().get_mut(&upn.to_lowercase()) {
+        if let Some(user) = self.users.lock().get_mut(FoldedName::of(upn).as_str()) {
             user.protected = true;
         }
     }
@@ -153,13 +154,13 @@ impl Demo {
     /// Whether this is the account's password. It counts as no logon.
     #[must_use]
     pub fn password_is(&self, upn: &str, password: &str) -> bool {
-        self.users.lock().get(&upn.to_lowercase()).is_some_and(|user| user.has_password(password))
+        self.users.lock().get(FoldedName::of(upn).as_str()).is_some_and(|user| user.has_password(password))
     }
 
     /// The account's objectGUID.
     #[must_use]
     pub fn object_guid(&self, upn: &str) -> Option<Uuid> {
-        self.users.lock().get(&upn.to_lowercase()).map(|user| user.guid)
+        self.users.lock().get(FoldedName::of(upn).as_str()).map(|user| user.guid)
     }
 
     fn add(&self, upn: &str, password: &str) {
@@ -167,7 +168,7 @@ impl Demo {
         self.random.fill(&mut bytes);
         let guid = uuid::Builder::from_random_bytes(bytes).into_uuid();
         let user = User::new(guid, password, self.now());
-        self.users.lock().insert(upn.to_lowercase(), user);
+        self.users.lock().insert(FoldedName::of(upn).into_string(), user);
     }
 
     fn now(&self) -> i64 {
@@ -210,24 +211,25 @@ impl Directory for Demo {
     async fn find(&self, subject: &Subject) -> Result<Account, DirectoryError> {
         let users = self.users.lock();
         let found = match subject {
-            Subject::Upn(upn) => users.get_key_value(&upn.to_lowercase()),
+            Subject::Upn(upn) => users.get_key_value(FoldedName::of(upn).as_str()),
             Subject::ObjectGuid(guid) => users.iter().find(|(_, user)| user.guid == *guid),
         };
         let (upn, user) = found.ok_or_else(|| refused(Code::UserNotFound, "there is no such account"))?;
-        if user.disabled {
-            return Err(refused(Code::AccountDisabled, "the account is disabled"));
-        }
-        if user.protected {
-            return Err(refused(Code::ProtectedAccount, "the account is in a protected group"));
-        }
-        Ok(Account {
+        let account = Account {
             object_guid: user.guid,
             dn: format!("CN={upn},OU=Demo"),
+            upn: Some(upn.clone()),
             controller: CONTROLLER.to_owned(),
             pwd_last_set: user.pwd_last_set,
             lockout_time: user.lockout_time,
             logon: Some(user.logon()),
-        })
+        };
+        let (code, why) = match (user.disabled, user.protected) {
+            (true, _) => (Code::AccountDisabled, "the account is disabled"),
+            (false, true) => (Code::ProtectedAccount, "the account is in a protected group"),
+            (false, false) => return Ok(account),
+        };
+        Err(DirectoryError::LeftAlone { account: Box::new(account), code, detail: why.to_owned() })
     }
 
     async fn reset_password(

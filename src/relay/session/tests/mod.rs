@@ -234,6 +234,7 @@ impl Stage {
             retry_at: None,
             hindrances: None,
             directory_ms: 0,
+            account: None,
         };
         let jws = outcome.sign(&self.key).unwrap();
         FromAgent::Outcome(v1::Outcome { command: command.key.command.to_string(), jws })

@@ -6,6 +6,7 @@ use ldap3::Scope;
 
 use super::super::connection::Search;
 use super::super::delegation::{Reach, read_dacl};
+use super::super::distinguished_name::parent;
 use super::super::entry::text;
 use super::super::right::Right;
 use super::super::security_descriptor::{Ace, SecurityDescriptor, Sid, Verdict};
@@ -148,28 +149,4 @@ async fn name_of(viewpoint: &Viewpoint<'_>, sid: &Sid) -> String {
     let found = viewpoint.connection.search(&search).await.ok();
     let entry = found.and_then(|(entries, _)| entries.into_iter().next());
     entry.and_then(|entry| text(&entry, "sAMAccountName").map(str::to_owned)).unwrap_or_else(|| sid.to_string())
-}
-
-/// The object above (RFC 4514: a comma in a name is escaped).
-fn parent(dn: &str) -> Option<&str> {
-    let mut escaped = false;
-    let comma = dn.char_indices().find(|(_, c)| {
-        let separates = *c == ',' && !escaped;
-        escaped = *c == '\\' && !escaped;
-        separates
-    });
-    dn.get(comma?.0 + 1..)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_object_above_is_behind_the_first_comma_that_separates() {
-        assert_eq!(parent("CN=a,OU=b,DC=c"), Some("OU=b,DC=c"));
-        assert_eq!(parent(r"CN=Doe\, Jane,OU=b"), Some("OU=b"));
-        assert_eq!(parent(r"CN=back\\,OU=b"), Some("OU=b"));
-        assert_eq!(parent("DC=c"), None);
-    }
 }

@@ -3,9 +3,10 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | `reach` | each controller: its name, TCP, TLS, logon, clock |
+//! | `reach` | each controller: its name, TCP, TLS, identity, clock |
 //! | `certificate` | how long its certificate is good |
 //! | `rights` | what the service account may do with a unit's users |
+//! | `protected` | which of them are left alone |
 //! | `cause` | why it may not |
 //! | `domain` | *Unexpire Password*, and the domain's policies |
 //! | `minimum_age` | how soon the users that were looked at may change their passwords again |
@@ -14,6 +15,7 @@ mod cause;
 mod certificate;
 mod domain;
 mod minimum_age;
+mod protected;
 mod reach;
 mod rights;
 
@@ -27,6 +29,7 @@ use self::reach::Reached;
 use super::connection::{Connection, RequestError};
 use super::controller::{Bound, Controller, RootDse};
 use super::delegation::Tool;
+use super::protection::{Ground, Protection};
 use super::security_descriptor::Sid;
 use super::trustee::Trustee;
 use crate::agent::directory::{Check, Finding};
@@ -56,6 +59,7 @@ pub(super) async fn side_by_side<T>(asked: Vec<impl Future<Output = T>>) -> Vec<
 /// others are nobody's mistake, and left out.
 pub(super) async fn preflight(
     controllers: &[Arc<Controller>],
+    protection: &Protection,
     are_discovered: bool,
     clock: &dyn Clock,
 ) -> Vec<Finding> {
@@ -69,11 +73,12 @@ pub(super) async fn preflight(
         }
         soften(&mut own, one_works);
         findings.extend(own);
-        let Some(Reached { connection, root, domain }) = reached else { continue };
+        let Some(Reached { connection, root, domain, identity }) = reached else { continue };
         let base_dns = controller.base_dns(&domain);
         if !used {
-            let name = controller.service_account().name();
-            match look(&connection, &root, &domain, name, &base_dns).await {
+            let (name, service_account) = (controller.name(), controller.service_account().name());
+            let ground = Ground { controller: name, connection: &connection, identity: &identity, base_dns: &base_dns };
+            match look(&ground, &root, &domain, service_account, protection).await {
                 Ok(found) => {
                     used = true;
                     findings.extend(found);
@@ -86,7 +91,7 @@ pub(super) async fn preflight(
                 }
             }
         }
-        controller.keep(Bound { connection, base_dns, policy_hints: root.policy_hints });
+        controller.keep(Bound { connection, base_dns, policy_hints: root.policy_hints, identity });
     }
     soften(&mut not_looked_at, used);
     findings.extend(not_looked_at);
@@ -112,19 +117,21 @@ fn soften(findings: &mut [Finding], one_works: bool) {
 }
 
 async fn look(
-    connection: &Connection,
+    ground: &Ground<'_>,
     root: &RootDse,
     domain: &str,
     service_account: &str,
-    base_dns: &[String],
+    protection: &Protection,
 ) -> Result<Vec<Finding>, RequestError> {
+    let connection = ground.connection;
     let trustee = Trustee::find(connection, domain, service_account).await?;
     let token = root.token_groups.iter().chain(&trustee.sid).cloned().collect();
     let tool = Tool::of(root.is_samba);
     let viewpoint = Viewpoint { connection, domain, root, token, trustee, tool };
-    let (mut findings, mut settings) = (Vec::new(), PasswordSettings::default());
-    for base_dn in base_dns {
-        findings.extend(rights::of_unit(&viewpoint, base_dn, &mut settings).await?);
+    let (mut findings, groups) = protected::of_domain(&viewpoint, protection, ground).await?;
+    let mut settings = PasswordSettings::default();
+    for base_dn in ground.base_dns {
+        findings.extend(rights::of_unit(&viewpoint, base_dn, &groups, &mut settings).await?);
     }
     findings.extend(domain::look(&viewpoint, &settings).await?);
     Ok(findings)

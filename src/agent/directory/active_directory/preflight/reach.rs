@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::super::authorization::AuthorizationIdentity;
 use super::super::connection::Connection;
 use super::super::controller::{Controller, ControllerError, RootDse};
 use super::super::dialer::{DialError, Dialled, InVain};
@@ -19,6 +20,7 @@ pub(super) struct Reached {
     pub(super) connection: Connection,
     pub(super) root: RootDse,
     pub(super) domain: String,
+    pub(super) identity: AuthorizationIdentity,
 }
 
 /// The findings in the order in which they were made; if it can't be used, the last says why.
@@ -130,7 +132,9 @@ async fn log_on(
     controller.try_search(&connection, &domain).await.map_err(failed)?;
     found.push(itself(controller, &root, &domain));
     found.extend(root.current_time.as_deref().and_then(unix_time).map(|its| clocks(name, its - asked.0)));
-    Ok(Reached { connection, root, domain })
+    let identity = AuthorizationIdentity::of(&connection, &root, controller.service_account().name()).await;
+    let identity = identity.map_err(|error| Finding::failed(Check::RootDse, name, error.to_string()))?;
+    Ok(Reached { connection, root, domain, identity })
 }
 
 /// TLS is up, so the certificate's chain and name are right.

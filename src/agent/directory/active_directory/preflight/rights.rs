@@ -10,9 +10,10 @@ use super::super::entry::text;
 use super::super::own_password::OwnPassword;
 use super::super::right::{Right, USER};
 use super::super::security_descriptor::Verdict;
-use super::Viewpoint;
 use super::cause::{Above, Cause};
 use super::minimum_age::PasswordSettings;
+use super::protected::{self, Groups};
+use super::{Viewpoint, side_by_side};
 use crate::agent::directory::{Check, Finding, Mending};
 use crate::protocol::remedy::Remedy;
 use crate::protocol::untrusted::Untrusted;
@@ -23,8 +24,6 @@ const SAMPLE: usize = 60;
 const AT_LEAST: usize = 5;
 /// As many units are gone into: each costs a question.
 const UNITS: i32 = 40;
-/// As many accounts of administrators are counted.
-const PROTECTED_SAMPLE: i32 = 20;
 /// As many are named.
 const NAMED: usize = 3;
 
@@ -36,6 +35,8 @@ struct User {
     dn: String,
     /// Whether what a reset has to know was shown.
     readable: bool,
+    /// Whether its groups were shown.
+    groups_readable: bool,
     effective: Effective,
     own_password: OwnPassword,
     /// The password settings object whose rules are this user's, if one is shown.
@@ -67,7 +68,7 @@ impl From<SearchEntry> for User {
         let readable = flags.is_some() && text(&entry, "pwdLastSet").is_some();
         let left_alone = flags.is_some_and(|flags| flags & DISABLED != 0)
             || text(&entry, "adminCount").is_some_and(|count| count != "0");
-        Self { dn: entry.dn, readable, effective, own_password, settings, left_alone }
+        Self { dn: entry.dn, readable, groups_readable: false, effective, own_password, settings, left_alone }
     }
 }
 
@@ -75,6 +76,7 @@ impl User {
     fn grants(&self, viewpoint: &Viewpoint<'_>, right: Right) -> bool {
         match right {
             Right::ReadAccount => self.readable,
+            Right::ReadTokenGroups => self.groups_readable,
             // What was shown.
             _ => self.effective.grants(&viewpoint.token, right),
         }
@@ -90,6 +92,7 @@ impl User {
 pub(super) async fn of_unit(
     viewpoint: &Viewpoint<'_>,
     base_dn: &str,
+    groups: &Groups,
     settings: &mut PasswordSettings,
 ) -> Result<Vec<Finding>, RequestError> {
     let connection = viewpoint.connection;
@@ -117,8 +120,15 @@ pub(super) async fn of_unit(
     if !units.iter().any(|unit| unit.eq_ignore_ascii_case(base_dn)) {
         units.push(base_dn.to_owned());
     }
-    let users = sample(viewpoint, &units).await?;
+    let (protected_row, protected) = protected::of_unit(viewpoint, base_dn, groups).await?;
+    let mut users = sample(viewpoint, &units).await?;
+    users.retain(|user| !protected.contains(&user.dn));
     settings.note(users.iter().map(|user| user.settings.as_deref()));
+    let shown = users.iter().map(|user| protected::groups_are_shown(viewpoint, &user.dn));
+    let shown = side_by_side(shown.collect()).await;
+    for (user, groups_readable) in users.iter_mut().zip(shown) {
+        user.groups_readable = groups_readable?;
+    }
     let found = match users.len() {
         0 => Finding::warning(Check::BaseDn, base_dn, "there is no user below it, or the service account sees none"),
         count => Finding::ok(Check::BaseDn, base_dn, format!("{count} users below it were looked at")),
@@ -131,13 +141,7 @@ pub(super) async fn of_unit(
             users => of_users(viewpoint, right, base_dn, users, &mut above).await,
         });
     }
-    let protected = people(base_dn, Scope::Subtree, "(&(adminCount=*)(!(adminCount=0)))", &["sAMAccountName"]);
-    let (protected, _) = connection.sample(PROTECTED_SAMPLE, &protected).await?;
-    if !protected.is_empty() {
-        let shown = protected.iter().filter_map(|entry| text(entry, "sAMAccountName"));
-        let detail = format!("administrators' accounts (adminCount is set), which are never reset: {}", named(shown));
-        findings.push(Finding::ok(Check::ProtectedAccounts, base_dn, detail));
-    }
+    findings.extend(protected_row);
     Ok(findings)
 }
 
@@ -156,7 +160,7 @@ async fn sample(viewpoint: &Viewpoint<'_>, units: &[String]) -> Result<Vec<User>
 }
 
 /// Accounts of people.
-fn people(base: &str, scope: Scope, more: &str, attributes: &'static [&'static str]) -> Search {
+pub(super) fn people(base: &str, scope: Scope, more: &str, attributes: &'static [&'static str]) -> Search {
     let filter = format!("(&(objectCategory=person)(objectClass=user){more})");
     Search { base: base.to_owned(), scope, filter, attributes }
 }
@@ -235,7 +239,7 @@ async fn of_nobody(viewpoint: &Viewpoint<'_>, right: Right, base_dn: &str) -> Fi
     Finding::warning(check, base_dn, detail).mended_with(Remedy::GrantRight, how)
 }
 
-fn named<'a>(names: impl Iterator<Item = &'a str>) -> String {
+pub(super) fn named<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<_> = names.collect();
     let shown = names.iter().take(NAMED).map(|name| Untrusted::from(*name).quoted().to_string());
     let shown = shown.collect::<Vec<_>>().join("; ");

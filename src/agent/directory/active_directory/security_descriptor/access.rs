@@ -48,6 +48,26 @@ impl SecurityDescriptor {
         }
         Verdict::NotGranted
     }
+
+    /// Whether somebody with all these SIDs may have the right on the object: in doubt, he has it. For whom to be wary of,
+    /// where [`Self::verdict`] is for what to count on. A condition is believed to hold where it gives, and not where it takes.
+    pub(in super::super) fn may(&self, token: &HashSet<Sid>, wanted: Wanted<'_>) -> bool {
+        let Some(entries) = &self.dacl else { return true };
+        for ace in entries.iter().filter(|ace| ace.applies_here()) {
+            let Some(rule) = ace.rule.as_ref().filter(|rule| rule.concerns(token, wanted)) else { continue };
+            match rule.effect {
+                Effect::Allow => return true,
+                Effect::Deny if rule.conditional => {}
+                Effect::Deny => return false,
+            }
+        }
+        false
+    }
+
+    /// Whether it is his object ([MS-DTYP] 2.5.3.2: an owner may always change the list).
+    pub(in super::super) fn is_owned_by(&self, token: &HashSet<Sid>) -> bool {
+        self.owner.as_ref().is_some_and(|owner| token.contains(owner))
+    }
 }
 
 impl Rule {

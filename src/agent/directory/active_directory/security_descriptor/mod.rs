@@ -35,6 +35,8 @@ pub(super) struct Malformed(&'static str);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SecurityDescriptor {
     control: u16,
+    /// Who may always change the list; none, if that was not asked for.
+    owner: Option<Sid>,
     /// The entries in their order. Without a list, everything is allowed to everybody.
     dacl: Option<Vec<Ace>>,
 }
@@ -45,14 +47,20 @@ impl SecurityDescriptor {
         let cut = Malformed("its head is cut off");
         let [1, _, low, high, ..] = bytes else { return Err(Malformed("it is not of revision 1")) };
         let control = u16::from_le_bytes([*low, *high]);
-        let offset = bytes.get(16..HEAD).ok_or(cut)?.try_into().map_err(|_| cut)?;
-        let dacl = match usize::try_from(u32::from_le_bytes(offset)) {
+        let owner = word(bytes, 4).ok_or(cut)?;
+        let owner = match usize::try_from(owner) {
+            Ok(0) => None,
+            Ok(at) => Some(bytes.get(at..).and_then(Sid::read).ok_or(Malformed("its owner is cut off"))?),
+            Err(_) => return Err(Malformed("its owner is cut off")),
+        };
+        let offset = word(bytes, 16).ok_or(cut)?;
+        let dacl = match usize::try_from(offset) {
             Ok(0) => None,
             _ if control & DACL_PRESENT == 0 => None,
             Ok(offset) => Some(read_list(bytes.get(offset..).ok_or(Malformed("its list is cut off"))?)?),
             Err(_) => return Err(Malformed("its list is cut off")),
         };
-        Ok(Self { control, dacl })
+        Ok(Self { control, owner, dacl })
     }
 
     /// The self-relative form, with the DACL and nothing else: what is written with the SD flags control and
@@ -86,7 +94,7 @@ impl SecurityDescriptor {
     /// What a new object of this class below would inherit.
     pub(super) fn inherited_by(&self, class: Uuid) -> Self {
         let inherited = |entries: &Vec<Ace>| entries.iter().filter_map(|ace| ace.inherited_by(class)).collect();
-        Self { control: DACL_PRESENT, dacl: Some(self.dacl.as_ref().map(inherited).unwrap_or_default()) }
+        Self { control: DACL_PRESENT, owner: None, dacl: Some(self.dacl.as_ref().map(inherited).unwrap_or_default()) }
     }
 
     /// The entries that stand on the object itself.
@@ -109,6 +117,11 @@ impl SecurityDescriptor {
         entries.splice(place..place, missing);
         any
     }
+}
+
+/// The 32 bits at an offset.
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
 /// An access list ([MS-DTYP] 2.4.5).
