@@ -111,7 +111,7 @@ impl SentCommands {
     /// If the folder can't be read.
     pub(super) fn is_superseded(&self, command: &Command) -> Result<bool, PortalError> {
         let sent = self.paths(CLAIMS)?.into_iter().filter_map(|path| claims(&path));
-        let account = |of: &Command| (of.tenant.clone(), of.sub_id.to_string().to_lowercase());
+        let account = |of: &Command| (of.tenant.clone(), of.sub_id.folded());
         let (account_of, this) = (account, account(command));
         let same = |sent: &Command| account_of(sent) == this;
         let order = |sent: &Command| (sent.validity.iat, sent.jti);

@@ -135,8 +135,10 @@ async fn a_portal_that_one_agent_does_not_trust_any_more_goes_to_the_next_one() 
         assert_eq!(reset(&portal.portal, JANE, &format!("Next-Passw0rd{n}")).await, "password_reset");
     }
     assert_eq!((done(&one), done(&two)), (0, 4));
-    let told = portal.portal.availability(&tenant()).await.unwrap();
-    assert_eq!(told.agents, [two.id()]);
+    eventually("the relay has heard of it", || async {
+        portal.portal.availability(&tenant()).await.unwrap().agents == [two.id()]
+    })
+    .await;
 }
 
 #[tokio::test]
