@@ -159,7 +159,7 @@ async fn hold(mut session: WebSocket) -> String {
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     writeback_relay::net::causes(error)
 }
 

@@ -112,7 +112,7 @@ async fn node(config: &Path, clock: &Skewed) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    signals.next().await;
+    signals.next(|| ()).await;
     node.stop().await;
     ExitCode::SUCCESS
 }
@@ -145,7 +145,7 @@ async fn agent(home: PathBuf, ca: PathBuf, directory: SocketAddr, clock: &Skewed
         Ok(agent) => {
             let asked = stop.clone();
             tokio::spawn(async move {
-                signals.next().await;
+                signals.next(|| ()).await;
                 asked.cancel();
             });
             agent.run(stop).await

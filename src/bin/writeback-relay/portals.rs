@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use writeback_relay::protocol::ids::{PortalId, TenantId};
@@ -65,7 +65,7 @@ pub(super) enum Portal {
 pub(super) async fn portal(command: Portal) -> Outcome {
     match command {
         Portal::Add { portal, key, tenant, admin } => {
-            let keys = key.iter().map(read_key).collect::<Result<_, _>>()?;
+            let keys = key.iter().map(|file| read_key(file)).collect::<Result<_, _>>()?;
             let record = PortalRecord { portal, keys, tenants: tenant, later: Default::default() };
             let change = admin.connect()?.add_portal(&record).await?;
             admin.answer(&change, || told(&change))
@@ -85,7 +85,7 @@ pub(super) async fn portal(command: Portal) -> Outcome {
             })
         }
         Portal::ReplaceKeys { portal, key, admin } => {
-            let keys = key.iter().map(read_key).collect::<Result<_, _>>()?;
+            let keys = key.iter().map(|file| read_key(file)).collect::<Result<_, _>>()?;
             let client = admin.connect()?;
             let known = client.portals().await?.into_iter().find(|known| known.portal == portal);
             let tenants = known.ok_or_else(|| format!("there is no portal {portal}"))?.tenants;
@@ -135,7 +135,7 @@ fn told(change: &PortalChanged) -> String {
     format!("portal {portal} {}\nit serves {}\n", said.join("; "), names(&change.portal.tenants))
 }
 
-fn read_key(file: &PathBuf) -> Result<PublicKey, Box<dyn Error>> {
+fn read_key(file: &Path) -> Result<PublicKey, Box<dyn Error>> {
     let text = if file.as_os_str() == "-" {
         read_text_from(&mut std::io::stdin())?
     } else {
