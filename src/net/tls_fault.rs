@@ -8,6 +8,9 @@ use rustls::{AlertDescription, InvalidMessage, PeerIncompatible};
 
 use super::certificate::CertificateFault;
 
+/// What is said of a server that knows its clients by certificates, for whoever can say which setting is missing.
+pub const WANTS_A_CERTIFICATE: &str = "it wants a certificate of this host's, and got none";
+
 /// What to say of a failed handshake. `private_if` says when a CA of one's own is to be expected.
 #[must_use]
 pub fn sentence(error: &rustls::Error, private_if: Option<&str>) -> String {
@@ -34,9 +37,7 @@ pub fn sentence(error: &rustls::Error, private_if: Option<&str>) -> String {
         rustls::Error::PeerIncompatible(PeerIncompatible::ExtendedMasterSecretExtensionRequired) => {
             "its TLS 1.2 has no extended master secret (RFC 7627); update it, or allow TLS 1.3 there"
         }
-        rustls::Error::AlertReceived(Alert::CertificateRequired) => {
-            "it wants a certificate of this host's, and got none"
-        }
+        rustls::Error::AlertReceived(Alert::CertificateRequired) => WANTS_A_CERTIFICATE,
         rustls::Error::AlertReceived(
             Alert::BadCertificate
             | Alert::UnsupportedCertificate

@@ -7,6 +7,7 @@ use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, cmd};
 use super::config::{Config, ConfigError};
 use super::keys;
 use super::link::{Link, LinkError};
+use crate::net::tls_fault::WANTS_A_CERTIFICATE;
 use crate::protocol::untrusted::Untrusted;
 
 /// The oldest version whose commands and scripts do what we need: shard channels came with it.
@@ -215,7 +216,7 @@ fn refused(server: &str, what: &str, error: &RedisError) -> CheckError {
         CheckError::Credentials { server, detail }
     } else if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) {
         CheckError::Right { server, command: what.to_owned() }
-    } else if detail.contains("CertificateRequired") {
+    } else if said("CertificateRequired") || said(WANTS_A_CERTIFICATE) {
         CheckError::NoCertificate { server, detail }
     } else {
         CheckError::Unreachable { server, detail }
