@@ -57,7 +57,7 @@ async fn a_server_that_dies_in_the_middle_is_named_and_nothing_stays_behind() {
 
 #[tokio::test]
 async fn a_run_that_is_stopped_leaves_nothing_behind() {
-    for signal in [Signal::TERM, Signal::HUP] {
+    for signal in [Signal::TERM, Signal::INT] {
         let (bench, _) = under_way("relay", NODE, 30).await;
         bench.process.signal(signal);
         let said = bench.ended().await;

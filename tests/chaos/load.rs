@@ -285,7 +285,9 @@ impl Load {
                 | "unknown_agent") => Said::NotDelivered { reason: reason.to_owned() },
                 "outcome_unknown" => Said::Unknown,
                 "not_found" => Said::NotThere,
-                code @ ("store_unavailable" | "internal" | "overloaded" | "rate_limited") => nothing(&code),
+                code @ ("store_unavailable" | "store_not_writable" | "internal" | "overloaded" | "rate_limited") => {
+                    nothing(&code)
+                }
                 code => Said::Refused { code: code.to_owned() },
             },
             Err(ClientError::Unreachable { .. }) => nothing(&"unreachable"),

@@ -8,7 +8,7 @@ use writeback_relay::protocol::command::Command;
 use writeback_relay::protocol::outcome::{Code, Status};
 use writeback_relay::relay::redis::keys;
 
-use super::{JANE, NEW, command, conclude, stored, submit_until_taken};
+use super::{JANE, NEW, command, conclude, is_the_stores, stored, submit_until_taken};
 use crate::guarantees::outcome;
 use crate::support::agent::Agent;
 use crate::support::cluster::Cluster;
@@ -179,7 +179,7 @@ async fn a_listener_that_stayed_at_the_old_master_hears_and_no_answer_is_false()
     let asking = tokio::spawn(async move {
         loop {
             let answered = raw.submit(&submitting, 3).await;
-            if answered.status != 503 || answered.problem() != "store_unavailable" {
+            if !is_the_stores(&answered) {
                 return answered;
             }
         }

@@ -50,6 +50,11 @@ async fn conclude(agent: &RawAgent, session: &mut RawSession) -> CommandId {
     asked.jti
 }
 
+/// Whether a store that is away, or takes no writes (as a master that has become a replica), is all that stands in the way.
+fn is_the_stores(answered: &Answered) -> bool {
+    answered.status == 503 && matches!(answered.problem().as_str(), "store_unavailable" | "store_not_writable")
+}
+
 /// The answer says that the same may be sent again, and when.
 fn store_unavailable(answered: &Answered) {
     assert_eq!((answered.status, answered.problem().as_str()), (503, "store_unavailable"), "{}", answered.text());
@@ -63,7 +68,7 @@ fn submit_until_taken(portal: &RawPortal, jws: &str) -> JoinHandle<Answered> {
         deadline("the store is back", async {
             loop {
                 let answered = portal.submit(&jws, 30).await;
-                if answered.status != 503 || answered.problem() != "store_unavailable" {
+                if !is_the_stores(&answered) {
                     return answered;
                 }
             }
