@@ -137,7 +137,7 @@ pub(super) struct Question {
     params(
         ("tenant" = TenantId, Path),
         ("account" = Option<String>, Query, description = "Only for this account: a userPrincipalName, of which what follows the last @ counts, or an objectGUID"),
-        ("operation" = Option<Operation>, Query, description = "Only this operation")
+        ("operation" = inline(Option<Operation>), Query, description = "Only this operation")
     ),
     responses((status = 200, body = Availability, description = "Yes, or why not")),
     security(("portal" = []))

@@ -25,7 +25,7 @@ const EXAMPLES: &[u8] = include_bytes!("examples.json");
 const COME_BACK: &[&str] = &["429", "503", "default"];
 
 /// Why no agent of a tenant can do anything now.
-const UNAVAILABLE: &[&str] = &["no_agent", "preflight_failed", "agent_pending", "portal_not_trusted"];
+const UNAVAILABLE: &[&str] = &["no_agent", "preflight_failed", "not_served", "agent_pending", "portal_not_trusted"];
 
 /// What a call looks like.
 #[derive(Deserialize)]
