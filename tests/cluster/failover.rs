@@ -184,9 +184,9 @@ async fn a_listener_that_stayed_at_the_old_master_hears_and_no_answer_is_false()
             }
         }
     });
-    assert_eq!(command(&mut session).await.1.jti, asked.jti);
     let answered = asking.await.unwrap();
-    assert_eq!(answered.status, 202, "it was delivered: {}", answered.text());
+    assert_eq!(answered.status, 202, "it is delivered: {}", answered.text());
+    assert_eq!(command(&mut session).await.1.jti, asked.jti);
     let listens = || async { !cluster.redis.cli(6380, &["PUBSUB", "SHARDCHANNELS"]).trim().is_empty() };
     eventually("the nodes listen at the new master", listens).await;
     session.send(agent.outcome_frame(&asked, Code::PasswordReset)).await;
