@@ -81,17 +81,9 @@ impl HttpClient {
     /// # Errors
     /// If the file is no use or there are no roots at all.
     pub fn new(ca_file: Option<&Path>, peer: &'static str) -> Result<Self, NetError> {
-        Self::with_names(ca_file, peer, Names::System)
-    }
-
-    /// The same; these name servers are asked.
-    ///
-    /// # Errors
-    /// As [`Self::new`].
-    pub fn with_names(ca_file: Option<&Path>, peer: &'static str, names: Names) -> Result<Self, NetError> {
         let mut tls = tls_client(ca_file)?;
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let connector = Arc::new(Connector::new(tls, &Via::Environment, names, peer));
+        let connector = Arc::new(Connector::new(tls, &Via::Environment, Names::System, peer));
         let dialed = Arc::default();
         let pool = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())

@@ -5,7 +5,7 @@
 //! | [`certificates`] | certificates and keys in the forms that people have them in |
 //! | [`names`] | what the domain name system says |
 //! | [`race`], [`doubt`] | attempts at several addresses side by side; which of them failed a while ago |
-//! | [`tcp`] | a connection to a host with several addresses |
+//! | [`tcp`] | a connection to one address |
 //! | [`no_proxy`], [`proxy`] | which proxy for which host |
 //! | `connector`, `tunnel`, `tls` | a connection to whom one wants: any of the addresses, a proxy, TLS |
 //! | `verifier`, [`certificate`], [`tls_fault`] | which certificates are taken, and what is wrong with the others |

@@ -64,18 +64,10 @@ impl Outbound {
     /// # Errors
     /// If the file is no use.
     pub fn new(access: &Access) -> Result<Self, NetError> {
-        Self::with_names(access, Names::System)
-    }
-
-    /// The same; these name servers are asked.
-    ///
-    /// # Errors
-    /// As [`Self::new`].
-    pub fn with_names(access: &Access, names: Names) -> Result<Self, NetError> {
         let mut tls = tls_client(access.ca_file.as_deref())?;
         // An upgrade to a WebSocket is HTTP/1.1's (RFC 6455 §4).
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self(Connector::new(tls, &access.via, names, "relay")))
+        Ok(Self(Connector::new(tls, &access.via, Names::System, "relay")))
     }
 
     /// The proxy on the way to an `https://` URL.

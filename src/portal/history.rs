@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::Portal;
 use super::report::utc;
+use super::{Portal, PortalError};
 use crate::clock::UnixTime;
 use crate::protocol::command::{Command, Operation};
 use crate::protocol::ids::{AgentId, CommandId, TenantId};
@@ -41,10 +41,12 @@ impl From<Command> for Sent {
 impl Portal {
     /// The commands that were sent to a tenant, or to one agent of it, from this folder within the last seven days, oldest
     /// first. What came of each, [`Portal::status`] tells.
-    #[must_use]
-    pub fn history(&self, tenant: &TenantId, agent: Option<AgentId>) -> Vec<Sent> {
-        let commands = self.sent.all().into_iter().filter(|command| command.tenant == *tenant);
-        commands.filter(|command| agent.is_none_or(|agent| command.aud == agent)).map(Sent::from).collect()
+    ///
+    /// # Errors
+    /// If the folder can't be read.
+    pub fn history(&self, tenant: &TenantId, agent: Option<AgentId>) -> Result<Vec<Sent>, PortalError> {
+        let commands = self.sent.all()?.into_iter().filter(|command| command.tenant == *tenant);
+        Ok(commands.filter(|command| agent.is_none_or(|agent| command.aud == agent)).map(Sent::from).collect())
     }
 }
 

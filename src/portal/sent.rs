@@ -77,12 +77,11 @@ impl SentCommands {
     }
 
     /// All that are remembered, oldest first. What can't be read is left out.
-    #[must_use]
-    pub fn all(&self) -> Vec<Command> {
-        let paths = self.paths(CLAIMS).unwrap_or_default();
-        let mut commands: Vec<Command> = paths.iter().filter_map(|path| claims(path)).collect();
-        commands.sort_by_key(|command| (command.validity.iat, command.jti));
-        commands
+    ///
+    /// # Errors
+    /// If the folder can't be read.
+    pub fn all(&self) -> Result<Vec<Command>, PortalError> {
+        Ok(oldest_first(self.paths(CLAIMS)?))
     }
 
     /// The bytes of a command that has no end.
@@ -99,10 +98,7 @@ impl SentCommands {
     /// # Errors
     /// If the folder can't be read.
     pub fn unfinished(&self) -> Result<Vec<Command>, PortalError> {
-        let open = self.paths(BYTES)?.into_iter().filter_map(|bytes| claims(&bytes.with_extension(CLAIMS)));
-        let mut open: Vec<_> = open.collect();
-        open.sort_by_key(|command| (command.validity.iat, command.jti));
-        Ok(open)
+        Ok(oldest_first(self.paths(BYTES)?.into_iter().map(|bytes| bytes.with_extension(CLAIMS))))
     }
 
     /// Whether a newer command for the same account was sent from here: an older one is not sent again behind it.
@@ -110,11 +106,10 @@ impl SentCommands {
     /// # Errors
     /// If the folder can't be read.
     pub(super) fn is_superseded(&self, command: &Command) -> Result<bool, PortalError> {
-        let sent = self.paths(CLAIMS)?.into_iter().filter_map(|path| claims(&path));
+        let sent = self.all()?.into_iter();
         let account = |of: &Command| (of.tenant.clone(), of.sub_id.folded());
         let (account_of, this) = (account, account(command));
         let same = |sent: &Command| account_of(sent) == this;
-        let order = |sent: &Command| (sent.validity.iat, sent.jti);
         Ok(sent.filter(same).any(|sent| order(&sent) > order(command)))
     }
 
@@ -145,6 +140,16 @@ impl SentCommands {
             open.iter().take(surplus).for_each(|path| remove(path));
         }
     }
+}
+
+fn order(command: &Command) -> (UnixTime, CommandId) {
+    (command.validity.iat, command.jti)
+}
+
+fn oldest_first(paths: impl IntoIterator<Item = PathBuf>) -> Vec<Command> {
+    let mut commands: Vec<Command> = paths.into_iter().filter_map(|path| claims(&path)).collect();
+    commands.sort_by_key(order);
+    commands
 }
 
 fn claims(path: &Path) -> Option<Command> {

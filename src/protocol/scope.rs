@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::account::FoldedName;
 use super::command::Operation;
 use super::frame::v1;
 use super::untrusted::Untrusted;
@@ -51,8 +52,8 @@ impl ServedDomain {
     /// Whether an account with this UPN suffix may be its own.
     #[must_use]
     pub fn has(&self, suffix: &str) -> bool {
-        // As the agent compares them.
-        self.upn_suffixes.is_empty() || self.upn_suffixes.iter().any(|own| own.as_data().eq_ignore_ascii_case(suffix))
+        let suffix = FoldedName::of(suffix);
+        self.upn_suffixes.is_empty() || self.upn_suffixes.iter().any(|own| FoldedName::of(own.as_data()) == suffix)
     }
 }
 

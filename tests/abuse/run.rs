@@ -127,14 +127,8 @@ pub(crate) async fn run(settings: Settings) -> ExitCode {
     let (begun, mut verdicts) = (Instant::now(), Vec::new());
     for plan in &plans {
         println!("\n{}", plan.name());
-        let mut verdict = carry_out(plan, cgroup.as_ref()).await;
+        let verdict = carry_out(plan, cgroup.as_ref()).await;
         println!("{verdict}");
-        // Times are judged, and the machine may have had something else to do. What does harm does it again.
-        if !settings.long && !verdict.faults().is_empty() {
-            println!("once more:");
-            verdict = carry_out(plan, cgroup.as_ref()).await;
-            println!("{verdict}");
-        }
         verdicts.push(verdict);
     }
     let failed = verdicts.iter().filter(|verdict| !verdict.faults().is_empty()).count();

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use super::measured::{Account, Served, Spent, Wish};
 
+/// What a node may have.
+const NODE: u64 = 512 * MIB;
 /// A node stays below.
 const RESIDENT: u64 = 400 * MIB;
 /// Of a hundred who come anew, so many are served, and within this time.
 const NEW_OF_HUNDRED: usize = 99;
 const NEW_WITHIN: Duration = Duration::from_secs(2);
 /// What an allocator may keep of what it had, for the next: a quarter of what a node may have.
-const KEPT: u64 = 128 * MIB;
+const KEPT: u64 = NODE / 4;
 /// Connections that come and go.
 const FILES: usize = 8;
 /// Whoever takes so many times as long as before, and this much longer, is slow.

@@ -127,6 +127,7 @@ async fn two_addresses(manner: Manner) -> (Dns, Stranger, LdapProxy, Config) {
 #[tokio::test]
 async fn an_address_that_takes_connections_and_is_no_controller_is_passed_by_and_then_comes_last() {
     let user = dc().create_user("passedby", Ou::Staff, OLD).await;
+    let mut met = 0;
     for manner in [Manner::Silent, Manner::Closes, Manner::Says(BAD_REQUEST)] {
         for start_tls in [false, true] {
             let (_dns, stranger, living, mut config) = two_addresses(manner).await;
@@ -146,8 +147,10 @@ async fn an_address_that_takes_connections_and_is_no_controller_is_passed_by_and
             assert!(found.iter().all(|finding| finding.state != Failed), "{manner:?}: {found:#?}");
             assert_eq!(stranger.accepted(), before, "{manner:?}");
             assert!(living.accepted() >= 2);
+            met += before;
         }
     }
+    assert!(met > 0, "the wrong address was tried");
 }
 
 #[tokio::test]
@@ -171,18 +174,12 @@ async fn the_check_dials_as_resets_do_and_names_the_address_that_is_dead() {
 #[tokio::test]
 async fn an_address_where_ldap_hangs_behind_tls_comes_last_too() {
     let user = dc().create_user("behindtls", Ou::Staff, OLD).await;
-    let (_dns, stranger, living, config) = two_addresses(Manner::Silent).await;
-    let address = SocketAddr::from((own_address(), living.port()));
-    let hung = LdapProxy::start_at(address).await;
+    let (_dns, _stranger, living, config) = two_addresses(Manner::Silent).await;
+    let hanging = own_address();
+    let hung = LdapProxy::start_at(SocketAddr::from((hanging, living.port()))).await;
     hung.hold(Request::RootDse, When::Before);
     let dns = Dns::start().await;
-    dns.host_at(
-        "dc1.example.test",
-        match address {
-            SocketAddr::V4(v4) => *v4.ip(),
-            SocketAddr::V6(_) => unreachable!(),
-        },
-    );
+    dns.host_at("dc1.example.test", hanging);
     dns.host_at("dc1.example.test", living_address(&living));
     let config = Config { name_servers: vec![NameServer(dns.address())], operation_timeout_seconds: 1, ..config };
     let directory = ActiveDirectory::new(&config).unwrap();
@@ -190,7 +187,7 @@ async fn an_address_where_ldap_hangs_behind_tls_comes_last_too() {
     let tried = hung.accepted();
     let found = directory.preflight(&System).await;
     assert!(found.iter().all(|finding| finding.state != Failed), "{found:#?}");
-    assert_eq!((hung.accepted(), stranger.accepted()), (tried, 0));
+    assert!(tried > 0 && hung.accepted() == tried, "{tried}");
 }
 
 fn living_address(living: &LdapProxy) -> Ipv4Addr {

@@ -12,10 +12,10 @@ use writeback_relay::clock::{Clock, System};
 use writeback_relay::protocol::frame::FromAgent;
 use writeback_relay::protocol::outcome::Status;
 
-use super::trouble::behind_a_proxy;
+use super::ldap_proxy::through;
 use super::{NEW, OLD, upn};
 use crate::support::deadline;
-use crate::support::proxy::Mode;
+use crate::support::ldap_proxy::{LdapProxy, Request};
 use crate::support::samba::{Ou, dc};
 use crate::support::scripted_relay::ScriptedRelay;
 
@@ -30,10 +30,13 @@ impl Clock for Ahead {
 
 #[tokio::test]
 async fn a_read_that_lasts_until_exp_keeps_the_write_from_being_sent_and_the_outcome_is_expired() {
-    let (proxy, config) = behind_a_proxy().await;
-    let directory = Arc::new(ActiveDirectory::new(&config).unwrap());
+    let proxy = LdapProxy::start().await;
+    let directory = Arc::new(ActiveDirectory::new(&through(&[&proxy])).unwrap());
     let user = dc().create_user("tara", Ou::Staff, OLD).await;
+    directory.find(&upn(&user.upn)).await.unwrap();
+    let asked = proxy.asked(Request::Search);
     let before = directory.find(&upn(&user.upn)).await.unwrap();
+    let looks = proxy.asked(Request::Search) - asked;
 
     let (relay, dir) = (ScriptedRelay::start().await, tempfile::tempdir().unwrap());
     let home = Home::new(dir.path());
@@ -46,16 +49,17 @@ async fn a_read_that_lasts_until_exp_keeps_the_write_from_being_sent_and_the_out
     let mut session = relay.welcome().await;
     while !matches!(session.hear().await, FromAgent::Preflight(_)) {}
 
-    // The account is found; the next question about it is held until it is asked on a new connection.
-    proxy.set(Mode::HoldAfter(1));
+    // The account is found, and there was time; it is looked at once more, directly before the write.
+    proxy.hold_after(looks, Request::Search);
     let command = relay.command(&user.upn, NEW);
     session.say(relay.deliver(&command)).await;
-    proxy.holds().await;
+    proxy.holds(Request::Search).await;
     let lifetime = command.validity.iat.until(command.validity.exp);
     clock.0.store(u64::try_from(lifetime.as_millis()).unwrap(), Ordering::SeqCst);
-    proxy.set(Mode::Pass);
+    proxy.pass(Request::Search);
     let outcome = relay.read(&session.outcome().await.jws, &command);
     assert_eq!((outcome.status, outcome.retry_safe), (Status::Expired, true), "{:?}", outcome.detail);
+    assert_eq!(proxy.asked(Request::Modify), 0);
     assert_eq!(dc().bind(&user.upn, OLD).await, Ok(()));
     assert_eq!(directory.pwd_last_set(&before).await.unwrap(), before.pwd_last_set);
 

@@ -98,6 +98,37 @@ async fn a_controller_that_goes_down_while_the_rights_are_looked_at_is_left_for_
 }
 
 #[tokio::test]
+async fn a_controller_that_can_not_say_who_is_protected_is_left_for_the_next_and_asked_last() {
+    let (dc1, dc2) = two().await;
+    let place = Config { base_dn: vec![format!("OU=Staff,{}", dc().base_dn())], ..through(&[&dc1, &dc2]) };
+    let directory = ActiveDirectory::new(&place).unwrap();
+    let user = dc().create_user("askedfor", Ou::Staff, OLD).await;
+    assert_eq!(directory.find(&upn(&user.upn)).await.unwrap().controller, dc1.name());
+    // It finds the account, and shows it.
+    dc1.answer_after(2, Request::Search, 51, "");
+    assert_eq!(directory.find(&upn(&user.upn)).await.unwrap().controller, dc2.name());
+    let asked = dc1.asked(Request::Search);
+    assert_eq!(directory.find(&upn(&user.upn)).await.unwrap().controller, dc2.name());
+    assert_eq!(dc1.asked(Request::Search), asked, "it is asked last");
+}
+
+#[tokio::test]
+async fn a_controller_that_is_in_trouble_directly_before_a_change_is_left_for_the_next() {
+    let (dc1, dc2) = two().await;
+    let directory = ActiveDirectory::new(&through(&[&dc1, &dc2])).unwrap();
+    let user = dc().create_user("trouble", Ou::Staff, OLD).await;
+    let account = directory.find(&upn(&user.upn)).await.unwrap();
+    let asked = dc1.asked(Request::Search);
+    directory.find(&upn(&user.upn)).await.unwrap();
+    let looks = dc1.asked(Request::Search) - asked;
+    // Looked at once more, one question less than by name; the next is whether its user may change the password.
+    dc1.answer_after(looks - 1, Request::Search, 51, "");
+    unavailable(directory.change_password(&account, &password(OLD), &password(NEW), &in_time()).await);
+    assert_eq!(dc1.asked(Request::Modify), 0);
+    assert_eq!(directory.find(&upn(&user.upn)).await.unwrap().controller, dc2.name());
+}
+
+#[tokio::test]
 async fn what_is_said_of_the_service_account_itself_stops() {
     for (data, word) in [
         ("530", "hour"),
@@ -121,7 +152,7 @@ async fn what_is_said_of_the_service_account_itself_stops() {
 async fn a_write_that_a_controller_can_not_do_now_is_certainly_not_done_and_may_go_to_another() {
     let (dc1, dc2) = two().await;
     let directory = ActiveDirectory::new(&through(&[&dc1, &dc2])).unwrap();
-    for code in [10, 51, 52] {
+    for code in [3, 10, 51, 52] {
         let user = dc().create_user("elsewhere", Ou::Staff, OLD).await;
         dc1.answer(Request::Modify, code, "");
         let there = directory.find(&upn(&user.upn)).await.unwrap();

@@ -31,14 +31,15 @@ pub(crate) enum When {
 
 /// What happens to a kind of request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Rule {
-    /// After so many that pass.
-    Answer {
-        code: u8,
-        diagnostic: String,
-        after: usize,
-        times: usize,
-    },
+struct Rule {
+    /// To those behind so many that pass.
+    after: usize,
+    what: What,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum What {
+    Answer { code: u8, diagnostic: String, times: usize },
     Hold(When),
     Cut(When),
 }
@@ -128,18 +129,23 @@ impl LdapProxy {
 
     /// The same for the next so many.
     pub(crate) fn answer_next(&self, times: usize, request: Request, code: u8, diagnostic: &str) {
-        self.rule(request, Some(Rule::Answer { code, diagnostic: diagnostic.to_owned(), after: 0, times }));
+        self.rule(request, 0, What::Answer { code, diagnostic: diagnostic.to_owned(), times });
     }
 
     /// The same for all but the next so many.
     pub(crate) fn answer_after(&self, after: usize, request: Request, code: u8, diagnostic: &str) {
-        self.rule(request, Some(Rule::Answer { code, diagnostic: diagnostic.to_owned(), after, times: usize::MAX }));
+        self.rule(request, after, What::Answer { code, diagnostic: diagnostic.to_owned(), times: usize::MAX });
     }
 
     /// From now on such requests, or their answers, are held back, and what comes behind them on their connections.
     /// `pass` lets them go.
     pub(crate) fn hold(&self, request: Request, when: When) {
-        self.rule(request, Some(Rule::Hold(when)));
+        self.rule(request, 0, What::Hold(when));
+    }
+
+    /// The same, before the controller, for all but the next so many.
+    pub(crate) fn hold_after(&self, after: usize, request: Request) {
+        self.rule(request, after, What::Hold(When::Before));
     }
 
     /// Waits until one is held.
@@ -151,21 +157,26 @@ impl LdapProxy {
 
     /// From now on each such request ends its connection.
     pub(crate) fn cut(&self, request: Request, when: When) {
-        self.rule(request, Some(Rule::Cut(when)));
+        self.rule(request, 0, What::Cut(when));
+    }
+
+    /// The same, before the controller, for all but the next so many.
+    pub(crate) fn cut_after(&self, after: usize, request: Request) {
+        self.rule(request, after, What::Cut(When::Before));
     }
 
     /// From now on such requests pass, and those that are held do.
     pub(crate) fn pass(&self, request: Request) {
-        self.rule(request, None);
-    }
-
-    fn rule(&self, request: Request, rule: Option<Rule>) {
         self.shared.state.send_modify(|state| {
             state.held.remove(&request);
-            match rule {
-                Some(rule) => state.rules.insert(request, rule),
-                None => state.rules.remove(&request),
-            };
+            state.rules.remove(&request);
+        });
+    }
+
+    fn rule(&self, request: Request, after: usize, what: What) {
+        self.shared.state.send_modify(|state| {
+            state.held.remove(&request);
+            state.rules.insert(request, Rule { after, what });
         });
     }
 
@@ -338,24 +349,34 @@ enum Fate {
 impl Shared {
     /// Waits while it is held.
     async fn fate(&self, request: Request, now: When) -> Fate {
+        let mut passes = false;
+        self.state.send_if_modified(|state| {
+            if let Some(rule) = state.rules.get_mut(&request).filter(|rule| rule.after > 0) {
+                passes = true;
+                rule.after -= usize::from(now == When::Before);
+            }
+            false
+        });
+        if passes {
+            return Fate::Pass;
+        }
         let mut state = self.state.subscribe();
-        let holding = |state: &State| state.rules.get(&request) == Some(&Rule::Hold(now));
+        let holding = |state: &State| state.rules.get(&request).is_some_and(|rule| rule.what == What::Hold(now));
         if holding(&state.borrow_and_update()) {
             self.state.send_modify(|state| *state.held.entry(request).or_default() += 1);
             let _ = state.wait_for(|state| !holding(state)).await;
         }
         let mut fate = Fate::Pass;
         self.state.send_if_modified(|state| {
-            match state.rules.get_mut(&request) {
-                Some(Rule::Answer { after, .. }) if now == When::Before && *after > 0 => *after -= 1,
-                Some(Rule::Answer { code, diagnostic, times, .. }) if now == When::Before => {
+            match state.rules.get_mut(&request).map(|rule| &mut rule.what) {
+                Some(What::Answer { code, diagnostic, times }) if now == When::Before => {
                     fate = Fate::Answer(*code, diagnostic.clone());
                     *times -= 1;
                     if *times == 0 {
                         state.rules.remove(&request);
                     }
                 }
-                Some(Rule::Cut(when)) if *when == now => fate = Fate::Cut,
+                Some(What::Cut(when)) if *when == now => fate = Fate::Cut,
                 _ => {}
             }
             false

@@ -36,7 +36,6 @@ pub(crate) struct Proxy {
     address: SocketAddr,
     mode: watch::Sender<Mode>,
     open: watch::Receiver<usize>,
-    held: Arc<watch::Sender<usize>>,
     accepted: Arc<AtomicUsize>,
     task: AbortHandle,
 }
@@ -49,8 +48,6 @@ impl Proxy {
         let (mode, _) = watch::channel(Mode::Pass);
         let (open, open_now) = watch::channel(0);
         let open = Arc::new(open);
-        let held = Arc::new(watch::Sender::new(0));
-        let holding = Arc::clone(&held);
         let accepted = Arc::new(AtomicUsize::new(0));
         let (modes, count) = (mode.clone(), Arc::clone(&accepted));
         let task = tokio::spawn(async move {
@@ -58,15 +55,14 @@ impl Proxy {
             while let Ok((client, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::Relaxed);
                 let (server, mode, open) = (server.clone(), modes.subscribe(), Arc::clone(&open));
-                let held = Arc::clone(&holding);
                 connections.spawn(async move {
                     open.send_modify(|open| *open += 1);
-                    let _ = carry(client, &server, mode, &held).await;
+                    let _ = carry(client, &server, mode).await;
                     open.send_modify(|open| *open -= 1);
                 });
             }
         });
-        Self { address, mode, open: open_now, held, accepted, task: task.abort_handle() }
+        Self { address, mode, open: open_now, accepted, task: task.abort_handle() }
     }
 
     /// Where it listens, at 127.0.0.1.
@@ -76,14 +72,7 @@ impl Proxy {
 
     /// From now on.
     pub(crate) fn set(&self, mode: Mode) {
-        self.held.send_replace(0);
         self.mode.send_replace(mode);
-    }
-
-    /// Waits until a request or an answer is held back.
-    pub(crate) async fn holds(&self) {
-        let mut held = self.held.subscribe();
-        timeout(DEADLINE, held.wait_for(|held| *held > 0)).await.expect("nothing is held back").unwrap();
     }
 
     /// How many connections there have been.
@@ -104,12 +93,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn carry(
-    client: TcpStream,
-    server: &str,
-    mode: watch::Receiver<Mode>,
-    held: &watch::Sender<usize>,
-) -> std::io::Result<()> {
+async fn carry(client: TcpStream, server: &str, mode: watch::Receiver<Mode>) -> std::io::Result<()> {
     if *mode.borrow() == Mode::Cut {
         return Ok(());
     }
@@ -118,8 +102,8 @@ async fn carry(
     let (fate, fate_now) = watch::channel(Fate::Pass);
     let mut cut = mode.clone();
     tokio::select! {
-        ended = requests(from_client, to_server, mode, fate, held) => ended,
-        ended = answers(from_server, to_client, fate_now, held) => ended,
+        ended = requests(from_client, to_server, mode, fate) => ended,
+        ended = answers(from_server, to_client, fate_now) => ended,
         _ = cut.wait_for(|mode| *mode == Mode::Cut) => Ok(()),
     }
 }
@@ -137,7 +121,6 @@ async fn requests(
     mut server: OwnedWriteHalf,
     mut mode: watch::Receiver<Mode>,
     fate: watch::Sender<Fate>,
-    held: &watch::Sender<usize>,
 ) -> std::io::Result<()> {
     let (mut buffer, mut since_set, mut set_while_open) = ([0; 16 * 1024], 0, false);
     loop {
@@ -149,10 +132,7 @@ async fn requests(
         since_set = if set { 1 } else { since_set + 1 };
         set_while_open |= set;
         match *mode.borrow_and_update() {
-            Mode::StopAfter(answered) if since_set > answered => {
-                held.send_modify(|held| *held += 1);
-                continue;
-            }
+            Mode::StopAfter(answered) if since_set > answered => continue,
             Mode::HoldAfter(answered) if since_set > answered => fate.send_replace(Fate::Hold),
             Mode::HoldOpen if set_while_open => fate.send_replace(Fate::Hold),
             Mode::CutAfter(answered) if since_set > answered => fate.send_replace(Fate::Cut),
@@ -166,7 +146,6 @@ async fn answers(
     mut server: OwnedReadHalf,
     mut client: OwnedWriteHalf,
     fate: watch::Receiver<Fate>,
-    held: &watch::Sender<usize>,
 ) -> std::io::Result<()> {
     let mut buffer = [0; 16 * 1024];
     loop {
@@ -175,7 +154,7 @@ async fn answers(
         match now {
             _ if length == 0 => return Ok(()),
             Fate::Pass => client.write_all(&buffer[..length]).await?,
-            Fate::Hold => held.send_modify(|held| *held += 1),
+            Fate::Hold => {}
             Fate::Cut => return Ok(()),
         }
     }

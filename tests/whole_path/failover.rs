@@ -1,4 +1,4 @@
-//! Two domain controllers, one of which is killed in the middle of a reset. They are two TCP proxies before one Samba, so
+//! Two domain controllers, one of which is killed in the middle of a reset. They are two proxies before one Samba, so
 //! what one has written the other knows at once; what is shown is where writes go, and how often.
 
 use super::{NEW, OLD, Stage, only_new_logs_on};
@@ -6,18 +6,11 @@ use crate::support::agent::{Agent, samba};
 use crate::support::eventually;
 use crate::support::ldap_proxy::{LdapProxy, Request, When};
 use crate::support::portal_cli::PortalCli;
-use crate::support::proxy::{Mode, Proxy};
 use crate::support::relay::Relay;
 use crate::support::samba::{Ou, dc};
 
 /// What the agent's log says when a write goes to another controller.
 const ELSEWHERE: &str = "the command goes to another domain controller";
-
-async fn two_controllers() -> (Stage, Proxy, Proxy) {
-    let (dc1, dc2) = (Proxy::start(dc().ldaps_address()).await, Proxy::start(dc().ldaps_address()).await);
-    let urls = [&dc1, &dc2].map(|proxy| format!("ldaps://localhost:{}", proxy.port()));
-    (stage(&urls).await, dc1, dc2)
-}
 
 async fn stage(urls: &[String; 2]) -> Stage {
     let relay = Relay::start().await;
@@ -51,17 +44,22 @@ async fn a_controller_that_says_not_now_to_the_logon_or_to_the_write_is_left_for
 
 #[tokio::test]
 async fn a_controller_that_is_killed_before_the_write_is_left_for_the_next_and_the_reset_is_done_once() {
-    let (stage, dc1, dc2) = two_controllers().await;
+    let (dc1, dc2) = (LdapProxy::start().await, LdapProxy::start().await);
+    let stage = stage(&[dc1.url(), dc2.url()]).await;
     let warm = dc().create_user("warm", Ou::Staff, OLD).await;
     assert_eq!(stage.portal.reset(&warm.upn, NEW, &[]).await.status, 0);
+    let asked = dc1.asked(Request::Search);
+    assert_eq!(stage.portal.reset(&warm.upn, NEW, &[]).await.status, 0);
+    let questions = dc1.asked(Request::Search) - asked;
     let user = dc().create_user("failover", Ou::Staff, OLD).await;
-    // The account is found there, in four to six rounds, some of them side by side; then it dies, before the write.
-    dc1.set(Mode::CutAfter(6));
+    // An account is looked for by its name, looked at, and looked at once more in the same way. It is found there; then the
+    // controller dies, before the write.
+    dc1.cut_after(questions.div_ceil(2), Request::Search);
     let said = stage.portal.reset(&user.upn, NEW, &[]).await;
     assert!(said.out.starts_with("done: password_reset (event 31002)\n"), "{said:?}\n{}", stage.agent.log());
     only_new_logs_on(&user.upn).await;
     assert_eq!(stage.agent.event_ids_about(&user.upn), [31001, 31002]);
-    let to = format!("\"to\":\"localhost:{}\"", dc2.port());
+    let to = format!("\"to\":\"{}\"", dc2.name());
     let log = stage.agent.log();
     assert!(log.lines().any(|line| line.contains(ELSEWHERE) && line.contains(&to)), "{log}");
 }

@@ -34,10 +34,10 @@ async fn the_first_lines_say_whether_it_runs_is_connected_and_approved_and_what_
     says(&agent, "connected", "waits for approval: writeback-portal approve contoso ").await;
     says(&agent, "last check", "0 failed, 1 warning, 1 ok; demo directory at demo: 1 account in memory").await;
     assert_eq!(portal.approve(agent.id(), &super::fingerprint(&said.out)).await.status, 0);
+    says(&agent, "connected", "; approved").await;
     eventually("it is usable", || async { portal.availability().await.status == 0 }).await;
     assert_eq!(portal.reset("jane@corp.example", NEW, &[]).await.status, 0);
     assert_eq!(portal.reset("nobody@corp.example", NEW, &[]).await.status, 2);
-    says(&agent, "connected", "; approved").await;
     says(&agent, "commands", "1 done and 1 not done since it runs; 0 without an outcome, 0 outcomes").await;
     let events = agent.status().await.out;
     assert!(events.contains("support code=") && !events.contains("trace"), "{events}");

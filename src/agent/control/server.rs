@@ -130,8 +130,12 @@ async fn answer(mut stream: UnixStream, about: &About) -> io::Result<()> {
     if question.ask == Ask::Check {
         about.shared.preflight.want();
     }
-    let mut told =
-        serde_json::to_vec(&about.shared.noted.tell(&about.still, about.work(), about.shared.preflight.latest()))?;
+    let mut told = serde_json::to_vec(&about.shared.noted.tell(
+        &about.still,
+        about.shared.approval.known(),
+        about.work(),
+        about.shared.preflight.latest(),
+    ))?;
     told.push(b'\n');
     timeout(STEP, writing.write_all(&told)).await??;
     writing.shutdown().await

@@ -36,7 +36,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Whether a portal has approved it. One that was approved while its session was open hears of it by its first command.
+    /// Whether a portal has approved it. A relay that does not say it while a session is open has it known by the first command.
     #[must_use]
     pub fn is_approved(&self) -> bool {
         self.approved == Some(true) || self.work.as_ref().is_some_and(|work| work.done + work.not_done > 0)
@@ -73,7 +73,6 @@ pub(in crate::agent) struct Noted(Mutex<Inner>);
 struct Inner {
     sessions: Vec<OpenSession>,
     trouble: Option<String>,
-    approved: Option<bool>,
 }
 
 impl Noted {
@@ -82,10 +81,9 @@ impl Noted {
         self.0.lock().sessions = open;
     }
 
-    /// A session was opened, and the relay has said whether the agent is approved.
-    pub(in crate::agent) fn opened(&self, approved: bool) {
-        let mut noted = self.0.lock();
-        (noted.trouble, noted.approved) = (None, Some(approved));
+    /// A session was opened.
+    pub(in crate::agent) fn opened(&self) {
+        self.0.lock().trouble = None;
     }
 
     /// There is no session, or none more, because of this.
@@ -94,8 +92,14 @@ impl Noted {
     }
 
     /// Put together with what does not change.
-    pub(super) fn tell(&self, still: &Still, work: Option<Work>, preflight: Option<PreflightReport>) -> Running {
-        let Inner { sessions, trouble, approved } = self.0.lock().clone();
+    pub(super) fn tell(
+        &self,
+        still: &Still,
+        approved: Option<bool>,
+        work: Option<Work>,
+        preflight: Option<PreflightReport>,
+    ) -> Running {
+        let Inner { sessions, trouble } = self.0.lock().clone();
         Running {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             process: std::process::id(),

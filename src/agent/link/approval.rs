@@ -19,6 +19,11 @@ impl Approval {
         Self { events, known: Arc::default() }
     }
 
+    /// As the relay has said it last; nothing before it has said anything.
+    pub(in crate::agent) fn known(&self) -> Option<bool> {
+        *self.known.lock()
+    }
+
     /// The relay says so, on one of its sessions.
     pub(super) fn note(&self, approved: bool) {
         let before = self.known.lock().replace(approved);

@@ -141,7 +141,7 @@ impl<'a> Keeper<'a> {
             return Ok(());
         }
         self.patience.opened();
-        self.link.shared.noted.opened(session.approved);
+        self.link.shared.noted.opened();
         let approved = if session.approved { "a portal has" } else { "no portal has" };
         let message = format!("a session is open at {}; {approved} approved this agent", session.node.cell());
         self.link.events.record(Event::AuthTokenSuccess, &message, &About::default());

@@ -306,8 +306,13 @@ impl Drop for Session {
 /// The last report that was not sent, and not before `at`.
 async fn next_report(reports: &mut watch::Receiver<Option<v1::Preflight>>, at: Instant) -> Option<v1::Preflight> {
     sleep_until(at).await;
-    reports.changed().await.ok()?;
-    reports.borrow_and_update().clone()
+    loop {
+        reports.changed().await.ok()?;
+        // There is none before the first check has ended.
+        if let Some(found) = reports.borrow_and_update().clone() {
+            return Some(found);
+        }
+    }
 }
 
 /// Resolves when the portals have changed whose commands are taken, if anybody wants to know.

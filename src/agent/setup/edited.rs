@@ -2,11 +2,15 @@
 
 use toml::Table;
 
+const ODD: &str = "it is not written as setup can change it";
+
 /// Sets `key` in `[section]` to a value in TOML, or takes it away. A section that is not there is added at the end.
 ///
 /// # Errors
 /// If the text is not laid out in a way that can be changed line by line; then why.
 pub(super) fn set(text: &str, section: &str, key: &str, value: Option<&str>) -> Result<String, &'static str> {
+    let mut meant = text.parse::<Table>().map_err(|_| ODD)?;
+    change(&mut meant, section, key, value).ok_or(ODD)?;
     let mut lines: Vec<&str> = text.lines().collect();
     let setting = value.map(|value| format!("{key} = {value}"));
     let head = lines.iter().position(|line| is_head(line) == Some(section));
@@ -15,7 +19,7 @@ pub(super) fn set(text: &str, section: &str, key: &str, value: Option<&str>) -> 
         if let Some(setting) = &setting {
             lines.extend(["", &head, setting]);
         }
-        return checked(&lines, section, key, value);
+        return checked(&lines, &meant);
     };
     let end = lines.iter().skip(head + 1).position(|line| line.trim_start().starts_with('['));
     let end = end.map_or(lines.len(), |behind| head + 1 + behind);
@@ -34,7 +38,21 @@ pub(super) fn set(text: &str, section: &str, key: &str, value: Option<&str>) -> 
         // Directly below the head, for below a comment it would be taken for what that is about.
         None => drop(lines.splice(head + 1..head + 1, setting.as_deref())),
     }
-    checked(&lines, section, key, value)
+    checked(&lines, &meant)
+}
+
+/// The same in what the text says. None, if the section is no table.
+fn change(table: &mut Table, section: &str, key: &str, value: Option<&str>) -> Option<()> {
+    let value = value.and_then(|value| format!("{key} = {value}").parse::<Table>().ok()?.remove(key));
+    match (table.get_mut(section), value) {
+        (Some(there), Some(value)) => drop(there.as_table_mut()?.insert(key.to_owned(), value)),
+        (Some(there), None) => drop(there.as_table_mut()?.remove(key)),
+        (None, Some(value)) => {
+            table.insert(section.to_owned(), Table::from_iter([(key.to_owned(), value)]).into());
+        }
+        (None, None) => {}
+    }
+    Some(())
 }
 
 fn is_head(line: &str) -> Option<&str> {
@@ -42,13 +60,10 @@ fn is_head(line: &str) -> Option<&str> {
     Some(line.strip_prefix('[')?.strip_suffix(']')?.trim()).filter(|name| !name.starts_with('['))
 }
 
-/// The text says what was meant, or it is not used.
-fn checked(lines: &[&str], section: &str, key: &str, value: Option<&str>) -> Result<String, &'static str> {
+/// The text says what is meant, all of it and nothing else, or it is not used.
+fn checked(lines: &[&str], meant: &Table) -> Result<String, &'static str> {
     let text = lines.join("\n") + "\n";
-    let table = text.parse::<Table>().map_err(|_| "it is not written as setup can change it")?;
-    let found = table.get(section).and_then(|section| section.get(key));
-    let wanted = value.and_then(|value| format!("{key} = {value}").parse::<Table>().ok()?.remove(key));
-    if found == wanted.as_ref() { Ok(text) } else { Err("it is not written as setup can change it") }
+    if text.parse::<Table>().is_ok_and(|says| says == *meant) { Ok(text) } else { Err(ODD) }
 }
 
 #[cfg(test)]
@@ -83,8 +98,12 @@ mod tests {
             "[directory]\nother = '''\n[directory]\nbase_dn = \"x\"\n'''\nbase_dn = \"y\"\n",
         ] {
             let changed = set(other, "directory", "base_dn", Some("[\"OU=X,DC=b\"]"));
-            let right = changed.clone().is_ok_and(|text| text.parse::<Table>().is_ok());
-            assert!(changed.is_err() || right, "{changed:?}");
+            let mut meant = other.parse::<Table>().unwrap();
+            meant["directory"]["base_dn"] = vec!["OU=X,DC=b"].into();
+            assert!(
+                changed.as_ref().is_ok_and(|text| text.parse::<Table>().unwrap() == meant) || changed.is_err(),
+                "{changed:?}"
+            );
         }
     }
 }

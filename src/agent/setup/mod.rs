@@ -144,7 +144,8 @@ pub async fn set_up(
         }
     }
     // Rights that were given just now it knows only when it has looked.
-    let said = match control::ask(home, Ask::Check).await {
+    let ask = if changed { Ask::Status } else { Ask::Check };
+    let said = match control::ask(home, ask).await {
         Ok(Some(_)) if changed => {
             format!("The agent runs with what was said before. Start it again:\n     {}", started::restart())
         }
@@ -186,6 +187,10 @@ async fn answered(
     let before = before.as_ref();
     let directory = directory::asked(given, before, terminal)?;
     if directory.trim() == demo::DEMO {
+        // What is there would be mixed with it.
+        if before.is_some() {
+            return Err(SetupError::ByHand { path, why: "it has an Active Directory already" });
+        }
         demo::written(home, given, terminal)?;
         return Ok(true);
     }

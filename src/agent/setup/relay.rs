@@ -74,7 +74,8 @@ pub(super) async fn reached(
                 terminal.object(&why)?;
                 let what = "An HTTP proxy on the way, http://HOST:PORT, or \"none\"";
                 let proxy = terminal.ask(what, "--proxy", Some(given.proxy.as_deref().unwrap_or("none")))?;
-                given.proxy = Some(proxy).filter(|proxy| proxy != "none");
+                // "none" is an answer, too: the one that is configured, or the environment's, is not used.
+                given.proxy = Some(proxy);
             }
         }
     }

@@ -43,8 +43,13 @@ pub(super) fn asked(units: &[Unit], before: &[String], terminal: &mut dyn Termin
 fn chosen(answer: &str, units: &[Unit]) -> Result<Vec<String>, usize> {
     let is_number = |c: char| c.is_ascii_digit() || c.is_whitespace() || matches!(c, ',' | ';');
     if answer.chars().all(is_number) {
-        let numbers = answer.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse::<usize>().ok());
-        let numbers: Vec<_> = numbers.collect();
+        let numbers = answer.split(|c: char| !c.is_ascii_digit()).filter(|number| !number.is_empty());
+        // None that is too large is in the list.
+        let numbers: Vec<_> = numbers.map(|number| number.parse().unwrap_or(usize::MAX)).collect();
+        // Nobody has said that it is the whole domain.
+        if numbers.is_empty() {
+            return Err(0);
+        }
         if numbers.contains(&1) {
             return Ok(Vec::new());
         }
@@ -74,5 +79,6 @@ mod tests {
             assert!(chosen(whole).unwrap().is_empty(), "{whole}");
         }
         assert_eq!((chosen("4"), chosen("0")), (Err(4), Err(0)));
+        assert_eq!((chosen(";"), chosen("999999999999999999999999")), (Err(0), Err(usize::MAX)));
     }
 }

@@ -6,7 +6,6 @@ use zeroize::Zeroizing;
 
 use super::SetupError;
 use super::answers::Answers;
-use super::edited;
 use crate::agent::directory::active_directory::Config;
 use crate::agent::home::Home;
 use crate::protocol::password::Password;
@@ -65,11 +64,13 @@ impl Found {
     /// Writes it, and the service account's password into a file that only the agent reads. What else is in `agent.toml`
     /// stays.
     pub(super) fn write(&self, home: &Home) -> Result<(), SetupError> {
+        let kind = ("kind", Some(quoted("active_directory")));
+        let text = edited(home, "directory", [kind].into_iter().chain(self.settings(home)))?;
+        // Where the file can't be changed, the account that is there keeps its password.
         if let Some(password) = &self.password {
             PrivateFile::new(self.password_file(home)).replace(password)?;
         }
-        let kind = ("kind", Some(quoted("active_directory")));
-        write(home, "directory", [kind].into_iter().chain(self.settings(home)))
+        Ok(PrivateFile::new(home.config()).replace(&text)?)
     }
 }
 
@@ -82,17 +83,23 @@ pub(super) fn write_demo(home: &Home, accounts: &[String], password: &Password) 
         ("initial_password", Some(quoted(password.expose()))),
         ("state_file", Some(quoted(&file.display().to_string()))),
     ];
-    write(home, "directory", settings)
+    Ok(PrivateFile::new(home.config()).replace(&edited(home, "directory", settings)?)?)
 }
 
 /// The way to the relay, as far as it was answered.
 pub(super) fn write_relay(home: &Home, given: &Answers) -> Result<(), SetupError> {
     let ca_file = ("ca_file", given.relay_ca_file.as_deref().map(absolute));
     let proxy = ("proxy", given.proxy.as_deref().map(quoted));
-    write(home, "relay", [ca_file, proxy].into_iter().filter(|(_, value)| value.is_some()))
+    let mut settings: Vec<Setting> = [ca_file, proxy].into_iter().filter(|(_, value)| value.is_some()).collect();
+    if given.proxy.is_some() {
+        // They were another proxy's, and this one was tried without.
+        settings.extend([("proxy_user", None), ("proxy_password_file", None)]);
+    }
+    Ok(PrivateFile::new(home.config()).replace(&edited(home, "relay", settings)?)?)
 }
 
-fn write(home: &Home, section: &str, settings: impl IntoIterator<Item = Setting>) -> Result<(), SetupError> {
+/// The text of `agent.toml` with these settings.
+fn edited(home: &Home, section: &str, settings: impl IntoIterator<Item = Setting>) -> Result<String, SetupError> {
     let path = home.config();
     let mut text = match read_text(&path) {
         Ok(text) => text.to_string(),
@@ -102,10 +109,10 @@ fn write(home: &Home, section: &str, settings: impl IntoIterator<Item = Setting>
     // The first stands last in the section, as each is put directly below its head.
     let settings: Vec<_> = settings.into_iter().collect();
     for (key, value) in settings.iter().rev() {
-        text = edited::set(&text, section, key, value.as_deref())
+        text = super::edited::set(&text, section, key, value.as_deref())
             .map_err(|why| SetupError::ByHand { path: path.clone(), why })?;
     }
-    Ok(PrivateFile::new(path).replace(&text)?)
+    Ok(text)
 }
 
 fn some_of(values: &[String]) -> Option<String> {
@@ -161,6 +168,31 @@ mod tests {
         let config = read(&home);
         assert_eq!((config.url.len(), config.bind_user.as_str()), (2, "CORP\\svc"));
         assert_eq!(config.base_dn, ["OU=Größe\\, und mehr,DC=b"]);
+    }
+
+    #[test]
+    fn another_proxy_does_not_get_the_credentials_of_the_one_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::new(dir.path());
+        let before = "[relay]\nproxy = \"http://old:1\"\nproxy_user = \"u\"\nproxy_password_file = \"/p\"\n";
+        for proxy in ["http://new:1", "none"] {
+            std::fs::write(home.config(), before).unwrap();
+            write_relay(&home, &Answers { proxy: Some(proxy.into()), ..Answers::default() }).unwrap();
+            let text = std::fs::read_to_string(home.config()).unwrap();
+            assert!(text.contains(proxy) && !text.contains("proxy_"), "{text}");
+            assert!(AgentConfig::load(&home.config()).unwrap().relay.access().is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn where_the_file_can_not_be_changed_the_password_that_is_kept_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::new(dir.path());
+        std::fs::write(home.config(), "directory = { bind_user = \"a@b\" }\n").unwrap();
+        let kept = PrivateFile::new(home.folder().join("bind-password"));
+        kept.replace("before").unwrap();
+        assert!(matches!(found("corp.example").write(&home), Err(SetupError::ByHand { .. })));
+        assert_eq!(std::fs::read_to_string(kept.path()).unwrap(), "before");
     }
 
     #[test]

@@ -351,7 +351,7 @@ async fn run(cli: Cli) -> Outcome<u8> {
             return answered(&answer, &request.tenant, request.json);
         }
         Command::Sent { tenant, agent, json } => {
-            let sent = portal.history(&tenant, agent);
+            let sent = portal.history(&tenant, agent)?;
             if json { print_json(&sent)? } else { print(&history::lines(&sent))? }
         }
         Command::Resume { tenant, command, json } => match tenant.zip(command) {

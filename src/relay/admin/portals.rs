@@ -104,6 +104,10 @@ async fn changed(
 ) -> Result<Json<PortalChanged>, Refusal> {
     let nothing = || Refusal::new(ProblemCode::Internal, "a portal was changed from nothing to nothing");
     let change = PortalChanged::between(before, now).ok_or_else(nothing)?;
+    // Nobody is told of what is as it was.
+    if before == now {
+        return Ok(Json(change));
+    }
     let portal = &change.portal.portal;
     // One that does not hear it looks by itself, soon.
     if let Err(error) = ops.public.services.bus.tell(Notice::PortalChanged(portal.clone())).await {

@@ -104,6 +104,12 @@ impl Bus for EmbeddedBus {
         Ok(())
     }
 
+    async fn nearest(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<Place>, StoreError> {
+        let agents = self.agents.lock();
+        let newest = agents.get(&(tenant.clone(), agent)).and_then(|agent| agent.sessions.last());
+        Ok(newest.map(|known| Place { node: self.node, session: known.session }))
+    }
+
     async fn sightings(&self, tenant: &TenantId, agent: AgentId) -> Result<Vec<Sighting>, StoreError> {
         let agents = self.agents.lock();
         let sessions = agents.get(&(tenant.clone(), agent)).map(|agent| &agent.sessions[..]).unwrap_or_default();

@@ -171,17 +171,18 @@ struct Seen {
     agent: AgentId,
     standing: Standing,
     /// Which operations it can do.
-    operations: [bool; Operation::ALL.len()],
+    operations: Vec<Operation>,
 }
 
 impl Seen {
     fn new(agent: &AgentView, asked: Need<'_>) -> Self {
         let standing = Standing::of(agent, asked);
         let is_there = matches!(standing, Standing::There(_));
-        let operations = Operation::ALL.map(|one| {
-            let is_asked = asked.operation.is_none_or(|operation| operation == one);
-            is_there && is_asked && agent.readiness(Need { operation: Some(one), ..asked }).serves()
-        });
+        let can = |one: &Operation| {
+            let is_asked = asked.operation.is_none_or(|operation| operation == *one);
+            is_there && is_asked && agent.readiness(Need { operation: Some(*one), ..asked }).serves()
+        };
+        let operations = Operation::ALL.into_iter().filter(can).collect();
         Self { enrolled_at: agent.enrolled_at, agent: agent.agent, standing, operations }
     }
 
@@ -194,14 +195,13 @@ fn sum(mut agents: Vec<Seen>) -> Availability {
     agents.sort_by_key(|seen| seen.enrolled_at);
     let standings: Vec<Standing> = agents.iter().map(|seen| seen.standing).collect();
     let able: Vec<&Seen> = agents.iter().filter(|seen| seen.serves()).collect();
-    let can = |number: usize| able.iter().any(|seen| seen.operations.get(number) == Some(&true));
-    let operations = Operation::ALL.iter().enumerate().filter(|(number, _)| can(*number));
+    let operations = Operation::ALL.iter().filter(|one| able.iter().any(|seen| seen.operations.contains(one)));
     Availability {
         available: !able.is_empty(),
         reason: Standing::reason(&standings).map(Untrusted::from),
         agents: able.iter().map(|seen| seen.agent).collect(),
         degraded: Standing::best(&standings) == Some(Readiness::Degraded),
-        operations: operations.map(|(_, operation)| operation.as_str().into()).collect(),
+        operations: operations.map(|operation| operation.as_str().into()).collect(),
     }
 }
 

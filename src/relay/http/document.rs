@@ -13,6 +13,7 @@ use utoipa::openapi::{Content, Ref, RefOr, Response, Schema};
 use utoipa::{Modify, openapi};
 
 use super::routes;
+use super::standing::REASONS;
 use crate::protocol::json;
 use crate::protocol::problem::{PROBLEM_JSON, ProblemCode};
 use crate::protocol::remedy::Remedy;
@@ -23,9 +24,6 @@ const EXAMPLES: &[u8] = include_bytes!("examples.json");
 
 /// Answers that say when to ask again.
 const COME_BACK: &[&str] = &["429", "503", "default"];
-
-/// Why no agent of a tenant can do anything now.
-const UNAVAILABLE: &[&str] = &["no_agent", "preflight_failed", "not_served", "agent_pending", "portal_not_trusted"];
 
 /// What a call looks like.
 #[derive(Deserialize)]
@@ -91,7 +89,7 @@ pub fn openapi() -> Result<String, DocumentError> {
                 agent is unknown, pending or revoked is no_agent.";
     say(schemas, ("CommandView", "reason"), reasons, what);
     let what = "Why not: one of these, or one that a newer relay knows.";
-    say(schemas, ("Availability", "reason"), UNAVAILABLE.iter().copied(), what);
+    say(schemas, ("Availability", "reason"), REASONS.into_iter(), what);
     let remedies = Remedy::ALL.iter().filter(|remedy| !remedy.is_about_nodes()).map(|remedy| remedy.as_str());
     let what = "The same as a code, for which the reader has words of its own: one of these, or one that a newer agent knows; absent \
                 from older agents.";

@@ -3,6 +3,10 @@
 use crate::protocol::api::{AgentStatus, AgentView};
 use crate::protocol::readiness::{Need, Readiness};
 
+/// Why it is not possible.
+pub(super) const REASONS: [&str; 5] =
+    ["no_agent", "preflight_failed", "not_served", "agent_pending", "portal_not_trusted"];
+
 /// Where one agent stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -80,6 +84,7 @@ mod tests {
             (&[There(NotServed), There(Degraded), Away], None),
         ] {
             assert_eq!(Standing::reason(all), expected, "{all:?}");
+            assert!(expected.is_none_or(|word| REASONS.contains(&word)), "{expected:?}");
         }
     }
 }

@@ -136,7 +136,7 @@ impl RedisBus {
 
     /// The newest of them.
     fn nearest_here(&self, tenant: &TenantId, agent: AgentId) -> Option<Place> {
-        let (session, _) = self.local.lock().get(&(tenant.clone(), agent))?.last()?.clone();
+        let session = self.local.lock().get(&(tenant.clone(), agent))?.last()?.0;
         Some(Place { node: self.exchange.node, session })
     }
 }

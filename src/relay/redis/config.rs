@@ -211,9 +211,9 @@ impl Config {
         Ok(TlsCertificates { client_tls, root_cert })
     }
 
-    /// The files that TLS is made of.
-    pub(super) fn tls_files(&self) -> impl Iterator<Item = &PathBuf> {
-        [&self.ca_file, &self.cert_file, &self.key_file].into_iter().flatten()
+    /// The files that a connection is made of.
+    pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.ca_file, &self.cert_file, &self.key_file, &self.password_file].into_iter().flatten()
     }
 }
 

@@ -144,10 +144,10 @@ async fn connect_cluster(config: &Config) -> Result<ClusterConnection, LinkError
     client.get_async_connection().await.map_err(library(config))
 }
 
-/// Watches the files that TLS is made of, for as long as the connection is used: the library would connect with the old ones
-/// for ever.
+/// Watches the files that a connection is made of, for as long as it is used: the library would connect with the old ones for
+/// ever.
 async fn renew_cluster(used: Weak<ArcSwap<ClusterConnection>>, config: Config) {
-    let contents = async || join_all(config.tls_files().map(tokio::fs::read)).await.into_iter().map(Result::ok);
+    let contents = async || join_all(config.files().map(tokio::fs::read)).await.into_iter().map(Result::ok);
     let mut seen: Vec<_> = contents().await.collect();
     while !seen.is_empty() {
         sleep(LOOK_AT_FILES).await;
@@ -159,13 +159,14 @@ async fn renew_cluster(used: Weak<ArcSwap<ClusterConnection>>, config: Config) {
         match connect_cluster(&config).await {
             Ok(connection) => {
                 used.store(Arc::new(connection));
-                tracing::info!("the certificates for redis were replaced");
+                seen = found;
+                tracing::info!("the certificates or the password for redis were replaced");
             }
+            // The Cluster may be away for a moment, and the files be right.
             Err(error) => {
-                tracing::error!(%error, "the new certificates for redis are no use; the old ones stay in force")
+                tracing::error!(%error, "no connection to redis with its new certificates or password; it is tried again")
             }
         }
-        seen = found;
     }
 }
 

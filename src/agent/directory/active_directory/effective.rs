@@ -50,17 +50,18 @@ impl Effective {
     }
 }
 
-/// Those of `needed` that the service account lacks on the account at `dn`. Asked after a refusal, on the connection that was
-/// refused: so the logon is the same. None of them, if that can't be read.
-pub(super) async fn lacking(connection: &Connection, dn: &str, needed: &[Right]) -> Result<Vec<Right>, RequestError> {
-    let itself = Search { base: String::new(), attributes: &["tokenGroups"], ..of(dn) };
-    let (root, _) = connection.search(&itself).await?;
-    let groups = root.first().map(|root| bytes(root, "tokenGroups")).unwrap_or_default();
-    let token = groups.iter().filter_map(|group| Sid::read(group)).collect();
+/// Those of `needed` that the service account, with all that its logon belongs to, lacks on the account at `dn`. None of them,
+/// if that can't be read.
+pub(super) async fn lacking(
+    connection: &Connection,
+    token: &HashSet<Sid>,
+    dn: &str,
+    needed: &[Right],
+) -> Result<Vec<Right>, RequestError> {
     let (found, _) = connection.sample(1, &of(dn)).await?;
     let Some(entry) = found.first() else { return Ok(Vec::new()) };
     let effective = Effective::of(entry, &Classes::of_every_schema());
-    Ok(needed.iter().copied().filter(|right| !effective.grants(&token, *right)).collect())
+    Ok(needed.iter().copied().filter(|right| !effective.grants(token, *right)).collect())
 }
 
 fn of(dn: &str) -> Search {

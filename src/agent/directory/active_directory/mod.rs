@@ -89,8 +89,9 @@ use crate::protocol::untrusted::Untrusted;
 
 /// The domains of one forest, or a single one.
 ///
-/// One method takes at most twice the connect timeout and six times the operation timeout, for each domain controller that
-/// takes connections; those that don't are tried side by side.
+/// Everything that a method asks has a time of its own: the connect timeout, or the operation timeout. It asks some ten
+/// questions, and one more for each unit, of each domain controller that takes connections; those that don't are tried side by
+/// side.
 pub struct ActiveDirectory {
     domains: Vec<Domain>,
 }
@@ -190,10 +191,9 @@ impl ActiveDirectory {
         for domain in &self.domains {
             let controllers = domain.in_order().await.unwrap_or_default();
             let mut contest = Contest::of(controllers, |controller| async move { controller.ready().await });
-            while let Some((controller, ready)) = contest.next().await {
+            while let Some((_, ready)) = contest.next().await {
                 if let Ok(bound) = ready
-                    && let Ok(root) = controller.root_dse(&bound.connection).await
-                    && let Ok(seen) = look(&bound.connection, &root.default_naming_context.unwrap_or_default()).await
+                    && let Ok(seen) = look(&bound.connection, &bound.identity.domain).await
                 {
                     return Some(seen);
                 }
@@ -242,7 +242,14 @@ impl ActiveDirectory {
         let (connection, identity, base_dns) = (&bound.connection, &bound.identity, &bound.base_dns[..]);
         let ground = Ground { controller: controller.name(), connection, identity, base_dns };
         for entry in &entries {
-            if let Some(Barred { code, why }) = domain.protection().judge(&ground, entry).await? {
+            let judged = domain.protection().judge(&ground, entry).await.inspect_err(|error| {
+                // Another controller is asked, in this command and in the next ones.
+                if matches!(error, DirectoryError::Unavailable(_)) {
+                    controller.note(false);
+                    controller.discard(&bound);
+                }
+            });
+            if let Some(Barred { code, why }) = judged? {
                 let detail = format!("{}: {why}", controller.name());
                 return Err(DirectoryError::LeftAlone { account: Box::new(account), code, detail });
             }

@@ -8,6 +8,7 @@ use ldap3::{Scope, SearchEntry};
 use super::class::{Class, Classes};
 use super::connection::{Connection, RequestError, Search};
 use super::entry::bytes;
+use super::protection::of_every_logon;
 use super::right::Right;
 use super::security_descriptor::{SecurityDescriptor, Sid, Verdict};
 
@@ -45,7 +46,7 @@ impl OwnPassword {
     pub(super) fn of(entry: &SearchEntry, class: &Class, descriptor: &SecurityDescriptor) -> Self {
         let own = bytes(entry, "objectSid").into_iter().chain(bytes(entry, "tokenGroups"));
         let own = own.filter_map(|sid| Sid::read(&sid));
-        let token: HashSet<Sid> = own.chain([Sid::everyone(), Sid::myself(), Sid::authenticated_users()]).collect();
+        let token: HashSet<Sid> = own.chain(of_every_logon()).chain([Sid::myself()]).collect();
         match Right::ChangePassword.verdict(descriptor, &token, class) {
             Verdict::Granted => Self::Changeable,
             Verdict::Denied(_) => Self::Denied,

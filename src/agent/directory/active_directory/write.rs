@@ -104,6 +104,7 @@ impl Target<'_> {
 
     /// Of a question before the write: nothing was sent.
     fn unasked(&self, error: &RequestError) -> DirectoryError {
+        self.controller.note(false);
         self.controller.discard(&self.bound);
         DirectoryError::Unavailable(format!("{}: {error}", self.controller.name()))
     }
@@ -120,7 +121,9 @@ impl Target<'_> {
                     let lacking = match wanted.rights_in_doubt(&result).as_slice() {
                         [] => Vec::new(),
                         // What can't be asked is not named.
-                        needed => lacking(&connected.connection, &entry, needed).await.unwrap_or_default(),
+                        needed => lacking(&connected.connection, &connected.identity.token, &entry, needed)
+                            .await
+                            .unwrap_or_default(),
                     };
                     let refused = refusal(&result, asked.name(), wanted, &lacking);
                     if matches!(refused, DirectoryError::Unavailable(_)) {
@@ -130,6 +133,7 @@ impl Target<'_> {
                 }
                 Err(error) => {
                     asked.discard(&connected);
+                    asked.note(false);
                     let detail = format!("{}: asked to {}: {error}", asked.name(), wanted.doing());
                     Err(match error {
                         // Only questions have the second.

@@ -435,6 +435,13 @@ impl Registry for RedisRegistry {
     }
 
     async fn import(&self, snapshot: Snapshot) -> Result<Vec<(TenantId, AgentId)>, StoreError> {
+        // It has many steps: if a later one is refused, something was stored.
+        self.import_all(snapshot).await.map_err(StoreError::after_others)
+    }
+}
+
+impl RedisRegistry {
+    async fn import_all(&self, snapshot: Snapshot) -> Result<Vec<(TenantId, AgentId)>, StoreError> {
         let mut newly_revoked = Vec::new();
         for portal in snapshot.portals {
             self.add(keys::PORTALS.to_owned(), portal.portal.to_string(), &portal, None).await?;

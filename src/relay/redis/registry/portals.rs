@@ -39,7 +39,7 @@ impl RedisRegistry {
             (record.clone(), (record, changed))
         };
         let takes_away = matches!(grant, Grant::Withdraw(_));
-        self.change(keys::PORTALS, portal.as_str(), settle, |_| takes_away).await
+        self.change(keys::PORTALS, portal.as_str(), settle, |(_, changed)| takes_away && *changed).await
     }
 
     /// Stores it whatever was there.

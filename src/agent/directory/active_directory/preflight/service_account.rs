@@ -7,6 +7,7 @@ use ldap3::{Scope, SearchEntry};
 
 use super::super::connection::{RequestError, Search};
 use super::super::entry::text;
+use super::super::protection::well_known;
 use super::super::security_descriptor::Sid;
 use super::Viewpoint;
 use crate::agent::directory::{Check, Finding};
@@ -21,25 +22,8 @@ const DAY: i64 = 24 * 3600;
 const PER_SECOND: i64 = 10_000_000;
 const UNIX_EPOCH: i64 = 11_644_473_600;
 
-/// Groups that may do nearly everything, or give it to themselves: those that `AdminSDHolder` protects ([MS-ADTS]
-/// 3.1.1.6.1), and who makes group policies. The last part of their SIDs; in the domain, and in `BUILTIN` (S-1-5-32).
-const OF_A_DOMAIN: &[(&str, &str)] = &[
-    ("512", "Domain Admins"),
-    ("516", "Domain Controllers"),
-    ("518", "Schema Admins"),
-    ("519", "Enterprise Admins"),
-    ("520", "Group Policy Creator Owners"),
-    ("526", "Key Admins"),
-    ("527", "Enterprise Key Admins"),
-];
-const BUILT_IN: &[(&str, &str)] = &[
-    ("544", "Administrators"),
-    ("548", "Account Operators"),
-    ("549", "Server Operators"),
-    ("550", "Print Operators"),
-    ("551", "Backup Operators"),
-    ("552", "Replicator"),
-];
+/// Who makes group policies has the domain, too, and is not protected by Active Directory itself.
+const GROUP_POLICY_CREATOR_OWNERS: u32 = 520;
 
 pub(super) async fn look(
     viewpoint: &Viewpoint<'_>,
@@ -146,27 +130,22 @@ fn groups<'a>(name: &str, token: impl Iterator<Item = &'a Sid>) -> Finding {
     Finding::warning(Check::ServiceAccountRights, name, detail).mended_by(Remedy::FewerRights)
 }
 
+/// What may do nearly everything, or give it to itself.
 fn powerful(sid: &Sid) -> Option<&'static str> {
-    let sid = sid.to_string();
-    let (authority, last) = sid.rsplit_once('-')?;
-    let groups = match authority {
-        "S-1-5-32" => BUILT_IN,
-        _ if authority.starts_with("S-1-5-21-") && last == "500" => return Some("the built-in Administrator itself"),
-        _ if authority.starts_with("S-1-5-21-") => OF_A_DOMAIN,
-        _ => return None,
-    };
-    groups.iter().find(|(own, _)| *own == last).map(|(_, name)| *name)
+    match sid.rid_of_a_domain() {
+        Some(GROUP_POLICY_CREATOR_OWNERS) => Some("Group Policy Creator Owners"),
+        _ => well_known(sid),
+    }
 }
 
 /// The domain controller knows best what is below what.
 async fn place(viewpoint: &Viewpoint<'_>, name: &str, sid: &Sid, base_dns: &[String]) -> Result<Finding, RequestError> {
     let check = Check::ServiceAccountUnit;
-    let escaped = sid.to_bytes().iter().map(|byte| format!("\\{byte:02x}")).collect::<String>();
     for base_dn in base_dns {
         let below = Search {
             base: base_dn.clone(),
             scope: Scope::Subtree,
-            filter: format!("(objectSid={escaped})"),
+            filter: format!("(objectSid={})", sid.in_a_filter()),
             attributes: &["objectClass"],
         };
         if viewpoint.connection.search(&below).await?.0.is_empty() {

@@ -19,7 +19,7 @@ use ldap3::SearchEntry;
 
 pub(super) use self::control_paths::ControlPaths;
 pub(super) use self::named::{Group, Unresolved};
-pub(super) use self::well_known::{builtin_rids, domain_rids, of_every_logon};
+pub(super) use self::well_known::{builtin_rids, domain_rids, name as well_known, of_every_logon};
 use super::authorization::AuthorizationIdentity;
 use super::config::Config;
 use super::connection::Connection;

@@ -39,7 +39,7 @@ pub(in super::super) fn domain_rids() -> impl Iterator<Item = u32> {
 }
 
 /// What it is, if it is one of them.
-pub(super) fn name(sid: &Sid) -> Option<&'static str> {
+pub(in super::super) fn name(sid: &Sid) -> Option<&'static str> {
     let named =
         |table: &[(u32, &'static str)], rid| table.iter().find(|(known, _)| *known == rid).map(|(_, name)| *name);
     let of_a_domain = sid.rid_of_a_domain().and_then(|rid| named(OF_A_DOMAIN, rid));
@@ -62,6 +62,7 @@ mod tests {
         assert_eq!(name("S-1-5-21-1-2-3-512"), Some("Domain Admins"));
         assert_eq!(name("S-1-5-21-9-8-7-519"), Some("Enterprise Admins"));
         assert_eq!(name("S-1-5-32-544"), Some("Administrators"));
+        assert_eq!((name("S-1-5-21-1-2-3-500"), name("S-1-5-21-1-2-3-502")), (Some("Administrator"), Some("krbtgt")));
         for other in ["S-1-5-21-1-2-3-513", "S-1-5-21-1-2-3-544", "S-1-5-32-512", "S-1-5-32-545", "S-1-5-11", "S-1-1-0"]
         {
             assert_eq!(name(other), None, "{other}");

@@ -26,11 +26,6 @@ impl Sid {
         Self::nt(&[10])
     }
 
-    /// Everybody who has logged on.
-    pub(in super::super) fn authenticated_users() -> Self {
-        Self::nt(&[11])
-    }
-
     /// Of the authority NT: `S-1-5-…`.
     pub(in super::super) fn nt(sub_authorities: &[u32]) -> Self {
         Self { authority: NT, sub_authorities: sub_authorities.to_vec() }
