@@ -11,6 +11,7 @@ use writeback_relay::storage::PrivateFile;
 
 use super::config;
 use super::preflight::preflight;
+use crate::support::eventually;
 use crate::support::samba::{SERVICE_PASSWORD, User, dc};
 
 fn as_service(user: &User, password_file: &std::path::Path, base_dn: Vec<String>) -> Config {

@@ -237,7 +237,13 @@ impl Redis {
 
     /// Makes the replica of [`Self::with_a_replica`] the master of its master.
     pub(crate) async fn swap_with_replica(&self) {
-        assert_eq!(self.cli(6379, &["WAIT", "1", "5000"]).trim(), "1");
+        // WAIT is about what its own connection has written, which is nothing.
+        eventually("the replica has everything", async || {
+            let said = self.cli(6379, &["INFO", "replication"]);
+            let after = |name: &str| said.split_once(name)?.1.split([',', '\r', '\n']).next()?.parse::<u64>().ok();
+            after(",offset=").is_some() && after(",offset=") == after("master_repl_offset:")
+        })
+        .await;
         self.cli(6380, &["REPLICAOF", "NO", "ONE"]);
         self.cli(6379, &["REPLICAOF", &self.address.to_string(), "6380"]);
         self.is_followed(6380).await;
