@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use redis::cmd;
-use tokio::sync::{Notify, Semaphore, mpsc};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::checks::rights;
 use super::envelope::{Body, Envelopes, Refused};
@@ -32,6 +32,8 @@ use crate::telemetry::trace::{Kind, Span};
 
 /// How often the node says something to itself.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// A message through an idle Redis takes a millisecond.
+const HEARD_WITHIN: Duration = Duration::from_secs(1);
 /// So many looks at the store's writes come to one at everything that a relay needs of it.
 const RIGHTS_EVERY: u32 = 10;
 /// Commands of other nodes that are judged at a time; more wait in the subscription's queue.
@@ -53,6 +55,8 @@ pub(super) struct Exchange {
     /// The same, for whether writes are taken.
     writes: Link,
     hearing: Mutex<Hearing>,
+    /// When it last heard itself.
+    heard: watch::Sender<Option<Instant>>,
     /// The subscription was lost, and is there again.
     reopened: Notify,
     /// What the node says to itself has no listener.
@@ -86,6 +90,7 @@ impl Exchange {
             probes: link.used_for("probe"),
             writes: link.used_for("writes"),
             hearing: Mutex::default(),
+            heard: watch::Sender::new(None),
             reopened: Notify::new(),
             uncounted: Arc::default(),
             logged: Mutex::default(),
@@ -122,6 +127,14 @@ impl Exchange {
                 self.writes.look_at_writes().await;
             }
         }
+    }
+
+    /// Says something to itself now; whether it hears that.
+    pub(super) async fn hears_itself_now(&self) -> bool {
+        let (asked, mut heard) = (Instant::now(), self.heard.subscribe());
+        self.probe().await;
+        let hears = heard.wait_for(|heard| heard.is_some_and(|heard| heard >= asked));
+        timeout(HEARD_WITHIN, hears).await.is_ok_and(|heard| heard.is_ok())
     }
 
     /// What this node has to do.
@@ -255,9 +268,11 @@ impl Exchange {
         };
         match message.body {
             Body::Probe(_) if message.from == self.node => {
-                if let Some(took) = self.hearing.lock().heard(Instant::now()) {
+                let now = Instant::now();
+                if let Some(took) = self.hearing.lock().heard(now) {
                     self.metrics.bus_round_trip(took);
                 }
+                self.heard.send_replace(Some(now));
             }
             Body::Probe(_) => {}
             Body::Notice(notice) => {
