@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::protocol::ids::PortalId;
@@ -30,6 +30,12 @@ const PART: usize = 4;
 const WAITING: usize = 1024;
 /// They wait for so long.
 const WAIT: Duration = Duration::from_secs(1);
+/// What a client says by itself is there by then: the first flight follows the connection at once.
+const AT_ONCE: Duration = Duration::from_millis(20);
+/// What it says to an answer of the node's is there by then: a slow round trip.
+const ROUND_TRIP: Duration = Duration::from_millis(500);
+/// A newcomer waits for so long, in the operating system's queue, until the node has looked at those before him.
+const QUEUED: Duration = Duration::from_millis(100);
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +76,8 @@ pub(super) struct Connections {
     table: Mutex<Table>,
     /// Requests that wait until another one on their connection has shown a credential.
     waiting: Semaphore,
+    /// Somebody may have to make room from now on.
+    room: Notify,
 }
 
 #[derive(Default)]
@@ -93,10 +101,41 @@ struct Unauthenticated {
 }
 
 struct Newcomer {
-    /// Something of its is worked on: it waits for the node, and not the node for it.
+    /// Things of its that are worked on; the first is the look at what it has said.
     served: u32,
+    /// Since when the node waits for it, if nothing of its is worked on.
+    since: Instant,
+    /// It has said something, and was answered.
+    answered: bool,
     /// It has to make room.
     evicted: CancellationToken,
+}
+
+/// Who has to make room: the first of these, the last never.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// It keeps the node waiting.
+    Silent,
+    /// The node waits, and what it waits for may be under way.
+    Awaited,
+    /// It waits for the node.
+    Served,
+}
+
+impl Newcomer {
+    /// One thing less is worked on.
+    fn wait(&mut self) {
+        (self.served, self.since) = (self.served.saturating_sub(1), Instant::now());
+    }
+
+    fn turn(&self, now: Instant) -> Turn {
+        match now.saturating_duration_since(self.since) {
+            _ if self.served > 0 => Turn::Served,
+            waited if waited < AT_ONCE => Turn::Served,
+            waited if self.answered && waited < ROUND_TRIP => Turn::Awaited,
+            _ => Turn::Silent,
+        }
+    }
 }
 
 /// Whose a connection is.
@@ -164,23 +203,30 @@ impl Unauthenticated {
         self.resize(address, |of_address| of_address.remove(&number))
     }
 
-    /// The oldest one of this address that keeps the node waiting.
-    fn oldest(&self, address: Option<IpAddr>) -> Option<u64> {
+    /// The oldest one of this address whose turn it is.
+    fn oldest(&self, address: Option<IpAddr>, turn: Turn, now: Instant) -> Option<u64> {
         let mut of_address = self.by_address.get(&address)?.iter();
-        of_address.find(|(_, newcomer)| newcomer.served == 0).map(|(number, _)| *number)
+        of_address.find(|(_, newcomer)| newcomer.turn(now) == turn).map(|(number, _)| *number)
     }
 
-    /// Closes that one; whether there is one.
+    /// Closes the first one of this address that has to make room; whether there is one.
     fn evict(&mut self, address: Option<IpAddr>) -> bool {
-        let evicted = self.oldest(address).and_then(|number| self.remove(address, number));
-        evicted.inspect(|newcomer| newcomer.evicted.cancel()).is_some()
+        self.evict_first(|table, turn, now| Some((address, table.oldest(address, turn, now)?)))
     }
 
     /// The same of whichever address has the most.
     fn evict_any(&mut self) -> bool {
-        let mut addresses = self.by_count.iter().rev().map(|(.., address)| *address);
-        let address = addresses.find(|address| self.oldest(*address).is_some());
-        address.is_some_and(|address| self.evict(address))
+        self.evict_first(|table, turn, now| {
+            let mut addresses = table.by_count.iter().rev().map(|(.., address)| *address);
+            addresses.find_map(|address| Some((address, table.oldest(address, turn, now)?)))
+        })
+    }
+
+    fn evict_first(&mut self, find: impl Fn(&Self, Turn, Instant) -> Option<(Option<IpAddr>, u64)>) -> bool {
+        let now = Instant::now();
+        let found = [Turn::Silent, Turn::Awaited].into_iter().find_map(|turn| find(self, turn, now));
+        let evicted = found.and_then(|(address, number)| self.remove(address, number));
+        evicted.inspect(|newcomer| newcomer.evicted.cancel()).is_some()
     }
 
     fn of_address(&self, address: Option<IpAddr>) -> usize {
@@ -190,25 +236,40 @@ impl Unauthenticated {
 
 impl Connections {
     pub(super) fn new(bounds: Bounds, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { bounds, metrics, table: Mutex::default(), waiting: Semaphore::new(WAITING) })
+        let (waiting, room) = (Semaphore::new(WAITING), Notify::new());
+        Arc::new(Self { bounds, metrics, table: Mutex::default(), waiting, room })
     }
 
     /// A place for one more connection, and what tells it to make room; the limit that is in the way if there is none.
-    pub(super) fn admit(self: &Arc<Self>) -> Result<(Place, CancellationToken), Limit> {
+    /// While the node has not looked at those who came before, this waits: what comes in a burst is looked at in turn.
+    pub(super) async fn admit(self: &Arc<Self>) -> Result<(Place, CancellationToken), Limit> {
+        let give_up = Instant::now() + QUEUED;
+        loop {
+            let room = self.room.notified();
+            let no_room = match self.admit_now() {
+                Err(Limit::UnauthenticatedConnections) if Instant::now() < give_up => room,
+                admitted => return admitted.map_err(|limit| self.hit(limit)),
+            };
+            // Whoever was looked at and said nothing makes room without a word.
+            let _ = timeout_at(give_up.min(Instant::now() + AT_ONCE), no_room).await;
+        }
+    }
+
+    fn admit_now(self: &Arc<Self>) -> Result<(Place, CancellationToken), Limit> {
         let mut table = self.table.lock();
         if table.all >= self.bounds.all {
             // The next one may find a place.
             table.unauthenticated.evict_any();
-            return Err(self.hit(Limit::Connections));
+            return Err(Limit::Connections);
         }
         if table.unauthenticated.all >= self.bounds.unauthenticated {
-            self.hit(Limit::UnauthenticatedConnections);
             if !table.unauthenticated.evict_any() {
                 return Err(Limit::UnauthenticatedConnections);
             }
+            self.hit(Limit::UnauthenticatedConnections);
         }
         let evicted = CancellationToken::new();
-        let newcomer = Newcomer { served: 0, evicted: evicted.clone() };
+        let newcomer = Newcomer { served: 1, since: Instant::now(), answered: false, evicted: evicted.clone() };
         let number = table.unauthenticated.add(None, newcomer);
         table.all += 1;
         let standing = Mutex::new(Standing::Unauthenticated { address: None, number });
@@ -240,18 +301,23 @@ impl Place {
         Ok(())
     }
 
+    /// The node looks at it now: what it has to say by itself is there, or soon.
+    pub(super) fn is_looked_at(&self) {
+        self.update(Newcomer::wait);
+    }
+
     /// Something of its is worked on, until what comes back is dropped.
     pub(super) fn served(&self) -> Served<'_> {
-        self.note_served(|served| served + 1);
+        self.update(|newcomer| (newcomer.served, newcomer.answered) = (newcomer.served + 1, true));
         Served(self)
     }
 
-    fn note_served(&self, change: impl FnOnce(u32) -> u32) {
+    fn update(&self, change: impl FnOnce(&mut Newcomer)) {
         let mut table = self.connections.table.lock();
         if let Standing::Unauthenticated { address, number } = &*self.standing.lock() {
             let of_address = table.unauthenticated.by_address.get_mut(address);
             if let Some(newcomer) = of_address.and_then(|of_address| of_address.get_mut(number)) {
-                newcomer.served = change(newcomer.served);
+                change(newcomer);
             }
         }
     }
@@ -306,6 +372,7 @@ impl Place {
         let mut table = self.connections.table.lock();
         let before = std::mem::replace(&mut *self.standing.lock(), now);
         table.forget(before);
+        self.connections.room.notify_one();
     }
 }
 
@@ -331,7 +398,7 @@ impl Table {
 
 impl Drop for Served<'_> {
     fn drop(&mut self) {
-        self.0.note_served(|served| served.saturating_sub(1));
+        self.0.update(Newcomer::wait);
     }
 }
 
@@ -341,6 +408,7 @@ impl Drop for Place {
         table.all -= 1;
         let standing = std::mem::replace(self.standing.get_mut(), Standing::Closed);
         table.forget(standing);
+        self.connections.room.notify_one();
     }
 }
 
