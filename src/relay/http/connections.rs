@@ -2,8 +2,9 @@
 //! that keep the node waiting. Whoever has shown a valid one is counted as what he is, and agents find half of all places
 //! free of others.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod newcomers;
+
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use self::newcomers::{AT_ONCE, Newcomer, Unauthenticated};
 use crate::protocol::ids::PortalId;
 use crate::relay::limits::{Exceeded, holder};
 use crate::telemetry::limit::Limit;
@@ -30,10 +32,6 @@ const PART: usize = 4;
 const WAITING: usize = 1024;
 /// They wait for so long.
 const WAIT: Duration = Duration::from_secs(1);
-/// What a client says by itself is there by then: the first flight follows the connection at once.
-const AT_ONCE: Duration = Duration::from_millis(20);
-/// What it says to an answer of the node's is there by then: a slow round trip.
-const ROUND_TRIP: Duration = Duration::from_millis(500);
 /// A newcomer waits for so long, in the operating system's queue, until the node has looked at those before him.
 const QUEUED: Duration = Duration::from_millis(100);
 
@@ -89,55 +87,6 @@ struct Table {
     unauthenticated: Unauthenticated,
 }
 
-/// Those without a credential, by address. Where addresses are not known, all have none.
-#[derive(Default)]
-struct Unauthenticated {
-    all: usize,
-    /// The number that the next one gets: the oldest have the smallest.
-    next: u64,
-    by_address: HashMap<Option<IpAddr>, BTreeMap<u64, Newcomer>>,
-    /// The addresses, by how many they have and how old the oldest of them is: the last one makes room first.
-    by_count: BTreeSet<(usize, Reverse<u64>, Option<IpAddr>)>,
-}
-
-struct Newcomer {
-    /// Things of its that are worked on; the first is the look at what it has said.
-    served: u32,
-    /// Since when the node waits for it, if nothing of its is worked on.
-    since: Instant,
-    /// It has said something, and was answered.
-    answered: bool,
-    /// It has to make room.
-    evicted: CancellationToken,
-}
-
-/// Who has to make room: the first of these, the last never.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    /// It keeps the node waiting.
-    Silent,
-    /// The node waits, and what it waits for may be under way.
-    Awaited,
-    /// It waits for the node.
-    Served,
-}
-
-impl Newcomer {
-    /// One thing less is worked on.
-    fn wait(&mut self) {
-        (self.served, self.since) = (self.served.saturating_sub(1), Instant::now());
-    }
-
-    fn turn(&self, now: Instant) -> Turn {
-        match now.saturating_duration_since(self.since) {
-            _ if self.served > 0 => Turn::Served,
-            waited if waited < AT_ONCE => Turn::Served,
-            waited if self.answered && waited < ROUND_TRIP => Turn::Awaited,
-            _ => Turn::Silent,
-        }
-    }
-}
-
 /// Whose a connection is.
 enum Standing {
     /// Nobody has shown a credential on it.
@@ -165,75 +114,6 @@ pub(super) struct TooMany;
 
 /// While this lives, the connection is not closed for a newcomer.
 pub(super) struct Served<'a>(&'a Place);
-
-impl Unauthenticated {
-    fn resize<T>(&mut self, address: Option<IpAddr>, change: impl FnOnce(&mut BTreeMap<u64, Newcomer>) -> T) -> T {
-        let rank = |of_address: &BTreeMap<u64, Newcomer>| {
-            let (oldest, _) = of_address.first_key_value()?;
-            Some((of_address.len(), Reverse(*oldest), address))
-        };
-        let of_address = self.by_address.entry(address).or_default();
-        let before = rank(of_address);
-        let changed = change(of_address);
-        let now = rank(of_address);
-        if let Some(before) = before {
-            self.by_count.remove(&before);
-            self.all -= before.0;
-        }
-        match now {
-            Some(now) => {
-                self.by_count.insert(now);
-                self.all += now.0;
-            }
-            None => {
-                self.by_address.remove(&address);
-            }
-        }
-        changed
-    }
-
-    fn add(&mut self, address: Option<IpAddr>, newcomer: Newcomer) -> u64 {
-        let number = self.next;
-        self.next += 1;
-        self.resize(address, |of_address| of_address.insert(number, newcomer));
-        number
-    }
-
-    fn remove(&mut self, address: Option<IpAddr>, number: u64) -> Option<Newcomer> {
-        self.resize(address, |of_address| of_address.remove(&number))
-    }
-
-    /// The oldest one of this address whose turn it is.
-    fn oldest(&self, address: Option<IpAddr>, turn: Turn, now: Instant) -> Option<u64> {
-        let mut of_address = self.by_address.get(&address)?.iter();
-        of_address.find(|(_, newcomer)| newcomer.turn(now) == turn).map(|(number, _)| *number)
-    }
-
-    /// Closes the first one of this address that has to make room; whether there is one.
-    fn evict(&mut self, address: Option<IpAddr>) -> bool {
-        self.evict_first(|table, turn, now| Some((address, table.oldest(address, turn, now)?)))
-    }
-
-    /// The same of whichever address has the most.
-    fn evict_any(&mut self) -> bool {
-        self.evict_first(|table, turn, now| {
-            let mut addresses = table.by_count.iter().rev().map(|(.., address)| *address);
-            addresses.find_map(|address| Some((address, table.oldest(address, turn, now)?)))
-        })
-    }
-
-    fn evict_first(&mut self, find: impl Fn(&Self, Turn, Instant) -> Option<(Option<IpAddr>, u64)>) -> bool {
-        let now = Instant::now();
-        let found = [Turn::Silent, Turn::Awaited].into_iter().find_map(|turn| find(self, turn, now));
-        let evicted = found.and_then(|(address, number)| self.remove(address, number));
-        evicted.inspect(|newcomer| newcomer.evicted.cancel()).is_some()
-    }
-
-    fn of_address(&self, address: Option<IpAddr>) -> usize {
-        self.by_address.get(&address).map_or(0, BTreeMap::len)
-    }
-}
-
 impl Connections {
     pub(super) fn new(bounds: Bounds, metrics: Arc<Metrics>) -> Arc<Self> {
         let (waiting, room) = (Semaphore::new(WAITING), Notify::new());
@@ -262,14 +142,13 @@ impl Connections {
             table.unauthenticated.evict_any();
             return Err(Limit::Connections);
         }
-        if table.unauthenticated.all >= self.bounds.unauthenticated {
+        if table.unauthenticated.len() >= self.bounds.unauthenticated {
             if !table.unauthenticated.evict_any() {
                 return Err(Limit::UnauthenticatedConnections);
             }
             self.hit(Limit::UnauthenticatedConnections);
         }
-        let evicted = CancellationToken::new();
-        let newcomer = Newcomer { served: 1, since: Instant::now(), answered: false, evicted: evicted.clone() };
+        let (newcomer, evicted) = Newcomer::arrive();
         let number = table.unauthenticated.add(None, newcomer);
         table.all += 1;
         let standing = Mutex::new(Standing::Unauthenticated { address: None, number });
@@ -308,17 +187,14 @@ impl Place {
 
     /// Something of its is worked on, until what comes back is dropped.
     pub(super) fn served(&self) -> Served<'_> {
-        self.update(|newcomer| (newcomer.served, newcomer.answered) = (newcomer.served + 1, true));
+        self.update(Newcomer::serve);
         Served(self)
     }
 
     fn update(&self, change: impl FnOnce(&mut Newcomer)) {
         let mut table = self.connections.table.lock();
         if let Standing::Unauthenticated { address, number } = &*self.standing.lock() {
-            let of_address = table.unauthenticated.by_address.get_mut(address);
-            if let Some(newcomer) = of_address.and_then(|of_address| of_address.get_mut(number)) {
-                change(newcomer);
-            }
+            table.unauthenticated.get_mut(*address, *number).map(change);
         }
     }
 
