@@ -132,9 +132,10 @@ async fn a_channel_that_may_not_be_subscribed_to_is_named_with_the_servers_words
     let redis = Redis::single_with_user("a-password", RIGHTS).await;
     let (cluster, _agent, _session) = stage(redis).await;
     // In the second case what the node says to itself is refused, too: as with a store that is away, no node would do better.
-    for (rights, ready) in
-        [(&["-ssubscribe"][..], "its own messages"), (&["resetchannels", "&elsewhere:*"], "ok; redis refuses")]
-    {
+    for (rights, ready) in [
+        (&["-ssubscribe"][..], "own messages do not reach it"),
+        (&["resetchannels", "&elsewhere:*"], "ok; redis refuses"),
+    ] {
         cluster.redis.cli(PORT, &[&["ACL", "SETUSER", "relay"], rights].concat());
         cluster.redis.cli(PORT, &["CLIENT", "KILL", "TYPE", "pubsub"]);
         let words = ["redis refuses a command to the relay's user", "NAME"];
