@@ -50,7 +50,7 @@ pub(in crate::relay) struct Refusal {
     /// Why, for the operator's log alone.
     pub(in crate::relay) cause: Option<String>,
     /// What the registry would have to have for this not to be refused.
-    pub(in crate::relay) lacks: Option<Part>,
+    pub(in crate::relay) lacks: Option<Box<Part>>,
 }
 
 impl Refusal {
@@ -61,7 +61,7 @@ impl Refusal {
 
     /// What is asked for is not in the registry. If it was, and the registry is lost, nobody is told so.
     pub(in crate::relay) fn unknown(code: ProblemCode, detail: impl Into<String>, lacks: Part) -> Self {
-        Self { lacks: Some(lacks), ..Self::new(code, detail) }
+        Self { lacks: Some(Box::new(lacks)), ..Self::new(code, detail) }
     }
 
     /// The registry does not have what it had, so nobody can say whether it would have answered this.
@@ -156,7 +156,7 @@ impl From<Refused> for Refusal {
             Refused::UnknownAgent(tenant) => Some(Part::Agents(tenant.clone())),
             _ => None,
         };
-        Self { lacks, ..Self::new(code, refused.to_string()) }
+        Self { lacks: lacks.map(Box::new), ..Self::new(code, refused.to_string()) }
     }
 }
 

@@ -157,7 +157,7 @@ pub(super) async fn portal(
     }
     // As when it does not follow the known key: a stranger learns nothing of who is registered.
     let unknown = leads_nowhere(&JoseError::mismatch("previous", "the key that is known now is expected"));
-    answer(rotated, unknown).map_err(|refusal| Refusal { lacks: Some(Part::Portals), ..refusal })
+    answer(rotated, unknown).map_err(|refusal| Refusal { lacks: Some(Box::new(Part::Portals)), ..refusal })
 }
 
 /// Let a portal's old key go: it is taken for one more hour, for whatever it signs. The caller's assertion is by another
