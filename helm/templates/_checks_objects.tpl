@@ -36,6 +36,9 @@
 {{- end }}
 
 {{- define "relay.checkMonitoring" -}}
+{{- if not .Values.networkPolicy.dns.ports }}
+{{- fail "networkPolicy.dns.ports is empty: no name could be resolved, that of Redis neither" }}
+{{- end }}
 {{- with .Values.serviceMonitor }}
 {{- if .scrapeTimeout }}
 {{- if lt (include "relay.seconds" .interval | int64) (include "relay.seconds" .scrapeTimeout | int64) }}

@@ -1,6 +1,7 @@
 //! What the relay is shipped with: its image, its chart, its alerts and dashboards, checked with the tools that use them.
 
 mod alerts;
+mod api_server;
 mod chart;
 mod compose;
 mod dashboards;
@@ -10,6 +11,7 @@ mod newcomer;
 mod pod;
 mod promql;
 mod runbook;
+mod scaling;
 mod static_agent;
 mod values;
 
