@@ -242,7 +242,10 @@ impl Node {
         sessions.drain_requested().await;
         self.public.leaving.cancel();
         sessions.announce_drain();
-        tracing::info!(seconds = self.drain_delay.as_secs(), "told to go: not ready, and at work until load balancers know");
+        tracing::info!(
+            seconds = self.drain_delay.as_secs(),
+            "told to go: not ready, and at work until load balancers know"
+        );
         sleep(self.drain_delay).await;
     }
 

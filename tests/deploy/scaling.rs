@@ -154,14 +154,20 @@ async fn no_upgrade_takes_away_nodes_that_somebody_else_has_added_or_meets_a_con
         // It never had anything to do.
         history(helm, OFF, &[Upgrade(ON, None), Upgrade(ON, None), Upgrade(OFF, None)]).await;
         // It was there from the beginning.
-        let always = [Scale(AUTOSCALER, 3), Upgrade(ON, None), Scale(AUTOSCALER, 6), Upgrade(ON, None), Upgrade(OFF, None)];
+        let always =
+            [Scale(AUTOSCALER, 3), Upgrade(ON, None), Scale(AUTOSCALER, 6), Upgrade(ON, None), Upgrade(OFF, None)];
         history(helm, ON, &always).await;
         // By hand, up and down to nothing, and an autoscaler after that.
         history(helm, OFF, &[Scale("kubectl", 6), Upgrade(OFF, None), Upgrade(ON, None), Upgrade(OFF, None)]).await;
         history(helm, OFF, &[Scale("kubectl", 0), Upgrade(OFF, None), Scale("kubectl", 3), Upgrade(OFF, None)]).await;
         // By the values.
         history(helm, OFF, &[Upgrade("replicaCount=5", Some(5)), Upgrade("replicaCount=2", Some(2))]).await;
-        let agreed = [Scale("kubectl", 5), Upgrade("replicaCount=5", Some(5)), Scale("kubectl", 4), Upgrade("replicaCount=5", None)];
+        let agreed = [
+            Scale("kubectl", 5),
+            Upgrade("replicaCount=5", Some(5)),
+            Scale("kubectl", 4),
+            Upgrade("replicaCount=5", None),
+        ];
         history(helm, OFF, &agreed).await;
     }
     // Another number than the one that somebody has set: helm 3 sets it. helm 4 says whose it is, and --force-conflicts is for that.

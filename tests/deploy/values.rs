@@ -160,8 +160,14 @@ const WRONG: &[(&[&str], &str)] = &[
     (&["gateway.kind=HTTPRoute"], "'/gateway/kind'"),
     (&["gateway.parentRefs={public}"], "'/gateway/parentRefs/0'"),
     (&["ingress.enabled=5"], "'/ingress/enabled'"),
-    (&["ingress.enabled=true,publicUrl=https://Relay.example.com"], "publicUrl = \"https://Relay.example.com\": with ingress"),
-    (&["ingress.enabled=true,publicUrl=https://[2001:db8::1]:8443"], "publicUrl = \"https://[2001:db8::1]:8443\": with"),
+    (
+        &["ingress.enabled=true,publicUrl=https://Relay.example.com"],
+        "publicUrl = \"https://Relay.example.com\": with ingress",
+    ),
+    (
+        &["ingress.enabled=true,publicUrl=https://[2001:db8::1]:8443"],
+        "publicUrl = \"https://[2001:db8::1]:8443\": with",
+    ),
     (&["ingress.enabled=true,publicUrl=https://192.0.2.1"], "publicUrl = \"https://192.0.2.1\": with ingress.enabled"),
     (&["ingress.enabled=true,publicUrl=https://my_relay.example.com"], "publicUrl = \"https://my_relay.example.com\""),
     (
@@ -169,7 +175,9 @@ const WRONG: &[(&[&str], &str)] = &[
         "publicUrl = \"https://RELAY.example.com\": with gateway.kind = \"TLSRoute\"",
     ),
     (
-        &["tls.existingSecret=,tls.certManager.enabled=true,tls.certManager.issuerRef.name=a,publicUrl=https://Relay.a"],
+        &[
+            "tls.existingSecret=,tls.certManager.enabled=true,tls.certManager.issuerRef.name=a,publicUrl=https://Relay.a",
+        ],
         "publicUrl = \"https://Relay.a\": with tls.certManager.enabled",
     ),
     (&["ingress.className=Nginx!"], "'/ingress/className'"),
