@@ -119,8 +119,8 @@ impl Node {
         make_private_folder(&config.data_dir)?;
         let certificate = certificate(&config, dev_tls)?;
         let credentials = Arc::new(Credentials::open(&config.admin, &admin_token_file(&config), &*random)?);
-        let listener = listener::bind("listen", config.listen).await?;
-        let ops_listener = listener::bind("ops_listen", config.ops_listen).await?;
+        let listener = listener::bind("listen", config.listen)?;
+        let ops_listener = listener::bind("ops_listen", config.ops_listen)?;
         let metrics = Arc::new(Metrics::labelled(config.telemetry.tenant_label)?);
         let Stores { registry, ledger, bus, intake, keys, health } =
             Stores::open(&config, Arc::clone(&clock), Arc::clone(&random), &metrics).await?;
