@@ -1,11 +1,14 @@
 //! The password for Redis and the CA of its certificates change while the nodes run, by the steps in docs/operations.md.
 
+use std::time::Instant;
+
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 use super::routes::{PASSWORD, a_command_crosses, disconnect, rights};
 use crate::support::cluster::Cluster;
 use crate::support::eventually;
 use crate::support::redis::Redis;
+use crate::support::relay::Relay;
 
 const NEXT: &str = "the-next-password";
 
@@ -17,11 +20,23 @@ fn command(cluster: &Cluster, words: &[&str]) {
     }
 }
 
+/// The node has looked at Redis since then, and found nothing wrong. It looks every second.
+async fn is_let_in(node: &Relay, since: Instant) -> bool {
+    let metrics = node.metrics().await;
+    let value = |name: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap().parse::<f64>().unwrap()
+    };
+    let looked = since.elapsed().as_secs_f64() - value("writeback_bus_probe_age_seconds");
+    looked > 2.0 && value("writeback_ready") == 1.0 && value("writeback_store_writable") == 1.0
+}
+
 /// All connections are made anew, and the nodes that were started are those that go on.
 async fn goes_on(cluster: &mut Cluster) {
+    let since = Instant::now();
     disconnect(&cluster.redis);
     for node in &cluster.nodes {
-        eventually("it is let in", async || node.readiness().await == (200, "ok".to_owned())).await;
+        eventually("it is let in", async || is_let_in(node, since).await).await;
     }
     a_command_crosses(cluster).await;
     for node in &mut cluster.nodes {

@@ -42,10 +42,17 @@ impl Deployed {
             own.insert("f:replicas".to_owned(), json!({}));
         }
         let operation = if helm == Helm::Server { "Apply" } else { "Update" };
+        let mut annotations = self.annotations.as_object().cloned().unwrap_or_default();
+        for (name, value) in [("name", "contoso"), ("namespace", "relay")] {
+            annotations.insert(format!("meta.helm.sh/release-{name}"), json!(value));
+        }
         managed.push(json!({"manager": "helm", "operation": operation, "fieldsV1": {"f:spec": own}}));
         json!({
             "apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": self.replicas},
-            "metadata": {"name": "contoso-writeback-relay", "annotations": self.annotations, "managedFields": managed},
+            "metadata": {
+                "name": "contoso-writeback-relay", "annotations": annotations, "managedFields": managed,
+                "labels": {"app.kubernetes.io/managed-by": "Helm"},
+            },
         })
     }
 
