@@ -28,7 +28,7 @@ async fn is_let_in(node: &Relay, since: Instant) -> bool {
         line.unwrap().parse::<f64>().unwrap()
     };
     let looked = since.elapsed().as_secs_f64() - value("writeback_bus_probe_age_seconds");
-    looked > 2.0 && value("writeback_ready") == 1.0 && value("writeback_store_writable") == 1.0
+    looked > 2.0 && value("writeback_ready") > 0.0 && value("writeback_store_writable") > 0.0
 }
 
 /// All connections are made anew, and the nodes that were started are those that go on.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::http::{StatusCode, Uri};
 use axum::{Json, Router};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::task::JoinHandle;
 
 /// Group, version, kind and the name in paths of what the chart makes.
@@ -77,11 +77,20 @@ fn answer(path: &str, cluster: &Cluster) -> Option<Value> {
         }
         ["apis", "autoscaling", "v2", "namespaces", "relay", "horizontalpodautoscalers", name] => {
             cluster.autoscaler.then(|| {
-                json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": name}})
+                let metadata = of_the_release(name, Map::new());
+                json!({"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": metadata})
             })
         }
         _ => None,
     }
+}
+
+/// What makes an object one of the release's.
+pub(super) fn of_the_release(name: &str, mut annotations: Map<String, Value>) -> Value {
+    for (name, value) in [("name", "contoso"), ("namespace", "relay")] {
+        annotations.insert(format!("meta.helm.sh/release-{name}"), json!(value));
+    }
+    json!({"name": name, "labels": {"app.kubernetes.io/managed-by": "Helm"}, "annotations": annotations})
 }
 
 fn group((name, version, ..): &(&str, &str, &str, &str)) -> Value {

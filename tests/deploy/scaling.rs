@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::api_server::ApiServer;
+use super::api_server::{self, ApiServer, of_the_release};
 use super::chart::one;
 use super::{installed, objects, project};
 
@@ -42,17 +42,12 @@ impl Deployed {
             own.insert("f:replicas".to_owned(), json!({}));
         }
         let operation = if helm == Helm::Server { "Apply" } else { "Update" };
-        let mut annotations = self.annotations.as_object().cloned().unwrap_or_default();
-        for (name, value) in [("name", "contoso"), ("namespace", "relay")] {
-            annotations.insert(format!("meta.helm.sh/release-{name}"), json!(value));
-        }
+        let annotations = self.annotations.as_object().cloned().unwrap_or_default();
+        let mut metadata = of_the_release("contoso-writeback-relay", annotations);
         managed.push(json!({"manager": "helm", "operation": operation, "fieldsV1": {"f:spec": own}}));
+        metadata["managedFields"] = json!(managed);
         json!({
-            "apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": self.replicas},
-            "metadata": {
-                "name": "contoso-writeback-relay", "annotations": annotations, "managedFields": managed,
-                "labels": {"app.kubernetes.io/managed-by": "Helm"},
-            },
+            "apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicas": self.replicas}, "metadata": metadata,
         })
     }
 
@@ -193,7 +188,7 @@ async fn a_release_of_an_older_chart_keeps_its_nodes_too() {
         ] {
             let owners = BTreeSet::from([owner]);
             let mut deployed = Deployed { replicas: 7, annotations: Value::Null, in_manifest, owners };
-            *api.cluster.lock() = super::api_server::Cluster { deployment: Some(deployed.object(helm)), autoscaler };
+            *api.cluster.lock() = api_server::Cluster { deployment: Some(deployed.object(helm)), autoscaler };
             let applied = deployed.apply(helm, &manifest(&api, set).await);
             assert_eq!((applied, deployed.replicas), (Ok(()), 7), "{helm:?} {autoscaler} {owner} {set}");
         }
