@@ -104,10 +104,12 @@ async fn manifest(api: &ApiServer, set: &str) -> Value {
 enum Step {
     /// `helm upgrade` with these values, and how many nodes there are to be then, if not as many as before.
     Upgrade(&'static str, Option<i64>),
+    /// `helm rollback` to the revision that is there, which is to leave as many nodes as before.
+    Rollback,
     /// Somebody scales.
     Scale(&'static str, i64),
 }
-use Step::{Scale, Upgrade};
+use Step::{Rollback, Scale, Upgrade};
 
 const OFF: &str = "autoscaling.enabled=false";
 const ON: &str = "autoscaling.enabled=true";
@@ -124,8 +126,14 @@ async fn history(helm: Helm, install: &str, steps: &[Step]) {
         in_manifest: number.is_some(),
         owners: number.iter().map(|_| "helm").collect(),
     };
+    let mut last = first;
     for step in steps {
         match *step {
+            Rollback => {
+                let before = deployed.replicas;
+                assert_eq!(deployed.apply(helm, &last), Ok(()), "{helm:?} {install} {steps:?}");
+                assert_eq!(deployed.replicas, before, "{helm:?} {install} {steps:?}");
+            }
             Scale(by, to) => deployed.scale(by, to),
             Upgrade(set, expected) => {
                 let expected = expected.unwrap_or(deployed.replicas);
@@ -134,6 +142,7 @@ async fn history(helm: Helm, install: &str, steps: &[Step]) {
                 let applied = deployed.apply(helm, &manifest);
                 assert_eq!(applied, Ok(()), "{helm:?} {install} {steps:?}: {step:?}");
                 assert_eq!(deployed.replicas, expected, "{helm:?} {install} {steps:?}: {step:?}");
+                last = manifest;
             }
         }
     }
@@ -172,6 +181,13 @@ async fn no_upgrade_takes_away_nodes_that_somebody_else_has_added_or_meets_a_con
         ];
         history(helm, OFF, &agreed).await;
     }
+    // The way back does not pull at the autoscaler's number either: where it was there from the beginning, and with helm 4 as
+    // soon as it has set one.
+    for helm in [Helm::Client, Helm::Server] {
+        history(helm, ON, &[Scale(AUTOSCALER, 3), Upgrade(ON, None), Scale(AUTOSCALER, 6), Rollback]).await;
+    }
+    let later = [Upgrade(ON, None), Scale(AUTOSCALER, 5), Upgrade(ON, None), Scale(AUTOSCALER, 8), Rollback];
+    history(Helm::Server, OFF, &later).await;
     // Another number than the one that somebody has set: helm 3 sets it. helm 4 says whose it is, and --force-conflicts is for that.
     history(Helm::Client, OFF, &[Scale("kubectl", 6), Upgrade("replicaCount=4", Some(4))]).await;
 }
