@@ -1,15 +1,18 @@
 //! What the relay is shipped with: its image, its chart, its alerts and dashboards, checked with the tools that use them.
 
 mod alerts;
+mod api_server;
 mod chart;
 mod compose;
 mod dashboards;
 mod firing;
 mod image;
 mod newcomer;
+mod package;
 mod pod;
 mod promql;
 mod runbook;
+mod scaling;
 mod static_agent;
 mod values;
 
@@ -90,10 +93,15 @@ fn yaml(path: &str) -> Value {
 
 /// The chart as `helm template` renders it with a file of values and `--set`; an error is what helm says.
 fn template(values: &Path, set: &[&str]) -> Result<String, String> {
+    template_of(&project("helm"), values, set)
+}
+
+/// The same of another copy of the chart.
+fn template_of(chart: &Path, values: &Path, set: &[&str]) -> Result<String, String> {
     let home = tempfile::tempdir().unwrap();
     let mut helm = Command::new(installed("helm"));
     helm.env("HOME", home.path()).args(["template", "contoso", "--namespace", "relay"]);
-    helm.arg(project("helm")).arg("--values").arg(values);
+    helm.arg(chart).arg("--values").arg(values);
     for set in set {
         helm.args(["--set", set]);
     }
