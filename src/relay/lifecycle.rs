@@ -28,13 +28,14 @@ use super::mailbox::Order;
 use super::memory::Memory;
 use super::recent::Attentive;
 use super::registry::Registry;
+use super::service;
 use super::session::{Rate, Services};
 use super::sessions::Sessions;
 use super::store::{Health, OpenError, Stores};
 use super::tls::{self, Certificate, TlsError};
 use super::writes::Cause;
 use crate::clock::{Clock, Random, UnixTime};
-use crate::host;
+use crate::host::{self, service_manager};
 use crate::protocol::frame::CloseReason;
 use crate::storage::{DatabaseError, FileError, make_private_folder};
 use crate::telemetry::metrics::{Metrics, MetricsError};
@@ -187,6 +188,8 @@ impl Node {
         tokio::spawn(background.clone().run_until_cancelled_owned(forget(Arc::clone(&limits))));
         tokio::spawn(background.clone().run_until_cancelled_owned(Arc::clone(&memory).watch()));
         tokio::spawn(background.clone().run_until_cancelled_owned(health.clone().watch()));
+        let telling = service::tell(Arc::clone(&public), health.clone());
+        tokio::spawn(background.clone().run_until_cancelled_owned(telling));
         let listeners = vec![
             tokio::spawn(listener::serve(
                 listener,
@@ -201,6 +204,7 @@ impl Node {
             )),
         ];
         tracing::info!(listen = %public_addr, ops_listen = %ops_addr, public_url = config.public_url, "the node is up");
+        service_manager::ready();
         Ok(Self { public_addr, ops_addr, public, drain_timeout, health, certificate, background, listening, listeners })
     }
 
@@ -234,6 +238,8 @@ impl Node {
     /// Stops, within the configured time: no new commands, agents told to go, commands in flight given their time, then
     /// everything closed.
     pub async fn stop(self) {
+        service_manager::stopping();
+        service_manager::stops_within(self.drain_timeout + FAREWELL * 2);
         let deadline = Instant::now() + self.drain_timeout;
         let (public, sessions) = (&self.public, &self.public.services.sessions);
         // It stops once.

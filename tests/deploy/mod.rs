@@ -3,6 +3,7 @@
 mod alerts;
 mod chart;
 mod compose;
+mod compose_secrets;
 mod dashboards;
 mod firing;
 mod image;
@@ -10,6 +11,7 @@ mod newcomer;
 mod pod;
 mod promql;
 mod runbook;
+mod service;
 mod static_agent;
 mod values;
 

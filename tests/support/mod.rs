@@ -23,6 +23,7 @@ pub(crate) mod samba;
 pub(crate) mod samba_rights;
 pub(crate) mod scripted_relay;
 pub(crate) mod secrets;
+pub(crate) mod service_manager;
 pub(crate) mod small_disk;
 pub(crate) mod squid;
 pub(crate) mod stranger;
