@@ -134,7 +134,8 @@ async fn what_is_missing_broken_or_does_not_fit_is_made_and_the_rest_stays() {
     for user in [USER, 0] {
         for name in SECRETS {
             for fault in ["missing", "empty", "half", "a folder of Docker's"] {
-                let (what, before, path) = (format!("{name} is {fault}, for {user}"), keys(&folder), file(&folder, name));
+                let (what, before, path) =
+                    (format!("{name} is {fault}, for {user}"), keys(&folder), file(&folder, name));
                 let half = before[SECRETS.iter().position(|known| *known == name).unwrap()][..20].to_owned();
                 fs::remove_file(&path).unwrap();
                 match fault {

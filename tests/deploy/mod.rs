@@ -8,6 +8,7 @@ mod dashboards;
 mod firing;
 mod image;
 mod newcomer;
+mod on_call;
 mod pod;
 mod promql;
 mod runbook;

@@ -20,7 +20,8 @@ fn exported(manager: &Manager) -> String {
 }
 
 #[tokio::test]
-async fn the_service_manager_hears_that_the_node_is_ready_alive_how_it_is_and_that_it_stops_and_how_long_that_may_take() {
+async fn the_service_manager_hears_that_the_node_is_ready_alive_how_it_is_and_that_it_stops_and_how_long_that_may_take()
+{
     let mut manager = Manager::new();
     let redis = Redis::single().await;
     let key = redis.password_file("a key that all nodes of this cluster share");
@@ -75,9 +76,9 @@ async fn what_the_document_installs_is_what_the_unit_starts_and_serves() {
     fs::write(folder.path().join("tls.key"), made.signing_key.serialize_pem()).unwrap();
     let below = |text: &str| {
         let text = text.replace("target/release/writeback-relay", env!("CARGO_BIN_EXE_writeback-relay"));
-        ["/usr/local/bin", "/etc", "/var/lib"].iter().fold(text, |text, place| {
-            text.replace(&format!(" {place}/"), &format!(" {root}{place}/"))
-        })
+        ["/usr/local/bin", "/etc", "/var/lib"]
+            .iter()
+            .fold(text, |text, place| text.replace(&format!(" {place}/"), &format!(" {root}{place}/")))
     };
     let install = below(install)
         .replace("-g writeback-relay", &format!("-g {SERVICE}"))
@@ -90,7 +91,8 @@ async fn what_the_document_installs_is_what_the_unit_starts_and_serves() {
          \"{address}:9443\"\\ndata_dir = \"{root}/var/lib/writeback-relay\"|; /^data_dir = \"\\/var/d; \
          s|\"/etc/|\"{root}/etc/|' {root}/etc/writeback-relay/relay.toml"
     );
-    let (start, umask, ops) = (below(&format!(" {}", unit("ExecStart"))), unit("UMask"), format!("http://{address}:9443"));
+    let (start, umask, ops) =
+        (below(&format!(" {}", unit("ExecStart"))), unit("UMask"), format!("http://{address}:9443"));
     let token = format!("{root}/var/lib/writeback-relay/admin.token");
     let operator = below(" /usr/local/bin/writeback-relay");
     let script = format!(

@@ -30,6 +30,7 @@ pub(crate) mod stranger;
 pub(crate) mod tls_server;
 pub(crate) mod untrusted;
 pub(crate) mod wire;
+pub(crate) mod wrong_clock;
 
 use std::net::Ipv4Addr;
 use std::path::Path;

@@ -1,0 +1,177 @@
+//! Three nodes on one Redis, an agent and a portal, with Prometheus beside them, and whoever looks at them.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use super::super::{list, read, text, yaml};
+use super::prometheus::Prometheus;
+use super::rows::{Readyz, Row, Shows};
+use crate::support::agent::Agent;
+use crate::support::cli::Cli;
+use crate::support::cluster::Cluster;
+use crate::support::eventually;
+use crate::support::redis::Redis;
+use crate::support::relay::{Relay, TestPortal};
+
+const JANE: &str = "jane@corp.example";
+
+/// So many seconds are left to the nodes and to Prometheus to see a fault, of the minute that the document says: Prometheus
+/// as it is shipped looks and judges each 15 s.
+const SEEN_WITHIN: f64 = 30.0;
+
+pub(super) struct System {
+    pub(super) cluster: Cluster,
+    pub(super) prometheus: Prometheus,
+    pub(super) portal: TestPortal,
+    pub(super) agent: Option<Agent>,
+}
+
+impl System {
+    pub(super) async fn start() -> Self {
+        Self::on(Redis::single().await).await
+    }
+
+    pub(super) async fn on(redis: Redis) -> Self {
+        Self::of(Cluster::start_with(3, redis, "").await).await
+    }
+
+    pub(super) async fn of(cluster: Cluster) -> Self {
+        cluster.choose(0);
+        let portal = cluster.nodes[0].portal("portal-1").await;
+        cluster.spread();
+        let agent = Agent::running(&cluster.nodes[0], &portal, &[JANE], 0).await;
+        let prometheus = Prometheus::of(&cluster.nodes).await;
+        eventually("the agent's sessions are seen", async || {
+            prometheus.value("sum(writeback_sessions) == 2").await.is_some()
+        })
+        .await;
+        Self { cluster, prometheus, portal, agent: Some(agent) }
+    }
+
+    /// Nothing of the fault is seen before it is there.
+    pub(super) async fn is_well(&self, row: &Row) {
+        is_well(&self.cluster.nodes[0], &self.prometheus, row).await;
+    }
+
+    /// Everything that shows a fault shows it, asked of the node that the row is about, and of the first of the others.
+    pub(super) async fn shows(&self, row: &Row, since: f64, node: usize) {
+        shows(&self.cluster.nodes[node], &self.cluster.nodes[0], &self.prometheus, row, since).await;
+    }
+}
+
+/// In seconds since the epoch.
+pub(super) fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+}
+
+fn operator(node: &Relay) -> Cli {
+    let mut cli = Cli::new(env!("CARGO_BIN_EXE_writeback-relay"), &[]);
+    cli.set("WRITEBACK_OPS_URL", &node.ops_url());
+    cli.set("WRITEBACK_ADMIN_TOKEN_FILE", &node.data_dir().join("admin.token").display().to_string());
+    cli.set("RUST_LOG", "off");
+    cli
+}
+
+pub(super) async fn is_well(node: &Relay, prometheus: &Prometheus, row: &Row) {
+    let cli = operator(node);
+    eventually("all is well", async || cli.run(&["status"]).await.status == 0).await;
+    eventually("it is ready", async || node.readiness_or_none().await == Some((200, "ok".to_owned()))).await;
+    // It may have looked before there was anything to see.
+    eventually("no alert", async || prometheus.active(row.alert).await.is_none()).await;
+    let (panel, value) = panel(prometheus, row).await;
+    assert!(!row.panel.shows.is(value), "{panel} shows {value:?} before there is a fault");
+}
+
+/// `asked` is where the fault is, `beside` where the operator looks.
+pub(super) async fn shows(asked: &Relay, beside: &Relay, prometheus: &Prometheus, row: &Row, since: f64) {
+    let fault = row.fault;
+    let mut last = String::new();
+    eventually(&format!("{fault}: /readyz"), async || {
+        let said = asked.readiness_or_none().await;
+        last = format!("{said:?}");
+        match (row.readyz, said) {
+            (Readyz::Silent, None) => true,
+            (Readyz::Ok, said) => said == Some((200, "ok".to_owned())),
+            (Readyz::Says(status, words), Some((found, body))) => status == found && body.contains(words),
+            _ => false,
+        }
+    })
+    .await;
+    let cli = operator(beside);
+    eventually(&format!("{fault}: status"), async || {
+        let said = cli.run(&["status"]).await;
+        let found = said.status == row.status.exit && format!("{}{}", said.out, said.err).contains(row.status.says);
+        if !found {
+            eprintln!("{fault}: {said:?}");
+        }
+        found
+    })
+    .await;
+    eventually(&format!("{fault}: the alert {}", row.alert), async || {
+        let active = prometheus.active(row.alert).await;
+        if active.is_none() {
+            eprintln!("{fault}: {:?} are active", prometheus.all_active().await);
+        }
+        active.is_some()
+    })
+    .await;
+    let first = prometheus.active(row.alert).await.unwrap();
+    assert!(first.since - since < SEEN_WITHIN, "{fault}: {} was seen after {} s", row.alert, first.since - since);
+    assert_eq!(first.severity, severity(row.alert), "{fault}");
+    let mut shown = None;
+    eventually(&format!("{fault}: the panel {}", row.panel.title), async || {
+        let (panel, value) = panel(prometheus, row).await;
+        if shown != Some(value) {
+            eprintln!("{fault}: {panel}: {value:?}");
+        }
+        shown = Some(value);
+        row.panel.shows.is(value)
+    })
+    .await;
+    // It stays so, and fires when it has been so for as long as the rule says.
+    eventually(&format!("{fault}: {} holds", row.alert), async || now() - first.since > 5.0).await;
+    let then = prometheus.active(row.alert).await.unwrap_or_else(|| panic!("{fault}: {} is over", row.alert));
+    assert!((then.since - first.since).abs() < f64::EPSILON, "{fault}: {} comes and goes", row.alert);
+}
+
+/// A rule of deploy/prometheus/rules.yaml.
+pub(super) fn rule(alert: &str) -> Value {
+    let rules = yaml("deploy/prometheus/rules.yaml");
+    let all = list(&rules["groups"]).iter().flat_map(|group| list(&group["rules"]));
+    all.clone().find(|rule| rule["alert"] == alert).unwrap_or_else(|| panic!("no alert {alert}")).clone()
+}
+
+pub(super) fn severity(alert: &str) -> String {
+    text(&rule(alert)["labels"]["severity"]).to_owned()
+}
+
+/// What the row's panel shows.
+async fn panel(prometheus: &Prometheus, row: &Row) -> (String, Option<f64>) {
+    let expression = expression(row.panel.dashboard, row.panel.title);
+    let value = prometheus.value(&expression).await;
+    (format!("{}, {}", row.panel.dashboard, row.panel.title), value)
+}
+
+/// The first query of a panel, with all that its variables may be.
+fn expression(dashboard: &str, title: &str) -> String {
+    let dashboard: Value = serde_json::from_str(&read(&format!("deploy/grafana/{dashboard}.json"))).unwrap();
+    let panel = list(&dashboard["panels"]).iter().find(|panel| panel["title"] == title);
+    let panel = panel.unwrap_or_else(|| panic!("no panel {title}"));
+    let expression = text(&panel["targets"][0]["expr"]).replace("$__rate_interval", "10s").replace("$__range", "1h");
+    let variables = list(&dashboard["templating"]["list"]).iter().map(|variable| text(&variable["name"]));
+    variables.fold(expression, |expression, name| {
+        expression.replace(&format!("${{{name}}}"), ".*").replace(&format!("${name}"), ".*")
+    })
+}
+
+impl Shows {
+    fn is(self, value: Option<f64>) -> bool {
+        match (self, value) {
+            (Self::Is(wanted), Some(value)) => (value - wanted).abs() < 1e-9,
+            (Self::Below(bound), Some(value)) => value < bound,
+            (Self::Above(bound), Some(value)) => value > bound,
+            _ => false,
+        }
+    }
+}
