@@ -54,15 +54,22 @@ impl Prometheus {
         prometheus
     }
 
-    async fn ask(&self, path: &str, query: &[(&str, &str)]) -> Option<Value> {
+    async fn ask(&self, path: &str, expression: Option<&str>) -> Option<Value> {
         let http = https_client(None).unwrap();
-        let request = http.get(format!("{}/{path}", self.url)).query(query).timeout(Duration::from_secs(5));
-        serde_json::from_slice(&request.send().await.ok()?.bytes().await.ok()?).ok()
+        let url = format!("{}/{path}", self.url);
+        let request = match expression {
+            None => http.get(url),
+            Some(expression) => http
+                .post(url)
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body(expression.bytes().fold("query=".to_owned(), |form, byte| form + &format!("%{byte:02x}"))),
+        };
+        serde_json::from_slice(&request.timeout(Duration::from_secs(5)).send().await.ok()?.bytes().await.ok()?).ok()
     }
 
     /// What an expression is now: of several series, the first's.
     pub(super) async fn value(&self, expression: &str) -> Option<f64> {
-        let answer = self.ask("query", &[("query", expression)]).await?;
+        let answer = self.ask("query", Some(expression)).await?;
         assert_ne!(answer["status"], "error", "{expression}: {answer}");
         let result = &answer["data"]["result"];
         let sample = if answer["data"]["resultType"] == "scalar" { result } else { &list(result).first()?["value"] };
@@ -71,7 +78,7 @@ impl Prometheus {
 
     /// An alert, if its condition holds.
     pub(super) async fn active(&self, alert: &str) -> Option<Active> {
-        let answer = self.ask("alerts", &[]).await?;
+        let answer = self.ask("alerts", None).await?;
         let known =
             list(&answer["data"]["alerts"]).iter().find(|known| text(&known["labels"]["alertname"]) == alert)?;
         let since = self.value(&format!("min(ALERTS_FOR_STATE{{alertname=\"{alert}\"}})")).await?;
@@ -80,7 +87,7 @@ impl Prometheus {
 
     /// The alerts whose condition holds.
     pub(super) async fn all_active(&self) -> Vec<String> {
-        let answer = self.ask("alerts", &[]).await.unwrap_or_default();
+        let answer = self.ask("alerts", None).await.unwrap_or_default();
         let mut alerts: Vec<_> = list(&answer["data"]["alerts"])
             .iter()
             .map(|known| text(&known["labels"]["alertname"]).to_owned())

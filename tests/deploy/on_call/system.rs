@@ -1,6 +1,6 @@
 //! Three nodes on one Redis, an agent and a portal, with Prometheus beside them, and whoever looks at them.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
@@ -10,9 +10,9 @@ use super::rows::{Readyz, Row, Shows};
 use crate::support::agent::Agent;
 use crate::support::cli::Cli;
 use crate::support::cluster::Cluster;
-use crate::support::eventually;
 use crate::support::redis::Redis;
 use crate::support::relay::{Relay, TestPortal};
+use crate::support::{PATIENCE, eventually};
 
 const JANE: &str = "jane@corp.example";
 
@@ -23,7 +23,8 @@ const SEEN_WITHIN: f64 = 30.0;
 pub(super) struct System {
     pub(super) cluster: Cluster,
     pub(super) prometheus: Prometheus,
-    pub(super) portal: TestPortal,
+    /// Its folder is in use.
+    _portal: TestPortal,
     pub(super) agent: Option<Agent>,
 }
 
@@ -46,7 +47,7 @@ impl System {
             prometheus.value("sum(writeback_sessions) == 2").await.is_some()
         })
         .await;
-        Self { cluster, prometheus, portal, agent: Some(agent) }
+        Self { cluster, prometheus, _portal: portal, agent: Some(agent) }
     }
 
     /// Nothing of the fault is seen before it is there.
@@ -79,54 +80,52 @@ pub(super) async fn is_well(node: &Relay, prometheus: &Prometheus, row: &Row) {
     eventually("it is ready", async || node.readiness_or_none().await == Some((200, "ok".to_owned()))).await;
     // It may have looked before there was anything to see.
     eventually("no alert", async || prometheus.active(row.alert).await.is_none()).await;
-    let (panel, value) = panel(prometheus, row).await;
-    assert!(!row.panel.shows.is(value), "{panel} shows {value:?} before there is a fault");
+    let value = panel(prometheus, row).await;
+    assert!(!row.panel.shows.is(value), "{} shows {value:?} before there is a fault", row.panel.title);
+}
+
+/// Waits until it is as it should be; if it does not come to that, the test fails with how it is instead.
+async fn comes_to(what: &str, mut how: impl AsyncFnMut() -> Result<(), String>) {
+    let begun = Instant::now();
+    while let Err(instead) = how().await {
+        assert!(begun.elapsed() < PATIENCE, "{what}: it is {instead}");
+        // Between two looks, not instead of one.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// `asked` is where the fault is, `beside` where the operator looks.
 pub(super) async fn shows(asked: &Relay, beside: &Relay, prometheus: &Prometheus, row: &Row, since: f64) {
     let fault = row.fault;
-    let mut last = String::new();
-    eventually(&format!("{fault}: /readyz"), async || {
+    comes_to(&format!("{fault}: /readyz"), async || {
         let said = asked.readiness_or_none().await;
-        last = format!("{said:?}");
-        match (row.readyz, said) {
+        let found = match (row.readyz, &said) {
             (Readyz::Silent, None) => true,
-            (Readyz::Ok, said) => said == Some((200, "ok".to_owned())),
-            (Readyz::Says(status, words), Some((found, body))) => status == found && body.contains(words),
+            (Readyz::Ok, Some((status, body))) => (*status, body.as_str()) == (200, "ok"),
+            (Readyz::Says(status, words), Some((found, body))) => status == *found && body.contains(words),
             _ => false,
-        }
+        };
+        if found { Ok(()) } else { Err(format!("{said:?}")) }
     })
     .await;
     let cli = operator(beside);
-    eventually(&format!("{fault}: status"), async || {
+    comes_to(&format!("{fault}: status"), async || {
         let said = cli.run(&["status"]).await;
         let found = said.status == row.status.exit && format!("{}{}", said.out, said.err).contains(row.status.says);
-        if !found {
-            eprintln!("{fault}: {said:?}");
-        }
-        found
+        if found { Ok(()) } else { Err(format!("{said:?}")) }
     })
     .await;
-    eventually(&format!("{fault}: the alert {}", row.alert), async || {
-        let active = prometheus.active(row.alert).await;
-        if active.is_none() {
-            eprintln!("{fault}: {:?} are active", prometheus.all_active().await);
-        }
-        active.is_some()
+    comes_to(&format!("{fault}: the alert {}", row.alert), async || match prometheus.active(row.alert).await {
+        Some(_) => Ok(()),
+        None => Err(format!("{:?} that are active", prometheus.all_active().await)),
     })
     .await;
     let first = prometheus.active(row.alert).await.unwrap();
     assert!(first.since - since < SEEN_WITHIN, "{fault}: {} was seen after {} s", row.alert, first.since - since);
     assert_eq!(first.severity, severity(row.alert), "{fault}");
-    let mut shown = None;
-    eventually(&format!("{fault}: the panel {}", row.panel.title), async || {
-        let (panel, value) = panel(prometheus, row).await;
-        if shown != Some(value) {
-            eprintln!("{fault}: {panel}: {value:?}");
-        }
-        shown = Some(value);
-        row.panel.shows.is(value)
+    comes_to(&format!("{fault}: the panel {}", row.panel.title), async || {
+        let value = panel(prometheus, row).await;
+        if row.panel.shows.is(value) { Ok(()) } else { Err(format!("{value:?}")) }
     })
     .await;
     // It stays so, and fires when it has been so for as long as the rule says.
@@ -147,10 +146,8 @@ pub(super) fn severity(alert: &str) -> String {
 }
 
 /// What the row's panel shows.
-async fn panel(prometheus: &Prometheus, row: &Row) -> (String, Option<f64>) {
-    let expression = expression(row.panel.dashboard, row.panel.title);
-    let value = prometheus.value(&expression).await;
-    (format!("{}, {}", row.panel.dashboard, row.panel.title), value)
+async fn panel(prometheus: &Prometheus, row: &Row) -> Option<f64> {
+    prometheus.value(&expression(row.panel.dashboard, row.panel.title)).await
 }
 
 /// The first query of a panel, with all that its variables may be.
