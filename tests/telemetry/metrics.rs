@@ -29,7 +29,7 @@ fn the_list_of_metrics_is_what_the_program_says() {
 async fn a_node_exports_nothing_that_is_not_in_the_list_and_says_how_it_is() {
     let cluster = Cluster::start(2, Redis::single().await).await;
     cluster.nodes[0].portal("portal-1").await;
-    let known: BTreeSet<String> = instruments::ALL.iter().map(|metric| metric.exported()).collect();
+    let known: BTreeSet<String> = instruments::all().map(|metric| metric.exported()).collect();
     eventually("the node has heard itself", || async {
         cluster.nodes[0].metrics().await.contains("writeback_bus_round_trip_duration_seconds_count")
     })
