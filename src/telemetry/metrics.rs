@@ -1,6 +1,8 @@
 //! The relay's metrics. Every name, unit and label stands in [`instruments`].
 
 pub mod instruments;
+pub(super) mod process;
+mod zeros;
 
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Encoder, TextEncoder};
 
 use self::instruments::Instruments;
+pub use self::zeros::status;
 use super::limit::Limit;
 use crate::protocol::ids::TenantId;
 
@@ -67,21 +70,11 @@ impl Metrics {
             .build()
             .map_err(|e| MetricsError(e.to_string()))?;
         let provider = SdkMeterProvider::builder().with_reader(exporter).build();
-        let with = Instruments::new(&provider.meter("writeback-relay"));
-        with.build_info.record(1.0, &[KeyValue::new("version", env!("CARGO_PKG_VERSION"))]);
-        // Where there is nothing yet, it is seen to be nothing.
-        if !tenant_label {
-            with.sessions.add(0, &[]);
-            for limit in Limit::ALL {
-                with.limits.add(0, &[KeyValue::new("limit", limit.as_str())]);
-            }
-        }
-        // They count what must never happen: an alert sees the first one only if there was a zero before it.
-        with.messages_dropped.add(0, &[]);
-        with.problems.add(0, &[KeyValue::new("code", "internal")]);
-        for reason in ["malformed", "signature", "stale", "replayed"] {
-            with.messages_refused.add(0, &[KeyValue::new("reason", reason)]);
-        }
+        let meter = provider.meter("writeback-relay");
+        process::observe(&meter);
+        let with = Instruments::new(&meter);
+        with.build_info.record(1.0, &build());
+        with.begin(tenant_label);
         Ok(Self { registry, _provider: provider, with, tenant_label })
     }
 
@@ -123,6 +116,11 @@ impl Metrics {
     /// A verified command was submitted. `result` is `new`, `known` or `conflict`.
     pub fn submitted(&self, tenant: &TenantId, result: &'static str) {
         self.of(tenant, [KeyValue::new("result", result)], |labels| self.with.submits.add(1, labels));
+    }
+
+    /// A submit was answered by this problem, of those that say that no reset was done.
+    pub fn submit_failed(&self, code: &'static str) {
+        self.with.submit_failures.add(1, &[KeyValue::new("code", code)]);
     }
 
     /// A command ended here. `state` is `concluded` or why it was not delivered.
@@ -230,6 +228,11 @@ impl Metrics {
     }
 }
 
+/// Which program this is: its version, and the commit that it was built of, if that is known.
+pub(super) fn build() -> [KeyValue; 2] {
+    [KeyValue::new("version", env!("CARGO_PKG_VERSION")), KeyValue::new("revision", env!("REVISION"))]
+}
+
 #[expect(clippy::cast_precision_loss, reason = "milliseconds of some minutes")]
 fn seconds(ms: u64) -> f64 {
     ms as f64 / 1000.0
@@ -256,6 +259,7 @@ mod tests {
         metrics.session_ended(&tenant, "left");
         metrics.preflight(&tenant, "ok", 1);
         metrics.submitted(&tenant, "new");
+        metrics.submit_failed("no_agent");
         metrics.ended(&tenant, "concluded");
         metrics.outcome(&tenant, "succeeded", "password_reset");
         metrics.concluded_after(&tenant, 12);
@@ -298,7 +302,7 @@ mod tests {
     fn what_is_exported_is_what_is_described_and_a_tenant_is_named_only_if_that_is_wanted() {
         for tenant_label in [false, true] {
             let found = exported(&everything(tenant_label));
-            let described = instruments::ALL.iter().map(|metric| {
+            let described = instruments::all().map(|metric| {
                 let kind = match metric.kind {
                     instruments::Kind::Counter => "counter",
                     instruments::Kind::Gauge => "gauge",

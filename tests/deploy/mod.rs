@@ -9,8 +9,11 @@ mod firing;
 mod image;
 mod newcomer;
 mod on_call;
+mod panels;
 mod pod;
+mod prometheus;
 mod promql;
+mod releases;
 mod runbook;
 mod service;
 mod static_agent;
@@ -93,9 +96,14 @@ fn yaml(path: &str) -> Value {
 
 /// The chart as `helm template` renders it with a file of values and `--set`; an error is what helm says.
 fn template(values: &Path, set: &[&str]) -> Result<String, String> {
+    template_as("contoso", "relay", values, set)
+}
+
+/// The same of a release in a namespace.
+fn template_as(release: &str, namespace: &str, values: &Path, set: &[&str]) -> Result<String, String> {
     let home = tempfile::tempdir().unwrap();
     let mut helm = Command::new(installed("helm"));
-    helm.env("HOME", home.path()).args(["template", "contoso", "--namespace", "relay"]);
+    helm.env("HOME", home.path()).args(["template", release, "--namespace", namespace]);
     helm.arg(project("helm")).arg("--values").arg(values);
     for set in set {
         helm.args(["--set", set]);

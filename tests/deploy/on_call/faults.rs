@@ -6,7 +6,7 @@ use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use writeback_relay::relay::redis::keys;
 use writeback_relay::storage::PrivateFile;
 
-use super::prometheus::Prometheus;
+use super::super::prometheus::Prometheus;
 use super::rows;
 use super::system::{System, is_well, now, shows};
 use crate::support::agent::Agent;
@@ -136,7 +136,8 @@ async fn the_disk_is_full() {
     let nodes = [Relay::start_in(disk.path().join("data")).await];
     let portal = nodes[0].portal("portal-1").await;
     let _agent = Agent::running(&nodes[0], &portal, &["jane@corp.example"], 0).await;
-    let prometheus = Prometheus::of(&nodes).await;
+    let prometheus = Prometheus::start_patient(&nodes);
+    prometheus.sees("sum(up) == 1 and sum(writeback_sessions) > 0").await;
     is_well(&nodes[0], &prometheus, &rows::DISK_FULL).await;
     let since = now();
     disk.fill();

@@ -2,7 +2,6 @@
 //! `status`, the alert, the dashboard, the runbook. The table in docs/operations.md is made of what is looked for here.
 
 mod faults;
-mod prometheus;
 mod rows;
 mod system;
 mod table;

@@ -61,7 +61,7 @@ pub(super) const STOPPED: Row = Row {
     readyz: Readyz::Says(200, "ok; no writes are taken: redis does not answer"),
     status: status(1, "the store takes no writes: redis does not answer"),
     alert: "StoreAway",
-    panel: overview("Store refusals", Shows::Above(0.0)),
+    panel: overview("Store", Shows::Is(0.0)),
 };
 
 pub(super) const READ_ONLY: Row = Row {
@@ -69,7 +69,7 @@ pub(super) const READ_ONLY: Row = Row {
     readyz: Readyz::Says(200, "ok; no writes are taken: redis is a read-only replica"),
     status: status(1, "the store takes no writes: redis is a read-only replica"),
     alert: "StoreRefusesWrites",
-    panel: overview("Store refusals", Shows::Above(0.0)),
+    panel: overview("Writes", Shows::Is(0.0)),
 };
 
 pub(super) const FULL: Row = Row {
@@ -77,7 +77,7 @@ pub(super) const FULL: Row = Row {
     readyz: Readyz::Says(200, "ok; no writes are taken: redis has reached its maxmemory"),
     status: status(1, "the store takes no writes: redis has reached its maxmemory"),
     alert: "StoreRefusesWrites",
-    panel: overview("Store refusals", Shows::Above(0.0)),
+    panel: overview("Can a reset be done now?", Shows::Is(0.0)),
 };
 
 pub(super) const NOT_PERMITTED: Row = Row {
@@ -85,7 +85,7 @@ pub(super) const NOT_PERMITTED: Row = Row {
     readyz: Readyz::Says(200, "redis"),
     status: status(1, "redis"),
     alert: "StoreAway",
-    panel: overview("Store refusals", Shows::Above(0.0)),
+    panel: overview("Can a reset be done now?", Shows::Is(0.0)),
 };
 
 pub(super) const SLOW: Row = Row {
@@ -109,7 +109,7 @@ pub(super) const NO_AGENTS: Row = Row {
     readyz: Readyz::Ok,
     status: status(1, "no agent of this tenant is connected: no reset is possible"),
     alert: "NoAgents",
-    panel: overview("Agent sessions", Shows::Is(0.0)),
+    panel: overview("Can a reset be done now?", Shows::Is(0.0)),
 };
 
 pub(super) const EXPIRED: Row = Row {
@@ -117,7 +117,7 @@ pub(super) const EXPIRED: Row = Row {
     readyz: Readyz::Ok,
     status: status(1, "the certificate of the node that tells this has ended"),
     alert: "CertificateEnds",
-    panel: node("Certificate", Shows::Below(0.0)),
+    panel: overview("Certificate", Shows::Below(0.0)),
 };
 
 pub(super) const WRONG_KEY: Row = Row {
@@ -141,7 +141,7 @@ pub(super) const DISK_FULL: Row = Row {
     readyz: Readyz::Says(200, "ok; no writes are taken: the disk of data_dir is full"),
     status: status(1, "the store takes no writes: the disk of data_dir is full"),
     alert: "StoreRefusesWrites",
-    panel: overview("Store refusals", Shows::Above(0.0)),
+    panel: overview("Can a reset be done now?", Shows::Is(0.0)),
 };
 
 /// In the order in which they stand in the document.

@@ -4,8 +4,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use super::super::{list, read, text, yaml};
-use super::prometheus::Prometheus;
+use super::super::dashboards::{dashboard, panels};
+use super::super::panels::asked;
+use super::super::prometheus::Prometheus;
+use super::super::{list, text, yaml};
 use super::rows::{Readyz, Row, Shows};
 use crate::support::agent::Agent;
 use crate::support::cli::Cli;
@@ -42,11 +44,8 @@ impl System {
         let portal = cluster.nodes[0].portal("portal-1").await;
         cluster.spread();
         let agent = Agent::running(&cluster.nodes[0], &portal, &[JANE], 0).await;
-        let prometheus = Prometheus::of(&cluster.nodes).await;
-        eventually("the agent's sessions are seen", async || {
-            prometheus.value("sum(writeback_sessions) == 2").await.is_some()
-        })
-        .await;
+        let prometheus = Prometheus::start_patient(&cluster.nodes);
+        prometheus.sees("sum(up) == 3 and sum(writeback_sessions) == 2").await;
         Self { cluster, prometheus, _portal: portal, agent: Some(agent) }
     }
 
@@ -79,7 +78,7 @@ pub(super) async fn is_well(node: &Relay, prometheus: &Prometheus, row: &Row) {
     eventually("all is well", async || cli.run(&["status"]).await.status == 0).await;
     eventually("it is ready", async || node.readiness_or_none().await == Some((200, "ok".to_owned()))).await;
     // It may have looked before there was anything to see.
-    eventually("no alert", async || prometheus.active(row.alert).await.is_none()).await;
+    eventually("no alert", async || !prometheus.active().await.contains_key(row.alert)).await;
     let value = panel(prometheus, row).await;
     assert!(!row.panel.shows.is(value), "{} shows {value:?} before there is a fault", row.panel.title);
 }
@@ -115,23 +114,23 @@ pub(super) async fn shows(asked: &Relay, beside: &Relay, prometheus: &Prometheus
         if found { Ok(()) } else { Err(format!("{said:?}")) }
     })
     .await;
-    comes_to(&format!("{fault}: the alert {}", row.alert), async || match prometheus.active(row.alert).await {
-        Some(_) => Ok(()),
-        None => Err(format!("{:?} that are active", prometheus.all_active().await)),
+    let mut first = 0.0;
+    comes_to(&format!("{fault}: the alert {}", row.alert), async || {
+        let active = prometheus.active().await;
+        first = *active.get(row.alert).ok_or_else(|| format!("{active:?} that are active"))?;
+        Ok(())
     })
     .await;
-    let first = prometheus.active(row.alert).await.unwrap();
-    assert!(first.since - since < SEEN_WITHIN, "{fault}: {} was seen after {} s", row.alert, first.since - since);
-    assert_eq!(first.severity, severity(row.alert), "{fault}");
+    assert!(first - since < SEEN_WITHIN, "{fault}: {} was seen after {} s", row.alert, first - since);
     comes_to(&format!("{fault}: the panel {}", row.panel.title), async || {
         let value = panel(prometheus, row).await;
         if row.panel.shows.is(value) { Ok(()) } else { Err(format!("{value:?}")) }
     })
     .await;
     // It stays so, and fires when it has been so for as long as the rule says.
-    eventually(&format!("{fault}: {} holds", row.alert), async || now() - first.since > 5.0).await;
-    let then = prometheus.active(row.alert).await.unwrap_or_else(|| panic!("{fault}: {} is over", row.alert));
-    assert!((then.since - first.since).abs() < f64::EPSILON, "{fault}: {} comes and goes", row.alert);
+    eventually(&format!("{fault}: {} holds", row.alert), async || now() - first > 5.0).await;
+    let then = prometheus.active().await;
+    assert_eq!(then.get(row.alert), Some(&first), "{fault}: {} comes and goes", row.alert);
 }
 
 /// A rule of deploy/prometheus/rules.yaml.
@@ -145,21 +144,13 @@ pub(super) fn severity(alert: &str) -> String {
     text(&rule(alert)["labels"]["severity"]).to_owned()
 }
 
-/// What the row's panel shows.
+/// What the row's panel shows: of several series, one that is as it should be, if there is one.
 async fn panel(prometheus: &Prometheus, row: &Row) -> Option<f64> {
-    prometheus.value(&expression(row.panel.dashboard, row.panel.title)).await
-}
-
-/// The first query of a panel, with all that its variables may be.
-fn expression(dashboard: &str, title: &str) -> String {
-    let dashboard: Value = serde_json::from_str(&read(&format!("deploy/grafana/{dashboard}.json"))).unwrap();
-    let panel = list(&dashboard["panels"]).iter().find(|panel| panel["title"] == title);
-    let panel = panel.unwrap_or_else(|| panic!("no panel {title}"));
-    let expression = text(&panel["targets"][0]["expr"]).replace("$__rate_interval", "10s").replace("$__range", "1h");
-    let variables = list(&dashboard["templating"]["list"]).iter().map(|variable| text(&variable["name"]));
-    variables.fold(expression, |expression, name| {
-        expression.replace(&format!("${{{name}}}"), ".*").replace(&format!("${name}"), ".*")
-    })
+    let panels = panels(&dashboard(row.panel.dashboard));
+    let panel = panels.iter().find(|panel| panel.title == row.panel.title);
+    let target = &panel.unwrap_or_else(|| panic!("no panel {}", row.panel.title)).targets[0];
+    let values: Vec<_> = prometheus.query(&asked(target)).await?.into_iter().map(|sample| sample.value).collect();
+    values.iter().copied().find(|value| row.panel.shows.is(Some(*value))).or(values.first().copied())
 }
 
 impl Shows {
