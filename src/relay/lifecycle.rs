@@ -122,7 +122,7 @@ impl Node {
         let listener = listener::bind("listen", config.listen).await?;
         let ops_listener = listener::bind("ops_listen", config.ops_listen).await?;
         let metrics = Arc::new(Metrics::labelled(config.telemetry.tenant_label)?);
-        let Stores { registry, ledger, bus, intake, keys, health } =
+        let Stores { registry, ledger, bus, intake, keys, continuity, health } =
             Stores::open(&config, Arc::clone(&clock), Arc::clone(&random), &metrics).await?;
         let sessions = Arc::new(Sessions::default());
         let inbox = Arc::clone(&sessions) as Arc<_>;
@@ -153,6 +153,7 @@ impl Node {
             bodies: Bodies::new(Arc::clone(&memory)),
             lists: Lists::new(Arc::clone(&limits), Arc::clone(&memory)),
             keys,
+            continuity: Arc::clone(&continuity),
             dispatcher: Arc::new(
                 Dispatcher::new(
                     Arc::clone(&ledger),
@@ -179,6 +180,7 @@ impl Node {
             public: Arc::clone(&public),
             credentials,
             health: health.clone(),
+            continuity: Arc::clone(&continuity),
             certificate: certificate.clone(),
         });
         tokio::spawn(background.clone().run_until_cancelled_owned(certificate.clone().watch()));
@@ -188,6 +190,7 @@ impl Node {
         tokio::spawn(background.clone().run_until_cancelled_owned(forget(Arc::clone(&limits))));
         tokio::spawn(background.clone().run_until_cancelled_owned(Arc::clone(&memory).watch()));
         tokio::spawn(background.clone().run_until_cancelled_owned(health.clone().watch()));
+        tokio::spawn(background.clone().run_until_cancelled_owned(continuity.watch()));
         let telling = service::tell(Arc::clone(&public), health.clone());
         tokio::spawn(background.clone().run_until_cancelled_owned(telling));
         let listeners = vec![

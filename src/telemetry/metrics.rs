@@ -38,6 +38,10 @@ pub struct Now {
     pub ready: bool,
     /// Whether the store takes writes.
     pub writable: bool,
+    /// Whether the registry came back empty, or older than it was.
+    pub registry_lost: bool,
+    /// How many tenants it had when it was last looked.
+    pub registry_tenants: u64,
     /// Commands without an end.
     pub in_flight: usize,
     /// Since it last heard itself; none if it has no bus to hear.
@@ -206,6 +210,8 @@ impl Metrics {
         let flag = |set: bool| if set { 1.0 } else { 0.0 };
         self.with.ready.record(flag(now.ready), &[]);
         self.with.writable.record(flag(now.writable), &[]);
+        self.with.registry_lost.record(flag(now.registry_lost), &[]);
+        self.with.registry_tenants.record(now.registry_tenants as f64, &[]);
         self.with.in_flight.record(now.in_flight as f64, &[]);
         self.with.draining.record(flag(now.drained.is_some()), &[]);
         self.with.drained.record(now.drained.unwrap_or(0.0), &[]);

@@ -10,9 +10,14 @@ use crate::protocol::ids::ObjectId;
 use crate::protocol::problem::ProblemCode;
 use crate::protocol::untrusted::Untrusted;
 use crate::relay::bus::{Member, Notice};
+use crate::relay::faults::Fault;
 use crate::relay::http::json::Json;
 use crate::relay::http::problem::Refusal;
 use crate::relay::ids::NodeId;
+use crate::relay::writes::Cause;
+
+/// More than there are: what a node says of itself is not shown without end.
+const MAX_FAULTS: usize = 16;
 
 /// A node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +36,16 @@ pub struct NodeView {
     pub same_cluster_key: bool,
     /// Whether it is the node that tells this.
     pub answers: bool,
+    /// What keeps it from its work, as codes; nothing if it serves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Untrusted>,
+    /// Whether this is how it is now: `false` if the node that tells this can't know, and says how it was.
+    #[serde(default = "yes")]
+    pub known: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Which node: its name or its id.
@@ -42,7 +57,11 @@ pub(super) struct WhichNode {
 /// The nodes that are alive, by name.
 pub(super) fn nodes(ops: &Ops) -> Vec<NodeView> {
     let (bus, own) = (&ops.public.services.bus, ops.public.services.bus.node());
-    let view = |Member { node, name, version, load, is_kin }| NodeView {
+    // The store is one for all: what it refuses to this node, it refuses to the others. That it does not answer may be this
+    // node's way to it.
+    let (of_store, shared) = (ops.faults(), ops.shared_faults());
+    let is_known = bus.knows_members() && !of_store.contains(&Fault::Store(Cause::Away));
+    let view = |Member { node, name, version, load, is_kin, faults }| NodeView {
         node: node.0,
         name,
         version,
@@ -50,10 +69,26 @@ pub(super) fn nodes(ops: &Ops) -> Vec<NodeView> {
         draining: load.draining,
         same_cluster_key: is_kin,
         answers: node == own,
+        known: node == own || is_known,
+        faults: all(if node == own { &of_store } else { &shared }, faults),
     };
     let mut nodes: Vec<_> = bus.members().into_iter().map(view).collect();
     nodes.sort_by(|one, other| (&one.name, one.node).cmp(&(&other.name, other.node)));
     nodes
+}
+
+/// These faults, and those that the node itself tells.
+fn all(ours: &[Fault], theirs: Vec<Untrusted>) -> Vec<Untrusted> {
+    let mut codes: Vec<Untrusted> = ours.iter().map(|fault| fault.as_str().into()).collect();
+    codes.extend(theirs.into_iter().take(MAX_FAULTS));
+    let mut seen = Vec::new();
+    codes.retain(|code| {
+        !seen.contains(code) && {
+            seen.push(code.clone());
+            true
+        }
+    });
+    codes
 }
 
 /// The one node that is meant: the one that answers, if none is named.

@@ -12,6 +12,7 @@
 //! | `exchange` | what this node says to others, and what it does when it hears them |
 //! | `envelope`, `questions`, `subscriber` | how that is signed, what is still unanswered, how it is heard |
 //! | `hearing` | whether it is |
+//! | `forbidden` | what the server refuses to the relay's user |
 
 mod addresses;
 pub mod bus;
@@ -19,6 +20,7 @@ pub mod checks;
 pub mod config;
 mod envelope;
 mod exchange;
+mod forbidden;
 mod hearing;
 pub mod intake;
 pub mod keys;
