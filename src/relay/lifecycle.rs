@@ -176,13 +176,13 @@ impl Node {
         let drain_timeout = Duration::from_secs(config.drain.timeout_seconds);
         let (public_addr, ops_addr) = (listener.local_addr()?, ops_listener.local_addr()?);
         let router = http::router(Arc::clone(&public));
-        let ops = admin::router(Ops {
+        let ops = Ops {
             public: Arc::clone(&public),
             credentials,
             health: health.clone(),
             continuity: Arc::clone(&continuity),
             certificate: certificate.clone(),
-        });
+        };
         tokio::spawn(background.clone().run_until_cancelled_owned(certificate.clone().watch()));
         let news = health.writes().subscribe();
         let purging = purge(registry, ledger, news, clock);
@@ -191,8 +191,7 @@ impl Node {
         tokio::spawn(background.clone().run_until_cancelled_owned(Arc::clone(&memory).watch()));
         tokio::spawn(background.clone().run_until_cancelled_owned(health.clone().watch()));
         tokio::spawn(background.clone().run_until_cancelled_owned(continuity.watch()));
-        let telling = service::tell(Arc::clone(&public), health.clone());
-        tokio::spawn(background.clone().run_until_cancelled_owned(telling));
+        tokio::spawn(background.clone().run_until_cancelled_owned(service::tell(ops.clone())));
         let listeners = vec![
             tokio::spawn(listener::serve(
                 listener,
@@ -202,7 +201,7 @@ impl Node {
             )),
             tokio::spawn(listener::serve_ops(
                 ops_listener,
-                ops,
+                admin::router(ops),
                 Until { draining: listening.clone(), stopped: listening.clone() },
             )),
         ];

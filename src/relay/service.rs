@@ -1,19 +1,17 @@
 //! A node as a service: what systemd, or whoever else has started it, hears of how it is.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::http::Public;
-use super::store::Health;
+use super::admin::Ops;
 use crate::host::service_manager;
 
 /// How often it is looked whether the line is another.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Tells that the node is alive, as long as its own loops turn, and how it is, for ever.
-pub(super) async fn tell(public: Arc<Public>, health: Health) {
+pub(super) async fn tell(ops: Ops) {
     let (mut alive, mut look) = (interval(service_manager::alive_every()), interval(LOOK_EVERY));
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut told = String::new();
@@ -21,7 +19,7 @@ pub(super) async fn tell(public: Arc<Public>, health: Health) {
         tokio::select! {
             _ = alive.tick() => service_manager::alive(),
             _ = look.tick() => {
-                let line = line(&public, &health);
+                let line = line(&ops);
                 if line != told {
                     service_manager::status(&line);
                     told = line;
@@ -32,12 +30,14 @@ pub(super) async fn tell(public: Arc<Public>, health: Health) {
 }
 
 /// In one line, for people, as `/readyz` has it.
-fn line(public: &Public, health: &Health) -> String {
+fn line(ops: &Ops) -> String {
+    let public = &ops.public;
     let (sessions, commands) = (public.services.sessions.list().len(), public.dispatcher.in_flight());
     let how = match () {
-        () if public.stopping.is_cancelled() => "stops".to_owned(),
-        () if !health.is_ready() => "does not serve: its own messages do not reach it".to_owned(),
-        () => health.remark().map_or_else(|| "serves".to_owned(), |remark| format!("serves, and: {remark}")),
+        () if public.stopping.is_cancelled() => "stops",
+        () if ops.health.is_ready() => "serves",
+        () => "does not serve",
     };
-    format!("{how}; agent sessions: {sessions}, commands in flight: {commands}")
+    let remark = ops.remark().map(|remark| format!("; {remark}")).unwrap_or_default();
+    format!("{how}; agent sessions: {sessions}, commands in flight: {commands}{remark}")
 }

@@ -25,6 +25,7 @@ use super::writes::{Cause, Writes};
 use crate::clock::{Clock, Random};
 use crate::host;
 use crate::protocol::ids::ObjectId;
+use crate::protocol::remedy::Remedy;
 use crate::storage::DatabaseError;
 use crate::telemetry::metrics::Metrics;
 
@@ -108,6 +109,30 @@ impl Health {
         }
     }
 
+    /// How long it takes from here through the store and back, if that is long.
+    #[must_use]
+    pub fn slowness(&self) -> Option<Duration> {
+        match self {
+            Self::Embedded { .. } => None,
+            Self::Redis { bus, .. } => bus.slowness().filter(|_| bus.hears_itself() && self.writes().cause().is_none()),
+        }
+    }
+
+    /// The same, for people.
+    #[must_use]
+    pub fn slow(&self) -> Option<String> {
+        self.slowness().map(|took| format!("redis is slow: from this node and back it takes {} ms", took.as_millis()))
+    }
+
+    /// How far this host's clock is ahead of the store's, in milliseconds, if it has another.
+    #[must_use]
+    pub fn clock_offset_ms(&self) -> Option<i64> {
+        match self {
+            Self::Embedded { .. } => None,
+            Self::Redis { bus, .. } => bus.clock_offset_ms(),
+        }
+    }
+
     /// Whether agents can open their sessions at another node while this one stops.
     pub async fn has_others(&self) -> bool {
         match self {
@@ -167,13 +192,18 @@ impl Health {
         let forbidden = self
             .forbidden()
             .map(|words| format!("{}: {words}; {}", Cause::Rights.detail(), Cause::Rights.remedy().text()));
+        let slow = self.slow().map(|slow| format!("{slow}; {}", Remedy::RedisSlow.text()));
+        let clock = self.clock_offset_ms().filter(|_| self.faults().contains(&Fault::ClockOff)).map(|ms| {
+            let (seconds, side) = (ms.abs() / 1000, if ms > 0 { "ahead of" } else { "behind" });
+            format!("this host's clock is {seconds} s {side} redis'; {}", Remedy::SetNodeClock.text())
+        });
         let strangers = match self {
             Self::Embedded { .. } => Vec::new(),
             Self::Redis { bus, .. } => bus.strangers(),
         };
         let strangers = (!strangers.is_empty())
             .then(|| format!("nodes on the same redis have another redis.cluster_key_file: {}", strangers.join(", ")));
-        let remarks: Vec<_> = refused.into_iter().chain(forbidden).chain(strangers).collect();
+        let remarks: Vec<_> = refused.into_iter().chain(forbidden).chain(clock).chain(slow).chain(strangers).collect();
         (!remarks.is_empty()).then(|| remarks.join("; "))
     }
 

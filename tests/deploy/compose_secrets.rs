@@ -170,7 +170,10 @@ async fn from_any_folder_with_any_umask_and_a_checkout_of_any_modes() {
         let folder = checkout(Some(USER));
         let deploy = folder.path().join("deploy");
         let modes = if umask == "000" { "a+rwX" } else { "go-rwx" };
-        assert_eq!(shell(&folder, &format!("chmod -R {modes} deploy && chmod a+rx deploy deploy/compose")).await.status, 0);
+        assert_eq!(
+            shell(&folder, &format!("chmod -R {modes} deploy && chmod a+rx deploy deploy/compose")).await.status,
+            0
+        );
         fs::write(deploy.join(".env"), "OTHER=kept\nWRITEBACK_USER=7:7\n").unwrap();
         let script = deploy.join("compose/secrets").display().to_string();
         for words in ["cd / && CDPATH=/tmp:/ ", "cd deploy && ", "cd deploy/compose && sh ./secrets && "] {

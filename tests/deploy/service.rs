@@ -31,7 +31,7 @@ async fn the_service_manager_hears_that_the_node_is_ready_alive_how_it_is_and_th
     manager.hears("WATCHDOG=1", 3).await;
     manager.hears("STATUS=serves; agent sessions: 0", 1).await;
     redis.freeze(6379);
-    manager.hears("STATUS=serves, and: no writes are taken: redis does not answer", 1).await;
+    manager.hears("; no writes are taken: redis does not answer", 1).await;
     redis.thaw(6379);
     manager.hears("STATUS=serves; agent sessions: 0", 2).await;
     assert!(relay.terminate().await.success());

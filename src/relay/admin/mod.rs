@@ -64,12 +64,12 @@ impl Ops {
 
     /// Those of them that are every node's.
     fn shared_faults(&self) -> Vec<Fault> {
-        let of_this_node = [Fault::Deaf, Fault::Store(Cause::Away)];
-        self.faults().into_iter().filter(|fault| !of_this_node.contains(fault)).collect()
+        let shared = |fault: &Fault| !fault.is_of_one_node() && *fault != Fault::Store(Cause::Away);
+        self.faults().into_iter().filter(shared).collect()
     }
 
     /// What is wrong, though this node may serve.
-    fn remark(&self) -> Option<String> {
+    pub(in crate::relay) fn remark(&self) -> Option<String> {
         let lost = self.continuity.complaint().map(|said| format!("{said}; {}", Fault::RegistryLost.remedy().text()));
         let remarks: Vec<_> = lost.into_iter().chain(self.health.remark()).collect();
         (!remarks.is_empty()).then(|| remarks.join("; "))
@@ -149,6 +149,7 @@ async fn metrics(State(ops): State<Ops>) -> Response {
         registry_tenants: ops.continuity.tenants(),
         in_flight: ops.public.dispatcher.in_flight(),
         probe_age: ops.health.probe_age(),
+        clock_offset_ms: ops.health.clock_offset_ms(),
         certificate_remaining: Some(ops.certificate.expires().0.saturating_sub(services.clock.now().0)),
         drained,
     });

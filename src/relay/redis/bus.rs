@@ -119,6 +119,18 @@ impl RedisBus {
         self.exchange.look_at_store().await;
     }
 
+    /// How long a message takes to come back, if that is long.
+    #[must_use]
+    pub fn slowness(&self) -> Option<Duration> {
+        self.exchange.slowness()
+    }
+
+    /// How far this host's clock is ahead of Redis', in milliseconds, if it is known.
+    #[must_use]
+    pub fn clock_offset_ms(&self) -> Option<i64> {
+        self.exchange.clock_offset_ms()
+    }
+
     /// Since this node last heard itself.
     #[must_use]
     pub fn probe_age(&self) -> Option<Duration> {

@@ -148,6 +148,7 @@ instruments! {
     redis_round_trips, Counter, "writeback.redis.round_trips", "", ["purpose"], false, "Commands, pipelines and scripts sent to Redis, by what they are for";
     bus_round_trip, Short, "writeback.bus.round_trip.duration", "s", [], false, "From this node through Redis back to this node, once a second";
     probe_age, Gauge, "writeback.bus.probe.age", "s", [], false, "Since this node last heard itself through Redis";
+    clock_offset, Gauge, "writeback.clock.offset", "s", [], false, "How far this host's clock is ahead of Redis'; below zero, behind it";
     messages_refused, Counter, "writeback.bus.messages.refused", "", ["reason"], false, "Messages between nodes that were not acted on, by reason";
     messages_dropped, Counter, "writeback.bus.messages.dropped", "", [], false, "Messages between nodes that came faster than they could be taken";
     certificate, Gauge, "writeback.tls.certificate.remaining", "s", [], false, "Until the public listener's certificate, or one in its chain, expires";

@@ -30,6 +30,15 @@ async fn redis_is_stopped() {
 }
 
 #[tokio::test]
+async fn redis_came_back_empty() {
+    let system = System::start().await;
+    system.is_well(&rows::EMPTY).await;
+    let since = now();
+    system.cluster.redis.flush();
+    system.shows(&rows::EMPTY, since, 0).await;
+}
+
+#[tokio::test]
 async fn redis_is_a_read_only_replica() {
     let system = System::on(Redis::with_a_replica().await).await;
     system.is_well(&rows::READ_ONLY).await;

@@ -80,18 +80,26 @@ pub(super) const FULL: Row = Row {
     panel: overview("Can a reset be done now?", Shows::Is(0.0)),
 };
 
+pub(super) const EMPTY: Row = Row {
+    fault: "Redis came back empty",
+    readyz: Readyz::Says(200, "ok; the registry is lost: "),
+    status: status(1, "the registry is lost: "),
+    alert: "RegistryLost",
+    panel: overview("Registry", Shows::Is(-1.0)),
+};
+
 pub(super) const NOT_PERMITTED: Row = Row {
-    fault: "Redis' ACL lets the relay neither speak nor listen",
-    readyz: Readyz::Says(200, "redis"),
-    status: status(1, "redis"),
+    fault: "Redis' ACL has taken its channels from the relay",
+    readyz: Readyz::Says(200, "redis refuses a command to the relay's user"),
+    status: status(1, "redis refuses a command to the relay's user"),
     alert: "StoreAway",
     panel: overview("Can a reset be done now?", Shows::Is(0.0)),
 };
 
 pub(super) const SLOW: Row = Row {
     fault: "Redis is slow: each answer takes 0.7 s",
-    readyz: Readyz::Ok,
-    status: status(0, "nothing is wrong"),
+    readyz: Readyz::Says(200, "ok; redis is slow: from this node and back it takes "),
+    status: status(0, "redis is slow: from this node and back it takes "),
     alert: "StoreSlow",
     panel: node("Store", Shows::Above(0.25)),
 };
@@ -130,10 +138,10 @@ pub(super) const WRONG_KEY: Row = Row {
 
 pub(super) const CLOCK_OFF: Row = Row {
     fault: "The clock of one node is off by five minutes",
-    readyz: Readyz::Ok,
-    status: status(0, "serving"),
-    alert: "MessagesForged",
-    panel: node("Messages refused", Shows::Above(0.0)),
+    readyz: Readyz::Says(200, "ok; this host's clock is "),
+    status: status(1, "its clock and redis' differ by more than 30 s"),
+    alert: "ClockOff",
+    panel: node("Clock", Shows::Above(30.0)),
 };
 
 pub(super) const DISK_FULL: Row = Row {
@@ -145,8 +153,9 @@ pub(super) const DISK_FULL: Row = Row {
 };
 
 /// In the order in which they stand in the document.
-pub(super) const ROWS: [&Row; 11] = [
+pub(super) const ROWS: [&Row; 12] = [
     &STOPPED,
+    &EMPTY,
     &READ_ONLY,
     &FULL,
     &NOT_PERMITTED,
