@@ -274,7 +274,7 @@ async fn an_older_copy_serves_those_whom_it_knows_and_is_older_whatever_is_chang
     for name in ["portal-3", "portal-4", "portal-5"] {
         stage.cluster.nodes[1].portal(name).await;
     }
-    for (n, node) in stage.cluster.nodes.iter_mut().enumerate() {
+    for (n, node) in stage.cluster.nodes.iter().enumerate() {
         lost(node, "older copy").await;
         assert_eq!(refused(n).await, "registry_lost");
     }

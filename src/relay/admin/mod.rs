@@ -34,7 +34,6 @@ use crate::relay::continuity::Continuity;
 use crate::relay::faults::Fault;
 use crate::relay::store::Health;
 use crate::relay::tls::Certificate;
-use crate::relay::writes::Cause;
 use crate::telemetry::metrics::Now;
 
 /// An exported registry can be large.
@@ -60,12 +59,6 @@ impl Ops {
     fn faults(&self) -> Vec<Fault> {
         let lost = self.continuity.lost().map(|_| Fault::RegistryLost);
         self.health.faults().into_iter().chain(lost).collect()
-    }
-
-    /// Those of them that are every node's.
-    fn shared_faults(&self) -> Vec<Fault> {
-        let shared = |fault: &Fault| !fault.is_of_one_node() && *fault != Fault::Store(Cause::Away);
-        self.faults().into_iter().filter(shared).collect()
     }
 
     /// What is wrong, though this node may serve.

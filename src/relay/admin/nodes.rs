@@ -56,39 +56,39 @@ pub(super) struct WhichNode {
 
 /// The nodes that are alive, by name.
 pub(super) fn nodes(ops: &Ops) -> Vec<NodeView> {
+    nodes_with(ops, &ops.faults())
+}
+
+/// The same, where the one that answers has these faults. The store is one for all: what it refuses to this node, it refuses
+/// to the others. That it does not answer may be this node's way to it.
+pub(super) fn nodes_with(ops: &Ops, faults: &[Fault]) -> Vec<NodeView> {
     let (bus, own) = (&ops.public.services.bus, ops.public.services.bus.node());
-    // The store is one for all: what it refuses to this node, it refuses to the others. That it does not answer may be this
-    // node's way to it.
-    let (of_store, shared) = (ops.faults(), ops.shared_faults());
-    let is_known = bus.knows_members() && !of_store.contains(&Fault::Store(Cause::Away));
-    let view = |Member { node, name, version, load, is_kin, faults }| NodeView {
-        node: node.0,
-        name,
-        version,
-        sessions: load.sessions,
-        draining: load.draining,
-        same_cluster_key: is_kin,
-        answers: node == own,
-        known: node == own || is_known,
-        faults: all(if node == own { &of_store } else { &shared }, faults),
+    let is_known = bus.knows_members() && !faults.contains(&Fault::Store(Cause::Away));
+    let shared = |fault: &&Fault| ![Fault::Deaf, Fault::Store(Cause::Away)].contains(*fault);
+    let view = |member: Member| {
+        let answers = member.node == own;
+        let ours = faults.iter().filter(|fault| answers || shared(fault));
+        let mut codes: Vec<Untrusted> = ours.map(|fault| fault.as_str().into()).collect();
+        for code in member.faults.into_iter().take(MAX_FAULTS) {
+            if !codes.contains(&code) {
+                codes.push(code);
+            }
+        }
+        NodeView {
+            node: member.node.0,
+            name: member.name,
+            version: member.version,
+            sessions: member.load.sessions,
+            draining: member.load.draining,
+            same_cluster_key: member.is_kin,
+            answers,
+            known: answers || is_known,
+            faults: codes,
+        }
     };
     let mut nodes: Vec<_> = bus.members().into_iter().map(view).collect();
     nodes.sort_by(|one, other| (&one.name, one.node).cmp(&(&other.name, other.node)));
     nodes
-}
-
-/// These faults, and those that the node itself tells.
-fn all(ours: &[Fault], theirs: Vec<Untrusted>) -> Vec<Untrusted> {
-    let mut codes: Vec<Untrusted> = ours.iter().map(|fault| fault.as_str().into()).collect();
-    codes.extend(theirs.into_iter().take(MAX_FAULTS));
-    let mut seen = Vec::new();
-    codes.retain(|code| {
-        !seen.contains(code) && {
-            seen.push(code.clone());
-            true
-        }
-    });
-    codes
 }
 
 /// The one node that is meant: the one that answers, if none is named.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use super::Ops;
-use super::nodes::{NodeView, nodes};
+use super::nodes::{NodeView, nodes_with};
 use super::presence::{Seen, look};
 use super::troubles::{Own, Trouble, of_agents, of_relay, unasked, worst};
 use crate::protocol::api::AgentStatus;
@@ -92,11 +92,20 @@ pub(super) async fn overview(State(ops): State<Ops>) -> Json<Overview> {
             let _ = ops.continuity.missing(&Part::Tenants).await;
         }
     });
+    let away = Fault::Store(Cause::Away);
     let mut faults = match looked.await {
         Ok(()) => ops.faults(),
-        Err(_) => vec![Fault::Store(Cause::Away)],
+        Err(_) => vec![away],
     };
-    faults.dedup();
+    // If it is away, it would not answer this either.
+    let registered = if faults.contains(&away) { None } else { timeout(ASK_TIMEOUT, registered(&ops)).await.ok() };
+    if let Some(Err(StoreError::Unanswered(_))) = &registered
+        && !faults.iter().any(|fault| matches!(fault, Fault::Store(_)))
+    {
+        // It has gone away just now.
+        faults.push(away);
+    }
+    let nodes = nodes_with(&ops, &faults);
     let own = Own {
         forbidden: ops.health.forbidden(),
         lost: ops.continuity.complaint(),
@@ -104,10 +113,6 @@ pub(super) async fn overview(State(ops): State<Ops>) -> Json<Overview> {
         certificate: ops.certificate.expires().0.saturating_sub(ops.public.services.clock.now().0),
         faults,
     };
-    // It would not answer this either.
-    let is_away = own.faults.contains(&Fault::Store(Cause::Away));
-    let registered = if is_away { None } else { timeout(ASK_TIMEOUT, registered(&ops)).await.ok() };
-    let nodes = nodes(&ops);
     let mut troubles = of_relay(&nodes, &own);
     let (tenants, portals, agents, rotations) = match registered {
         Some(Ok(found)) => {
