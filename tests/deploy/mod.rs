@@ -12,6 +12,7 @@ mod promql;
 mod runbook;
 mod static_agent;
 mod values;
+mod volume;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -445,7 +445,7 @@ fn unknown(error: &RedisError) -> bool {
 }
 
 /// Why the server takes no writes, if it says so.
-fn refusal(error: &RedisError) -> Option<Cause> {
+pub(super) fn refusal(error: &RedisError) -> Option<Cause> {
     match error.code()? {
         "OOM" => Some(Cause::Memory),
         "READONLY" => Some(Cause::ReadOnly),

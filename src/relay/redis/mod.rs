@@ -6,13 +6,14 @@
 //! | [`keys`] | every key, its type and how long it lives |
 //! | [`link`] | commands, with deadlines; what may have run is never sent twice |
 //! | `server` | the connection below it; reconnects by itself |
-//! | [`checks`] | what is refused at the start |
+//! | [`checks`], `absence` | what is refused at the start, and what is waited for |
 //! | [`registry`], [`ledger`], [`bus`], [`intake`] | the contracts |
 //! | `presence` | who is where |
 //! | `exchange` | what this node says to others, and what it does when it hears them |
 //! | `envelope`, `questions`, `subscriber` | how that is signed, what is still unanswered, how it is heard |
 //! | `hearing` | whether it is |
 
+mod absence;
 mod addresses;
 pub mod bus;
 pub mod checks;
