@@ -4,6 +4,7 @@
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -45,16 +46,17 @@ impl Stage {
 
 /// What `/readyz` says of why the node waits, once it has to do with this.
 async fn waits_for(node: &Relay, reason: &str) -> String {
-    let mut said = String::new();
+    let said = Mutex::new(String::new());
     eventually(&format!("it waits: {reason}"), async || {
         let Some((status, text)) = node.readiness_or_none().await else { return false };
         assert_ne!(status, 200, "it serves: {text}");
-        said = text;
-        said.contains("the node waits for its store") && said.contains(reason)
+        let waits = text.contains("the node waits for its store") && text.contains(reason);
+        *said.lock().unwrap() = text;
+        waits
     })
     .await;
     assert_eq!(node.probe("livez").await, 200, "kubelet would kill it");
-    said
+    said.into_inner().unwrap()
 }
 
 #[tokio::test]

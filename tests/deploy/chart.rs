@@ -394,7 +394,8 @@ fn a_pod_is_ready_if_its_own_node_says_so_by_a_command_whose_reason_kubelet_show
         ("10.0.0.1", "http://10.0.0.1:9443"),
         ("fd00::1", "http://[fd00::1]:9443"),
     ] {
-        let yaml = template(&project("tests/deploy/values/redis.yaml"), &[&format!("listenAddress={address}")]).unwrap();
+        let yaml =
+            template(&project("tests/deploy/values/redis.yaml"), &[&format!("listenAddress={address}")]).unwrap();
         let objects = objects(&yaml, &["--check"]).unwrap();
         let probe = &one(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["readinessProbe"];
         let command = ["/usr/local/bin/writeback-relay", "ready", "--ops-url", url];

@@ -135,7 +135,12 @@ fn a_secret_that_a_group_can_read_is_refused_wherever_it_was_not_given_to_our_gr
         ("strangers-secret", (FIRST, FIRST, 0o700), (STRANGER, FIRST, 0o400), Some("")),
         // Whoever is in our group could have given us this.
         ("strangers-folder", (STRANGER, POD, 0o2770), (FIRST, POD, 0o660), Some("this folder belongs to the user")),
-        ("strangers-group", (FIRST, STRANGER, 0o2770), (FIRST, STRANGER, 0o660), Some("others may write into this folder")),
+        (
+            "strangers-group",
+            (FIRST, STRANGER, 0o2770),
+            (FIRST, STRANGER, 0o660),
+            Some("others may write into this folder"),
+        ),
     ] {
         let data = dir.path().join(name);
         fs::create_dir(&data).unwrap();
@@ -168,7 +173,8 @@ fn secrets() -> Files {
 }
 
 #[tokio::test]
-async fn the_charts_pod_keeps_what_it_has_on_a_volume_that_was_anybodys_as_any_user_and_with_nothing_else_to_write_to() {
+async fn the_charts_pod_keeps_what_it_has_on_a_volume_that_was_anybodys_as_any_user_and_with_nothing_else_to_write_to()
+{
     let address = own_address().to_string();
     let objects = chart("embedded", &address, "");
     let folder = tempfile::tempdir().unwrap();
@@ -190,7 +196,10 @@ async fn the_charts_pod_keeps_what_it_has_on_a_volume_that_was_anybodys_as_any_u
         let arguments: &[&str] = if life == 0 { &["tenant", "add", TENANT] } else { &["tenant", "list"] };
         let said = running.exec(&call(arguments), grace).await.unwrap();
         assert!(life == 0 || said.trim() == TENANT, "life {life}: {said}");
-        assert!(running.exec(&["touch".to_owned(), "/tmp".to_owned()], grace).await.is_err(), "its root can be written to");
+        assert!(
+            running.exec(&["touch".to_owned(), "/tmp".to_owned()], grace).await.is_err(),
+            "its root can be written to"
+        );
         let stopped = running.stop(Duration::ZERO, grace).await;
         assert!(stopped.status.success() && !stopped.killed, "life {life}: {stopped:?}");
     }

@@ -50,7 +50,9 @@ mod tests {
 
     #[test]
     fn what_a_server_says_while_it_comes_up_or_changes_places_passes_and_what_an_operator_has_to_change_does_not() {
-        for code in ["LOADING", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "TRYAGAIN", "BUSY", "OOM", "MISCONF", "NOREPLICAS"] {
+        for code in
+            ["LOADING", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "TRYAGAIN", "BUSY", "OOM", "MISCONF", "NOREPLICAS"]
+        {
             assert!(may_pass(&server(code)), "{code}");
         }
         for code in ["WRONGPASS", "NOAUTH", "NOPERM", "ERR", "MOVED", "CROSSSLOT"] {
