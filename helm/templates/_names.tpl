@@ -32,6 +32,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ regexReplaceAll ":[0-9]+$" (trimPrefix "https://" .Values.publicUrl) "" }}
 {{- end }}
 
+{{- /* The operator's listener, for a command in the same pod. */ -}}
+{{- define "relay.opsUrl" -}}
+{{- $here := get (dict "0.0.0.0" "127.0.0.1" "::" "::1") .Values.listenAddress | default .Values.listenAddress -}}
+http://{{ contains ":" $here | ternary (printf "[%s]" $here) $here }}:9443
+{{- end }}
+
 {{- define "relay.tlsSecret" -}}
 {{ .Values.tls.existingSecret | default (printf "%s-tls" (include "relay.fullname" .)) }}
 {{- end }}

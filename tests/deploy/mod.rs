@@ -18,6 +18,7 @@ mod runbook;
 mod service;
 mod static_agent;
 mod values;
+mod volume;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -175,7 +175,7 @@ impl RedisBus {
 /// Takes the lease, and looks who else is there. A node yields to older ones that have another cluster key, unless one
 /// of the others has its own. Of two that come at the same moment, each has shown its key before it looks.
 async fn enter(exchange: &Exchange, servers: String) -> Result<(), CheckError> {
-    let away = |error: StoreError| CheckError::Unreachable { server: servers, detail: error.to_string() };
+    let away = |error: StoreError| CheckError::Away { server: servers, detail: error.to_string() };
     exchange.presence.renew(Load::default(), Vec::new()).await.map_err(away)?;
     let others = exchange.presence.others_alive();
     let (strangers, kin): (Vec<_>, Vec<_>) = others.into_iter().partition(|(node, _)| exchange.is_stranger(*node));
