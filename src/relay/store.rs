@@ -182,10 +182,12 @@ impl Health {
         }
     }
 
-    /// Asks the store now whether it does what is needed; what it says is known after that.
-    pub async fn look(&self) {
-        if let Self::Redis { bus, .. } = self {
-            bus.look().await;
+    /// Asks the store now whether it does what is needed, and what it says is known after that; whether it answers, and what
+    /// nodes say is heard.
+    pub async fn look(&self) -> bool {
+        match self {
+            Self::Embedded { .. } => true,
+            Self::Redis { bus, .. } => bus.look().await,
         }
     }
 

@@ -31,6 +31,7 @@ use crate::relay::cache::Cache;
 use crate::relay::faults::Fault;
 use crate::relay::ids::{NodeId, SessionId};
 use crate::relay::ledger::Entry;
+use crate::relay::writes::Cause;
 use crate::telemetry::metrics::Metrics;
 
 /// Where an agent was is believed for so long. That it is there no longer is found by the first command.
@@ -114,9 +115,10 @@ impl RedisBus {
         self.exchange.forbidden()
     }
 
-    /// Asks Redis now whether it does what a relay needs of it.
-    pub async fn look(&self) {
+    /// Asks Redis now whether it does what a relay needs of it; whether it answers, and this node hears itself through it.
+    pub async fn look(&self) -> bool {
         self.exchange.look_at_store().await;
+        !self.exchange.faults().contains(&Fault::Store(Cause::Away)) && self.exchange.hears_itself_now().await
     }
 
     /// How long a message takes to come back, if that is long.
