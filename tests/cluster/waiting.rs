@@ -124,8 +124,9 @@ async fn a_name_that_is_not_there_yet_is_waited_for() {
 
 #[tokio::test]
 async fn a_server_that_reads_its_data_is_waited_for() {
-    const KEYS: &str = "for n = 1, 300 do redis.call('SET', 'key' .. n, n) end";
-    let stage = Stage::new(Redis::single_with("appendonly yes\nappendfsync always\nkey-load-delay 20000").await);
+    // Meanwhile it answers after each 1024 keys.
+    const KEYS: &str = "for n = 1, 12000 do redis.call('SET', 'key' .. n, n) end";
+    let stage = Stage::new(Redis::single_with("appendonly yes\nappendfsync always\nkey-load-delay 500").await);
     stage.redis.cli(6379, &["EVAL", KEYS, "0"]);
     stage.redis.kill(6379).await;
     let node = stage.node();
