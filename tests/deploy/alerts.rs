@@ -113,7 +113,8 @@ fn each_rule_is_about_one_release_at_a_time() {
                 assert!(behind.starts_with(&format!(" by {RELEASE}")), "{name}: {word}{behind} mixes releases");
             }
             if ["on", "ignoring", "without"].contains(&word) {
-                let apart = behind.starts_with(&format!(" {RELEASE}")) || (name == "RelayAway" && behind.starts_with(" ()"));
+                let apart =
+                    behind.starts_with(&format!(" {RELEASE}")) || (name == "RelayAway" && behind.starts_with(" ()"));
                 assert!(apart, "{name}: {word}{behind} mixes releases");
             }
         }

@@ -38,9 +38,9 @@ pub(super) fn variables(dashboard: &Value) -> Vec<(String, String)> {
 }
 
 fn expressions(dashboard: &Value) -> Vec<(String, String)> {
-    let panels = panels(dashboard).into_iter().flat_map(|Panel { title, targets, .. }| {
-        targets.into_iter().map(move |target| (title.clone(), target))
-    });
+    let panels = panels(dashboard)
+        .into_iter()
+        .flat_map(|Panel { title, targets, .. }| targets.into_iter().map(move |target| (title.clone(), target)));
     variables(dashboard).into_iter().chain(panels).collect()
 }
 
@@ -50,7 +50,10 @@ async fn each_panel_is_on_metrics_that_a_node_has_or_that_rules_record() {
         for (panel, expression) in expressions(&dashboard(name)) {
             let recorded = recorded(&expression);
             let prometheus_own = ["up{", "ALERTS{"].iter().any(|own| expression.contains(own));
-            assert!(!metrics(&expression).is_empty() || !recorded.is_empty() || prometheus_own, "{name}, {panel}: on what?");
+            assert!(
+                !metrics(&expression).is_empty() || !recorded.is_empty() || prometheus_own,
+                "{name}, {panel}: on what?"
+            );
             assert!(recorded.is_subset(&records()), "{name}, {panel}: {recorded:?}");
             assert_exported(&format!("{name}, {panel}"), &expression).await;
         }
@@ -68,7 +71,11 @@ fn each_panel_is_of_the_releases_that_are_chosen_and_says_what_it_means_if_it_is
             assert!(!panel.no_value.is_empty(), "{name}, {}: what does it show where there is nothing?", panel.title);
             for target in &panel.targets {
                 let selectors = target.matches('{').count();
-                assert!(selectors > 0 && target.matches(CHOSEN).count() == selectors, "{name}, {}: {target}", panel.title);
+                assert!(
+                    selectors > 0 && target.matches(CHOSEN).count() == selectors,
+                    "{name}, {}: {target}",
+                    panel.title
+                );
                 let naked = metrics(target).into_iter().chain(recorded(target)).find(|metric| {
                     let of = [format!("{metric}{{"), format!("{metric}_bucket{{")];
                     !of.iter().any(|of| target.contains(of.as_str()))

@@ -20,8 +20,7 @@ const JANE: &str = "jane@corp.example";
 const LABEL: &str = "tenant: Is the tenant a label?";
 
 /// Panels that have something to show with a fault only; their text says that there is none.
-const QUIET: [&str; 5] =
-    ["overview: Problems", "node: Problems", "node: Limits", "node: Store errors", "node: Drain"];
+const QUIET: [&str; 5] = ["overview: Problems", "node: Problems", "node: Limits", "node: Store errors", "node: Drain"];
 
 /// Panels that have something to show as soon as there was one command, or one session.
 const UNUSED: [&str; 9] = [
@@ -119,7 +118,8 @@ impl Looking<'_> {
     }
 
     async fn alert(&self, alert: &str) {
-        let fires = async || self.samples("Firing alerts").await.iter().any(|sample| sample.labels["alertname"] == alert);
+        let fires =
+            async || self.samples("Firing alerts").await.iter().any(|sample| sample.labels["alertname"] == alert);
         eventually(alert, fires).await;
     }
 }

@@ -52,7 +52,8 @@ impl Watched {
             json!({"target_label": "endpoint", "replacement": "ops"}),
         ];
         relabelings.extend(list(&self.relabelings).iter().map(|own| {
-            let name = |name: &String| name.replace("sourceLabels", "source_labels").replace("targetLabel", "target_label");
+            let name =
+                |name: &String| name.replace("sourceLabels", "source_labels").replace("targetLabel", "target_label");
             own.as_object().unwrap().iter().map(|(field, value)| (name(field), value.clone())).collect()
         }));
         json!({
@@ -80,7 +81,9 @@ async fn of_two_releases_in_one_prometheus_the_one_that_is_dead_is_an_alert_and_
     for Watched { namespace, release, .. } in &watched {
         // The pod's name, and not its address.
         let pod = format!("instance=\"{release}-writeback-relay-7d9c5b8f6-x2k4p\"");
-        prometheus.sees(&format!("writeback_ready{{namespace=\"{namespace}\",release=\"{release}\",{pod}}} == 1")).await;
+        prometheus
+            .sees(&format!("writeback_ready{{namespace=\"{namespace}\",release=\"{release}\",{pod}}} == 1"))
+            .await;
         prometheus.sees(&format!("writeback:up{{release=\"{release}\"}} == 1")).await;
     }
     eventually("RelayAway is silent", async || !prometheus.fires("RelayAway").await).await;
@@ -124,9 +127,7 @@ async fn a_release_that_was_never_there_and_one_whose_pods_are_gone_are_alerts_o
         }})
     };
     let [first, second] = &watched;
-    let case = |minute: u32, expected: Vec<Value>| {
-        json!({"eval_time": format!("{minute}m"), "alertname": "RelayAway", "exp_alerts": expected})
-    };
+    let case = |minute: u32, expected: Vec<Value>| json!({"eval_time": format!("{minute}m"), "alertname": "RelayAway", "exp_alerts": expected});
     let tests = json!({
         "rule_files": ["first.yaml", "second.yaml"],
         "evaluation_interval": "30s",
