@@ -37,6 +37,7 @@ const RELAYS: &[&str] = &[
     "log-level",
     "registry export /dev/null",
     "registry import /dev/null",
+    "registry accept",
 ];
 const AGENTS: &[&str] = &["enroll wb1.x.y", "check", "events --id none", "rotate-keys", "trust --list"];
 const PORTALS: &[&str] = &[

@@ -19,8 +19,9 @@ const FLOORS: &[&[&str]] = &[
 /// The same inside the relay.
 const RELAY_FLOORS: &[&[&str]] = &[
     &["ids", "cache", "writes"],
+    &["faults"],
     &["registry", "ledger", "bus"],
-    &["recent", "intake", "mailbox"],
+    &["recent", "continuity", "intake", "mailbox"],
     &["embedded", "redis", "keys", "sessions"],
     &["config"],
     &["tls", "store", "limits"],
@@ -28,7 +29,7 @@ const RELAY_FLOORS: &[&[&str]] = &[
     &["dispatch"],
     &["http"],
     &["admin"],
-    &["lifecycle"],
+    &["lifecycle", "service"],
 ];
 
 /// Where each outside crate may be named.

@@ -27,7 +27,7 @@ pub enum Answer {
     /// No agent has it, as far as the relay tells, and none will: a new reset may be sent.
     Undeliverable {
         /// In one word: `no_trusted_agent`, `keys_not_trusted`, `agent_pending`, `portal_not_trusted`, `no_agent`,
-        /// `preflight_failed`, `agent_busy`, `draining`, `store_not_writable`, `expired`, or another of the relay's codes.
+        /// `preflight_failed`, `agent_busy`, `draining`, `store_not_writable`, `registry_lost`, `expired`, or another of the relay's codes.
         reason: Untrusted,
         /// The agents that were asked.
         asked: Vec<AgentId>,

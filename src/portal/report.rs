@@ -151,6 +151,10 @@ fn explain(reason: &Untrusted) -> &'static str {
         "store_not_writable" => {
             "the relay's store takes no writes: tell whoever runs it, who sees why with writeback-relay status"
         }
+        "registry_lost" => {
+            "the relay has lost what it knew of portals and agents: tell whoever runs it, and keep this folder as it is; nothing \
+             has to be set up anew"
+        }
         "expired" => "its time was over before an agent got it: try again, and compare the hosts' clocks",
         _ => "the relay did not deliver it",
     }

@@ -77,7 +77,7 @@ fn judge(error: &ClientError) -> Failed {
             "outcome_unknown" => Failed::Unknown,
             "not_found" => Failed::NotThere,
             "rate_limited" | "overloaded" => Failed::Again(*retry_after),
-            "store_not_writable" => Failed::NotTaken,
+            "store_not_writable" | "registry_lost" => Failed::NotTaken,
             _ if !problem.retry_safe && problem.status >= 500 => Failed::PerhapsTaken,
             _ => Failed::Refused,
         },

@@ -118,6 +118,8 @@ problems! {
     StoreUnavailable, "store_unavailable", 503, false, "The store is not available";
     /// The store is there, and takes no writes: this one was refused whole, and nothing was stored or sent.
     StoreNotWritable, "store_not_writable", 503, true, "The store takes no writes";
+    /// The registry came back empty, or older than it was, and does not have what would have answered this. Nothing was done.
+    RegistryLost, "registry_lost", 503, true, "The relay has lost its registry";
     /// The keys of the operators' issuer can't be had.
     IssuerUnavailable, "issuer_unavailable", 503, true, "The token's issuer is not available";
     /// Too many connections at once.

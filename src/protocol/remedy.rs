@@ -105,6 +105,20 @@ remedies! {
     MakeRoom, "make_room", "make room on it; revocations are taken all the same, out of a reserve";
     /// Of a Redis that does not answer.
     RedisAway, "redis_away", "look whether it runs and can be reached from this node";
+    /// Of a Redis that refuses its user a command.
+    RedisRights, "redis_rights", "give the relay's user of Redis its rights back: ACL SETUSER NAME ~wb:* &wb:* +@all -@admin -@dangerous +info";
+    /// Of a slow Redis.
+    RedisSlow, "redis_slow", "look at Redis, its host, and the way to it: redis-cli --latency, redis-cli slowlog get";
+    /// Of a node's clock.
+    SetNodeClock, "set_node_clock", "synchronise the clocks of this node's host and of Redis' (timedatectl)";
+    /// Of a node that does not hear itself.
+    OwnChannel, "own_channel", "look at the way between this node and Redis, and at the node's log; if other nodes serve, have it started anew";
+    /// Of a registry that is not what it was.
+    RestoreRegistry, "restore_registry", "restore it: writeback-relay registry import FILE; only if it is to be as it is now: writeback-relay registry accept";
+    /// Of nodes that nobody can be asked about.
+    AskEachNode, "ask_each_node", "ask each of them itself: writeback-relay status with its --ops-url, or inside its pod";
+    /// Of a status that took too long.
+    AskAgain, "ask_again", "ask again when the store answers quickly";
     /// Of more than is shown.
     TheseFirst, "these_first", "mend the others first";
 }
@@ -129,6 +143,13 @@ impl Remedy {
                 | Self::RedisReplicas
                 | Self::MakeRoom
                 | Self::RedisAway
+                | Self::RedisRights
+                | Self::RedisSlow
+                | Self::SetNodeClock
+                | Self::OwnChannel
+                | Self::RestoreRegistry
+                | Self::AskEachNode
+                | Self::AskAgain
                 | Self::TheseFirst
         )
     }

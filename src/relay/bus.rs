@@ -197,6 +197,8 @@ pub struct Member {
     pub load: Load,
     /// Whether it has this node's cluster key. They do not hear each other otherwise.
     pub is_kin: bool,
+    /// What keeps it from its work, as codes.
+    pub faults: Vec<Untrusted>,
 }
 
 /// What the bus asks of the node it runs on. It never waits.
@@ -230,6 +232,11 @@ pub trait Bus: Send + Sync + 'static {
 
     /// The nodes that are alive, this one too, as they have said within the last seconds.
     fn members(&self) -> Vec<Member>;
+
+    /// Whether that is so, and not how it was when the store last answered.
+    fn knows_members(&self) -> bool {
+        true
+    }
 
     /// Makes a session known, and what it says of its agent, unless a newer process holds the agent. Once more, it is known
     /// as it says now.

@@ -46,7 +46,7 @@ pub enum Refused {
     #[error(
         "this relay knows no such agent in this tenant; if it was enrolled here, the registry was restored from an older copy"
     )]
-    UnknownAgent,
+    UnknownAgent(TenantId),
     /// The portal does not serve this tenant.
     #[error("this portal was not granted the tenant {0}")]
     TenantNotGranted(TenantId),
@@ -180,7 +180,8 @@ impl Keys {
     /// If the assertion does not hold or was used, or the agent is revoked or unknown.
     pub async fn agent(&self, token: &str) -> Result<(TenantId, AgentRecord), Refused> {
         let (jws, claimed) = AgentAssertion::parse(token).map_err(Refused::Assertion)?;
-        let record = self.registry.agent(&claimed.tenant, claimed.iss).await?.ok_or(Refused::UnknownAgent)?;
+        let record = self.registry.agent(&claimed.tenant, claimed.iss).await?;
+        let record = record.ok_or_else(|| Refused::UnknownAgent(claimed.tenant.clone()))?;
         let now = self.clock.now();
         let assertion =
             AgentAssertion::verify(&jws, &record.keys.signing, &self.public_url, now).map_err(Refused::Assertion)?;

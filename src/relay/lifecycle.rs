@@ -28,13 +28,14 @@ use super::mailbox::Order;
 use super::memory::Memory;
 use super::recent::Attentive;
 use super::registry::Registry;
+use super::service;
 use super::session::{Rate, Services};
 use super::sessions::Sessions;
 use super::store::{Health, OpenError, Stores};
 use super::tls::{self, Certificate, TlsError};
 use super::writes::Cause;
 use crate::clock::{Clock, Random, UnixTime};
-use crate::host;
+use crate::host::{self, service_manager};
 use crate::protocol::frame::CloseReason;
 use crate::storage::{DatabaseError, FileError, make_private_folder};
 use crate::telemetry::metrics::{Metrics, MetricsError};
@@ -121,7 +122,7 @@ impl Node {
         let listener = listener::bind("listen", config.listen).await?;
         let ops_listener = listener::bind("ops_listen", config.ops_listen).await?;
         let metrics = Arc::new(Metrics::labelled(config.telemetry.tenant_label)?);
-        let Stores { registry, ledger, bus, intake, keys, health } =
+        let Stores { registry, ledger, bus, intake, keys, continuity, health } =
             Stores::open(&config, Arc::clone(&clock), Arc::clone(&random), &metrics).await?;
         let sessions = Arc::new(Sessions::default());
         let inbox = Arc::clone(&sessions) as Arc<_>;
@@ -152,6 +153,7 @@ impl Node {
             bodies: Bodies::new(Arc::clone(&memory)),
             lists: Lists::new(Arc::clone(&limits), Arc::clone(&memory)),
             keys,
+            continuity: Arc::clone(&continuity),
             dispatcher: Arc::new(
                 Dispatcher::new(
                     Arc::clone(&ledger),
@@ -174,12 +176,13 @@ impl Node {
         let drain_timeout = Duration::from_secs(config.drain.timeout_seconds);
         let (public_addr, ops_addr) = (listener.local_addr()?, ops_listener.local_addr()?);
         let router = http::router(Arc::clone(&public));
-        let ops = admin::router(Ops {
+        let ops = Ops {
             public: Arc::clone(&public),
             credentials,
             health: health.clone(),
+            continuity: Arc::clone(&continuity),
             certificate: certificate.clone(),
-        });
+        };
         tokio::spawn(background.clone().run_until_cancelled_owned(certificate.clone().watch()));
         let news = health.writes().subscribe();
         let purging = purge(registry, ledger, news, clock);
@@ -187,6 +190,8 @@ impl Node {
         tokio::spawn(background.clone().run_until_cancelled_owned(forget(Arc::clone(&limits))));
         tokio::spawn(background.clone().run_until_cancelled_owned(Arc::clone(&memory).watch()));
         tokio::spawn(background.clone().run_until_cancelled_owned(health.clone().watch()));
+        tokio::spawn(background.clone().run_until_cancelled_owned(continuity.watch()));
+        tokio::spawn(background.clone().run_until_cancelled_owned(service::tell(ops.clone())));
         let listeners = vec![
             tokio::spawn(listener::serve(
                 listener,
@@ -196,11 +201,12 @@ impl Node {
             )),
             tokio::spawn(listener::serve_ops(
                 ops_listener,
-                ops,
+                admin::router(ops),
                 Until { draining: listening.clone(), stopped: listening.clone() },
             )),
         ];
         tracing::info!(listen = %public_addr, ops_listen = %ops_addr, public_url = config.public_url, "the node is up");
+        service_manager::ready();
         Ok(Self { public_addr, ops_addr, public, drain_timeout, health, certificate, background, listening, listeners })
     }
 
@@ -234,6 +240,8 @@ impl Node {
     /// Stops, within the configured time: no new commands, agents told to go, commands in flight given their time, then
     /// everything closed.
     pub async fn stop(self) {
+        service_manager::stopping();
+        service_manager::stops_within(self.drain_timeout + FAREWELL * 2);
         let deadline = Instant::now() + self.drain_timeout;
         let (public, sessions) = (&self.public, &self.public.services.sessions);
         // It stops once.

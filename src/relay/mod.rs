@@ -4,10 +4,11 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`ids`], [`writes`] | nodes and sessions; whether the store takes writes |
+//! | [`ids`], [`writes`], [`faults`] | nodes and sessions; whether the store takes writes; what keeps a node from its work |
 //! | [`registry`], [`ledger`], [`bus`] | what is stored and who is where: three contracts, and how keys may change |
 //! | [`intake`] | what is stored is handed over |
 //! | [`recent`] | what was found in the registry a moment ago |
+//! | [`continuity`] | whether it is still the one that this node had |
 //! | [`embedded`] | the three, for one node: two tables of files and a map |
 //! | [`keys`] | who signed this, and may he |
 //! | [`sessions`], [`mailbox`], [`session`] | this node's agents; what waits for one; its socket |
@@ -21,8 +22,10 @@ pub mod admin;
 pub mod bus;
 mod cache;
 pub mod config;
+pub mod continuity;
 pub mod dispatch;
 pub mod embedded;
+pub mod faults;
 pub mod http;
 pub mod ids;
 pub mod intake;
@@ -35,6 +38,7 @@ pub mod memory;
 pub mod recent;
 pub mod redis;
 pub mod registry;
+mod service;
 pub mod session;
 pub mod sessions;
 pub mod store;

@@ -8,7 +8,9 @@ use futures_util::future::{BoxFuture, Shared};
 
 use super::bus::{Bus, Guard};
 use super::config::{Config, ConfigError, Store};
+use super::continuity::Continuity;
 use super::embedded::{EmbeddedBus, EmbeddedLedger, EmbeddedRegistry, Room};
+use super::faults::Fault;
 use super::ids::NodeId;
 use super::intake::{Intake, TwoSteps};
 use super::keys::Keys;
@@ -19,10 +21,11 @@ use super::redis::intake::RedisIntake;
 use super::redis::ledger::RedisLedger;
 use super::redis::registry::RedisRegistry;
 use super::registry::Registry;
-use super::writes::Writes;
+use super::writes::{Cause, Writes};
 use crate::clock::{Clock, Random};
 use crate::host;
 use crate::protocol::ids::ObjectId;
+use crate::protocol::remedy::Remedy;
 use crate::storage::DatabaseError;
 use crate::telemetry::metrics::Metrics;
 
@@ -52,6 +55,8 @@ pub struct Stores {
     pub intake: Arc<dyn Intake>,
     /// Judges by the registry's keys.
     pub keys: Keys,
+    /// Whether the registry is still the one that this node had.
+    pub continuity: Arc<Continuity>,
     /// How they are.
     pub health: Health,
 }
@@ -104,6 +109,30 @@ impl Health {
         }
     }
 
+    /// How long it takes from here through the store and back, if that is long.
+    #[must_use]
+    pub fn slowness(&self) -> Option<Duration> {
+        match self {
+            Self::Embedded { .. } => None,
+            Self::Redis { bus, .. } => bus.slowness().filter(|_| bus.hears_itself() && self.writes().cause().is_none()),
+        }
+    }
+
+    /// The same, for people.
+    #[must_use]
+    pub fn slow(&self) -> Option<String> {
+        self.slowness().map(|took| format!("redis is slow: from this node and back it takes {} ms", took.as_millis()))
+    }
+
+    /// How far this host's clock is ahead of the store's, in milliseconds, if it has another.
+    #[must_use]
+    pub fn clock_offset_ms(&self) -> Option<i64> {
+        match self {
+            Self::Embedded { .. } => None,
+            Self::Redis { bus, .. } => bus.clock_offset_ms(),
+        }
+    }
+
     /// Whether agents can open their sessions at another node while this one stops.
     pub async fn has_others(&self) -> bool {
         match self {
@@ -128,6 +157,31 @@ impl Health {
         }
     }
 
+    /// What keeps this node from its work.
+    #[must_use]
+    pub fn faults(&self) -> Vec<Fault> {
+        match self {
+            Self::Embedded { writes, .. } => writes.cause().into_iter().map(Fault::Store).collect(),
+            Self::Redis { bus, .. } => bus.faults(),
+        }
+    }
+
+    /// What the store refuses to this node, in its own words.
+    #[must_use]
+    pub fn forbidden(&self) -> Option<String> {
+        match self {
+            Self::Embedded { .. } => None,
+            Self::Redis { bus, .. } => bus.forbidden(),
+        }
+    }
+
+    /// Asks the store now whether it does what is needed; what it says is known after that.
+    pub async fn look(&self) {
+        if let Self::Redis { bus, .. } = self {
+            bus.look().await;
+        }
+    }
+
     /// What is wrong, though this node serves.
     #[must_use]
     pub fn remark(&self) -> Option<String> {
@@ -135,13 +189,21 @@ impl Health {
             .writes()
             .cause()
             .map(|cause| format!("no writes are taken: {}; {}", cause.detail(), cause.remedy().text()));
+        let forbidden = self
+            .forbidden()
+            .map(|words| format!("{}: {words}; {}", Cause::Rights.detail(), Cause::Rights.remedy().text()));
+        let slow = self.slow().map(|slow| format!("{slow}; {}", Remedy::RedisSlow.text()));
+        let clock = self.clock_offset_ms().filter(|_| self.faults().contains(&Fault::ClockOff)).map(|ms| {
+            let (seconds, side) = (ms.abs() / 1000, if ms > 0 { "ahead of" } else { "behind" });
+            format!("this host's clock is {seconds} s {side} redis'; {}", Remedy::SetNodeClock.text())
+        });
         let strangers = match self {
             Self::Embedded { .. } => Vec::new(),
             Self::Redis { bus, .. } => bus.strangers(),
         };
         let strangers = (!strangers.is_empty())
             .then(|| format!("nodes on the same redis have another redis.cluster_key_file: {}", strangers.join(", ")));
-        let remarks: Vec<_> = refused.into_iter().chain(strangers).collect();
+        let remarks: Vec<_> = refused.into_iter().chain(forbidden).chain(clock).chain(slow).chain(strangers).collect();
         (!remarks.is_empty()).then(|| remarks.join("; "))
     }
 
@@ -174,15 +236,22 @@ impl Stores {
         if config.store == Store::Embedded {
             let writes = Arc::<Writes>::default();
             let room = Room::of(&config.data_dir, &writes);
-            let registry = EmbeddedRegistry::open(&config.data_dir.join("registry.redb")).await?;
+            let [registry_file, ledger_file] = ["registry.redb", "ledger.redb"].map(|name| config.data_dir.join(name));
+            // They are made together: where one is missing, there was one.
+            let was_there = ledger_file.exists() && !registry_file.exists();
+            let registry = EmbeddedRegistry::open(&registry_file).await?;
             let registry = registry.bounded(bounds).within(room.clone()).timed(Arc::clone(metrics));
-            let ledger = EmbeddedLedger::open(&config.data_dir.join("ledger.redb"), clock.now())?;
+            let ledger = EmbeddedLedger::open(&ledger_file, clock.now())?;
             let ledger = ledger.bounded(config.limits.quotas()).within(room.clone()).timed(Arc::clone(metrics));
             let (one, other) = (registry.database().failure(), ledger.failure());
             let failed = async move {
                 tokio::select! { error = one => error, error = other => error }
             };
             let registry: Arc<dyn Registry> = Arc::new(registry);
+            let continuity = Arc::new(Continuity::new(Arc::clone(&registry), &config.data_dir));
+            if was_there {
+                continuity.expect_some();
+            }
             let (ledger, bus) = (Arc::new(ledger), Arc::new(EmbeddedBus::new(node, name, Arc::clone(&clock))));
             return Ok(Self {
                 keys: keys(&registry),
@@ -190,6 +259,7 @@ impl Stores {
                 ledger: Arc::clone(&ledger) as Arc<dyn Ledger>,
                 bus: Arc::clone(&bus) as Arc<dyn Bus>,
                 intake: Arc::new(TwoSteps { ledger, bus }),
+                continuity,
                 health: Health::Embedded { failed: failed.boxed().shared(), room, writes },
             });
         }
@@ -203,6 +273,7 @@ impl Stores {
         let writes = Arc::clone(link.writes());
         let registry: Arc<dyn Registry> = Arc::new(RedisRegistry::new(link.clone()).bounded(bounds));
         let keys = keys(&registry);
+        let continuity = Arc::new(Continuity::new(Arc::clone(&registry), &config.data_dir));
         let guard: Arc<dyn Guard> = Arc::new(keys.clone());
         let bus = RedisBus::open(link.clone(), node, name, guard, clock, random, Arc::clone(metrics)).await?;
         let bus = Arc::new(bus);
@@ -213,6 +284,7 @@ impl Stores {
             ledger: Arc::new(ledger.clone()),
             intake: Arc::new(RedisIntake::new(ledger, Arc::clone(&bus))),
             bus: Arc::clone(&bus) as Arc<dyn Bus>,
+            continuity,
             health: Health::Redis { bus, writes },
         })
     }

@@ -54,6 +54,10 @@ causes! {
     Replicas, "too_few_replicas",
         "redis has fewer replicas than its min-replicas-to-write",
         RedisReplicas;
+    /// A user who may not run what is needed (`NOPERM`).
+    Rights, "rights",
+        "redis refuses a command to the relay's user",
+        RedisRights;
     /// There is little left on the disk of `data_dir`.
     Disk, "disk_full",
         "the disk of data_dir is full",

@@ -38,10 +38,16 @@ pub struct Now {
     pub ready: bool,
     /// Whether the store takes writes.
     pub writable: bool,
+    /// Whether the registry came back empty, or older than it was.
+    pub registry_lost: bool,
+    /// How many tenants it had when it was last looked.
+    pub registry_tenants: u64,
     /// Commands without an end.
     pub in_flight: usize,
     /// Since it last heard itself; none if it has no bus to hear.
     pub probe_age: Option<Duration>,
+    /// How far its host's clock is ahead of Redis', in milliseconds; none if that is not known.
+    pub clock_offset_ms: Option<i64>,
     /// Until its certificate expires, in seconds; below zero if it has.
     pub certificate_remaining: Option<i64>,
     /// How much of what it had is gone, from 0 to 1, if it is stopping.
@@ -206,11 +212,16 @@ impl Metrics {
         let flag = |set: bool| if set { 1.0 } else { 0.0 };
         self.with.ready.record(flag(now.ready), &[]);
         self.with.writable.record(flag(now.writable), &[]);
+        self.with.registry_lost.record(flag(now.registry_lost), &[]);
+        self.with.registry_tenants.record(now.registry_tenants as f64, &[]);
         self.with.in_flight.record(now.in_flight as f64, &[]);
         self.with.draining.record(flag(now.drained.is_some()), &[]);
         self.with.drained.record(now.drained.unwrap_or(0.0), &[]);
         if let Some(age) = now.probe_age {
             self.with.probe_age.record(age.as_secs_f64(), &[]);
+        }
+        if let Some(ms) = now.clock_offset_ms {
+            self.with.clock_offset.record(ms as f64 / 1000.0, &[]);
         }
         if let Some(remaining) = now.certificate_remaining {
             self.with.certificate.record(remaining as f64, &[]);
@@ -273,7 +284,12 @@ mod tests {
         metrics.bus_round_trip(Duration::from_millis(1));
         metrics.message_refused("stale");
         metrics.message_dropped();
-        let now = Now { probe_age: Some(Duration::ZERO), certificate_remaining: Some(-1), ..Now::default() };
+        let now = Now {
+            probe_age: Some(Duration::ZERO),
+            clock_offset_ms: Some(-1),
+            certificate_remaining: Some(-1),
+            ..Now::default()
+        };
         metrics.observe(&now);
         metrics.render().unwrap()
     }

@@ -20,7 +20,7 @@ use crate::support::{PATIENCE, eventually};
 const COMMANDS: u64 = 10;
 
 /// What a node does for itself, whatever else happens.
-const BACKGROUND: [&str; 3] = ["lease", "probe", "writes"];
+const BACKGROUND: [&str; 4] = ["lease", "probe", "writes", "mark"];
 
 /// Round trips, by what they are for.
 type Trips = BTreeMap<String, u64>;

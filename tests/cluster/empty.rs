@@ -156,10 +156,10 @@ async fn an_empty_registry_stops_no_agent_for_good_and_all_works_again_when_it_i
     let bearer = raw.assertion().sign(&raw.signing).unwrap();
     let Err(Error::Http(refused)) = raw.upgrade(&bearer, SUBPROTOCOL).await else { panic!("it opened") };
     let problem: Problem = serde_json::from_slice(refused.body().as_ref().unwrap()).unwrap();
-    assert_eq!((problem.status, problem.code.as_data()), (404, "unknown_agent"));
+    assert_eq!((problem.status, problem.code.as_data()), (503, "registry_lost"));
     agent.start();
     eventually("it says so", || {
-        let said = agent.events().iter().any(|event| event.to_string().contains("trying again, slowly"));
+        let said = agent.events().iter().any(|event| event.to_string().contains("the relay answered 503"));
         std::future::ready(said)
     })
     .await;

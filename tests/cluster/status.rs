@@ -15,7 +15,7 @@ use crate::support::redis::Redis;
 use crate::support::relay::{Relay, TENANT};
 
 /// The operator's commands at this node.
-fn at(node: &Relay) -> Cli {
+pub(super) fn at(node: &Relay) -> Cli {
     let mut cli = Cli::new(env!("CARGO_BIN_EXE_writeback-relay"), &[]);
     cli.set("WRITEBACK_OPS_URL", &node.ops_url());
     cli.set("WRITEBACK_ADMIN_TOKEN_FILE", &node.data_dir().join("admin.token").display().to_string());

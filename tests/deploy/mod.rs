@@ -3,16 +3,19 @@
 mod alerts;
 mod chart;
 mod compose;
+mod compose_secrets;
 mod dashboards;
 mod firing;
 mod image;
 mod newcomer;
+mod on_call;
 mod panels;
 mod pod;
 mod prometheus;
 mod promql;
 mod releases;
 mod runbook;
+mod service;
 mod static_agent;
 mod values;
 

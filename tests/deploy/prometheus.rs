@@ -1,5 +1,6 @@
 //! A Prometheus that runs, with the rules that are shipped. Minutes are seconds in it.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::process::{Command, Stdio};
 
@@ -29,18 +30,26 @@ pub(super) struct Sample {
 impl Prometheus {
     /// With the configuration and the rules of deploy/compose, for these nodes.
     pub(super) fn start(nodes: &[Relay]) -> Self {
-        let mut scrape = yaml("deploy/compose/prometheus.yml")["scrape_configs"].clone();
-        let targets: Vec<_> = nodes.iter().map(|node| node.ops_url().replace("http://", "")).collect();
-        scrape[0]["static_configs"] = json!([{ "targets": targets }]);
-        Self::with(&scrape, &[read("deploy/prometheus/rules.yaml")])
+        Self::with(&scrape_of_compose(nodes), &[read("deploy/prometheus/rules.yaml")])
+    }
+
+    /// The same with the rules as they are shipped: an alert is pending for minutes. Only what there usually was in an hour or a
+    /// day is what there was in this test.
+    pub(super) fn start_patient(nodes: &[Relay]) -> Self {
+        let rules = read("deploy/prometheus/rules.yaml").replace("[1d:5m]", "[60s:1s]").replace("[1h:1m]", "[20s:1s]");
+        Self::with_files(&scrape_of_compose(nodes), &[rules])
     }
 
     /// With these `scrape_configs` and these files of rules.
     pub(super) fn with(scrape: &Value, rules: &[String]) -> Self {
+        Self::with_files(scrape, &rules.iter().map(|rules| of_seconds(rules)).collect::<Vec<_>>())
+    }
+
+    fn with_files(scrape: &Value, rules: &[String]) -> Self {
         installed("helm"); // and prometheus
         let (folder, address) = (tempfile::tempdir().unwrap(), own_address());
         for (number, rules) in rules.iter().enumerate() {
-            std::fs::write(folder.path().join(format!("rules-{number}.yaml")), of_seconds(rules)).unwrap();
+            std::fs::write(folder.path().join(format!("rules-{number}.yaml")), rules).unwrap();
         }
         let often = "500ms";
         let config = json!({
@@ -100,9 +109,24 @@ impl Prometheus {
         list(&answer["data"]["alerts"]).iter().filter(firing).map(|known| known["labels"].clone()).collect()
     }
 
+    /// The alerts whose condition holds, each with since when (in seconds since the epoch), whether it fires already or not.
+    pub(super) async fn active(&self) -> BTreeMap<String, f64> {
+        // It gives up a series when the alert has ended.
+        let samples = self.query("min by (alertname) (ALERTS_FOR_STATE)").await.unwrap_or_default();
+        samples.into_iter().map(|sample| (text(&sample.labels["alertname"]).to_owned(), sample.value)).collect()
+    }
+
     pub(super) async fn fires(&self, alert: &str) -> bool {
         !self.firing(alert).await.is_empty()
     }
+}
+
+/// What deploy/compose's Prometheus asks, if these are the nodes.
+fn scrape_of_compose(nodes: &[Relay]) -> Value {
+    let mut scrape = yaml("deploy/compose/prometheus.yml")["scrape_configs"].clone();
+    let targets: Vec<_> = nodes.iter().map(|node| node.ops_url().replace("http://", "")).collect();
+    scrape[0]["static_configs"] = json!([{ "targets": targets }]);
+    scrape
 }
 
 /// The same rules, for tests that can't wait for minutes.

@@ -23,12 +23,14 @@ pub(crate) mod samba;
 pub(crate) mod samba_rights;
 pub(crate) mod scripted_relay;
 pub(crate) mod secrets;
+pub(crate) mod service_manager;
 pub(crate) mod small_disk;
 pub(crate) mod squid;
 pub(crate) mod stranger;
 pub(crate) mod tls_server;
 pub(crate) mod untrusted;
 pub(crate) mod wire;
+pub(crate) mod wrong_clock;
 
 use std::net::Ipv4Addr;
 use std::path::Path;

@@ -149,7 +149,8 @@ impl Relay {
 
     /// The same, of one that may be busy with coming up.
     pub(crate) async fn readiness_or_none(&self) -> Option<(u16, String)> {
-        let answer = https_client(None).unwrap().get(format!("{}/readyz", self.ops_url())).send().await.ok()?;
+        let asked = https_client(None).unwrap().get(format!("{}/readyz", self.ops_url()));
+        let answer = asked.timeout(Duration::from_secs(5)).send().await.ok()?;
         Some((answer.status().as_u16(), answer.text().await.ok()?))
     }
 
@@ -287,6 +288,18 @@ impl Relay {
     pub(crate) async fn start_again(&mut self) {
         self.process = spawn(self.folder.path(), &self.place);
         self.ready().await;
+    }
+
+    /// The same, when it does not come up; all that it has logged.
+    pub(crate) async fn refuses_to_start_again(&mut self) -> String {
+        self.process = spawn(self.folder.path(), &self.place);
+        assert!(!self.ended().await.success());
+        self.log()
+    }
+
+    /// From its next start on, the shell that becomes the process does this first.
+    pub(crate) fn from_now_on(&mut self, before: &str) {
+        before.clone_into(&mut self.place.before);
     }
 
     /// Registers a portal that serves `tenants`.

@@ -104,12 +104,15 @@ pub(super) enum Registry {
         #[command(flatten)]
         admin: Admin,
     },
-    /// Add to the registry what it does not have; revocations win over what is there.
+    /// Add to the registry what it does not have; revocations win over what is there. One that was lost is restored by that.
     Import {
         file: PathBuf,
         #[command(flatten)]
         admin: Admin,
     },
+    /// Say that the registry is to be as it is now, though it came back empty or older: those whom it does not have are told
+    /// that nobody knows them.
+    Accept(Admin),
 }
 
 impl Admin {
@@ -213,6 +216,13 @@ pub(super) async fn registry(command: Registry) -> Outcome {
                 format!("agent {agent} of {tenant} was in service, and is revoked for good by this import\n")
             };
             admin.answer(&imported, || imported.revoked.iter().map(line).collect())
+        }
+        Registry::Accept(admin) => {
+            let accepted = admin.connect()?.accept_registry().await?;
+            admin.answer(&accepted, || match accepted.accepted {
+                0 => "nothing was lost, and nothing has changed\n".to_owned(),
+                _ => "the registry is taken as it is now, by every node\n".to_owned(),
+            })
         }
     }
 }

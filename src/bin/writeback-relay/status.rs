@@ -10,6 +10,7 @@ use writeback_relay::protocol::api::PreflightState;
 use writeback_relay::protocol::ids::TenantId;
 use writeback_relay::protocol::untrusted::{Untrusted, one_line};
 use writeback_relay::relay::admin::client::{NodeView, Overview, SeenSession, Trouble};
+use writeback_relay::relay::faults::Fault;
 
 use super::Outcome;
 use super::operator::Admin;
@@ -58,31 +59,12 @@ pub(super) async fn sessions(Sessions { tenant, node, admin }: Sessions) -> Outc
 }
 
 fn text(overview: &Overview) -> String {
-    let state = |node: &NodeView| match node {
-        NodeView { same_cluster_key: false, .. } => "another cluster key",
-        NodeView { draining: true, .. } => "draining",
-        _ => "serving",
-    };
     let rows = overview.nodes.iter().map(|node| {
         let name = if node.answers { format!("{} *", node.name.cell()) } else { node.name.cell() };
-        [name, node.node.to_string(), node.version.cell(), node.sessions.to_string(), state(node).to_owned()]
+        [name, node.node.to_string(), node.version.cell(), node.sessions.to_string(), state(node)]
     });
     let mut text = table(["NODE", "ID", "VERSION", "SESSIONS", "STATE"], rows);
-    let (agents, versions) = (&overview.agents, &overview.agents.versions);
-    let versions: Vec<_> = versions.iter().map(|(version, count)| format!("{count} of {}", version.cell())).collect();
-    // Writing to a text does not fail.
-    let _ = writeln!(text, "\n{}, {}", count(overview.tenants, "tenant"), count(overview.portals, "portal"));
-    let _ = writeln!(
-        text,
-        "agents: {} in service, {} of them connected; {} approval, {} revoked",
-        agents.approved,
-        agents.online,
-        if agents.pending == 1 { "1 waits for".to_owned() } else { format!("{} wait for", agents.pending) },
-        agents.revoked
-    );
-    if !versions.is_empty() {
-        let _ = writeln!(text, "versions: {}", versions.join(", "));
-    }
+    registered(&mut text, overview);
     for rotation in &overview.rotations {
         let (portal, agents) = (&rotation.portal, rotation.agents);
         let _ = writeln!(
@@ -95,6 +77,47 @@ fn text(overview: &Overview) -> String {
     }
     troubles(&mut text, &overview.troubles);
     text
+}
+
+/// Whether a node serves, or what keeps it from that.
+fn state(node: &NodeView) -> String {
+    let faults: Vec<_> = node
+        .faults
+        .iter()
+        .map(|code| match Fault::from_code(code.as_data()) {
+            Some(fault) => fault.detail().to_owned(),
+            None => code.cell(),
+        })
+        .collect();
+    match node {
+        NodeView { same_cluster_key: false, .. } => "another cluster key".to_owned(),
+        _ if !faults.is_empty() => format!("does no resets: {}", faults.join(", ")),
+        NodeView { known: false, .. } => "not known now".to_owned(),
+        NodeView { draining: true, .. } => "draining".to_owned(),
+        _ => "serving".to_owned(),
+    }
+}
+
+/// What the registry has.
+fn registered(text: &mut String, overview: &Overview) {
+    let Overview { tenants: Some(tenants), portals: Some(portals), agents: Some(agents), .. } = overview else {
+        return text.push_str("\ntenants, portals and agents: not known now\n");
+    };
+    let versions: Vec<_> =
+        agents.versions.iter().map(|(version, count)| format!("{count} of {}", version.cell())).collect();
+    // Writing to a text does not fail.
+    let _ = writeln!(text, "\n{}, {}", count(*tenants, "tenant"), count(*portals, "portal"));
+    let _ = writeln!(
+        text,
+        "agents: {} in service, {} of them connected; {} approval, {} revoked",
+        agents.approved,
+        agents.online,
+        if agents.pending == 1 { "1 waits for".to_owned() } else { format!("{} wait for", agents.pending) },
+        agents.revoked
+    );
+    if !versions.is_empty() {
+        let _ = writeln!(text, "versions: {}", versions.join(", "));
+    }
 }
 
 /// So many of these.

@@ -14,7 +14,7 @@ use crate::relay::bus::Notice;
 use crate::relay::http::agents::revoke_at;
 use crate::relay::http::json::{Json, JsonWithNulls, OperatorJson};
 use crate::relay::http::problem::Refusal;
-use crate::relay::registry::{Added, Forgotten, Snapshot, TenantRecord};
+use crate::relay::registry::{Added, Forgotten, Part, Snapshot, TenantRecord};
 use crate::telemetry::log;
 
 /// A tenant to be made.
@@ -41,6 +41,13 @@ pub struct SessionView {
 pub struct Imported {
     /// The agents that were in service here, and are revoked in what was imported.
     pub revoked: Vec<RevokedByImport>,
+}
+
+/// What an operator's word has changed.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Accepted {
+    /// So many parts of the registry were lost until now: its tenants, its portals, and each tenant's agents are a part.
+    pub accepted: usize,
 }
 
 /// An agent that was revoked by an import.
@@ -141,6 +148,15 @@ pub(super) async fn export(State(ops): State<Ops>) -> Result<Json<Snapshot>, Ref
     Ok(Json(ops.public.services.registry.export().await?))
 }
 
+/// The registry is to be as it is now, whatever it was.
+pub(super) async fn accept(State(ops): State<Ops>) -> Result<Json<Accepted>, Refusal> {
+    let accepted = ops.continuity.accept().await?;
+    if accepted > 0 {
+        audit!("registry_accepted", parts = accepted, by = "operator");
+    }
+    Ok(Json(Accepted { accepted }))
+}
+
 pub(super) async fn import(
     State(ops): State<Ops>,
     JsonWithNulls(snapshot): JsonWithNulls<Snapshot>,
@@ -149,6 +165,8 @@ pub(super) async fn import(
         return Err(Refusal::new(ProblemCode::Unprocessable, "only version 1 of an exported registry is known"));
     }
     snapshot.check().map_err(|error| Refusal::new(ProblemCode::Unprocessable, error.to_string()))?;
+    // What was lost is known before the first record of it is back.
+    ops.continuity.missing(&Part::Tenants).await?;
     let (tenants, portals) = (snapshot.tenants.len(), snapshot.portals.len());
     let mut revoked = Vec::new();
     for (tenant, agent) in ops.public.services.registry.import(snapshot).await? {
@@ -157,5 +175,12 @@ pub(super) async fn import(
         revoked.push(RevokedByImport { tenant, agent });
     }
     audit!("registry_imported", tenants, portals);
+    // Whoever restores it has said which one it is to be. With nothing in it, nothing was restored.
+    if tenants > 0 {
+        let accepted = ops.continuity.accept().await?;
+        if accepted > 0 {
+            audit!("registry_accepted", parts = accepted, by = "import");
+        }
+    }
     Ok(Json(Imported { revoked }))
 }

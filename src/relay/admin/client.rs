@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-pub use super::api::{Imported, LogLevel, NewTenant, RevokedByImport, SessionView};
+pub use super::api::{Accepted, Imported, LogLevel, NewTenant, RevokedByImport, SessionView};
 pub use super::nodes::NodeView;
 pub use super::overview::{AgentCounts, Overview, RotationView};
 pub use super::portals::PortalChanged;
@@ -340,6 +340,14 @@ impl AdminClient {
     /// If the node refuses or does not answer.
     pub async fn export(&self) -> Result<Snapshot, AdminError> {
         self.get("/registry").await
+    }
+
+    /// Says that the registry is to be as it is now, though it came back empty or older.
+    ///
+    /// # Errors
+    /// If the node refuses or does not answer.
+    pub async fn accept_registry(&self) -> Result<Accepted, AdminError> {
+        self.call(Method::POST, "/registry/acceptance").await
     }
 
     /// Adds to the registry what it does not have; the agents that are revoked by that.

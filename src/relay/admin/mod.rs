@@ -30,6 +30,8 @@ use super::http::Public;
 use super::http::problem::{self, Refusal};
 use super::http::{body, conformance};
 use crate::protocol::problem::ProblemCode;
+use crate::relay::continuity::Continuity;
+use crate::relay::faults::Fault;
 use crate::relay::store::Health;
 use crate::relay::tls::Certificate;
 use crate::telemetry::metrics::Now;
@@ -44,10 +46,27 @@ pub struct Ops {
     pub public: Arc<Public>,
     /// How the stores are.
     pub health: Health,
+    /// Whether the registry is still the one that this node had.
+    pub continuity: Arc<Continuity>,
     /// Of the public listener.
     pub certificate: Certificate,
     /// Who may use the admin API.
     pub credentials: Arc<Credentials>,
+}
+
+impl Ops {
+    /// What keeps this node from having resets done.
+    fn faults(&self) -> Vec<Fault> {
+        let lost = self.continuity.lost().map(|_| Fault::RegistryLost);
+        self.health.faults().into_iter().chain(lost).collect()
+    }
+
+    /// What is wrong, though this node may serve.
+    pub(in crate::relay) fn remark(&self) -> Option<String> {
+        let lost = self.continuity.complaint().map(|said| format!("{said}; {}", Fault::RegistryLost.remedy().text()));
+        let remarks: Vec<_> = lost.into_iter().chain(self.health.remark()).collect();
+        (!remarks.is_empty()).then(|| remarks.join("; "))
+    }
 }
 
 /// The operator's API.
@@ -65,6 +84,7 @@ pub fn router(ops: Ops) -> Router {
         .route("/drain", post(nodes::drain))
         .route("/log-level", get(api::log_level).put(api::set_log_level))
         .route("/registry", get(api::export).put(api::import))
+        .route("/registry/acceptance", post(api::accept))
         .layer(middleware::from_fn_with_state(ops.clone(), name_the_cause))
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(MAX_IMPORT_BYTES, body::whole))
@@ -72,7 +92,7 @@ pub fn router(ops: Ops) -> Router {
     let render = problem::Render {
         metrics: Arc::clone(&ops.public.services.metrics),
         random: Arc::clone(&ops.public.services.random),
-        limits: None,
+        outside: None,
     };
     Router::new()
         .route("/livez", get(|| async { "ok" }))
@@ -103,9 +123,13 @@ async fn ready(State(ops): State<Ops>) -> Result<String, Refusal> {
         return Err(Refusal::new(ProblemCode::Draining, "this node is stopping"));
     }
     if !ops.health.is_ready() {
-        return Err(Refusal::new(ProblemCode::StoreUnavailable, "this node's own messages do not reach it"));
+        let why = ops.remark().map(|remark| format!("; {remark}")).unwrap_or_default();
+        return Err(Refusal::new(
+            ProblemCode::StoreUnavailable,
+            format!("this node's own messages do not reach it{why}"),
+        ));
     }
-    Ok(ops.health.remark().map_or_else(|| "ok".to_owned(), |remark| format!("ok; {remark}")))
+    Ok(ops.remark().map_or_else(|| "ok".to_owned(), |remark| format!("ok; {remark}")))
 }
 
 async fn metrics(State(ops): State<Ops>) -> Response {
@@ -114,8 +138,11 @@ async fn metrics(State(ops): State<Ops>) -> Response {
     services.metrics.observe(&Now {
         ready: drained.is_none() && ops.health.is_ready(),
         writable: ops.health.writes().cause().is_none(),
+        registry_lost: ops.continuity.lost().is_some(),
+        registry_tenants: ops.continuity.tenants(),
         in_flight: ops.public.dispatcher.in_flight(),
         probe_age: ops.health.probe_age(),
+        clock_offset_ms: ops.health.clock_offset_ms(),
         certificate_remaining: Some(ops.certificate.expires().0.saturating_sub(services.clock.now().0)),
         drained,
     });

@@ -10,9 +10,14 @@ use crate::protocol::ids::ObjectId;
 use crate::protocol::problem::ProblemCode;
 use crate::protocol::untrusted::Untrusted;
 use crate::relay::bus::{Member, Notice};
+use crate::relay::faults::Fault;
 use crate::relay::http::json::Json;
 use crate::relay::http::problem::Refusal;
 use crate::relay::ids::NodeId;
+use crate::relay::writes::Cause;
+
+/// More than there are: what a node says of itself is not shown without end.
+const MAX_FAULTS: usize = 16;
 
 /// A node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +36,16 @@ pub struct NodeView {
     pub same_cluster_key: bool,
     /// Whether it is the node that tells this.
     pub answers: bool,
+    /// What keeps it from its work, as codes; nothing if it serves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Untrusted>,
+    /// Whether this is how it is now: `false` if the node that tells this can't know, and says how it was.
+    #[serde(default = "yes")]
+    pub known: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Which node: its name or its id.
@@ -41,15 +56,35 @@ pub(super) struct WhichNode {
 
 /// The nodes that are alive, by name.
 pub(super) fn nodes(ops: &Ops) -> Vec<NodeView> {
+    nodes_with(ops, &ops.faults())
+}
+
+/// The same, where the one that answers has these faults. The store is one for all: what it refuses to this node, it refuses
+/// to the others. That it does not answer may be this node's way to it.
+pub(super) fn nodes_with(ops: &Ops, faults: &[Fault]) -> Vec<NodeView> {
     let (bus, own) = (&ops.public.services.bus, ops.public.services.bus.node());
-    let view = |Member { node, name, version, load, is_kin }| NodeView {
-        node: node.0,
-        name,
-        version,
-        sessions: load.sessions,
-        draining: load.draining,
-        same_cluster_key: is_kin,
-        answers: node == own,
+    let is_known = bus.knows_members() && !faults.contains(&Fault::Store(Cause::Away));
+    let shared = |fault: &&Fault| ![Fault::Deaf, Fault::Store(Cause::Away)].contains(*fault);
+    let view = |member: Member| {
+        let answers = member.node == own;
+        let ours = faults.iter().filter(|fault| answers || shared(fault));
+        let mut codes: Vec<Untrusted> = ours.map(|fault| fault.as_str().into()).collect();
+        for code in member.faults.into_iter().take(MAX_FAULTS) {
+            if !codes.contains(&code) {
+                codes.push(code);
+            }
+        }
+        NodeView {
+            node: member.node.0,
+            name: member.name,
+            version: member.version,
+            sessions: member.load.sessions,
+            draining: member.load.draining,
+            same_cluster_key: member.is_kin,
+            answers,
+            known: answers || is_known,
+            faults: codes,
+        }
     };
     let mut nodes: Vec<_> = bus.members().into_iter().map(view).collect();
     nodes.sort_by(|one, other| (&one.name, one.node).cmp(&(&other.name, other.node)));

@@ -1,32 +1,45 @@
 //! All of it at one look: nodes, agents, versions, rotations, and what is wrong. Any node can tell.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
 use super::Ops;
-use super::nodes::{NodeView, nodes};
+use super::nodes::{NodeView, nodes_with};
 use super::presence::{Seen, look};
-use super::troubles::{Trouble, of_agents, of_relay, worst};
+use super::troubles::{Own, Trouble, of_agents, of_relay, unasked, worst};
 use crate::protocol::api::AgentStatus;
 use crate::protocol::ids::PortalId;
 use crate::protocol::untrusted::Untrusted;
+use crate::relay::StoreError;
+use crate::relay::faults::Fault;
 use crate::relay::http::json::Json;
-use crate::relay::http::problem::Refusal;
-use crate::relay::registry::{PortalRecord, TenantRecord};
+use crate::relay::registry::{Part, PortalRecord, TenantRecord};
+use crate::relay::writes::Cause;
+
+/// The store is asked for so long whether it does what is needed.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// And for so long what it has: a hundred thousand agents take some seconds. Whoever asks waits no longer than a minute.
+const ASK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Everything of interest.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Overview {
     /// The nodes that are alive.
     pub nodes: Vec<NodeView>,
-    /// How many tenants there are.
-    pub tenants: usize,
+    /// How many tenants there are; absent, as the next two, if the store does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenants: Option<usize>,
     /// How many portals.
-    pub portals: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub portals: Option<usize>,
     /// The agents of all tenants.
-    pub agents: AgentCounts,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agents: Option<AgentCounts>,
     /// Portals' new keys that are on their way.
     pub rotations: Vec<RotationView>,
     /// What is wrong, the worst first.
@@ -61,16 +74,71 @@ pub struct RotationView {
     pub agents: usize,
 }
 
-pub(super) async fn overview(State(ops): State<Ops>) -> Result<Json<Overview>, Refusal> {
-    let services = &ops.public.services;
-    let nodes = nodes(&ops);
-    let (tenants, portals) = (services.registry.tenants().await?, services.registry.portals().await?);
-    let certificate = ops.certificate.expires().0.saturating_sub(services.clock.now().0);
-    let mut troubles = of_relay(&nodes, certificate, ops.health.writes().cause());
+/// What the registry has, and what is wrong with that.
+struct Registered {
+    tenants: usize,
+    portals: usize,
+    agents: AgentCounts,
+    rotations: Vec<RotationView>,
+    troubles: Vec<Trouble>,
+}
+
+/// Never fails: a store that is away is what an operator asks about.
+pub(super) async fn overview(State(ops): State<Ops>) -> Json<Overview> {
+    let looked = timeout(LOOK_TIMEOUT, async {
+        ops.health.look().await;
+        if !ops.faults().contains(&Fault::Store(Cause::Away)) {
+            // What it finds is known after that.
+            let _ = ops.continuity.missing(&Part::Tenants).await;
+        }
+    });
+    let away = Fault::Store(Cause::Away);
+    let mut faults = match looked.await {
+        Ok(()) => ops.faults(),
+        Err(_) => vec![away],
+    };
+    // If it is away, it would not answer this either.
+    let registered = if faults.contains(&away) { None } else { timeout(ASK_TIMEOUT, registered(&ops)).await.ok() };
+    if let Some(Err(StoreError::Unanswered(_))) = &registered
+        && !faults.iter().any(|fault| matches!(fault, Fault::Store(_)))
+    {
+        // It has gone away just now.
+        faults.push(away);
+    }
+    let nodes = nodes_with(&ops, &faults);
+    let own = Own {
+        forbidden: ops.health.forbidden(),
+        lost: ops.continuity.complaint(),
+        slow: ops.health.slow(),
+        certificate: ops.certificate.expires().0.saturating_sub(ops.public.services.clock.now().0),
+        faults,
+    };
+    let mut troubles = of_relay(&nodes, &own);
+    let (tenants, portals, agents, rotations) = match registered {
+        Some(Ok(found)) => {
+            troubles.extend(found.troubles);
+            (Some(found.tenants), Some(found.portals), Some(found.agents), found.rotations)
+        }
+        Some(Err(why)) => {
+            troubles.extend(unasked(Some(&why), &own));
+            (None, None, None, Vec::new())
+        }
+        None => {
+            troubles.extend(unasked(None, &own));
+            (None, None, None, Vec::new())
+        }
+    };
+    Json(Overview { nodes, tenants, portals, agents, rotations, troubles: worst(troubles) })
+}
+
+async fn registered(ops: &Ops) -> Result<Registered, StoreError> {
+    let registry = &ops.public.services.registry;
+    let (tenants, portals) = (registry.tenants().await?, registry.portals().await?);
     let (mut agents, mut rotations) = (AgentCounts::default(), portals.iter().map(rotation).collect::<Vec<_>>());
+    let mut troubles = Vec::new();
     // One tenant after another: no more than one tenant's agents are held at a time.
     for TenantRecord { tenant, .. } in &tenants {
-        let seen = look(&ops, tenant).await?;
+        let seen = look(ops, tenant).await?;
         count(&mut agents, &seen);
         let serving = portals.iter().filter(|portal| portal.tenants.contains(tenant));
         let serving: Vec<_> = serving.map(|portal| &portal.portal).collect();
@@ -80,8 +148,7 @@ pub(super) async fn overview(State(ops): State<Ops>) -> Result<Json<Overview>, R
         its.for_each(|(_, rotation)| rotation.count(&in_service));
     }
     rotations.retain(|rotation| rotation.seq > 0 && rotation.acknowledged < rotation.agents);
-    let (tenants, portals, troubles) = (tenants.len(), portals.len(), worst(troubles));
-    Ok(Json(Overview { nodes, tenants, portals, agents, rotations, troubles }))
+    Ok(Registered { tenants: tenants.len(), portals: portals.len(), agents, rotations, troubles })
 }
 
 fn count(counts: &mut AgentCounts, seen: &[Seen]) {

@@ -10,6 +10,8 @@ use crate::protocol::api::{AgentStatus, PreflightReport, PreflightState};
 use crate::protocol::ids::{AgentId, PortalId, TenantId};
 use crate::protocol::remedy::{Advice, Remedy};
 use crate::protocol::untrusted::Untrusted;
+use crate::relay::StoreError;
+use crate::relay::faults::Fault;
 use crate::relay::writes::Cause;
 
 const DAY_SECONDS: i64 = 86_400;
@@ -61,13 +63,84 @@ impl Trouble {
     }
 }
 
-/// What is wrong with the relay itself: its store, its nodes, and its certificate, which ends in so many seconds.
-pub(super) fn of_relay(nodes: &[NodeView], certificate: i64, refused: Option<Cause>) -> Vec<Trouble> {
-    let of_store = refused.map(|cause| {
-        let detail = format!("the store takes no writes: {}", cause.detail());
-        Trouble::new(PreflightState::Failed, detail, cause.remedy())
+/// What the node that tells this knows of itself and its store.
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    /// What keeps it from having resets done.
+    pub(super) faults: Vec<Fault>,
+    /// What the store refuses to it, in its words.
+    pub(super) forbidden: Option<String>,
+    /// What is wrong with the registry.
+    pub(super) lost: Option<String>,
+    /// That the store is slow.
+    pub(super) slow: Option<String>,
+    /// For so many seconds its certificate holds.
+    pub(super) certificate: i64,
+}
+
+/// What is wrong with the relay itself: its store, its registry, its nodes, and its certificate.
+pub(super) fn of_relay(nodes: &[NodeView], own: &Own) -> Vec<Trouble> {
+    let of_store = own.faults.iter().filter_map(|fault| {
+        let detail = match fault {
+            Fault::Store(Cause::Rights) => {
+                let words = own.forbidden.as_ref().map(|words| format!(": {words}")).unwrap_or_default();
+                format!("{}{words}", fault.detail())
+            }
+            Fault::Store(_) => format!("the store takes no writes: {}", fault.detail()),
+            Fault::RegistryLost => own.lost.clone().unwrap_or_else(|| fault.detail().to_owned()),
+            Fault::Deaf | Fault::ClockOff => return None,
+        };
+        Some(Trouble::new(PreflightState::Failed, detail, fault.remedy()))
     });
-    of_store.into_iter().chain(nodes.iter().filter_map(of_node)).chain(of_certificate(certificate)).collect()
+    let nodes_troubles = nodes.iter().filter_map(of_node).chain(nodes.iter().flat_map(|node| of_faults(node, own)));
+    let slow = own.slow.iter().map(|slow| Trouble::new(PreflightState::Warning, slow.clone(), Remedy::RedisSlow));
+    of_store
+        .chain(slow)
+        .chain(nodes_troubles)
+        .chain(of_unknown(nodes, own))
+        .chain(of_certificate(own.certificate))
+        .collect()
+}
+
+/// What a node has besides what the store has.
+fn of_faults<'a>(node: &'a NodeView, own: &'a Own) -> impl Iterator<Item = Trouble> + 'a {
+    let (name, id) = (node.name.cell(), node.node);
+    node.faults.iter().filter_map(move |code| {
+        let fault = Fault::from_code(code.as_data());
+        if fault.is_some_and(|fault| !fault.is_of_one_node() && own.faults.contains(&fault)) {
+            return None;
+        }
+        let (detail, remedy) = match fault {
+            Some(fault) => (fault.detail().to_owned(), fault.remedy()),
+            None => (format!("it says {}", code.quoted()), Remedy::AskEachNode),
+        };
+        let was = if node.known { "" } else { " (when it was last heard of)" };
+        Some(Trouble::new(PreflightState::Failed, format!("node {name} ({id}): {detail}{was}"), remedy))
+    })
+}
+
+/// That nobody knows how the others are.
+fn of_unknown(nodes: &[NodeView], own: &Own) -> Option<Trouble> {
+    let unknown: Vec<_> = nodes.iter().filter(|node| !node.known).map(|node| node.name.cell()).collect();
+    if unknown.is_empty() && !own.faults.contains(&Fault::Store(Cause::Away)) {
+        return None;
+    }
+    let which =
+        if unknown.is_empty() { String::new() } else { format!(", as far as there were some: {}", unknown.join(", ")) };
+    let detail = format!("how the other nodes are is not known while the store does not answer this one{which}");
+    Some(Trouble::new(PreflightState::Warning, detail, Remedy::AskEachNode))
+}
+
+/// That nobody knows what the registry has.
+pub(super) fn unasked(why: Option<&StoreError>, own: &Own) -> Vec<Trouble> {
+    let detail = "tenants, portals and agents are not shown: the store has not said in time what there is";
+    let known = own.faults.iter().any(|fault| matches!(fault, Fault::Store(_)));
+    let state = if known { PreflightState::Warning } else { PreflightState::Failed };
+    let detail = match why.filter(|_| !known) {
+        Some(why) => format!("{detail} ({why})"),
+        None => detail.to_owned(),
+    };
+    vec![Trouble::new(state, detail, Remedy::AskAgain)]
 }
 
 /// What is wrong with a tenant's agents, and with it if it has none in service.

@@ -71,6 +71,7 @@ impl Bus for EmbeddedBus {
             version: env!("CARGO_PKG_VERSION").into(),
             load: self.inbox.get().map_or_else(Load::default, |inbox| inbox.load()),
             is_kin: true,
+            faults: Vec::new(),
         }]
     }
 

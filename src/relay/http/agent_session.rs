@@ -36,13 +36,16 @@ const OPENING_WAIT: Duration = Duration::from_secs(1);
         (status = 404, body = Problem, content_type = "application/problem+json", description = "unknown_agent: try again, slowly"),
         (status = 426, body = Problem, content_type = "application/problem+json", description = "upgrade_required; agent_too_old: try again, slowly"),
         (status = 429, body = Problem, content_type = "application/problem+json", description = "rate_limited: the tenant has too many sessions here; come back after Retry-After"),
-        (status = 503, body = Problem, content_type = "application/problem+json", description = "draining, overloaded: come back, to another node, after Retry-After")
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "draining, overloaded, registry_lost: come back, to another node, after Retry-After")
     ),
     security(("agent" = []))
 )]
 pub(super) async fn open(State(public): State<Arc<Public>>, request: Request) -> Result<Response, Refusal> {
-    let metrics = public.services.metrics.clone();
-    let opened = upgrade(public, request).await;
+    let (metrics, continuity) = (public.services.metrics.clone(), Arc::clone(&public.continuity));
+    let opened = match upgrade(public, request).await {
+        Err(refusal) => Err(refusal.weighed(&continuity).await),
+        opened => opened,
+    };
     metrics.handshake(opened.as_ref().map_or_else(|refusal| refusal.code.as_str(), |_| "accepted"));
     opened
 }

@@ -24,7 +24,7 @@ use crate::protocol::readiness::{Need, Readiness};
 use crate::protocol::untrusted::Untrusted;
 use crate::relay::StoreError;
 use crate::relay::bus::{Notice, Sighting};
-use crate::relay::registry::AgentRecord;
+use crate::relay::registry::{AgentRecord, Part};
 
 /// Agents in one answer.
 const MAX_LISTED: usize = 1000;
@@ -113,6 +113,9 @@ pub(super) async fn list(
             break None;
         }
     };
+    if agents.is_empty() && page.after.is_none() {
+        has_none(&public, &call.tenant).await?;
+    }
     agents.sort_by_key(|agent: &AgentView| agent.enrolled_at);
     let next = next.map(|after| after.to_string());
     let link = next.as_ref().map(|after| {
@@ -162,7 +165,18 @@ pub(super) async fn availability(
             break;
         }
     }
+    if agents.is_empty() {
+        has_none(&public, &call.tenant).await?;
+    }
     turn.answer(&sum(agents)).await
+}
+
+/// That a tenant has no agent is said only if none was lost.
+async fn has_none(public: &Public, tenant: &TenantId) -> Result<(), Refusal> {
+    match public.continuity.missing(&Part::Agents(tenant.clone())).await? {
+        None => Ok(()),
+        Some(loss) => Err(Refusal::lost(loss)),
+    }
 }
 
 /// An agent of a tenant, as far as it matters to whoever asks what is possible.
@@ -205,8 +219,9 @@ fn sum(mut agents: Vec<Seen>) -> Availability {
     }
 }
 
-fn unknown(agent: AgentId) -> Refusal {
-    Refusal::new(ProblemCode::UnknownAgent, format!("this tenant has no agent {agent}"))
+pub(super) fn unknown(tenant: &TenantId, agent: AgentId) -> Refusal {
+    let detail = format!("this tenant has no agent {agent}");
+    Refusal::unknown(ProblemCode::UnknownAgent, detail, Part::Agents(tenant.clone()))
 }
 
 /// Approve an agent: from now on it gets commands. The portal has verified its attestation before.
@@ -227,7 +242,8 @@ pub(super) async fn approve(
     call: PortalCall,
     Path((_tenant, agent)): Path<(TenantId, AgentId)>,
 ) -> Result<StatusCode, Refusal> {
-    let record = public.services.registry.approve(&call.tenant, agent).await?.ok_or_else(|| unknown(agent))?;
+    let record =
+        public.services.registry.approve(&call.tenant, agent).await?.ok_or_else(|| unknown(&call.tenant, agent))?;
     if record.status == AgentStatus::Revoked {
         return Err(Refusal::new(ProblemCode::AgentRevoked, "a revoked agent stays revoked; enrol it anew"));
     }
@@ -256,7 +272,7 @@ pub(super) async fn check(
     Path((_tenant, agent)): Path<(TenantId, AgentId)>,
 ) -> Result<StatusCode, Refusal> {
     let services = &public.services;
-    services.registry.agent(&call.tenant, agent).await?.ok_or_else(|| unknown(agent))?;
+    services.registry.agent(&call.tenant, agent).await?.ok_or_else(|| unknown(&call.tenant, agent))?;
     let places = services.bus.places(&call.tenant, agent).await?;
     if places.is_empty() {
         return Err(Refusal::new(ProblemCode::NoAgent, format!("the agent {agent} is not connected")));
@@ -287,7 +303,7 @@ pub(super) async fn revoke(
     Path((_tenant, agent)): Path<(TenantId, AgentId)>,
 ) -> Result<StatusCode, Refusal> {
     if !revoke_at(&public, call.tenant.clone(), agent).await? {
-        return Err(unknown(agent));
+        return Err(unknown(&call.tenant, agent));
     }
     audit!("agent_revoked", tenant = %call.tenant, portal = %call.portal, %agent);
     Ok(StatusCode::NO_CONTENT)

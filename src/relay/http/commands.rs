@@ -9,6 +9,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 
 use super::Public;
+use super::agents::unknown;
 use super::body::CompactJws;
 use super::caller::Sender;
 use super::exchange::Exchange;
@@ -89,7 +90,9 @@ pub(super) async fn submit(
             let wait = prefer.duration().min(public.services.clock.now().until(new.exp));
             public.dispatcher.submit(new, wait, counted).await?
         }
-        Err(mut refusal) => {
+        Err(refusal) => {
+            // What is refused as unknown is undeliverable for ever: not if its agent may have been lost.
+            let mut refusal = refusal.weighed(&public.continuity).await;
             let (tenant, portal) = (new.key.tenant.clone(), new.key.portal.clone());
             let known = match undelivered(refusal.code).map(|reason| (reason, public.limits.command(&tenant))) {
                 // It is stored, and counts as one that is taken.
@@ -121,7 +124,7 @@ fn admit(public: &Public, command: &Command, agent: Option<AgentStatus>) -> Resu
     let now = public.services.clock.now();
     command.validity.check_now(now).map_err(|e| Refusal::new(of_command(&e), e.to_string()))?;
     match agent {
-        None => Err(Refusal::new(ProblemCode::UnknownAgent, format!("this tenant has no agent {}", command.aud))),
+        None => Err(unknown(&command.tenant, command.aud)),
         Some(AgentStatus::Pending) => {
             Err(Refusal::new(ProblemCode::AgentPending, "the agent is enrolled and not approved yet"))
         }

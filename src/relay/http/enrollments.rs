@@ -17,7 +17,7 @@ use crate::protocol::ids::{AgentId, TenantId};
 use crate::protocol::jose::JoseError;
 use crate::protocol::limits::MAX_NAME_CHARS;
 use crate::protocol::problem::{Problem, ProblemCode};
-use crate::relay::registry::{AgentLater, AgentRecord, Redeemed};
+use crate::relay::registry::{AgentLater, AgentRecord, Part, Redeemed};
 
 /// An attestation is some 400 bytes.
 const MAX_ATTESTATION_BYTES: usize = 2048;
@@ -110,5 +110,8 @@ pub(super) async fn redeem(
         }
     };
     refused(&tenant, enrollment.agent, code.as_str());
+    if code == ProblemCode::InvalidEnrollment {
+        return Err(Refusal::unknown(code, detail, Part::Agents(tenant)));
+    }
     Err(Refusal::new(code, detail))
 }

@@ -14,9 +14,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::super::StoreError;
+use super::super::continuity::Continuity;
 use super::super::dispatch::DispatchError;
 use super::super::keys::Refused;
 use super::super::limits::{Exceeded, Limits};
+use super::super::registry::{Loss, Part};
 use super::exchange::Exchange;
 use super::json::Json;
 use crate::clock::Random;
@@ -47,11 +49,37 @@ pub(in crate::relay) struct Refusal {
     pub(in crate::relay) retry_after: Option<Duration>,
     /// Why, for the operator's log alone.
     pub(in crate::relay) cause: Option<String>,
+    /// What the registry would have to have for this not to be refused.
+    pub(in crate::relay) lacks: Option<Part>,
 }
 
 impl Refusal {
     pub(in crate::relay) fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), location: None, reason: None, retry_after: None, cause: None }
+        let detail = detail.into();
+        Self { code, detail, location: None, reason: None, retry_after: None, cause: None, lacks: None }
+    }
+
+    /// What is asked for is not in the registry. If it was, and the registry is lost, nobody is told so.
+    pub(in crate::relay) fn unknown(code: ProblemCode, detail: impl Into<String>, lacks: Part) -> Self {
+        Self { lacks: Some(lacks), ..Self::new(code, detail) }
+    }
+
+    /// The registry does not have what it had, so nobody can say whether it would have answered this.
+    pub(super) fn lost(loss: Loss) -> Self {
+        let detail = "this relay has lost some of what it knew, and can't tell whether that is valid: keep your keys, and come \
+                      again; the relay's operator sees more with writeback-relay status";
+        let cause = Some(format!("the registry is lost: {}", loss.detail()));
+        Self { cause, ..Self::new(ProblemCode::RegistryLost, detail) }
+    }
+
+    /// The refusal that is true: this one, or that the registry is lost.
+    pub(super) async fn weighed(self, continuity: &Continuity) -> Self {
+        let Some(part) = &self.lacks else { return self };
+        match continuity.missing(part).await {
+            Ok(None) => Self { lacks: None, ..self },
+            Ok(Some(loss)) => Self::lost(loss),
+            Err(error) => error.into(),
+        }
     }
 }
 
@@ -114,13 +142,21 @@ impl From<Refused> for Refusal {
             Refused::Assertion(_) | Refused::Unproven | Refused::UnknownPortal(_) => ProblemCode::InvalidAssertion,
             Refused::AssertionUsed => ProblemCode::AssertionUsed,
             Refused::AgentRevoked => ProblemCode::AgentRevoked,
-            Refused::UnknownAgent => ProblemCode::UnknownAgent,
+            Refused::UnknownAgent(_) => ProblemCode::UnknownAgent,
             Refused::TenantNotGranted(_) => ProblemCode::TenantNotGranted,
             Refused::Command(error) => of_command(error),
             Refused::ForeignIssuer | Refused::ForeignTenant => ProblemCode::Unprocessable,
             Refused::Store(error) => return error.clone().into(),
         };
-        Self::new(code, refused.to_string())
+        let lacks = match &refused {
+            Refused::Unproven
+            | Refused::UnknownPortal(_)
+            | Refused::TenantNotGranted(_)
+            | Refused::Command(JoseError::UnknownKey) => Some(Part::Portals),
+            Refused::UnknownAgent(tenant) => Some(Part::Agents(tenant.clone())),
+            _ => None,
+        };
+        Self { lacks, ..Self::new(code, refused.to_string()) }
     }
 }
 
@@ -145,21 +181,28 @@ pub(super) fn of_command(error: &JoseError) -> ProblemCode {
 pub(in crate::relay) struct Render {
     pub(in crate::relay) metrics: Arc<Metrics>,
     pub(in crate::relay) random: Arc<dyn Random>,
-    /// For the public listener: its requests are spans, and who guesses is not heard.
-    pub(in crate::relay) limits: Option<Arc<Limits>>,
+    /// For the public listener.
+    pub(in crate::relay) outside: Option<Outside>,
+}
+
+/// What strangers meet: their requests are spans, who guesses is not heard, and who is not known may have been lost.
+#[derive(Clone)]
+pub(in crate::relay) struct Outside {
+    pub(in crate::relay) limits: Arc<Limits>,
+    pub(in crate::relay) continuity: Arc<Continuity>,
 }
 
 /// Gives each request its trace, and each error its problem.
 pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Request, next: Next) -> Response {
     let header = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
     let trace = TraceContext::from_header(header, &*to.random);
-    let mut span = if to.limits.is_some() { begin(&request, trace) } else { Span::default() };
+    let mut span = if to.outside.is_some() { begin(&request, trace) } else { Span::default() };
     let trace = span.context().unwrap_or(trace);
     let exchange = request.extensions().get::<Arc<Exchange>>().cloned();
-    let shown_by = shown_by(&request, to.limits.is_some());
-    let is_submit = to.limits.is_some() && is_submit(&request);
+    let shown_by = shown_by(&request, to.outside.is_some());
+    let is_submit = to.outside.is_some() && is_submit(&request);
     request.extensions_mut().insert(trace);
-    let limits = to.limits.as_ref();
+    let limits = to.outside.as_ref().map(|outside| &outside.limits);
     let client = limits.zip(exchange.as_ref()).and_then(|(limits, exchange)| Some((exchange.client()?, limits)));
     let response = match client {
         Some((address, limits)) if limits.bars(address) => Refusal::new(
@@ -176,6 +219,10 @@ pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Requ
     let refusal = match response.extensions().get::<Refusal>() {
         Some(refusal) => refusal.clone(),
         None => of_framework(response, if limits.is_some() { "docs/openapi.json" } else { "docs/admin-api.md" }).await,
+    };
+    let refusal = match &to.outside {
+        Some(outside) => refusal.weighed(&outside.continuity).await,
+        None => refusal,
     };
     to.metrics.problem(refusal.code.as_str());
     if is_submit && refusal.code.status() >= 500 {

@@ -20,7 +20,7 @@ use crate::protocol::limits::MAX_CLOCK_AHEAD;
 use crate::protocol::problem::{Problem, ProblemCode};
 use crate::protocol::rotation::{AgentRotation, PortalRotation};
 use crate::relay::bus::Notice;
-use crate::relay::registry::Rotated;
+use crate::relay::registry::{Part, Rotated};
 
 /// Whoever has rotated too often may do so again after this.
 const ROTATION_PAUSE: Duration = Duration::from_secs(60);
@@ -101,7 +101,8 @@ pub(super) async fn agent(
         }
         _ => {}
     }
-    answer(rotated, Refusal::new(ProblemCode::UnknownAgent, "this relay knows no such agent in this tenant"))
+    let detail = "this relay knows no such agent in this tenant";
+    answer(rotated, Refusal::unknown(ProblemCode::UnknownAgent, detail, Part::Agents(tenant)))
 }
 
 /// Follow a portal's rotation: from now on both keys are taken, and every agent of its tenants is told. The last one may
@@ -151,7 +152,8 @@ pub(super) async fn portal(
         _ => {}
     }
     // As when it does not follow the known key: a stranger learns nothing of who is registered.
-    answer(rotated, leads_nowhere(&JoseError::mismatch("previous", "the key that is known now is expected")))
+    let unknown = leads_nowhere(&JoseError::mismatch("previous", "the key that is known now is expected"));
+    answer(rotated, Refusal { lacks: Some(Part::Portals), ..unknown })
 }
 
 /// Let a portal's old key go: it is taken for one more hour, for whatever it signs. The caller's assertion is by another

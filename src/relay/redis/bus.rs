@@ -28,6 +28,7 @@ use crate::relay::bus::{
     Bus, Claim, Delivery, Departure, Guard, Inbox, Load, Member, Notice, Place, Presence, Sighting,
 };
 use crate::relay::cache::Cache;
+use crate::relay::faults::Fault;
 use crate::relay::ids::{NodeId, SessionId};
 use crate::relay::ledger::Entry;
 use crate::telemetry::metrics::Metrics;
@@ -73,8 +74,9 @@ impl RedisBus {
         let stop = CancellationToken::new();
         let (heard, messages) = mpsc::channel(WAITING);
         let uncounted = Arc::clone(&exchange.uncounted);
-        let (channel, addresses) = (keys::bus(node), Addresses::default());
-        let subscriber = Subscriber { config, channel, silence: SILENCE, uncounted, heard, metrics, addresses };
+        let (channel, addresses, forbidden) = (keys::bus(node), Addresses::default(), Arc::clone(link.forbidden()));
+        let subscriber =
+            Subscriber { config, channel, silence: SILENCE, uncounted, heard, metrics, addresses, forbidden };
         tokio::spawn(stop.clone().run_until_cancelled_owned(subscriber.listen()));
         tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&exchange).hear(messages)));
         tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&exchange).live()));
@@ -98,6 +100,35 @@ impl RedisBus {
     #[must_use]
     pub fn hears_itself(&self) -> bool {
         self.exchange.hears_itself()
+    }
+
+    /// What keeps this node from its work.
+    #[must_use]
+    pub fn faults(&self) -> Vec<Fault> {
+        self.exchange.faults()
+    }
+
+    /// What Redis refuses to this node's user, in its words.
+    #[must_use]
+    pub fn forbidden(&self) -> Option<String> {
+        self.exchange.forbidden()
+    }
+
+    /// Asks Redis now whether it does what a relay needs of it.
+    pub async fn look(&self) {
+        self.exchange.look_at_store().await;
+    }
+
+    /// How long a message takes to come back, if that is long.
+    #[must_use]
+    pub fn slowness(&self) -> Option<Duration> {
+        self.exchange.slowness()
+    }
+
+    /// How far this host's clock is ahead of Redis', in milliseconds, if it is known.
+    #[must_use]
+    pub fn clock_offset_ms(&self) -> Option<i64> {
+        self.exchange.clock_offset_ms()
     }
 
     /// Since this node last heard itself.
@@ -145,7 +176,7 @@ impl RedisBus {
 /// of the others has its own. Of two that come at the same moment, each has shown its key before it looks.
 async fn enter(exchange: &Exchange, servers: String) -> Result<(), CheckError> {
     let away = |error: StoreError| CheckError::Unreachable { server: servers, detail: error.to_string() };
-    exchange.presence.renew(Load::default()).await.map_err(away)?;
+    exchange.presence.renew(Load::default(), Vec::new()).await.map_err(away)?;
     let others = exchange.presence.others_alive();
     let (strangers, kin): (Vec<_>, Vec<_>) = others.into_iter().partition(|(node, _)| exchange.is_stranger(*node));
     let older = strangers.into_iter().find(|(node, _)| node.0 < exchange.node.0);
@@ -172,6 +203,10 @@ impl Bus for RedisBus {
 
     fn members(&self) -> Vec<Member> {
         self.exchange.members()
+    }
+
+    fn knows_members(&self) -> bool {
+        self.exchange.presence.is_current()
     }
 
     async fn claim(&self, presence: &Presence) -> Result<Claim, StoreError> {

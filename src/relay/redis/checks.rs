@@ -153,7 +153,7 @@ fn judge(server: &str, info: &str) -> Result<(), CheckError> {
 }
 
 /// Runs every command that a relay runs, on keys of its own, and removes them.
-async fn rights(link: &Link, server: &str) -> Result<(), CheckError> {
+pub(super) async fn rights(link: &Link, server: &str) -> Result<(), CheckError> {
     let [hash, set, mark] = ["hash", "set", "mark"].map(keys::probe);
     let channel = keys::probe("channel");
     let commands: &[&[&str]] = &[
@@ -164,6 +164,7 @@ async fn rights(link: &Link, server: &str) -> Result<(), CheckError> {
         &["HMGET", &hash, "a"],
         &["HGETALL", &hash],
         &["HKEYS", &hash],
+        &["HLEN", &hash],
         &["EXISTS", &hash],
         &["PSETEX", &mark, "1000", "1"],
         &["PTTL", &mark],
@@ -178,7 +179,12 @@ async fn rights(link: &Link, server: &str) -> Result<(), CheckError> {
         &["PEXPIRE", &mark, "60000"],
         &["EXISTS", &mark],
         &["DEL", &mark],
-        &["EVAL", "redis.call('INFO', 'replication') return redis.call('EXISTS', KEYS[1])", "1", &hash],
+        &[
+            "EVAL",
+            "redis.call('INFO', 'replication') redis.call('TIME') return redis.call('HEXISTS', KEYS[1], 'a')",
+            "1",
+            &hash,
+        ],
         &["EVALSHA", "0000000000000000000000000000000000000000", "1", &hash],
         &["SPUBLISH", &channel, ""],
     ];

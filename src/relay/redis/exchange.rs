@@ -9,7 +9,10 @@ use redis::cmd;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
+use super::checks::rights;
+use super::clock_offset::ClockOffset;
 use super::envelope::{Body, Envelopes, Refused};
+use super::forbidden::Where;
 use super::hearing::Hearing;
 use super::keys;
 use super::ledger::Letter;
@@ -21,13 +24,17 @@ use crate::clock::{Clock, Random};
 use crate::protocol::ids::ObjectId;
 use crate::relay::StoreError;
 use crate::relay::bus::{Delivery, Guard, Inbox, Load, Member, Notice, Place};
+use crate::relay::faults::Fault;
 use crate::relay::ids::{NodeId, SessionId};
 use crate::relay::ledger::Entry;
+use crate::relay::writes::Cause;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace::{Kind, Span};
 
 /// How often the node says something to itself.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// So many looks at the store's writes come to one at everything that a relay needs of it.
+const RIGHTS_EVERY: u32 = 10;
 /// Commands of other nodes that are judged at a time; more wait in the subscription's queue.
 const MAX_JUDGED: usize = 256;
 /// What goes wrong with every message is logged once in so long.
@@ -47,6 +54,8 @@ pub(super) struct Exchange {
     /// The same, for whether writes are taken.
     writes: Link,
     hearing: Mutex<Hearing>,
+    /// Whether this host has Redis' time.
+    clock_offset: ClockOffset,
     /// The subscription was lost, and is there again.
     reopened: Notify,
     /// What the node says to itself has no listener.
@@ -80,6 +89,7 @@ impl Exchange {
             probes: link.used_for("probe"),
             writes: link.used_for("writes"),
             hearing: Mutex::default(),
+            clock_offset: ClockOffset::default(),
             reopened: Notify::new(),
             uncounted: Arc::default(),
             logged: Mutex::default(),
@@ -99,6 +109,16 @@ impl Exchange {
         self.hearing.lock().age(Instant::now())
     }
 
+    /// How long its last messages took to come back, if each of them took long.
+    pub(super) fn slowness(&self) -> Option<Duration> {
+        self.hearing.lock().slowness()
+    }
+
+    /// How far this host's clock is ahead of Redis', in milliseconds, if it is known.
+    pub(super) fn clock_offset_ms(&self) -> Option<i64> {
+        self.clock_offset.ms()
+    }
+
     /// Whether that node is known to have another cluster key: neither hears the other.
     pub(super) fn is_stranger(&self, node: NodeId) -> bool {
         self.presence.lease(node).is_some_and(|lease| !self.envelopes.is_mark(&lease.mark, node))
@@ -108,10 +128,21 @@ impl Exchange {
     pub(super) async fn look_at_writes(self: Arc<Self>) {
         let mut look = interval(PROBE_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
+        for n in 1_u32.. {
             look.tick().await;
-            self.writes.look_at_writes().await;
+            if n.is_multiple_of(RIGHTS_EVERY) || self.forbidden().is_some() {
+                self.look_at_store().await;
+            } else {
+                self.look_once().await;
+            }
         }
+    }
+
+    /// Whether the store takes writes, and what time it is there.
+    async fn look_once(&self) {
+        let before = self.clock.now_ms();
+        let servers = self.writes.look_at_writes().await;
+        self.clock_offset.note(before, self.clock.now_ms(), &servers);
     }
 
     /// What this node has to do.
@@ -124,11 +155,39 @@ impl Exchange {
         let others = self.presence.others_alive().into_iter().map(|(node, lease)| {
             let is_kin = self.envelopes.is_mark(&lease.mark, node);
             let load = lease.load();
-            Member { node, name: lease.name, version: lease.version, load, is_kin }
+            Member { node, name: lease.name, version: lease.version, load, is_kin, faults: lease.faults }
         });
         let own = self.presence.own();
         let (name, version) = (own.name.clone(), own.version.clone());
-        others.chain([Member { node: self.node, name, version, load: self.load(), is_kin: true }]).collect()
+        let faults = self.faults().into_iter().map(|fault| fault.as_str().into()).collect();
+        others.chain([Member { node: self.node, name, version, load: self.load(), is_kin: true, faults }]).collect()
+    }
+
+    /// What keeps this node from its work.
+    pub(super) fn faults(&self) -> Vec<Fault> {
+        let of_store = self.writes.writes().cause();
+        let forbidden =
+            self.writes.forbidden().words().map(|_| Cause::Rights).filter(|_| of_store != Some(Cause::Rights));
+        let deaf = (!self.hears_itself()).then_some(Fault::Deaf);
+        let clock = self.clock_offset.is_off().then_some(Fault::ClockOff);
+        of_store.into_iter().chain(forbidden).map(Fault::Store).chain(deaf).chain(clock).collect()
+    }
+
+    /// What the server refuses to this node's user, in its words.
+    pub(super) fn forbidden(&self) -> Option<String> {
+        self.writes.forbidden().words()
+    }
+
+    /// Asks the store whether it does what a relay needs of it.
+    pub(super) async fn look_at_store(&self) {
+        self.look_once().await;
+        if self.writes.writes().cause() == Some(Cause::Away) {
+            return;
+        }
+        // The first refusal ends it; what is refused is noted by the way. The server's name is for the start alone.
+        if rights(&self.writes, "").await.is_ok() {
+            self.writes.forbidden().allowed(Where::Commands);
+        }
     }
 
     /// Living nodes that have another cluster key: their names, and who they are.
@@ -147,7 +206,7 @@ impl Exchange {
         loop {
             tokio::select! {
                 _ = renew.tick() => {
-                    match self.presence.renew(self.load()).await {
+                    match self.presence.renew(self.load(), self.faults()).await {
                         Ok(Renewal::Kept) => {}
                         // It has run out, or Redis has lost it, and perhaps more: who was here may be forgotten.
                         Ok(Renewal::New) => self.reconcile(),

@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | `wb:tenants` | hash | tenant → [`TenantRecord`](crate::relay::registry::TenantRecord) | for ever |
 //! | `wb:portals` | hash | portal → [`PortalRecord`](crate::relay::registry::PortalRecord) | for ever |
+//! | `wb:{wb:tenants}:mark`, `wb:{wb:portals}:mark`, `wb:{TENANT}:mark` | hash | which registry the tenants, the portals, the tenant's agents are of: `id`, `revision`, `head` and `head:N` at revision N; `follows`, `missing`: others' ids | for ever |
 //! | `wb:{TENANT}:invitations` | hash | invitation → its record | a day after its end |
 //! | `wb:{TENANT}:agents` | hash | agent → its record; tombstones too | for ever |
 //! | `wb:{TENANT}:unapproved` | hash | agent that nobody has approved → when it is forgotten, in seconds | until then, or its approval |
@@ -27,6 +28,7 @@ use std::time::Duration;
 use crate::protocol::ids::{AgentId, ObjectId, TenantId};
 use crate::relay::ids::NodeId;
 use crate::relay::ledger::CommandKey;
+use crate::relay::registry::Part;
 
 /// A node that has not renewed its lease for so long is dead to the others.
 pub const NODE_LEASE: Duration = Duration::from_secs(10);
@@ -69,6 +71,26 @@ pub fn invitations(tenant: &TenantId) -> String {
 #[must_use]
 pub fn agents(tenant: &TenantId) -> String {
     format!("wb:{{{tenant}}}:agents")
+}
+
+/// The records of a part of the registry.
+#[must_use]
+pub fn records(part: &Part) -> String {
+    match part {
+        Part::Tenants => TENANTS.to_owned(),
+        Part::Portals => PORTALS.to_owned(),
+        Part::Agents(tenant) => agents(tenant),
+    }
+}
+
+/// A part's mark, in the slot of its records.
+#[must_use]
+pub fn mark(part: &Part) -> String {
+    match part {
+        Part::Tenants => format!("wb:{{{TENANTS}}}:mark"),
+        Part::Portals => format!("wb:{{{PORTALS}}}:mark"),
+        Part::Agents(tenant) => format!("wb:{{{tenant}}}:mark"),
+    }
 }
 
 /// A tenant's agents that nobody has approved.

@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::addresses::Addresses;
 use super::config::{Config, ConfigError, Topology};
+use super::forbidden::{Forbidden, Where};
 use super::scripts::Call;
 use super::server::{Connector, Live, Server};
 use crate::relay::StoreError;
@@ -72,6 +73,7 @@ struct Inner {
     kind: Kind,
     config: Config,
     writes: Arc<Writes>,
+    forbidden: Arc<Forbidden>,
 }
 
 pub(super) fn library(config: &Config) -> impl Fn(RedisError) -> LinkError + '_ {
@@ -187,7 +189,7 @@ impl Link {
                 Kind::Cluster(connection)
             }
         };
-        let inner = Arc::new(Inner { kind, config, writes: Arc::default() });
+        let inner = Arc::new(Inner { kind, config, writes: Arc::default(), forbidden: Arc::default() });
         Ok(Self { inner, metrics: None, purpose: "check" })
     }
 
@@ -224,13 +226,28 @@ impl Link {
         &self.inner.writes
     }
 
+    /// What the server refuses to the relay's user.
+    pub(super) fn forbidden(&self) -> &Arc<Forbidden> {
+        &self.inner.forbidden
+    }
+
     /// Looks whether every server would take a write now. Nothing is written: a script that might is refused for the same
     /// reasons, and needs no key of a server's own.
-    pub(super) async fn look_at_writes(&self) {
-        let look = cmd("EVAL").arg("#!lua\nreturn 1").arg(0).take();
-        match self.put(Question::Everywhere(&look)).await {
-            Ok(_) => self.writes().taken(),
-            Err(error) => self.writes().refused(refusal(&error).unwrap_or(Cause::Away)),
+    ///
+    /// By the way it gives each server's time, in milliseconds since the epoch, as far as its user may ask for it.
+    pub(super) async fn look_at_writes(&self) -> Vec<u64> {
+        let script = "#!lua\nlocal time = redis.pcall('TIME')\nreturn time.err and {} or time";
+        let look = cmd("EVAL").arg(script).arg(0).take();
+        match self.everywhere::<Value>(&look).await {
+            Ok(said) => {
+                self.writes().taken();
+                let time = |(_, said)| from_redis_value::<(u64, u64)>(said).ok();
+                said.into_iter().filter_map(time).map(|(seconds, micros)| seconds * 1000 + micros / 1000).collect()
+            }
+            Err(error) => {
+                self.writes().refused(refusal(&error).unwrap_or(Cause::Away));
+                Vec::new()
+            }
         }
     }
 
@@ -339,10 +356,12 @@ impl Link {
         if let Some(metrics) = &self.metrics {
             metrics.stored("redis", self.purpose, begun.elapsed(), answered.is_ok());
         }
-        if let Err(error) = &answered
-            && let Some(cause) = refusal(error)
-        {
-            self.writes().refused(cause);
+        if let Err(error) = &answered {
+            self.forbidden().note(Where::Commands, error);
+            // One command that is refused says nothing of the others: the look once a second does.
+            if let Some(cause) = refusal(error).filter(|cause| *cause != Cause::Rights) {
+                self.writes().refused(cause);
+            }
         }
         answered
     }
@@ -451,6 +470,8 @@ fn refusal(error: &RedisError) -> Option<Cause> {
         "READONLY" => Some(Cause::ReadOnly),
         "MISCONF" => Some(Cause::NotPersisted),
         "NOREPLICAS" => Some(Cause::Replicas),
+        // A step of a script is refused alone: those before it are done.
+        "NOPERM" if !error.detail().is_some_and(|detail| detail.contains("in script")) => Some(Cause::Rights),
         _ => None,
     }
 }

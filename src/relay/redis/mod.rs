@@ -12,13 +12,17 @@
 //! | `exchange` | what this node says to others, and what it does when it hears them |
 //! | `envelope`, `questions`, `subscriber` | how that is signed, what is still unanswered, how it is heard |
 //! | `hearing` | whether it is |
+//! | `clock_offset` | whether this host and Redis have the same time |
+//! | `forbidden` | what the server refuses to the relay's user |
 
 mod addresses;
 pub mod bus;
 pub mod checks;
+mod clock_offset;
 pub mod config;
 mod envelope;
 mod exchange;
+mod forbidden;
 mod hearing;
 pub mod intake;
 pub mod keys;

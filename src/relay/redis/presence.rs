@@ -6,6 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use redis::{Cmd, Pipeline};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::link::Link;
 use super::scripts::{ENTER, LEASE, RELEASE};
@@ -14,6 +15,7 @@ use crate::protocol::ids::{AgentId, InstanceId, PortalId, TenantId};
 use crate::protocol::untrusted::Untrusted;
 use crate::relay::StoreError;
 use crate::relay::bus::{Claim, Departure, Load, Place, Presence, RETURN_WINDOW, Sighting};
+use crate::relay::faults::Fault;
 use crate::relay::ids::{NodeId, SessionId};
 
 /// Sessions that could not be released: more are left to the day after which the store forgets them by itself.
@@ -45,12 +47,16 @@ pub(super) struct Lease {
     /// It takes nothing new.
     #[serde(default)]
     pub(super) draining: bool,
+    /// What keeps it from its work, as codes; absent from nodes that know none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) faults: Vec<Untrusted>,
 }
 
 impl Lease {
     /// Of a node that has just come up.
     pub(super) fn new(name: String, mark: String) -> Self {
-        Self { name: name.into(), mark, sessions: 0, version: env!("CARGO_PKG_VERSION").into(), draining: false }
+        let version = env!("CARGO_PKG_VERSION").into();
+        Self { name: name.into(), mark, sessions: 0, version, draining: false, faults: Vec::new() }
     }
 
     /// What the node has to do.
@@ -77,6 +83,8 @@ pub(super) struct PresenceTable {
     lease: Lease,
     /// Nodes that held a lease when this node last looked, this one too.
     alive: Mutex<HashMap<NodeId, Lease>>,
+    /// When it last looked.
+    renewed: Mutex<Option<Instant>>,
     /// Nodes that have not answered lately, lease or not.
     doubted: Mutex<HashSet<NodeId>>,
     /// Sessions whose claim was not answered: it may still arrive.
@@ -90,12 +98,14 @@ impl PresenceTable {
         let alive = Mutex::new(HashMap::from([(node, lease.clone())]));
         let (link, leases) = (link.used_for("presence"), link.used_for("lease"));
         let (unclaimed, unreleased) = (Mutex::default(), Mutex::default());
-        Self { link, leases, node, lease, alive, doubted: Mutex::default(), unclaimed, unreleased }
+        let (renewed, doubted) = (Mutex::default(), Mutex::default());
+        Self { link, leases, node, lease, alive, renewed, doubted, unclaimed, unreleased }
     }
 
     /// Renews this node's lease, and looks who else is alive.
-    pub(super) async fn renew(&self, load: Load) -> Result<Renewal, StoreError> {
-        let own = Lease { sessions: load.sessions, draining: load.draining, ..self.lease.clone() };
+    pub(super) async fn renew(&self, load: Load, faults: Vec<Fault>) -> Result<Renewal, StoreError> {
+        let faults = faults.into_iter().map(|fault| fault.as_str().into()).collect();
+        let own = Lease { sessions: load.sessions, draining: load.draining, faults, ..self.lease.clone() };
         let text = serde_json::to_string(&own).map_err(|e| StoreError::Unanswered(e.to_string()))?;
         let mut lease = LEASE.key(keys::node(self.node));
         lease.arg(text).arg(millis(keys::NODE_LEASE));
@@ -110,6 +120,7 @@ impl PresenceTable {
             }
         }
         *self.alive.lock() = alive;
+        *self.renewed.lock() = Some(Instant::now());
         self.doubted.lock().clear();
         Ok(if before.is_some() { Renewal::Kept } else { Renewal::New })
     }
@@ -124,6 +135,11 @@ impl PresenceTable {
         // Whoever comes at the same moment is seen after this node can be.
         self.leases.script::<()>(ENTER.key(keys::NODES).arg(id).arg(name)).await?;
         self.leases.command(&all).await
+    }
+
+    /// Whether it has looked lately who is alive.
+    pub(super) fn is_current(&self) -> bool {
+        self.renewed.lock().is_some_and(|renewed| renewed.elapsed() < keys::NODE_LEASE)
     }
 
     /// Gives the lease back: the others need not wait for it to run out.

@@ -16,6 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use super::addresses::Addresses;
 use super::config::{Config, Topology};
+use super::forbidden::{Forbidden, Where};
 use super::link::{LinkError, cluster, library, sentinel, single};
 use crate::telemetry::metrics::Metrics;
 
@@ -52,6 +53,7 @@ pub(super) struct Subscriber {
     pub(super) heard: mpsc::Sender<Heard>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) addresses: Addresses,
+    pub(super) forbidden: Arc<Forbidden>,
 }
 
 /// Open for as long as it is held and works.
@@ -105,11 +107,17 @@ impl Subscriber {
             let limit = self.config.connect_timeout() + self.config.command_timeout();
             match timeout(limit, self.subscribe()).await {
                 Ok(Ok(open)) => {
+                    self.forbidden.allowed(Where::Channel);
                     if self.forward(open).await.is_err() {
                         return;
                     }
                 }
-                Ok(Err(error)) => tracing::warn!(%error, "the node's channel can't be subscribed to"),
+                Ok(Err(error)) => {
+                    if let LinkError::Redis { error, .. } = &error {
+                        self.forbidden.note(Where::Channel, error);
+                    }
+                    tracing::warn!(%error, "the node's channel can't be subscribed to");
+                }
                 Err(_) => tracing::warn!("the node's channel can't be subscribed to in time"),
             }
             sleep(PAUSE).await;

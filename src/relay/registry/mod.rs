@@ -3,6 +3,7 @@
 mod bounds;
 mod grants;
 mod keyring;
+mod mark;
 mod records;
 mod redemption;
 
@@ -11,6 +12,7 @@ use async_trait::async_trait;
 pub use self::bounds::{Bounds, Full, INVITATION_KEPT, MAX_ACKNOWLEDGEMENT_BYTES, MAX_PORTAL_KEYS, UNAPPROVED_KEPT};
 pub use self::grants::{Grant, PortalAdded};
 pub use self::keyring::Rotated;
+pub use self::mark::{Counts, HEADS_KEPT, IDS_KEPT, Loss, Mark, Marked, Part};
 pub use self::records::{
     Acknowledged, AgentLater, AgentRecord, InvitationRecord, PortalLater, PortalRecord, Retiring, Snapshot,
     TenantRecord, TenantSnapshot, UnusableKey, Vouched,
@@ -146,6 +148,19 @@ pub trait Registry: Send + Sync + 'static {
     /// Forgets invitations that have ended, and agents that nobody has approved, when they were kept long enough; and
     /// assertions that can't be used any more. How many invitations and agents.
     async fn purge(&self, now: UnixTime) -> Result<u64, StoreError>;
+
+    /// The names of all tenants, for whoever watches over them.
+    async fn tenant_names(&self) -> Result<Vec<TenantId>, StoreError> {
+        Ok(self.tenants().await?.into_iter().map(|record| record.tenant).collect())
+    }
+    /// What marks a part, and which head it had at this revision.
+    async fn marked(&self, part: &Part, revision: u64) -> Result<Marked, StoreError>;
+    /// Marks a part that has records and no mark: they are from a relay that knew none.
+    async fn mark(&self, part: &Part) -> Result<(), StoreError>;
+    /// Notes beside a part that this registry is missed there: nodes that start later know it.
+    async fn miss(&self, part: &Part, id: &str) -> Result<(), StoreError>;
+    /// Marks a part anew: as it is, it takes the place of what it was, of what is missed there, and of the one of this id.
+    async fn accept(&self, part: &Part, known: Option<&str>) -> Result<(), StoreError>;
 
     /// Everything.
     async fn export(&self) -> Result<Snapshot, StoreError>;

@@ -143,9 +143,12 @@ instruments! {
     stored, Short, "writeback.store.duration", "s", ["store", "purpose"], false, "How long the store took to answer, by what it was asked for";
     store_errors, Counter, "writeback.store.errors", "", ["store", "purpose"], false, "Questions to the store that were not answered, or with an error";
     writable, Gauge, "writeback.store.writable", "", [], false, "1 if the store takes writes, as far as this node knows; /readyz and status say why not";
+    registry_lost, Gauge, "writeback.registry.lost", "", [], false, "1 if the registry, or a part of it, came back empty or older than this node has seen it; /readyz and status say more";
+    registry_tenants, Gauge, "writeback.registry.tenants", "", [], false, "Tenants in the registry, as this node last saw it";
     redis_round_trips, Counter, "writeback.redis.round_trips", "", ["purpose"], false, "Commands, pipelines and scripts sent to Redis, by what they are for";
     bus_round_trip, Short, "writeback.bus.round_trip.duration", "s", [], false, "From this node through Redis back to this node, once a second";
     probe_age, Gauge, "writeback.bus.probe.age", "s", [], false, "Since this node last heard itself through Redis";
+    clock_offset, Gauge, "writeback.clock.offset", "s", [], false, "How far this host's clock is ahead of Redis'; below zero, behind it";
     messages_refused, Counter, "writeback.bus.messages.refused", "", ["reason"], false, "Messages between nodes that were not acted on, by reason";
     messages_dropped, Counter, "writeback.bus.messages.dropped", "", [], false, "Messages between nodes that came faster than they could be taken";
     certificate, Gauge, "writeback.tls.certificate.remaining", "s", [], false, "Until the public listener's certificate, or one in its chain, expires";

@@ -1,5 +1,7 @@
 //! The registry in a redb file.
 
+mod import;
+mod marks;
 mod rows;
 
 use std::ops::Bound;
@@ -9,14 +11,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use self::marks::MARKS;
 use self::rows::{
-    AGENTS, ASSERTIONS, INVITATIONS, PORTALS, Rows, TENANTS, UNAPPROVED, all, change_in, get, is_full, put, row_key,
-    some,
+    AGENTS, ASSERTIONS, INVITATIONS, PORTALS, Rows, TENANTS, UNAPPROVED, all, change_in, get, is_full, put,
+    put_counted, row_key, some,
 };
 use super::super::StoreError;
 use super::super::registry::{
-    Acknowledged, Added, AgentRecord, Bounds, Forgotten, Full, Grant, InvitationRecord, PortalAdded, PortalRecord,
-    Redeemed, Registry, Rotated, Snapshot, TenantRecord, TenantSnapshot, UNAPPROVED_KEPT,
+    Acknowledged, Added, AgentRecord, Bounds, Counts, Forgotten, Full, Grant, InvitationRecord, Marked, Part,
+    PortalAdded, PortalRecord, Redeemed, Registry, Rotated, Snapshot, TenantRecord, TenantSnapshot, UNAPPROVED_KEPT,
 };
 use super::room::Room;
 use crate::clock::UnixTime;
@@ -71,7 +74,7 @@ impl EmbeddedRegistry {
         let database = Database::open_or_create(path)?;
         database
             .write(|t| {
-                for table in [TENANTS, PORTALS, INVITATIONS, AGENTS] {
+                for table in [TENANTS, PORTALS, INVITATIONS, AGENTS, MARKS] {
                     t.open_table(table)?;
                 }
                 t.open_table(UNAPPROVED)?;
@@ -108,6 +111,7 @@ impl EmbeddedRegistry {
         Ok(written?)
     }
 
+    /// What an agent says about itself.
     async fn change_agent(
         &self,
         tenant: &TenantId,
@@ -118,7 +122,7 @@ impl EmbeddedRegistry {
             change(&mut record);
             (record.clone(), record)
         };
-        self.change(AGENTS, row_key(tenant, agent), change).await
+        self.change(AGENTS, row_key(tenant, agent), Counts::No, change).await
     }
 
     /// Changes a record, if there is one, and gives what the change gives.
@@ -126,13 +130,14 @@ impl EmbeddedRegistry {
         &self,
         table: Rows,
         key: String,
+        counts: Counts,
         change: impl FnOnce(R) -> (R, T) + Send + 'static,
     ) -> Result<Option<T>, StoreError>
     where
         R: serde::Serialize + serde::de::DeserializeOwned,
         T: Send + 'static,
     {
-        self.write(change_in(table, key, change)).await
+        self.write(change_in(table, key, counts, change)).await
     }
 
     /// Changes a record's keys. Anybody can send what changes nothing: that costs a look, and no write.
@@ -156,7 +161,7 @@ impl EmbeddedRegistry {
             let rotated = rotate(&mut record);
             (record, rotated)
         };
-        Ok(self.change(table, key, rotate).await?.unwrap_or(Rotated::Unknown))
+        Ok(self.change(table, key, Counts::Yes, rotate).await?.unwrap_or(Rotated::Unknown))
     }
 }
 
@@ -168,7 +173,7 @@ impl Registry for EmbeddedRegistry {
             if get::<TenantRecord>(&t.open_table(TENANTS)?, key)?.is_some() {
                 return Ok(Added::Same);
             }
-            put(t, TENANTS, key, &tenant)?;
+            put_counted(t, TENANTS, key, &tenant)?;
             Ok(Added::New)
         })
         .await
@@ -187,7 +192,7 @@ impl Registry for EmbeddedRegistry {
             let present = get::<PortalRecord>(&t.open_table(PORTALS)?, portal.portal.as_str())?;
             let added = portal.add_to(present);
             if let Some(record) = added.to_store() {
-                put(t, PORTALS, portal.portal.as_str(), record)?;
+                put_counted(t, PORTALS, portal.portal.as_str(), record)?;
             }
             Ok(added)
         })
@@ -196,7 +201,7 @@ impl Registry for EmbeddedRegistry {
 
     async fn settle_grant(&self, portal: &PortalId, grant: Grant) -> Result<Option<(PortalRecord, bool)>, StoreError> {
         let takes_away = matches!(grant, Grant::Withdraw(_));
-        let settle = change_in(PORTALS, portal.to_string(), move |mut record: PortalRecord| {
+        let settle = change_in(PORTALS, portal.to_string(), Counts::Yes, move |mut record: PortalRecord| {
             let changed = record.settle(&grant);
             (record.clone(), (record, changed))
         });
@@ -204,7 +209,7 @@ impl Registry for EmbeddedRegistry {
     }
 
     async fn put_portal(&self, portal: PortalRecord) -> Result<(), StoreError> {
-        self.write_anyway(move |t| put(t, PORTALS, portal.portal.as_str(), &portal)).await
+        self.write_anyway(move |t| put_counted(t, PORTALS, portal.portal.as_str(), &portal)).await
     }
 
     async fn portal(&self, portal: &PortalId) -> Result<Option<PortalRecord>, StoreError> {
@@ -217,7 +222,14 @@ impl Registry for EmbeddedRegistry {
 
     async fn remove_portal(&self, portal: &PortalId) -> Result<bool, StoreError> {
         let portal = portal.clone();
-        self.write_anyway(move |t| Ok(t.open_table(PORTALS)?.remove(portal.as_str())?.is_some())).await
+        self.write_anyway(move |t| {
+            let was_there = t.open_table(PORTALS)?.remove(portal.as_str())?.is_some();
+            if was_there {
+                marks::changed(t, PORTALS, portal.as_str(), b"")?;
+            }
+            Ok(was_there)
+        })
+        .await
     }
 
     async fn add_invitation(&self, tenant: &TenantId, invitation: InvitationRecord) -> Result<Added, StoreError> {
@@ -266,7 +278,7 @@ impl Registry for EmbeddedRegistry {
             }
             let portal = invitation.portal.clone();
             put(t, INVITATIONS, &invitation_key, &invitation)?;
-            put(t, AGENTS, &agent_key, &agent)?;
+            put_counted(t, AGENTS, &agent_key, &agent)?;
             Ok(Redeemed::Enrolled { agent: Box::new(agent), portal })
         })
         .await
@@ -293,7 +305,7 @@ impl Registry for EmbeddedRegistry {
             let Some(mut record) = get::<AgentRecord>(&t.open_table(AGENTS)?, &key)? else { return Ok(None) };
             if record.status == AgentStatus::Pending {
                 record.approve();
-                put(t, AGENTS, &key, &record)?;
+                put_counted(t, AGENTS, &key, &record)?;
                 t.open_table(UNAPPROVED)?.remove(key.as_str())?;
             }
             Ok(Some(record))
@@ -306,7 +318,7 @@ impl Registry for EmbeddedRegistry {
             record.revoke();
             (record.clone(), record)
         };
-        self.write_anyway(change_in(AGENTS, row_key(tenant, agent), revoke)).await
+        self.write_anyway(change_in(AGENTS, row_key(tenant, agent), Counts::Yes, revoke)).await
     }
 
     async fn forget(&self, tenant: &TenantId, agent: AgentId) -> Result<Forgotten, StoreError> {
@@ -319,6 +331,7 @@ impl Registry for EmbeddedRegistry {
                 Some(_) => {}
             }
             agents.remove(key.as_str())?;
+            marks::changed(t, AGENTS, &key, b"")?;
             t.open_table(UNAPPROVED)?.remove(key.as_str())?;
             Ok(Forgotten::Gone)
         })
@@ -340,7 +353,7 @@ impl Registry for EmbeddedRegistry {
             let whole = record.note_preflight(report);
             (record, whole)
         };
-        Ok(self.change(AGENTS, row_key(tenant, agent), note).await?.unwrap_or(true))
+        Ok(self.change(AGENTS, row_key(tenant, agent), Counts::No, note).await?.unwrap_or(true))
     }
 
     async fn rotate_agent(
@@ -367,7 +380,7 @@ impl Registry for EmbeddedRegistry {
             let retired = record.retire(&kid, now);
             (record, retired)
         };
-        Ok(self.write_anyway(change_in(PORTALS, portal.to_string(), retire)).await?.unwrap_or(true))
+        Ok(self.write_anyway(change_in(PORTALS, portal.to_string(), Counts::Yes, retire)).await?.unwrap_or(true))
     }
 
     async fn note_acknowledgement(
@@ -405,6 +418,25 @@ impl Registry for EmbeddedRegistry {
         self.write_anyway(move |t| rows::purge(t, now)).await
     }
 
+    async fn marked(&self, part: &Part, revision: u64) -> Result<Marked, StoreError> {
+        self.read(|t| marks::read(t, part, revision))
+    }
+
+    async fn mark(&self, part: &Part) -> Result<(), StoreError> {
+        let part = part.clone();
+        self.write_anyway(move |t| marks::begin(t, &part)).await
+    }
+
+    async fn miss(&self, part: &Part, id: &str) -> Result<(), StoreError> {
+        let (part, id) = (part.clone(), id.to_owned());
+        self.write_anyway(move |t| marks::miss(t, &part, id)).await
+    }
+
+    async fn accept(&self, part: &Part, known: Option<&str>) -> Result<(), StoreError> {
+        let (part, known) = (part.clone(), known.map(str::to_owned));
+        self.write_anyway(move |t| marks::accept(t, &part, known)).await
+    }
+
     async fn export(&self) -> Result<Snapshot, StoreError> {
         self.read(|t| {
             let (invitations, agents) = (t.open_table(INVITATIONS)?, t.open_table(AGENTS)?);
@@ -419,43 +451,6 @@ impl Registry for EmbeddedRegistry {
     }
 
     async fn import(&self, snapshot: Snapshot) -> Result<Vec<(TenantId, AgentId)>, StoreError> {
-        self.write(move |t| {
-            let mut revoked = Vec::new();
-            for portal in snapshot.portals {
-                if get::<PortalRecord>(&t.open_table(PORTALS)?, portal.portal.as_str())?.is_none() {
-                    put(t, PORTALS, portal.portal.as_str(), &portal)?;
-                }
-            }
-            for TenantSnapshot { tenant, invitations, agents } in snapshot.tenants {
-                if get::<TenantRecord>(&t.open_table(TENANTS)?, tenant.tenant.as_str())?.is_none() {
-                    put(t, TENANTS, tenant.tenant.as_str(), &tenant)?;
-                }
-                for invitation in invitations {
-                    let key = row_key(&tenant.tenant, invitation.invitation);
-                    if get::<InvitationRecord>(&t.open_table(INVITATIONS)?, &key)?.is_none() {
-                        put(t, INVITATIONS, &key, &invitation)?;
-                    }
-                }
-                for agent in agents {
-                    let key = row_key(&tenant.tenant, agent.agent);
-                    let present = get::<AgentRecord>(&t.open_table(AGENTS)?, &key)?;
-                    let tombstone = agent.status == AgentStatus::Revoked;
-                    if tombstone && present.as_ref().is_some_and(|present| present.status != AgentStatus::Revoked) {
-                        revoked.push((tenant.tenant.clone(), agent.agent));
-                        // Where it was revoked it may have served: its tombstone stays.
-                        t.open_table(UNAPPROVED)?.remove(key.as_str())?;
-                    }
-                    if present.is_none() && agent.status == AgentStatus::Pending {
-                        let until = agent.enrolled_at.plus(UNAPPROVED_KEPT);
-                        t.open_table(UNAPPROVED)?.insert(key.as_str(), until.0)?;
-                    }
-                    if present.is_none() || tombstone {
-                        put(t, AGENTS, &key, &agent)?;
-                    }
-                }
-            }
-            Ok(revoked)
-        })
-        .await
+        self.write(move |t| import::import(t, snapshot)).await
     }
 }

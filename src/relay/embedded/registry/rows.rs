@@ -2,8 +2,9 @@
 
 use std::ops::Bound;
 
-use super::super::super::registry::{AgentRecord, INVITATION_KEPT, InvitationRecord};
+use super::super::super::registry::{AgentRecord, Counts, INVITATION_KEPT, InvitationRecord};
 use super::super::{read_row, write_row};
+use super::marks;
 use crate::clock::UnixTime;
 use crate::protocol::api::AgentStatus;
 use crate::protocol::ids::TenantId;
@@ -37,6 +38,17 @@ pub(super) fn put<T: serde::Serialize>(
 ) -> Result<(), redb::Error> {
     t.open_table(table)?.insert(key, write_row(row)?.as_slice())?;
     Ok(())
+}
+
+/// The same, and the mark of the row's part moves.
+pub(super) fn put_counted<T: serde::Serialize>(
+    t: &WriteTransaction,
+    table: Rows,
+    key: &str,
+    row: &T,
+) -> Result<(), redb::Error> {
+    put(t, table, key, row)?;
+    marks::changed(t, table, key, &write_row(row)?)
 }
 
 pub(super) fn get<T: serde::de::DeserializeOwned>(
@@ -93,6 +105,7 @@ pub(super) fn is_full<V: redb::Value + 'static>(
 pub(super) fn change_in<R, T>(
     table: Rows,
     key: String,
+    counts: Counts,
     change: impl FnOnce(R) -> (R, T) + Send + 'static,
 ) -> impl FnOnce(&WriteTransaction) -> Result<Option<T>, redb::Error> + Send + 'static
 where
@@ -101,7 +114,10 @@ where
     move |t| {
         let Some(record) = get::<R>(&t.open_table(table)?, &key)? else { return Ok(None) };
         let (record, given) = change(record);
-        put(t, table, &key, &record)?;
+        match counts {
+            Counts::Yes => put_counted(t, table, &key, &record)?,
+            Counts::No => put(t, table, &key, &record)?,
+        }
         Ok(Some(given))
     }
 }
@@ -132,6 +148,7 @@ pub(super) fn purge(t: &WriteTransaction, now: UnixTime) -> Result<u64, redb::Er
         let record = get::<AgentRecord>(&agents, key.value())?;
         if record.is_some_and(|record| record.status != AgentStatus::Approved) {
             agents.remove(key.value())?;
+            marks::changed(t, AGENTS, key.value(), b"")?;
             forgotten += 1;
         }
     }

@@ -8,7 +8,7 @@ use crate::protocol::ids::{AgentId, TenantId};
 use crate::relay::StoreError;
 use crate::relay::redis::keys;
 use crate::relay::redis::scripts::{REPLACE, REPLACE_ANYWAY};
-use crate::relay::registry::AgentRecord;
+use crate::relay::registry::{AgentRecord, Counts, Part};
 
 /// How often a change is tried again that another one has overtaken.
 pub(super) const ATTEMPTS: u32 = 16;
@@ -33,6 +33,18 @@ pub(super) enum When {
     Always,
 }
 
+/// The part of the registry whose records these are; invitations are of none, for they are gone after a day.
+fn part_of(hash: &str) -> Option<Part> {
+    match hash {
+        keys::TENANTS => Some(Part::Tenants),
+        keys::PORTALS => Some(Part::Portals),
+        agents => {
+            let tenant = agents.strip_prefix("wb:{")?.strip_suffix("}:agents")?;
+            tenant.parse().ok().map(Part::Agents)
+        }
+    }
+}
+
 /// What became of changes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Replaced {
@@ -52,7 +64,7 @@ pub(super) enum Settled<T> {
 
 impl RedisRegistry {
     /// Makes all changes, if nothing has changed in between.
-    pub(super) async fn replace(&self, changes: &[Change], when: When) -> Result<Replaced, StoreError> {
+    pub(super) async fn replace(&self, changes: &[Change], when: When, counts: Counts) -> Result<Replaced, StoreError> {
         let mut script = match when {
             When::ThereIsRoom => REPLACE.prepare_invoke(),
             When::Always => REPLACE_ANYWAY.prepare_invoke(),
@@ -61,6 +73,11 @@ impl RedisRegistry {
             script.key(hash).arg(field);
             script.arg(was.as_deref().unwrap_or_default()).arg(becomes.as_deref().unwrap_or_default());
             script.arg(most.unwrap_or(0));
+        }
+        if counts == Counts::Yes
+            && let Some(part) = changes.iter().find_map(|change| part_of(&change.hash))
+        {
+            script.key(keys::mark(&part));
         }
         let said: i64 = self.link.script(&script).await?;
         Ok(match usize::try_from(said) {
@@ -76,6 +93,7 @@ impl RedisRegistry {
         &self,
         hash: &str,
         field: &str,
+        counts: Counts,
         change: impl Fn(R) -> (R, T) + Send + Sync,
         always: impl Fn(&T) -> bool + Send + Sync,
     ) -> Result<Option<T>, StoreError> {
@@ -92,7 +110,7 @@ impl RedisRegistry {
                 becomes: Some(becomes),
                 most: None,
             };
-            if same || self.replace(&[change], when).await? == Replaced::Done {
+            if same || self.replace(&[change], when, counts).await? == Replaced::Done {
                 return Ok(Some(given));
             }
         }
@@ -123,9 +141,8 @@ impl RedisRegistry {
                 becomes,
                 most: None,
             };
-            if self.replace(&[of(&agents, Some(was), becomes), of(&unapproved, noted, None)], when).await?
-                == Replaced::Done
-            {
+            let changes = [of(&agents, Some(was), becomes), of(&unapproved, noted, None)];
+            if self.replace(&changes, when, Counts::Yes).await? == Replaced::Done {
                 return Ok(Some(given));
             }
         }

@@ -1,6 +1,8 @@
 //! The registry in Redis.
 
 mod change;
+mod import;
+mod marks;
 mod portals;
 
 use std::collections::HashMap;
@@ -21,8 +23,9 @@ use crate::protocol::jose::Thumbprint;
 use crate::protocol::rotation::{AgentRotation, PortalRotation};
 use crate::relay::StoreError;
 use crate::relay::registry::{
-    Acknowledged, Added, AgentRecord, Bounds, Forgotten, Full, Grant, INVITATION_KEPT, InvitationRecord, PortalAdded,
-    PortalRecord, Redeemed, Registry, Rotated, Snapshot, TenantRecord, TenantSnapshot, UNAPPROVED_KEPT,
+    Acknowledged, Added, AgentRecord, Bounds, Counts, Forgotten, Full, Grant, INVITATION_KEPT, InvitationRecord,
+    Marked, Part, PortalAdded, PortalRecord, Redeemed, Registry, Rotated, Snapshot, TenantRecord, TenantSnapshot,
+    UNAPPROVED_KEPT,
 };
 
 /// How long a replica may take to confirm. Commands that come after it on the same connection wait, too.
@@ -32,6 +35,8 @@ const CONFIRMATION_MS: u64 = 500;
 #[derive(Clone, Debug)]
 pub struct RedisRegistry {
     link: Link,
+    /// The same, for marks.
+    marks: Link,
     bounds: Bounds,
 }
 
@@ -47,7 +52,7 @@ impl RedisRegistry {
     /// Over this link.
     #[must_use]
     pub fn new(link: Link) -> Self {
-        Self { link: link.used_for("registry"), bounds: Bounds::default() }
+        Self { link: link.used_for("registry"), marks: link.used_for("mark"), bounds: Bounds::default() }
     }
 
     /// The same, with other bounds.
@@ -81,7 +86,7 @@ impl RedisRegistry {
         let becomes = write(record)?;
         let change =
             Change { hash: hash.clone(), field: field.clone(), was: None, becomes: Some(becomes.clone()), most };
-        Ok(match self.replace(&[change], When::ThereIsRoom).await? {
+        Ok(match self.replace(&[change], When::ThereIsRoom, Counts::Yes).await? {
             Replaced::Done => Added::New,
             Replaced::Full(_) => Added::Full,
             Replaced::Overtaken if self.text(&hash, &field).await?.as_deref() == Some(&becomes) => Added::Same,
@@ -110,7 +115,7 @@ impl RedisRegistry {
                 most: None,
             };
             let changes = [change(&agents, None, &record), change(&unapproved, noted, &until)];
-            if self.replace(&changes, When::ThereIsRoom).await? == Replaced::Done {
+            if self.replace(&changes, When::ThereIsRoom, Counts::Yes).await? == Replaced::Done {
                 return Ok(Added::New);
             }
         }
@@ -121,6 +126,7 @@ impl RedisRegistry {
         &self,
         tenant: &TenantId,
         agent: AgentId,
+        counts: Counts,
         change: impl Fn(&mut AgentRecord) + Send + Sync,
     ) -> Result<Option<AgentRecord>, StoreError> {
         let change = |mut record: AgentRecord| {
@@ -129,7 +135,8 @@ impl RedisRegistry {
             let always = record.status == AgentStatus::Revoked;
             (record.clone(), (record, always))
         };
-        let changed = self.change(&keys::agents(tenant), &agent.to_string(), change, |(_, always)| *always).await?;
+        let (hash, field) = (keys::agents(tenant), agent.to_string());
+        let changed = self.change(&hash, &field, counts, change, |(_, always)| *always).await?;
         Ok(changed.map(|(record, _)| record))
     }
 
@@ -210,7 +217,7 @@ impl Registry for RedisRegistry {
     }
 
     async fn remove_portal(&self, portal: &PortalId) -> Result<bool, StoreError> {
-        self.link.command(&Cmd::hdel(keys::PORTALS, portal.as_str())).await
+        self.take_portal_away(portal).await
     }
 
     async fn add_invitation(&self, tenant: &TenantId, invitation: InvitationRecord) -> Result<Added, StoreError> {
@@ -260,7 +267,7 @@ impl Registry for RedisRegistry {
                 let until = now.plus(UNAPPROVED_KEPT).0.to_string();
                 redeemed.push(change(&unapproved, &agent_field, None, until, Some(most.unapproved)));
             }
-            match self.replace(&redeemed, When::ThereIsRoom).await? {
+            match self.replace(&redeemed, When::ThereIsRoom, Counts::Yes).await? {
                 Replaced::Done => return Ok(Redeemed::Enrolled { agent: Box::new(agent), portal }),
                 Replaced::Full(2) => return Ok(Redeemed::Full(Full::Unapproved)),
                 Replaced::Full(_) => return Ok(Redeemed::Full(Full::Agents)),
@@ -308,7 +315,7 @@ impl Registry for RedisRegistry {
     }
 
     async fn revoke(&self, tenant: &TenantId, agent: AgentId) -> Result<Option<AgentRecord>, StoreError> {
-        let revoked = self.change_agent(tenant, agent, AgentRecord::revoke).await?;
+        let revoked = self.change_agent(tenant, agent, Counts::Yes, AgentRecord::revoke).await?;
         self.confirmed(&keys::agents(tenant)).await?;
         Ok(revoked)
     }
@@ -322,7 +329,8 @@ impl Registry for RedisRegistry {
     }
 
     async fn note_version(&self, tenant: &TenantId, agent: AgentId, version: &str) -> Result<(), StoreError> {
-        self.change_agent(tenant, agent, |record| record.version = Some(version.into())).await.map(drop)
+        let note = |record: &mut AgentRecord| record.version = Some(version.into());
+        self.change_agent(tenant, agent, Counts::No, note).await.map(drop)
     }
 
     async fn note_preflight(
@@ -335,7 +343,8 @@ impl Registry for RedisRegistry {
             let whole = record.note_preflight(report.clone());
             (record, whole)
         };
-        Ok(self.change(&keys::agents(tenant), &agent.to_string(), note, |_| false).await?.unwrap_or(true))
+        let (hash, field) = (keys::agents(tenant), agent.to_string());
+        Ok(self.change(&hash, &field, Counts::No, note, |_| false).await?.unwrap_or(true))
     }
 
     async fn rotate_agent(
@@ -350,7 +359,7 @@ impl Registry for RedisRegistry {
             let rotated = record.rotate(tenant, relay, rotation, jws);
             (record, rotated)
         };
-        let rotated = self.change(&hash, &field, rotate, |rotated| *rotated == Rotated::Done).await?;
+        let rotated = self.change(&hash, &field, Counts::Yes, rotate, |rotated| *rotated == Rotated::Done).await?;
         self.rotated(&hash, rotated).await
     }
 
@@ -360,7 +369,8 @@ impl Registry for RedisRegistry {
             (record, rotated)
         };
         let field = rotation.iss.to_string();
-        let rotated = self.change(keys::PORTALS, &field, rotate, |rotated| *rotated == Rotated::Done).await?;
+        let done = |rotated: &Rotated| *rotated == Rotated::Done;
+        let rotated = self.change(keys::PORTALS, &field, Counts::Yes, rotate, done).await?;
         self.rotated(keys::PORTALS, rotated).await
     }
 
@@ -369,7 +379,7 @@ impl Registry for RedisRegistry {
             let retired = record.retire(kid, now);
             (record, retired)
         };
-        Ok(self.change(keys::PORTALS, portal.as_str(), retire, |_| true).await?.unwrap_or(true))
+        Ok(self.change(keys::PORTALS, portal.as_str(), Counts::Yes, retire, |_| true).await?.unwrap_or(true))
     }
 
     async fn note_acknowledgement(
@@ -380,7 +390,7 @@ impl Registry for RedisRegistry {
         acknowledged: Acknowledged,
     ) -> Result<(), StoreError> {
         let acknowledge = |record: &mut AgentRecord| record.acknowledge(portal, acknowledged.clone());
-        self.change_agent(tenant, agent, acknowledge).await.map(drop)
+        self.change_agent(tenant, agent, Counts::No, acknowledge).await.map(drop)
     }
 
     async fn use_assertion(
@@ -424,6 +434,26 @@ impl Registry for RedisRegistry {
         Ok(forgotten)
     }
 
+    async fn tenant_names(&self) -> Result<Vec<TenantId>, StoreError> {
+        self.marked_tenants().await
+    }
+
+    async fn marked(&self, part: &Part, revision: u64) -> Result<Marked, StoreError> {
+        self.read_mark(part, revision).await
+    }
+
+    async fn mark(&self, part: &Part) -> Result<(), StoreError> {
+        self.begin_mark(part).await
+    }
+
+    async fn miss(&self, part: &Part, id: &str) -> Result<(), StoreError> {
+        self.note_missing(part, id).await
+    }
+
+    async fn accept(&self, part: &Part, known: Option<&str>) -> Result<(), StoreError> {
+        self.take_place(part, known).await
+    }
+
     async fn export(&self) -> Result<Snapshot, StoreError> {
         let mut tenants = Vec::new();
         for tenant in self.tenants().await? {
@@ -437,45 +467,5 @@ impl Registry for RedisRegistry {
     async fn import(&self, snapshot: Snapshot) -> Result<Vec<(TenantId, AgentId)>, StoreError> {
         // It has many steps: if a later one is refused, something was stored.
         self.import_all(snapshot).await.map_err(StoreError::after_others)
-    }
-}
-
-impl RedisRegistry {
-    async fn import_all(&self, snapshot: Snapshot) -> Result<Vec<(TenantId, AgentId)>, StoreError> {
-        let mut newly_revoked = Vec::new();
-        for portal in snapshot.portals {
-            self.add(keys::PORTALS.to_owned(), portal.portal.to_string(), &portal, None).await?;
-        }
-        for TenantSnapshot { tenant, invitations, agents } in snapshot.tenants {
-            self.add_tenant(tenant.clone()).await?;
-            let tenant = &tenant.tenant;
-            for invitation in invitations {
-                let (hash, field) = (keys::invitations(tenant), invitation.invitation.to_string());
-                self.add(hash, field, &invitation, None).await?;
-            }
-            for agent in agents {
-                let (id, revoked) = (agent.agent, agent.status == AgentStatus::Revoked);
-                let added = self.add_agent(tenant, &agent).await?;
-                if !revoked || added != Added::Other {
-                    continue;
-                }
-                let revoke = |mut record: AgentRecord| {
-                    if record.status == AgentStatus::Revoked {
-                        return Settled::Nothing(false);
-                    }
-                    record.revoke();
-                    // Where it was revoked it may have served: its tombstone stays, and the note goes.
-                    Settled::As(Box::new(record), true)
-                };
-                if self.settle(tenant, id, When::Always, revoke).await? == Some(true) {
-                    newly_revoked.push((tenant.clone(), id));
-                } else {
-                    // A tombstone is always written: its confirmation hangs on a write.
-                    self.change_agent(tenant, id, AgentRecord::revoke).await?;
-                }
-            }
-            self.confirmed(&keys::agents(tenant)).await?;
-        }
-        Ok(newly_revoked)
     }
 }

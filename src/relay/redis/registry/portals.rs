@@ -5,7 +5,7 @@ use super::{RedisRegistry, read, write};
 use crate::protocol::ids::PortalId;
 use crate::relay::StoreError;
 use crate::relay::redis::keys;
-use crate::relay::registry::{Grant, PortalAdded, PortalRecord};
+use crate::relay::registry::{Counts, Grant, PortalAdded, PortalRecord};
 
 fn overtaken() -> StoreError {
     StoreError::Unanswered("a record changes all the time".to_owned())
@@ -21,7 +21,7 @@ impl RedisRegistry {
             let Some(record) = added.to_store() else { return Ok(added) };
             let (hash, becomes) = (keys::PORTALS.to_owned(), Some(write(record)?));
             let change = Change { hash, field: field.clone(), was, becomes, most: None };
-            if self.replace(&[change], When::ThereIsRoom).await? == Replaced::Done {
+            if self.replace(&[change], When::ThereIsRoom, Counts::Yes).await? == Replaced::Done {
                 return Ok(added);
             }
         }
@@ -39,7 +39,21 @@ impl RedisRegistry {
             (record.clone(), (record, changed))
         };
         let takes_away = matches!(grant, Grant::Withdraw(_));
-        self.change(keys::PORTALS, portal.as_str(), settle, |(_, changed)| takes_away && *changed).await
+        let takes_away = |(_, changed): &(PortalRecord, bool)| takes_away && *changed;
+        self.change(keys::PORTALS, portal.as_str(), Counts::Yes, settle, takes_away).await
+    }
+
+    /// Removes it; whether there was one.
+    pub(super) async fn take_portal_away(&self, portal: &PortalId) -> Result<bool, StoreError> {
+        for _ in 0..ATTEMPTS {
+            let (hash, field) = (keys::PORTALS.to_owned(), portal.to_string());
+            let Some(was) = self.text(&hash, &field).await? else { return Ok(false) };
+            let change = Change { hash, field, was: Some(was), becomes: None, most: None };
+            if self.replace(&[change], When::Always, Counts::Yes).await? == Replaced::Done {
+                return Ok(true);
+            }
+        }
+        Err(overtaken())
     }
 
     /// Stores it whatever was there.
@@ -49,7 +63,7 @@ impl RedisRegistry {
             let was = self.text(keys::PORTALS, &field).await?;
             let (hash, becomes) = (keys::PORTALS.to_owned(), Some(becomes.clone()));
             let change = Change { hash, field: field.clone(), was, becomes, most: None };
-            if self.replace(&[change], When::Always).await? == Replaced::Done {
+            if self.replace(&[change], When::Always, Counts::Yes).await? == Replaced::Done {
                 return Ok(());
             }
         }

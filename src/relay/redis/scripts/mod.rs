@@ -81,8 +81,11 @@ scripts! {
     TAKE_BACK = "counted.lua" "take_back.lua";
     NOTE = "note.lua";
     CONCLUDE = "counted.lua" "conclude.lua";
-    REPLACE = "replace.lua";
-    REPLACE_ANYWAY["allow-oom"] = "replace.lua";
+    REPLACE = "mark.lua" "replace.lua";
+    REPLACE_ANYWAY["allow-oom"] = "mark.lua" "replace.lua";
+    BEGIN_MARK["allow-oom"] = "mark.lua" "begin_mark.lua";
+    MISS["allow-oom"] = "mark.lua" "miss.lua";
+    TAKE_PLACE["allow-oom"] = "mark.lua" "take_place.lua";
     LEASE["allow-oom"] = "lease.lua";
     ENTER["allow-oom"] = "enter.lua";
     RELEASE["allow-oom"] = "release.lua";
