@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -87,6 +87,7 @@ pub struct Node {
     public_addr: SocketAddr,
     ops_addr: SocketAddr,
     public: Arc<Public>,
+    drain_delay: Duration,
     drain_timeout: Duration,
     health: Health,
     certificate: Certificate,
@@ -119,8 +120,8 @@ impl Node {
         make_private_folder(&config.data_dir)?;
         let certificate = certificate(&config, dev_tls)?;
         let credentials = Arc::new(Credentials::open(&config.admin, &admin_token_file(&config), &*random)?);
-        let listener = listener::bind("listen", config.listen).await?;
-        let ops_listener = listener::bind("ops_listen", config.ops_listen).await?;
+        let listener = listener::bind("listen", config.listen)?;
+        let ops_listener = listener::bind("ops_listen", config.ops_listen)?;
         let metrics = Arc::new(Metrics::labelled(config.telemetry.tenant_label)?);
         let Stores { registry, ledger, bus, intake, keys, continuity, health } =
             Stores::open(&config, Arc::clone(&clock), Arc::clone(&random), &metrics).await?;
@@ -169,10 +170,12 @@ impl Node {
             services,
             minimum_agent_version: config.session.minimum_agent_version.clone(),
             sockets: TaskTracker::new(),
+            leaving: CancellationToken::new(),
             stopping,
             stopping_with: OnceLock::new(),
         });
         let (background, listening) = (CancellationToken::new(), CancellationToken::new());
+        let drain_delay = Duration::from_secs(config.drain.delay_seconds);
         let drain_timeout = Duration::from_secs(config.drain.timeout_seconds);
         let (public_addr, ops_addr) = (listener.local_addr()?, ops_listener.local_addr()?);
         let router = http::router(Arc::clone(&public));
@@ -207,7 +210,18 @@ impl Node {
         ];
         tracing::info!(listen = %public_addr, ops_listen = %ops_addr, public_url = config.public_url, "the node is up");
         service_manager::ready();
-        Ok(Self { public_addr, ops_addr, public, drain_timeout, health, certificate, background, listening, listeners })
+        Ok(Self {
+            public_addr,
+            ops_addr,
+            public,
+            drain_delay,
+            drain_timeout,
+            health,
+            certificate,
+            background,
+            listening,
+            listeners,
+        })
     }
 
     /// Where agents and portals connect.
@@ -227,9 +241,18 @@ impl Node {
         self.certificate.reload();
     }
 
-    /// Resolves when the operator has asked, by the admin API, that the node stops.
+    /// Resolves when the operator has asked, by the admin API, that the node stops, and load balancers have had their time to
+    /// take it out: it works on until then.
     pub async fn drain_requested(&self) {
-        self.public.services.sessions.drain_requested().await;
+        let sessions = &self.public.services.sessions;
+        sessions.drain_requested().await;
+        self.public.leaving.cancel();
+        sessions.announce_drain();
+        tracing::info!(
+            seconds = self.drain_delay.as_secs(),
+            "told to go: not ready, and at work until load balancers know"
+        );
+        sleep(self.drain_delay).await;
     }
 
     /// Resolves if the node can't go on: its store has failed for good.
@@ -246,6 +269,7 @@ impl Node {
         let (public, sessions) = (&self.public, &self.public.services.sessions);
         // It stops once.
         let _ = public.stopping_with.set(public.burden());
+        public.leaving.cancel();
         public.stopping.cancel();
         self.tell_agents();
         let finished = async {
