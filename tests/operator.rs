@@ -1,5 +1,6 @@
 //! The operator's commands, as an operator types them.
 
+mod draining;
 mod oidc;
 mod provider;
 

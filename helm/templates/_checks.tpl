@@ -65,11 +65,6 @@
 {{- if and .Values.telemetry.otlp_endpoint .Values.networkPolicy.enabled (not .Values.networkPolicy.otlpTo) }}
 {{- fail "networkPolicy.otlpTo is empty: with telemetry.otlp_endpoint, say where the collector is, or nothing gets there" }}
 {{- end }}
-{{- range $label, $_ := .Values.podLabels }}
-{{- if or (hasPrefix "app.kubernetes.io/" $label) (hasPrefix "helm.sh/" $label) }}
-{{- fail (printf "podLabels: %q is the chart's own" $label) }}
-{{- end }}
-{{- end }}
 {{- with .Values.admin }}
 {{- $oidc := .oidc }}
 {{- range $name := list "audience" "claim" "value" }}
@@ -95,7 +90,13 @@
 {{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) }}
 {{- fail (printf "autoscaling.minReplicas = %d: it is more than autoscaling.maxReplicas = %d" (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) }}
 {{- end }}
-{{- if and .Values.autoscaling.enabled (not .Values.autoscaling.sessionsPerNode) (not .Values.autoscaling.cpuPercent) }}
-{{- fail "autoscaling.sessionsPerNode and autoscaling.cpuPercent are both 0: there is nothing to follow" }}
+{{- with .Values.autoscaling }}
+{{- if and .enabled (not .sessionsPerNode) (not .cpuPercent) (not .metrics) }}
+{{- fail "autoscaling.sessionsPerNode and autoscaling.cpuPercent are both 0, and autoscaling.metrics is empty: there is nothing to follow" }}
 {{- end }}
+{{- end }}
+{{- include "relay.checkHost" . }}
+{{- include "relay.checkService" . }}
+{{- include "relay.checkMonitoring" . }}
+{{- include "relay.checkExtras" . }}
 {{- end }}

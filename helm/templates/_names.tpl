@@ -14,16 +14,43 @@ app.kubernetes.io/name: {{ include "relay.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{- define "relay.labels" -}}
-{{ include "relay.selector" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- /* An object's labels: (list $ further...). No key stands twice, and the chart's own win. */ -}}
+{{- define "relay.labelled" -}}
+{{- $root := first . }}
+{{- $labels := include "relay.selector" $root | fromYaml }}
+{{- $_ := set $labels "app.kubernetes.io/version" $root.Chart.AppVersion }}
+{{- $_ := set $labels "app.kubernetes.io/managed-by" $root.Release.Service }}
+{{- $_ := set $labels "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_") }}
+{{- range rest . }}{{ $labels = merge $labels . }}{{ end }}
+{{- toYaml (merge $labels $root.Values.commonLabels) }}
 {{- end }}
 
+{{- define "relay.labels" -}}
+{{ include "relay.labelled" (list .) }}
+{{- end }}
+
+{{- /* global.imageRegistry takes the place of the registry in image.repository, if there is one: a first part with a dot, a
+port, or localhost. */ -}}
 {{- define "relay.image" -}}
-{{- if .Values.image.digest }}{{ .Values.image.repository }}@{{ .Values.image.digest }}
-{{- else }}{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- $repository := .Values.image.repository }}
+{{- with (.Values.global).imageRegistry }}
+{{- $repository = printf "%s/%s" (trimSuffix "/" .) (regexReplaceAll "^([^/]*[.:][^/]*|localhost)/" $repository "") }}
+{{- end }}
+{{- if .Values.image.digest }}{{ $repository }}@{{ .Values.image.digest }}
+{{- else }}{{ $repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+{{- end }}
+
+{{- /* As the API has them; names alone are taken, too. */ -}}
+{{- define "relay.imagePullSecrets" -}}
+{{- range .Values.imagePullSecrets }}
+- name: {{ if kindIs "string" . }}{{ . }}{{ else }}{{ .name }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{- define "relay.serviceAccount" -}}
+{{- if .Values.serviceAccount.create }}{{ .Values.serviceAccount.name | default (include "relay.fullname" .) }}
+{{- else }}{{ .Values.serviceAccount.name | default "default" }}
 {{- end }}
 {{- end }}
 
@@ -38,6 +65,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 http://{{ contains ":" $here | ternary (printf "[%s]" $here) $here }}:9443
 {{- end }}
 
+{{- /* Whether that is an address, and no name. */ -}}
+{{- define "relay.hostIsAddress" -}}
+{{- if regexMatch "^(\\[.*\\]|[0-9.]+)$" (include "relay.host" .) }}true{{ end }}
+{{- end }}
+
 {{- define "relay.tlsSecret" -}}
 {{ .Values.tls.existingSecret | default (printf "%s-tls" (include "relay.fullname" .)) }}
 {{- end }}
@@ -50,25 +82,6 @@ http://{{ contains ":" $here | ternary (printf "[%s]" $here) $here }}:9443
 
 {{- define "relay.gracePeriod" -}}
 {{ add .Values.drain.preStopSeconds .Values.drain.timeoutSeconds 5 }}
-{{- end }}
-
-{{- /* The restricted Pod Security Standard, for a pod and for a container. */ -}}
-{{- define "relay.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
-{{- /* Once, and not at each start: it would let the group read and write every file, and the node refuses such a token. */}}
-fsGroupChangePolicy: OnRootMismatch
-seccompProfile:
-  type: RuntimeDefault
-{{- end }}
-
-{{- define "relay.containerSecurity" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
 {{- end }}
 
 {{- /* Keys and values of a TOML section. Helm reads every number as a float; TOML tells them apart. */ -}}

@@ -141,6 +141,9 @@ impl Default for SessionConfig {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DrainConfig {
+    /// A node that the operator has told to go is not ready for so long, and works on, before it stops: load balancers take
+    /// it out meanwhile. Not at SIGTERM, before which Kubernetes' `preStop` has waited.
+    pub delay_seconds: u64,
     /// Agents may take this long to move, and commands in flight to end.
     pub timeout_seconds: u64,
     /// When whoever runs the node kills it, after it was told to stop: Kubernetes' `terminationGracePeriodSeconds`. Known
@@ -151,7 +154,7 @@ pub struct DrainConfig {
 impl Default for DrainConfig {
     fn default() -> Self {
         // Kubernetes' default grace period is 30 s.
-        Self { timeout_seconds: 20, termination_grace_period_seconds: None }
+        Self { delay_seconds: 0, timeout_seconds: 20, termination_grace_period_seconds: None }
     }
 }
 
@@ -254,6 +257,9 @@ impl Config {
         if self.drain.timeout_seconds > 3600 {
             return value("drain.timeout_seconds", "0 to 3600 is expected");
         }
+        if self.drain.delay_seconds > 300 {
+            return value("drain.delay_seconds", "0 to 300 is expected");
+        }
         if !(1..=60).contains(&self.session.hello_timeout_seconds) {
             return value("session.hello_timeout_seconds", "1 to 60 is expected");
         }
@@ -306,6 +312,7 @@ mod tests {
             ("public_url = \"https://h:99999\"\ndata_dir = \"/tmp/x\"", "public_url"),
             ("public_url = \"https://u@h\"\ndata_dir = \"/tmp/x\"", "public_url"),
             (&format!("{GOOD}[drain]\ntimeout_seconds = 9223372036854775807"), "drain.timeout_seconds"),
+            (&format!("{GOOD}[drain]\ndelay_seconds = 301"), "drain.delay_seconds"),
             (&format!("{GOOD}colour = 1"), "colour"),
             (&format!("{GOOD}listen = \"nowhere\""), "listen"),
             (&format!("{GOOD}store = \"paper\""), "store"),
@@ -348,7 +355,11 @@ mod tests {
 
     #[test]
     fn a_drain_that_would_be_cut_off_is_said_with_both_fields() {
-        let drain = |timeout_seconds, grace| DrainConfig { timeout_seconds, termination_grace_period_seconds: grace };
+        let drain = |timeout_seconds, termination_grace_period_seconds| DrainConfig {
+            delay_seconds: 40,
+            timeout_seconds,
+            termination_grace_period_seconds,
+        };
         let said = drain(28, Some(30)).cut_off().unwrap();
         assert!(said.contains("drain.timeout_seconds = 28"), "{said}");
         assert!(said.contains("drain.termination_grace_period_seconds = 30"), "{said}");

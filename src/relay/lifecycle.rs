@@ -91,6 +91,7 @@ pub struct Node {
     public_addr: SocketAddr,
     ops_addr: SocketAddr,
     public: Arc<Public>,
+    drain_delay: Duration,
     drain_timeout: Duration,
     health: Health,
     certificate: Certificate,
@@ -183,9 +184,11 @@ impl Node {
             services,
             minimum_agent_version: config.session.minimum_agent_version.clone(),
             sockets: TaskTracker::new(),
+            leaving: CancellationToken::new(),
             stopping,
             stopping_with: OnceLock::new(),
         });
+        let drain_delay = Duration::from_secs(config.drain.delay_seconds);
         let drain_timeout = Duration::from_secs(config.drain.timeout_seconds);
         let public_addr = listener.local_addr()?;
         let router = http::router(Arc::clone(&public));
@@ -218,7 +221,18 @@ impl Node {
         unless_up.disarm();
         tracing::info!(listen = %public_addr, ops_listen = %ops_addr, public_url = config.public_url, "the node is up");
         service_manager::ready();
-        Ok(Self { public_addr, ops_addr, public, drain_timeout, health, certificate, background, listening, listeners })
+        Ok(Self {
+            public_addr,
+            ops_addr,
+            public,
+            drain_delay,
+            drain_timeout,
+            health,
+            certificate,
+            background,
+            listening,
+            listeners,
+        })
     }
 
     /// Where agents and portals connect.
@@ -238,9 +252,18 @@ impl Node {
         self.certificate.reload();
     }
 
-    /// Resolves when the operator has asked, by the admin API, that the node stops.
+    /// Resolves when the operator has asked, by the admin API, that the node stops, and load balancers have had their time to
+    /// take it out: it works on until then.
     pub async fn drain_requested(&self) {
-        self.public.services.sessions.drain_requested().await;
+        let sessions = &self.public.services.sessions;
+        sessions.drain_requested().await;
+        self.public.leaving.cancel();
+        sessions.announce_drain();
+        tracing::info!(
+            seconds = self.drain_delay.as_secs(),
+            "told to go: not ready, and at work until load balancers know"
+        );
+        sleep(self.drain_delay).await;
     }
 
     /// Resolves if the node can't go on: its store has failed for good.
@@ -257,6 +280,7 @@ impl Node {
         let (public, sessions) = (&self.public, &self.public.services.sessions);
         // It stops once.
         let _ = public.stopping_with.set(public.burden());
+        public.leaving.cancel();
         public.stopping.cancel();
         self.tell_agents();
         let finished = async {

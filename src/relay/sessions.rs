@@ -145,12 +145,16 @@ impl Sessions {
         self.drain.notified().await;
     }
 
-    /// The node is about to stop. Every session that is to be asked to go.
+    /// The node is about to stop: the other nodes are told so.
+    pub fn announce_drain(&self) {
+        self.open.lock().draining = true;
+    }
+
+    /// The node stops. Every session that is to be asked to go.
     #[must_use]
     pub fn begin_drain(&self) -> Vec<SessionId> {
-        let mut open = self.open.lock();
-        open.draining = true;
-        open.handles.keys().copied().collect()
+        self.announce_drain();
+        self.open.lock().handles.keys().copied().collect()
     }
 
     /// Takes no more commands for this session; orders still reach it.

@@ -14,6 +14,7 @@ mod rebalance;
 mod redis_away;
 mod rights;
 mod rolling_restart;
+mod rotation;
 mod routes;
 mod slow;
 mod stale;

@@ -13,10 +13,10 @@ use crate::support::raw_agent::RawAgent;
 use crate::support::redis::Redis;
 use crate::support::relay::{Relay, tenant};
 
-const PASSWORD: &str = "the-relays-password";
+pub(super) const PASSWORD: &str = "the-relays-password";
 
 /// The rights that the documentation names.
-fn rights() -> &'static str {
+pub(super) fn rights() -> &'static str {
     keys::ACL.strip_prefix("ACL SETUSER NAME ").unwrap()
 }
 
@@ -25,7 +25,7 @@ async fn a_command_crosses_nodes(redis: Redis) {
     a_command_crosses(&Cluster::start(2, redis).await).await;
 }
 
-async fn a_command_crosses(cluster: &Cluster) {
+pub(super) async fn a_command_crosses(cluster: &Cluster) {
     cluster.choose(0);
     let portal = cluster.nodes[0].portal("portal-1").await;
     let agent = RawAgent::enrolled(&cluster.nodes[0], &portal).await;
@@ -85,7 +85,7 @@ async fn on_a_cluster_with_tls_and_a_user_it_does_too() {
 }
 
 /// Every connection of the node's is closed, as by a firewall.
-fn disconnect(redis: &Redis) {
+pub(super) fn disconnect(redis: &Redis) {
     for port in redis.ports() {
         redis.cli(port, &["CLIENT", "KILL", "TYPE", "normal"]);
         redis.cli(port, &["CLIENT", "KILL", "TYPE", "pubsub"]);

@@ -1,6 +1,7 @@
 //! What the relay is shipped with: its image, its chart, its alerts and dashboards, checked with the tools that use them.
 
 mod alerts;
+mod api_server;
 mod chart;
 mod compose;
 mod compose_secrets;
@@ -9,12 +10,14 @@ mod firing;
 mod image;
 mod newcomer;
 mod on_call;
+mod package;
 mod panels;
 mod pod;
 mod prometheus;
 mod promql;
 mod releases;
 mod runbook;
+mod scaling;
 mod service;
 mod static_agent;
 mod values;
@@ -102,10 +105,19 @@ fn template(values: &Path, set: &[&str]) -> Result<String, String> {
 
 /// The same of a release in a namespace.
 fn template_as(release: &str, namespace: &str, values: &Path, set: &[&str]) -> Result<String, String> {
+    rendered(&project("helm"), [release, namespace], values, set)
+}
+
+/// The same of another copy of the chart.
+fn template_of(chart: &Path, values: &Path, set: &[&str]) -> Result<String, String> {
+    rendered(chart, ["contoso", "relay"], values, set)
+}
+
+fn rendered(chart: &Path, [release, namespace]: [&str; 2], values: &Path, set: &[&str]) -> Result<String, String> {
     let home = tempfile::tempdir().unwrap();
     let mut helm = Command::new(installed("helm"));
     helm.env("HOME", home.path()).args(["template", release, "--namespace", namespace]);
-    helm.arg(project("helm")).arg("--values").arg(values);
+    helm.arg(chart).arg("--values").arg(values);
     for set in set {
         helm.args(["--set", set]);
     }

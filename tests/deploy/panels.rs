@@ -212,6 +212,19 @@ async fn every_panel_has_something_to_show_or_says_why_not_whatever_happens() {
     cluster.redis.cli(6379, &["ACL", "SETUSER", "default", "+@all"]);
     looking.possible(1.0).await;
 
+    // Redis came back empty.
+    let backup = cluster.nodes[0].data_dir().join("registry.json").display().to_string();
+    assert!(cluster.nodes[0].operator(&["registry", "export", &backup]));
+    looking.shows("Registry", 1.0).await;
+    cluster.redis.flush();
+    looking.shows("Registry", -1.0).await;
+    looking.possible(0.0).await;
+    looking.alert("RegistryLost").await;
+    looking.look().await;
+    assert!(cluster.nodes[0].operator(&["registry", "import", &backup]));
+    looking.shows("Registry", 1.0).await;
+    looking.possible(1.0).await;
+
     // One node is away.
     cluster.nodes[2].kill();
     looking.possible(2.0 / 3.0).await;

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::{installed, list, read, text, yaml};
 use crate::support::process::Process;
 use crate::support::relay::Relay;
-use crate::support::{eventually, https_client, own_address};
+use crate::support::{https_client, own_address};
 
 /// A Prometheus that asks its nodes twice a second.
 pub(super) struct Prometheus {
@@ -100,12 +100,6 @@ impl Prometheus {
         let log = self.folder.path().join("log");
         let sees = async || self.query(expression).await.is_some_and(|samples| !samples.is_empty());
         self.process.comes_up(&format!("{expression} is seen"), &log, sees).await;
-    }
-
-    /// Waits until Prometheus has nothing for an expression.
-    pub(super) async fn misses(&self, expression: &str) {
-        let misses = async || self.query(expression).await.is_some_and(|samples| samples.is_empty());
-        eventually(&format!("{expression} is seen no more"), misses).await;
     }
 
     /// The labels with which an alert fires.

@@ -120,7 +120,7 @@ async fn name_the_cause(State(ops): State<Ops>, request: Request, next: Next) ->
 
 /// Whether this node serves. What is wrong with others stands in the text, and takes this one out of no service.
 async fn ready(State(ops): State<Ops>) -> Result<String, Refusal> {
-    if ops.public.stopping.is_cancelled() {
+    if ops.public.leaving.is_cancelled() {
         return Err(Refusal::new(ProblemCode::Draining, "this node is stopping"));
     }
     if !ops.health.is_ready() {

@@ -65,6 +65,8 @@ pub struct Public {
     pub minimum_agent_version: Option<Version>,
     /// Sockets that outlive their HTTP request.
     pub sockets: TaskTracker,
+    /// Cancelled when load balancers are to take the node out. It works on until it is to stop.
+    pub leaving: CancellationToken,
     /// Cancelled when the node is to stop.
     pub stopping: CancellationToken,
     /// How many sessions and commands it had then.
@@ -85,7 +87,7 @@ impl Public {
     #[expect(clippy::cast_precision_loss, reason = "no node has as many sessions")]
     pub(super) fn drained(&self) -> Option<f64> {
         match (self.is_draining(), self.stopping_with.get().copied().unwrap_or(0)) {
-            (false, _) => None,
+            (false, _) => self.leaving.is_cancelled().then_some(0.0),
             (true, 0) => Some(1.0),
             (true, had) => Some((1.0 - self.burden() as f64 / had as f64).max(0.0)),
         }
