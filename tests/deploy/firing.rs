@@ -90,7 +90,7 @@ async fn a_store_that_takes_no_writes_is_an_alert_until_it_does() {
 async fn a_registry_that_came_back_empty_is_an_alert_until_it_is_restored() {
     let cluster = Cluster::start(1, Redis::single().await).await;
     let node = &cluster.nodes[0];
-    let prometheus = Prometheus::start(node);
+    let prometheus = Prometheus::start(std::slice::from_ref(node));
     prometheus.sees("writeback_registry_tenants==1").await;
     let backup = node.data_dir().join("registry.json").display().to_string();
     assert!(node.operator(&["registry", "export", &backup]));
