@@ -3,6 +3,7 @@
 
 use super::writes::Cause;
 use crate::protocol::remedy::Remedy;
+use crate::protocol::untrusted::Untrusted;
 
 /// What is wrong with a node, or with what it stands on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,8 +37,8 @@ impl Fault {
 
     /// The fault of this code, if it is known here.
     #[must_use]
-    pub fn from_code(code: &str) -> Option<Self> {
-        Self::all().find(|fault| fault.as_str() == code)
+    pub fn from_code(code: &Untrusted) -> Option<Self> {
+        Self::all().find(|fault| *code == *fault.as_str())
     }
 
     /// Whether it is this node's alone, whatever the store is for the others.
@@ -79,7 +80,7 @@ mod tests {
     fn each_fault_is_known_by_a_code_of_its_own() {
         let codes: HashSet<_> = Fault::all().map(Fault::as_str).collect();
         assert_eq!(codes.len(), Fault::all().count());
-        assert!(Fault::all().all(|fault| Fault::from_code(fault.as_str()) == Some(fault)));
-        assert_eq!(Fault::from_code("of_a_newer_node"), None);
+        assert!(Fault::all().all(|fault| Fault::from_code(&fault.as_str().into()) == Some(fault)));
+        assert_eq!(Fault::from_code(&"of_a_newer_node".into()), None);
     }
 }

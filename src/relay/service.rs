@@ -35,6 +35,7 @@ fn line(ops: &Ops) -> String {
     let (sessions, commands) = (public.services.sessions.list().len(), public.dispatcher.in_flight());
     let how = match () {
         () if public.stopping.is_cancelled() => "stops",
+        () if public.leaving.is_cancelled() => "lets load balancers take it out",
         () if ops.health.is_ready() => "serves",
         () => "does not serve",
     };

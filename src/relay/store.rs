@@ -24,7 +24,6 @@ use super::registry::Registry;
 use super::writes::{Cause, Writes};
 use crate::clock::{Clock, Random};
 use crate::host;
-use crate::protocol::ids::ObjectId;
 use crate::protocol::remedy::Remedy;
 use crate::storage::DatabaseError;
 use crate::telemetry::metrics::Metrics;
@@ -41,6 +40,14 @@ pub enum OpenError {
     /// Redis would lose what must not be lost, or does not let us in, or other nodes don't.
     #[error(transparent)]
     Unfit(#[from] CheckError),
+}
+
+impl OpenError {
+    /// Whether it may be opened later, though nobody changes anything here.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unfit(error) if error.may_pass())
+    }
 }
 
 /// The three contracts, and how they are.
@@ -175,10 +182,12 @@ impl Health {
         }
     }
 
-    /// Asks the store now whether it does what is needed; what it says is known after that.
-    pub async fn look(&self) {
-        if let Self::Redis { bus, .. } = self {
-            bus.look().await;
+    /// Asks the store now whether it does what is needed, and what it says is known after that; whether it answers, and what
+    /// nodes say is heard.
+    pub async fn look(&self) -> bool {
+        match self {
+            Self::Embedded { .. } => true,
+            Self::Redis { bus, .. } => bus.look().await,
         }
     }
 
@@ -218,17 +227,17 @@ impl Health {
 }
 
 impl Stores {
-    /// Opens what `config` chooses.
+    /// Opens what `config` chooses, for this node.
     ///
     /// # Errors
     /// If it can't be used, and why.
     pub async fn open(
         config: &Config,
+        node: NodeId,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, OpenError> {
-        let node = NodeId(ObjectId::new(&*clock, &*random));
         let name = config.node_name.clone().unwrap_or_else(host::name);
         let keys =
             |registry: &Arc<dyn Registry>| Keys::new(Arc::clone(registry), Arc::clone(&clock), &config.public_url);

@@ -171,7 +171,8 @@ async fn the_server_counts_as_the_nodes_do() {
     settled(&stage.cluster.nodes).await;
     let mut requests = monitor.requests().await;
     // Not what scripts do inside, and not what each node does for itself.
-    let background = [" lua] ", "wb:nodes", "wb:node:", "Probe", "#!lua"];
+    let background =
+        [" lua] ", "wb:nodes", "wb:node:", "Probe", "#!lua", ":mark", "wb:tenants", "{probe}", "HLEN", "\"WAIT\""];
     requests.retain(|request| !background.iter().any(|own| request.contains(own)));
     assert_eq!(requests.len() as u64, 3 * COMMANDS, "{requests:#?}");
 }

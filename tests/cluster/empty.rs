@@ -145,6 +145,10 @@ async fn an_empty_registry_stops_no_agent_for_good_and_all_works_again_when_it_i
     cluster.choose(1);
     let mut session = other.open().await;
     let mut half_open = raw.connect().await;
+    eventually("the node has seen the registry", async || {
+        cluster.nodes[1].metrics().await.contains("writeback_registry_tenants 1")
+    })
+    .await;
     cluster.redis.kill(PORT).await;
     cluster.redis.start_again(PORT).await;
     let sessions = || async { cluster.nodes[1].admin().tenants().await.is_ok_and(|tenants| tenants.is_empty()) };

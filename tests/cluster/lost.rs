@@ -1,17 +1,21 @@
 //! The registry came back empty, or older: nobody is told that he is unknown, the operator is told what is wrong, and it is
 //! as it was when he has restored it.
 
+use serde_json::Value;
 use tokio_tungstenite::tungstenite::Error;
+use writeback_relay::clock::System;
 use writeback_relay::portal::Told;
 use writeback_relay::protocol::api::{CommandState, CommandView};
-use writeback_relay::protocol::frame::SUBPROTOCOL;
+use writeback_relay::protocol::command::Command;
+use writeback_relay::protocol::frame::{FromRelay, SUBPROTOCOL};
+use writeback_relay::protocol::ids::AgentId;
 use writeback_relay::protocol::outcome::Code;
 use writeback_relay::protocol::problem::Problem;
 use writeback_relay::relay::redis::keys;
 use writeback_relay::relay::registry::Part;
 
 use super::status::at;
-use super::{JANE, NEW, command, stored};
+use super::{JANE, NEW};
 use crate::support::cluster::Cluster;
 use crate::support::eventually;
 use crate::support::raw_agent::{RawAgent, RawSession};
@@ -106,11 +110,13 @@ impl Stage {
         .await;
         let (_, jws) = self.portal.raw.reset(self.agent.agent, self.agent.sealing.public(), JANE, NEW);
         let (agent, session) = (&self.agent, &mut self.session);
+        // It may have been asked for other things before.
         let answering = async {
             loop {
-                let (_, asked) = command(session).await;
-                session.send(agent.outcome_frame(&asked, Code::PasswordReset)).await;
-                stored(session).await;
+                if let FromRelay::Deliver(delivery) = session.next().await {
+                    let asked = Command::parse(&delivery.command_jws).unwrap().unverified().unwrap();
+                    session.send(agent.outcome_frame(&asked, Code::PasswordReset)).await;
+                }
             }
         };
         tokio::select! {
@@ -118,7 +124,7 @@ impl Stage {
                 assert_eq!(answered.status, 200, "{}", answered.text());
                 assert_eq!(answered.json::<CommandView>().state, CommandState::Concluded);
             }
-            () = answering => {}
+            () = answering => unreachable!(),
         }
     }
 }
@@ -142,6 +148,12 @@ async fn lost(node: &Relay, words: &str) {
     assert!(!said.out.contains("serving") && !said.out.contains("nothing is wrong"), "{said:?}");
 }
 
+/// What its folder says that it has seen.
+fn seen(node: &Relay) -> Value {
+    let text = std::fs::read_to_string(node.data_dir().join("registry-seen.json")).unwrap_or_default();
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
 /// Nothing is missed at the node.
 async fn whole(node: &Relay) {
     eventually("the node misses nothing", async || {
@@ -158,13 +170,24 @@ async fn after_flushall_nobody_is_told_that_he_is_unknown_and_an_import_heals_it
     let backup = stage.backup();
     stage.cluster.redis.flush();
     stage.is_lost("came back empty").await;
-    // A node that has never seen it is told by the others, and so is one that starts again.
-    stage.cluster.add().await;
-    let (third, folder) = (stage.cluster.nodes.last().unwrap(), tempfile::tempdir().unwrap());
-    lost(third, "came back empty").await;
-    drop(folder);
+    // A node that has never seen it is told by the others, by way of the store; and so is one that forgets what it saw.
+    let folder = tempfile::tempdir().unwrap();
+    stage.cluster.add_in(folder.path().join("data")).await;
+    lost(&stage.cluster.nodes[2], "came back empty").await;
+    // Its certificate is its own.
+    drop(stage.cluster.nodes.pop());
+    for node in &mut stage.cluster.nodes {
+        node.kill();
+        std::fs::remove_file(node.data_dir().join("registry-seen.json")).ok();
+    }
+    for node in &mut stage.cluster.nodes {
+        node.start_again().await;
+    }
+    stage.is_lost("came back empty").await;
     stage.restored(&backup).await;
-    for node in 0..3 {
+    stage.cluster.choose(0);
+    stage.session = stage.agent.open().await;
+    for node in 0..2 {
         stage.serves(node).await;
     }
 }
@@ -249,11 +272,7 @@ async fn an_older_copy_serves_those_whom_it_knows_and_is_older_whatever_is_chang
     let late = stage.cluster.nodes[0].portal("portal-2").await;
     let backup = stage.backup();
     for node in &stage.cluster.nodes {
-        eventually("the node has seen it", async || {
-            let seen = std::fs::read_to_string(node.data_dir().join("registry-seen.json")).unwrap_or_default();
-            seen.contains("\"revision\":2")
-        })
-        .await;
+        eventually("the node has seen it", async || seen(node)["portals"]["revision"] == 2).await;
     }
     stage.cluster.redis.kill(PORT).await;
     stage.cluster.redis.start_again(PORT).await;
@@ -326,31 +345,20 @@ async fn a_registry_file_that_is_gone_is_missed_by_its_folder_and_by_the_ledger_
         let portal = relay.portal("portal-1").await;
         let backup = relay.data_dir().join("registry.json").display().to_string();
         assert!(relay.operator(&["registry", "export", &backup]));
-        let seen = relay.data_dir().join("registry-seen.json");
-        eventually("it was seen", async || {
-            std::fs::read_to_string(&seen).is_ok_and(|seen| seen.contains("\"portals\":{"))
-        })
-        .await;
+        eventually("it was seen", async || seen(&relay)["portals"]["revision"] == 1).await;
         relay.kill();
         std::fs::remove_file(relay.data_dir().join("registry.redb")).unwrap();
         if forgetful {
-            std::fs::remove_file(&seen).unwrap();
+            std::fs::remove_file(relay.data_dir().join("registry-seen.json")).unwrap();
         }
         relay.start_again().await;
         lost(&relay, "came back empty").await;
-        let agent = writeback_relay::protocol::ids::AgentId::new(
-            &writeback_relay::clock::System,
-            &writeback_relay::clock::System,
-        );
-        let claims = portal.raw.command(agent, JANE);
-        let jws = claims.sign(&portal.raw.key).unwrap();
-        assert_eq!(portal.raw.submit(&jws, 0).await.problem(), "registry_lost");
+        let claims = portal.raw.command(AgentId::new(&System, &System), JANE);
+        let submit = async || portal.raw.submit(&claims.sign(&portal.raw.key).unwrap(), 0).await.problem();
+        assert_eq!(submit().await, "registry_lost");
         assert!(relay.operator(&["registry", "import", &backup]));
         whole(&relay).await;
-        assert_eq!(
-            portal.raw.submit(&portal.raw.command(agent, JANE).sign(&portal.raw.key).unwrap(), 0).await.problem(),
-            "unknown_agent"
-        );
+        assert_eq!(submit().await, "unprocessable", "the portal is known, and its command has no password");
         relay.kill();
         relay.start_again().await;
         whole(&relay).await;

@@ -85,3 +85,18 @@ async fn a_store_that_takes_no_writes_is_an_alert_until_it_does() {
     cluster.redis.cli(6379, &["CONFIG", "SET", "maxmemory", "0"]);
     eventually("StoreRefusesWrites ends", async || !prometheus.fires("StoreRefusesWrites").await).await;
 }
+
+#[tokio::test]
+async fn a_registry_that_came_back_empty_is_an_alert_until_it_is_restored() {
+    let cluster = Cluster::start(1, Redis::single().await).await;
+    let node = &cluster.nodes[0];
+    let prometheus = Prometheus::start(node);
+    prometheus.sees("writeback_registry_tenants==1").await;
+    let backup = node.data_dir().join("registry.json").display().to_string();
+    assert!(node.operator(&["registry", "export", &backup]));
+    cluster.redis.flush();
+    // Within a minute, as it is shipped.
+    eventually("RegistryLost", async || prometheus.fires("RegistryLost").await).await;
+    assert!(node.operator(&["registry", "import", &backup]));
+    eventually("RegistryLost ends", async || !prometheus.fires("RegistryLost").await).await;
+}

@@ -21,6 +21,7 @@ mod scaling;
 mod service;
 mod static_agent;
 mod values;
+mod volume;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -47,6 +47,30 @@ async fn the_service_manager_hears_that_the_node_is_ready_alive_how_it_is_and_th
     tokio::time::timeout(Duration::from_secs(2), manager.hears("WATCHDOG=1", 1)).await.unwrap_err();
 }
 
+#[tokio::test]
+async fn a_node_that_waits_for_redis_says_for_what_and_is_ready_when_redis_is_there() {
+    let mut manager = Manager::new();
+    let redis = Redis::single().await;
+    let key = redis.password_file("a key that all nodes of this cluster share");
+    let settings = format!("store = \"redis\"\n{}", redis.settings(&key));
+    let mut relay = Relay::start_after(&exported(&manager), &settings).await;
+    manager.hears("READY=1", 1).await;
+    assert!(relay.terminate().await.success());
+    redis.kill(6379).await;
+    let again = async {
+        relay.start_again().await;
+        relay
+    };
+    let watched = async {
+        manager.hears("STATUS=waits for its store: ", 1).await;
+        assert_eq!(manager.heard.iter().filter(|said| *said == "READY=1").count(), 1, "it does not serve yet");
+        redis.start_again(6379).await;
+        manager.hears("READY=1", 2).await;
+    };
+    let (mut relay, ()) = tokio::join!(again, watched);
+    assert!(relay.terminate().await.success());
+}
+
 /// The value of a line of the unit.
 fn unit(name: &str) -> String {
     let text = read("deploy/writeback-relay.service");

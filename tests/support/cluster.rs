@@ -191,6 +191,12 @@ impl Cluster {
         self.add_with(&redis).await;
     }
 
+    /// One more node, with a folder of its own: it knows nothing of what the others have seen.
+    pub(crate) async fn add_in(&mut self, data: PathBuf) {
+        let settings = self.settings(&self.redis.settings(&self.key_file(KEY)));
+        self.nodes.push(Relay::node(self.front.address, data, &settings).await);
+    }
+
     async fn add_with(&mut self, redis: &str) {
         self.nodes.push(Relay::node(self.front.address, self.data(), &self.settings(redis)).await);
     }

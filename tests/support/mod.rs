@@ -9,6 +9,7 @@ pub(crate) mod fake_dc;
 pub(crate) mod hostile;
 pub(crate) mod hosts;
 pub(crate) mod in_process;
+pub(crate) mod kubelet;
 pub(crate) mod ldap_message;
 pub(crate) mod ldap_proxy;
 pub(crate) mod logged;

@@ -84,7 +84,7 @@ fn state(node: &NodeView) -> String {
     let faults: Vec<_> = node
         .faults
         .iter()
-        .map(|code| match Fault::from_code(code.as_data()) {
+        .map(|code| match Fault::from_code(code) {
             Some(fault) => fault.detail().to_owned(),
             None => code.cell(),
         })

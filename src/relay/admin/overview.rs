@@ -86,15 +86,21 @@ struct Registered {
 /// Never fails: a store that is away is what an operator asks about.
 pub(super) async fn overview(State(ops): State<Ops>) -> Json<Overview> {
     let looked = timeout(LOOK_TIMEOUT, async {
-        ops.health.look().await;
+        let hears = ops.health.look().await;
         if !ops.faults().contains(&Fault::Store(Cause::Away)) {
             // What it finds is known after that.
             let _ = ops.continuity.missing(&Part::Tenants).await;
         }
+        hears
     });
     let away = Fault::Store(Cause::Away);
     let mut faults = match looked.await {
-        Ok(()) => ops.faults(),
+        Ok(hears) => {
+            let deaf = (!hears && !ops.faults().contains(&away)).then_some(Fault::Deaf);
+            let known = ops.faults();
+            let deaf = deaf.filter(|deaf| !known.contains(deaf));
+            known.into_iter().chain(deaf).collect()
+        }
         Err(_) => vec![away],
     };
     // If it is away, it would not answer this either.

@@ -106,7 +106,7 @@ pub(super) fn of_relay(nodes: &[NodeView], own: &Own) -> Vec<Trouble> {
 fn of_faults<'a>(node: &'a NodeView, own: &'a Own) -> impl Iterator<Item = Trouble> + 'a {
     let (name, id) = (node.name.cell(), node.node);
     node.faults.iter().filter_map(move |code| {
-        let fault = Fault::from_code(code.as_data());
+        let fault = Fault::from_code(code);
         if fault.is_some_and(|fault| !fault.is_of_one_node() && own.faults.contains(&fault)) {
             return None;
         }

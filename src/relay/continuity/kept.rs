@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::ids::TenantId;
+use crate::protocol::json;
 use crate::relay::registry::{Mark, Part};
 use crate::storage::PrivateFile;
 
@@ -17,7 +18,9 @@ const FILE: &str = "registry-seen.json";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct Contents {
+    #[serde(skip_serializing_if = "Option::is_none")]
     tenants: Option<Mark>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     portals: Option<Mark>,
     agents: BTreeMap<TenantId, Mark>,
 }
@@ -105,7 +108,7 @@ impl Kept {
 
 fn read(file: &PrivateFile) -> Contents {
     let text = file.read();
-    let read = text.and_then(|text| serde_json::from_str(&text).map_err(|error| file.contents(error)));
+    let read = text.and_then(|text| json::read_with_nulls(text.as_bytes()).map_err(|error| file.contents(error)));
     read.unwrap_or_else(|error| {
         tracing::warn!(%error, "what was seen of the registry before this start is not known");
         Contents::default()

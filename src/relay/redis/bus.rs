@@ -31,6 +31,7 @@ use crate::relay::cache::Cache;
 use crate::relay::faults::Fault;
 use crate::relay::ids::{NodeId, SessionId};
 use crate::relay::ledger::Entry;
+use crate::relay::writes::Cause;
 use crate::telemetry::metrics::Metrics;
 
 /// Where an agent was is believed for so long. That it is there no longer is found by the first command.
@@ -114,9 +115,10 @@ impl RedisBus {
         self.exchange.forbidden()
     }
 
-    /// Asks Redis now whether it does what a relay needs of it.
-    pub async fn look(&self) {
+    /// Asks Redis now whether it does what a relay needs of it; whether it answers, and this node hears itself through it.
+    pub async fn look(&self) -> bool {
         self.exchange.look_at_store().await;
+        !self.exchange.faults().contains(&Fault::Store(Cause::Away)) && self.exchange.hears_itself_now().await
     }
 
     /// How long a message takes to come back, if that is long.
@@ -175,7 +177,7 @@ impl RedisBus {
 /// Takes the lease, and looks who else is there. A node yields to older ones that have another cluster key, unless one
 /// of the others has its own. Of two that come at the same moment, each has shown its key before it looks.
 async fn enter(exchange: &Exchange, servers: String) -> Result<(), CheckError> {
-    let away = |error: StoreError| CheckError::Unreachable { server: servers, detail: error.to_string() };
+    let away = |error: StoreError| CheckError::Away { server: servers, detail: error.to_string() };
     exchange.presence.renew(Load::default(), Vec::new()).await.map_err(away)?;
     let others = exchange.presence.others_alive();
     let (strangers, kin): (Vec<_>, Vec<_>) = others.into_iter().partition(|(node, _)| exchange.is_stranger(*node));

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use redis::cmd;
-use tokio::sync::{Notify, Semaphore, mpsc};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::checks::rights;
 use super::clock_offset::ClockOffset;
@@ -33,6 +33,8 @@ use crate::telemetry::trace::{Kind, Span};
 
 /// How often the node says something to itself.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// A message through an idle Redis takes a millisecond.
+const HEARD_WITHIN: Duration = Duration::from_secs(1);
 /// So many looks at the store's writes come to one at everything that a relay needs of it.
 const RIGHTS_EVERY: u32 = 10;
 /// Commands of other nodes that are judged at a time; more wait in the subscription's queue.
@@ -56,6 +58,8 @@ pub(super) struct Exchange {
     hearing: Mutex<Hearing>,
     /// Whether this host has Redis' time.
     clock_offset: ClockOffset,
+    /// When it last heard itself.
+    heard: watch::Sender<Option<Instant>>,
     /// The subscription was lost, and is there again.
     reopened: Notify,
     /// What the node says to itself has no listener.
@@ -90,6 +94,7 @@ impl Exchange {
             writes: link.used_for("writes"),
             hearing: Mutex::default(),
             clock_offset: ClockOffset::default(),
+            heard: watch::Sender::new(None),
             reopened: Notify::new(),
             uncounted: Arc::default(),
             logged: Mutex::default(),
@@ -143,6 +148,14 @@ impl Exchange {
         let before = self.clock.now_ms();
         let servers = self.writes.look_at_writes().await;
         self.clock_offset.note(before, self.clock.now_ms(), &servers);
+    }
+
+    /// Says something to itself now; whether it hears that.
+    pub(super) async fn hears_itself_now(&self) -> bool {
+        let (asked, mut heard) = (Instant::now(), self.heard.subscribe());
+        self.probe().await;
+        let hears = heard.wait_for(|heard| heard.is_some_and(|heard| heard >= asked));
+        timeout(HEARD_WITHIN, hears).await.is_ok_and(|heard| heard.is_ok())
     }
 
     /// What this node has to do.
@@ -277,9 +290,11 @@ impl Exchange {
         };
         match message.body {
             Body::Probe(_) if message.from == self.node => {
-                if let Some(took) = self.hearing.lock().heard(Instant::now()) {
+                let now = Instant::now();
+                if let Some(took) = self.hearing.lock().heard(now) {
                     self.metrics.bus_round_trip(took);
                 }
+                self.heard.send_replace(Some(now));
             }
             Body::Probe(_) => {}
             Body::Notice(notice) => {

@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn redis_is_slow_when_it_was_so_for_some_seconds_and_no_longer_after_one_quick_answer() {
         let (mut hearing, mut now) = (Hearing::default(), Instant::now());
-        let mut probe = |hearing: &mut Hearing, took| {
+        let mut probe = |hearing: &mut Hearing, took: Duration| {
             hearing.speaks(now);
             now += took;
             hearing.heard(now);

@@ -242,7 +242,8 @@ impl Link {
             Ok(said) => {
                 self.writes().taken();
                 let time = |(_, said)| from_redis_value::<(u64, u64)>(said).ok();
-                said.into_iter().filter_map(time).map(|(seconds, micros)| seconds * 1000 + micros / 1000).collect()
+                let ms = |(seconds, micros): (u64, u64)| seconds.saturating_mul(1000).saturating_add(micros / 1000);
+                said.into_iter().filter_map(time).map(ms).collect()
             }
             Err(error) => {
                 self.writes().refused(refusal(&error).unwrap_or(Cause::Away));
@@ -464,7 +465,7 @@ fn unknown(error: &RedisError) -> bool {
 }
 
 /// Why the server takes no writes, if it says so.
-fn refusal(error: &RedisError) -> Option<Cause> {
+pub(super) fn refusal(error: &RedisError) -> Option<Cause> {
     match error.code()? {
         "OOM" => Some(Cause::Memory),
         "READONLY" => Some(Cause::ReadOnly),

@@ -1,7 +1,8 @@
 //! The table in docs/operations.md.
 
-use super::super::{read, text};
-use super::rows::{ROWS, Readyz, Row, Shows};
+use super::super::dashboards::dashboard;
+use super::super::{list, read, text};
+use super::rows::{Panel, ROWS, Readyz, Row, Shows};
 use super::system::{rule, severity};
 
 const HEADING: &str = "\n## What you see when\n";
@@ -10,30 +11,40 @@ const HEADING: &str = "\n## What you see when\n";
 fn after(alert: &str) -> String {
     match rule(alert).get("for").map(|held| text(held).to_owned()) {
         None => "at once".to_owned(),
-        Some(held) => held.strip_suffix('m').map(|minutes| format!("{minutes} min")).expect("minutes"),
+        Some(held) => held.replace('m', " min").replace('s', " s"),
     }
+}
+
+/// Words after which more comes.
+fn words(found: &str) -> String {
+    found.strip_suffix(' ').map_or_else(|| found.to_owned(), |begun| format!("{begun} …"))
 }
 
 fn line(row: &Row) -> String {
     let readyz = match row.readyz {
         Readyz::Ok => "200 `ok`".to_owned(),
-        Readyz::Says(status, words) => format!("{status} `{words}`"),
+        Readyz::Says(status, found) => format!("{status} `{}`", words(found)),
         Readyz::Silent => "no answer".to_owned(),
     };
-    let status = format!("{}: *{}*", row.status.exit, row.status.says);
+    let status = format!("{}: *{}*", row.status.exit, words(row.status.says));
     let alert =
         format!("[{0}](#{1}): {2}, {3}", row.alert, row.alert.to_lowercase(), severity(row.alert), after(row.alert));
-    let panel = format!("{}: *{}* {}", row.panel.dashboard, row.panel.title, row.panel.shows.in_words());
+    let panel = format!("{}: *{}* is {}", row.panel.dashboard, row.panel.title, shown(&row.panel));
     format!("| {} | {readyz} | {status} | {alert} | {panel} |\n", row.fault)
 }
 
-impl Shows {
-    fn in_words(self) -> String {
-        match self {
-            Self::Is(value) => format!("is {value}"),
-            Self::Below(bound) => format!("is below {bound}"),
-            Self::Above(bound) => format!("is above {bound}"),
-        }
+/// What stands in the panel: the dashboard has words for some values.
+fn shown(panel: &Panel) -> String {
+    let dashboard = dashboard(panel.dashboard);
+    let found = list(&dashboard["panels"]).iter().find(|known| known["title"] == panel.title).unwrap();
+    let mapped = |value: f64| {
+        let mappings = list(&found["fieldConfig"]["defaults"]["mappings"]).iter();
+        mappings.filter_map(|mapping| mapping["options"][value.to_string()]["text"].as_str()).next()
+    };
+    match panel.shows {
+        Shows::Is(value) => mapped(value).map_or_else(|| value.to_string(), |text| format!("*{text}*")),
+        Shows::Below(bound) => format!("below {bound}"),
+        Shows::Above(bound) => format!("above {bound}"),
     }
 }
 
