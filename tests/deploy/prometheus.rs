@@ -143,7 +143,7 @@ fn of_seconds(rules: &str) -> String {
     ] {
         rules = rules.replace(minutes, seconds);
     }
-    for minutes in ["1m", "2m", "3m", "5m", "10m"] {
+    for minutes in ["15s", "1m", "2m", "3m", "5m", "10m"] {
         rules = rules.replace(&format!("for: {minutes}\n"), "for: 2s\n");
         rules = rules.replace(&format!("\"for\":\"{minutes}\""), "\"for\":\"2s\"");
     }

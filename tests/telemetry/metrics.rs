@@ -115,11 +115,14 @@ async fn a_submit_that_fails_is_counted_and_no_other_request_is() {
     let agent = RawAgent::enrolled(&relay, &portal).await;
     let (command, jws) = portal.raw.reset(agent.agent, agent.sealing.public(), "jane@corp.example", "Pass-Word-2026");
     assert_eq!(portal.raw.submit(&jws, 0).await.problem(), "no_agent");
-    // Asked what became of it, the relay says the same, and a portal's mistake is no failure.
-    assert_eq!(portal.raw.follow(command.jti, 0).await.problem(), "no_agent");
+    // Neither a question what became of it is one, nor a portal's mistake.
+    assert_eq!(portal.raw.follow(command.jti, 0).await.status, 200);
     assert_eq!(portal.raw.submit("no command", 0).await.status, 400);
     assert_eq!(value(&relay, "writeback_submit_failures_total{code=\"no_agent\"}").await, Some(1.0));
-    assert_eq!(value(&relay, "writeback_problems_total{code=\"no_agent\"}").await, Some(2.0));
+    assert_eq!(value(&relay, "writeback_problems_total{code=\"malformed\"}").await, Some(1.0));
+    let failures = relay.metrics().await;
+    let failures = failures.lines().filter(|line| line.starts_with("writeback_submit_failures_total{"));
+    assert_eq!(failures.filter(|line| !line.ends_with(" 0")).count(), 1);
 }
 
 /// How far this series is; nothing if there is none.
