@@ -144,6 +144,7 @@ impl Node {
         bus.attach(Arc::new(Attentive { recent: Arc::clone(keys.recent()), inbox }));
         let services = Arc::new(Services {
             registry: Arc::clone(&registry),
+            continuity: Arc::clone(&continuity),
             ledger: Arc::clone(&ledger),
             bus: Arc::clone(&bus),
             sessions: Arc::clone(&sessions),
@@ -168,7 +169,6 @@ impl Node {
             bodies: Bodies::new(Arc::clone(&memory)),
             lists: Lists::new(Arc::clone(&limits), Arc::clone(&memory)),
             keys,
-            continuity: Arc::clone(&continuity),
             dispatcher: Arc::new(
                 Dispatcher::new(
                     Arc::clone(&ledger),
@@ -196,7 +196,6 @@ impl Node {
             public: Arc::clone(&public),
             credentials,
             health: health.clone(),
-            continuity: Arc::clone(&continuity),
             certificate: certificate.clone(),
         };
         tokio::spawn(background.clone().run_until_cancelled_owned(service::tell(ops.clone())));

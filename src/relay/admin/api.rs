@@ -150,7 +150,7 @@ pub(super) async fn export(State(ops): State<Ops>) -> Result<Json<Snapshot>, Ref
 
 /// The registry is to be as it is now, whatever it was.
 pub(super) async fn accept(State(ops): State<Ops>) -> Result<Json<Accepted>, Refusal> {
-    let accepted = ops.continuity.accept().await?;
+    let accepted = ops.public.services.continuity.accept().await?;
     if accepted > 0 {
         audit!("registry_accepted", parts = accepted, by = "operator");
     }
@@ -166,7 +166,7 @@ pub(super) async fn import(
     }
     snapshot.check().map_err(|error| Refusal::new(ProblemCode::Unprocessable, error.to_string()))?;
     // What was lost is known before the first record of it is back.
-    ops.continuity.missing(&Part::Tenants).await?;
+    ops.public.services.continuity.missing(&Part::Tenants).await?;
     let (tenants, portals) = (snapshot.tenants.len(), snapshot.portals.len());
     let mut revoked = Vec::new();
     for (tenant, agent) in ops.public.services.registry.import(snapshot).await? {
@@ -177,7 +177,7 @@ pub(super) async fn import(
     audit!("registry_imported", tenants, portals);
     // Whoever restores it has said which one it is to be. With nothing in it, nothing was restored.
     if tenants > 0 {
-        let accepted = ops.continuity.accept().await?;
+        let accepted = ops.public.services.continuity.accept().await?;
         if accepted > 0 {
             audit!("registry_accepted", parts = accepted, by = "import");
         }

@@ -31,7 +31,6 @@ use super::http::Public;
 use super::http::problem::{self, Refusal};
 use super::http::{body, conformance};
 use crate::protocol::problem::ProblemCode;
-use crate::relay::continuity::Continuity;
 use crate::relay::faults::Fault;
 use crate::relay::store::Health;
 use crate::relay::tls::Certificate;
@@ -47,8 +46,6 @@ pub struct Ops {
     pub public: Arc<Public>,
     /// How the stores are.
     pub health: Health,
-    /// Whether the registry is still the one that this node had.
-    pub continuity: Arc<Continuity>,
     /// Of the public listener.
     pub certificate: Certificate,
     /// Who may use the admin API.
@@ -58,13 +55,18 @@ pub struct Ops {
 impl Ops {
     /// What keeps this node from having resets done.
     fn faults(&self) -> Vec<Fault> {
-        let lost = self.continuity.lost().map(|_| Fault::RegistryLost);
+        let lost = self.public.services.continuity.lost().map(|_| Fault::RegistryLost);
         self.health.faults().into_iter().chain(lost).collect()
     }
 
     /// What is wrong, though this node may serve.
     pub(in crate::relay) fn remark(&self) -> Option<String> {
-        let lost = self.continuity.complaint().map(|said| format!("{said}; {}", Fault::RegistryLost.remedy().text()));
+        let lost = self
+            .public
+            .services
+            .continuity
+            .complaint()
+            .map(|said| format!("{said}; {}", Fault::RegistryLost.remedy().text()));
         let remarks: Vec<_> = lost.into_iter().chain(self.health.remark()).collect();
         (!remarks.is_empty()).then(|| remarks.join("; "))
     }
@@ -139,8 +141,8 @@ async fn metrics(State(ops): State<Ops>) -> Response {
     services.metrics.observe(&Now {
         ready: drained.is_none() && ops.health.is_ready(),
         writable: ops.health.writes().cause().is_none(),
-        registry_lost: ops.continuity.lost().is_some(),
-        registry_tenants: ops.continuity.tenants(),
+        registry_lost: ops.public.services.continuity.lost().is_some(),
+        registry_tenants: ops.public.services.continuity.tenants(),
         in_flight: ops.public.dispatcher.in_flight(),
         probe_age: ops.health.probe_age(),
         clock_offset_ms: ops.health.clock_offset_ms(),

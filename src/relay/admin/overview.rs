@@ -89,7 +89,7 @@ pub(super) async fn overview(State(ops): State<Ops>) -> Json<Overview> {
         let hears = ops.health.look().await;
         if !ops.faults().contains(&Fault::Store(Cause::Away)) {
             // What it finds is known after that.
-            let _ = ops.continuity.missing(&Part::Tenants).await;
+            let _ = ops.public.services.continuity.missing(&Part::Tenants).await;
         }
         hears
     });
@@ -114,7 +114,7 @@ pub(super) async fn overview(State(ops): State<Ops>) -> Json<Overview> {
     let nodes = nodes_with(&ops, &faults);
     let own = Own {
         forbidden: ops.health.forbidden(),
-        lost: ops.continuity.complaint(),
+        lost: ops.public.services.continuity.complaint(),
         slow: ops.health.slow(),
         certificate: ops.certificate.expires().0.saturating_sub(ops.public.services.clock.now().0),
         faults,

@@ -41,7 +41,7 @@ const OPENING_WAIT: Duration = Duration::from_secs(1);
     security(("agent" = []))
 )]
 pub(super) async fn open(State(public): State<Arc<Public>>, request: Request) -> Result<Response, Refusal> {
-    let (metrics, continuity) = (public.services.metrics.clone(), Arc::clone(&public.continuity));
+    let (metrics, continuity) = (public.services.metrics.clone(), Arc::clone(&public.services.continuity));
     let opened = match upgrade(public, request).await {
         Err(refusal) => Err(refusal.weighed(&continuity).await),
         opened => opened,

@@ -173,7 +173,7 @@ pub(super) async fn availability(
 
 /// That a tenant has no agent is said only if none was lost.
 async fn has_none(public: &Public, tenant: &TenantId) -> Result<(), Refusal> {
-    match public.continuity.missing(&Part::Agents(tenant.clone())).await? {
+    match public.services.continuity.missing(&Part::Agents(tenant.clone())).await? {
         None => Ok(()),
         Some(loss) => Err(Refusal::lost(loss)),
     }

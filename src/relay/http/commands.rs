@@ -92,7 +92,7 @@ pub(super) async fn submit(
         }
         Err(refusal) => {
             // What is refused as unknown is undeliverable for ever: not if its agent may have been lost.
-            let mut refusal = refusal.weighed(&public.continuity).await;
+            let mut refusal = refusal.weighed(&public.services.continuity).await;
             let (tenant, portal) = (new.key.tenant.clone(), new.key.portal.clone());
             let known = match undelivered(refusal.code).map(|reason| (reason, public.limits.command(&tenant))) {
                 // It is stored, and counts as one that is taken.

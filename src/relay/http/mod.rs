@@ -39,7 +39,6 @@ use self::body::Bodies;
 use self::document::Bearer;
 pub use self::document::{DocumentError, openapi};
 use self::lists::Lists;
-use super::continuity::Continuity;
 use super::dispatch::Dispatcher;
 use super::keys::Keys;
 use super::limits::Limits;
@@ -51,8 +50,6 @@ pub struct Public {
     pub services: Arc<Services>,
     /// Who may do what.
     pub keys: Keys,
-    /// Whether the registry is still the one that this node had.
-    pub continuity: Arc<Continuity>,
     /// How much a tenant and an address may have.
     pub limits: Arc<Limits>,
     /// Turns for those who send bodies.
@@ -127,8 +124,10 @@ fn routes() -> OpenApiRouter<Arc<Public>> {
 pub fn router(public: Arc<Public>) -> Router {
     let metrics = Arc::clone(&public.services.metrics);
     let random = Arc::clone(&public.services.random);
-    let outside =
-        Some(problem::Outside { limits: Arc::clone(&public.limits), continuity: Arc::clone(&public.continuity) });
+    let outside = Some(problem::Outside {
+        limits: Arc::clone(&public.limits),
+        continuity: Arc::clone(&public.services.continuity),
+    });
     let (router, _) = routes().split_for_parts();
     router
         .with_state(public)

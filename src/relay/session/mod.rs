@@ -33,6 +33,7 @@ pub use self::ended::{Ended, Fault};
 pub use self::pace::Rate;
 
 use super::bus::{Bus, Departure, Presence};
+use super::continuity::Continuity;
 use super::ids::SessionId;
 use super::ledger::{CommandKey, Entry, Ledger, Milestone, Undelivered, Whose};
 use super::mailbox::{Mailbox, Order};
@@ -92,6 +93,8 @@ impl<T> Socket for T where
 pub struct Services {
     /// Who may do what.
     pub registry: Arc<dyn Registry>,
+    /// Whether that is still the one that this node had.
+    pub continuity: Arc<Continuity>,
     /// What became of each command.
     pub ledger: Arc<dyn Ledger>,
     /// Who is where.

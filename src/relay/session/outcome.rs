@@ -17,6 +17,7 @@ use crate::protocol::outcome::{Code, Outcome, Status};
 use crate::protocol::untrusted::Untrusted;
 use crate::relay::StoreError;
 use crate::relay::ledger::Quota;
+use crate::relay::registry::Part;
 use crate::telemetry::limit::Limit;
 use crate::telemetry::metrics::{Metrics, status};
 use crate::telemetry::trace::{Kind, Span};
@@ -199,6 +200,24 @@ async fn conclude(
     }
 }
 
+/// The same. Of what a registry that was lost does not know nothing is said: it is tried again, until it is restored.
+async fn conclude_if_known(
+    services: &Services,
+    key: &CommandKey,
+    agent: AgentId,
+    jws: &str,
+    now_ms: u64,
+    asked: bool,
+) -> Result<Concluded, StoreError> {
+    let concluded = conclude(services, key, agent, jws, now_ms, asked).await?;
+    if concluded == Concluded::Unknown
+        && let Some(loss) = services.continuity.missing(&Part::Agents(key.tenant.clone())).await?
+    {
+        return Err(StoreError::Unanswered(format!("the registry is lost: {}", loss.detail())));
+    }
+    Ok(concluded)
+}
+
 /// Whether it is stored, or the limit for which it is not.
 async fn store(
     services: &Services,
@@ -211,7 +230,7 @@ async fn store(
     let patience = Instant::now() + STORE_PATIENCE;
     let (now_ms, stored) = loop {
         let now_ms = services.clock.now_ms();
-        match conclude(services, &key, agent, &jws, now_ms, asked).await {
+        match conclude_if_known(services, &key, agent, &jws, now_ms, asked).await {
             Err(error) if Instant::now() < patience => {
                 tracing::warn!(%error, command = %key.command, "an outcome could not be stored yet");
                 sleep(STORE_PAUSE).await;

@@ -20,6 +20,7 @@ use crate::protocol::ids::{InstanceId, InvitationId, ObjectId};
 use crate::protocol::jose::{SealingKey, SigningKey};
 use crate::protocol::outcome::{Code, Outcome};
 use crate::relay::bus::{Delivery, Inbox, Notice};
+use crate::relay::continuity::Continuity;
 use crate::relay::embedded::{EmbeddedBus, EmbeddedLedger, EmbeddedRegistry};
 use crate::relay::ids::NodeId;
 use crate::relay::ledger::{Accepted, Intent, NewCommand};
@@ -92,8 +93,10 @@ impl Stage {
             Arc::new(EmbeddedBus::new(NodeId(ObjectId::new(&System, &System)), "node".to_owned(), System::clock()));
         let sessions = Arc::new(Sessions::default());
         bus.attach(Arc::clone(&sessions) as Arc<dyn Inbox>);
+        let continuity = Continuity::new(registry.clone(), dir.path());
         let mut services = Services {
             registry,
+            continuity: Arc::new(continuity),
             ledger,
             bus,
             sessions,
