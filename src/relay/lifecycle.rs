@@ -192,12 +192,8 @@ impl Node {
         let drain_timeout = Duration::from_secs(config.drain.timeout_seconds);
         let public_addr = listener.local_addr()?;
         let router = http::router(Arc::clone(&public));
-        let ops = Ops {
-            public: Arc::clone(&public),
-            credentials,
-            health: health.clone(),
-            certificate: certificate.clone(),
-        };
+        let ops =
+            Ops { public: Arc::clone(&public), credentials, health: health.clone(), certificate: certificate.clone() };
         tokio::spawn(background.clone().run_until_cancelled_owned(service::tell(ops.clone())));
         front.show(admin::router(ops));
         tokio::spawn(background.clone().run_until_cancelled_owned(certificate.clone().watch()));
