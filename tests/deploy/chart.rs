@@ -443,7 +443,8 @@ async fn nodes_are_added_by_a_metric_that_they_have() {
 #[test]
 fn alerts_and_dashboards_come_with_the_chart() {
     let rule = one(set("everything"), "PrometheusRule");
-    let runbook = text(&rule["spec"]["groups"][0]["rules"][0]["annotations"]["runbook_url"]);
+    let first = list(&rule["spec"]["groups"][0]["rules"]).iter().find(|rule| rule["alert"].is_string()).unwrap();
+    let runbook = text(&first["annotations"]["runbook_url"]);
     assert_eq!(runbook, "https://runbooks.example.com/writeback-relay#relayaway");
     let dashboards =
         kind(set("everything"), "ConfigMap").filter(|map| map["metadata"]["labels"]["grafana_dashboard"] == "1");

@@ -201,6 +201,7 @@ pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Requ
     let exchange = request.extensions().get::<Arc<Exchange>>().cloned();
     let shown_by = shown_by(&request, to.outside.is_some());
     let is_submit = to.outside.is_some() && is_submit(&request);
+    let is_probe = to.outside.is_none() && request.uri().path() == "/readyz";
     request.extensions_mut().insert(trace);
     let limits = to.outside.as_ref().map(|outside| &outside.limits);
     let client = limits.zip(exchange.as_ref()).and_then(|(limits, exchange)| Some((exchange.client()?, limits)));
@@ -224,7 +225,10 @@ pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Requ
         Some(outside) => refusal.weighed(&outside.continuity).await,
         None => refusal,
     };
-    to.metrics.problem(refusal.code.as_str());
+    // That a node is not ready is an answer, and whoever asks once a second for it is refused nothing.
+    if !is_probe {
+        to.metrics.problem(refusal.code.as_str());
+    }
     if is_submit && refusal.code.status() >= 500 {
         to.metrics.submit_failed(refusal.code.as_str());
     }

@@ -355,7 +355,9 @@ impl Link {
             Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time").into())
         });
         if let Some(metrics) = &self.metrics {
-            metrics.stored("redis", self.purpose, begun.elapsed(), answered.is_ok());
+            // That it does not know a script is an answer.
+            let is_answered = answered.as_ref().err().is_none_or(unknown);
+            metrics.stored("redis", self.purpose, begun.elapsed(), is_answered);
         }
         if let Err(error) = &answered {
             self.forbidden().note(Where::Commands, error);
