@@ -108,7 +108,7 @@ remedies! {
     /// Of a Redis that refuses its user a command.
     RedisRights, "redis_rights", "give the relay's user of Redis its rights back: ACL SETUSER NAME ~wb:* &wb:* +@all -@admin -@dangerous +info";
     /// Of a slow Redis.
-    RedisSlow, "redis_slow", "look at Redis, its host, and the way to it: redis-cli --latency, redis-cli slowlog get";
+    RedisSlow, "redis_slow", "look at Redis, its host, and the way to it (its command line: --latency, slowlog get)";
     /// Of a node's clock.
     SetNodeClock, "set_node_clock", "synchronise the clocks of this node's host and of Redis' (timedatectl)";
     /// Of a node that does not hear itself.

@@ -34,9 +34,10 @@ impl Hearing {
         self.spoke = Some(now);
     }
 
-    /// Redis has taken a probe, or has not answered.
+    /// Redis has taken a probe, or has not answered. Where that is slow, the probe may be back before the answer.
     pub(super) fn said(&mut self, taken: bool, now: Instant) {
-        self.missing_since = if taken { self.missing_since.or(Some(now)) } else { None };
+        let is_missing = taken && self.spoke.is_some();
+        self.missing_since = if is_missing { self.missing_since.or(Some(now)) } else { None };
     }
 
     /// A probe has come back. How long it took, if it is the last one.
@@ -85,8 +86,19 @@ mod tests {
     }
 
     #[test]
+    fn a_probe_that_is_back_before_redis_says_that_it_took_it_is_not_missing() {
+        let (mut hearing, mut now) = (Hearing::default(), Instant::now());
+        hearing.speaks(now);
+        hearing.heard(now);
+        hearing.said(true, now);
+        now += SILENCE * 2;
+        assert!(hearing.works(now));
+    }
+
+    #[test]
     fn a_node_is_deaf_only_while_redis_takes_what_does_not_come_back() {
         let (mut hearing, mut now) = (Hearing::default(), Instant::now());
+        hearing.speaks(now);
         hearing.said(true, now);
         assert!(!hearing.works(now), "nothing is proved yet");
         hearing.heard(now);
@@ -95,8 +107,10 @@ mod tests {
             hearing.said(false, now);
             now += SILENCE;
         }
+        hearing.speaks(now);
         hearing.said(true, now);
         now += SILENCE / 2;
+        hearing.speaks(now);
         hearing.said(true, now);
         assert!(hearing.works(now));
         now += SILENCE / 2;
