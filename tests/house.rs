@@ -29,7 +29,7 @@ const RELAY_FLOORS: &[&[&str]] = &[
     &["dispatch"],
     &["http"],
     &["admin"],
-    &["lifecycle"],
+    &["lifecycle", "service"],
 ];
 
 /// Where each outside crate may be named.

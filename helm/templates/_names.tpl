@@ -59,6 +59,12 @@ port, or localhost. */ -}}
 {{ regexReplaceAll ":[0-9]+$" (trimPrefix "https://" .Values.publicUrl) "" }}
 {{- end }}
 
+{{- /* The operator's listener, for a command in the same pod. */ -}}
+{{- define "relay.opsUrl" -}}
+{{- $here := get (dict "0.0.0.0" "127.0.0.1" "::" "::1") .Values.listenAddress | default .Values.listenAddress -}}
+http://{{ contains ":" $here | ternary (printf "[%s]" $here) $here }}:9443
+{{- end }}
+
 {{- /* Whether that is an address, and no name. */ -}}
 {{- define "relay.hostIsAddress" -}}
 {{- if regexMatch "^(\\[.*\\]|[0-9.]+)$" (include "relay.host" .) }}true{{ end }}

@@ -2,6 +2,7 @@
 
 mod complaint;
 pub mod memory;
+pub mod process;
 pub mod service_manager;
 mod signals;
 

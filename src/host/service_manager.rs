@@ -30,6 +30,12 @@ pub fn stopping() {
     tell(&NotifyState::Stopping);
 }
 
+/// It may take so long to stop, however short the manager's own patience (`TimeoutStopSec=`) is.
+pub fn stops_within(limit: Duration) {
+    let micros = u32::try_from(limit.as_micros()).unwrap_or(u32::MAX);
+    tell(&NotifyState::ExtendTimeoutUsec(micros));
+}
+
 /// Says that it is alive. A service that does not for [`alive_every`] and as much again is killed and started anew.
 pub fn alive() {
     if watchdog_enabled().is_some() {

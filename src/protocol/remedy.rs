@@ -107,6 +107,10 @@ remedies! {
     RedisAway, "redis_away", "look whether it runs and can be reached from this node";
     /// Of a Redis that refuses its user a command.
     RedisRights, "redis_rights", "give the relay's user of Redis its rights back: ACL SETUSER NAME ~wb:* &wb:* +@all -@admin -@dangerous +info";
+    /// Of a slow Redis.
+    RedisSlow, "redis_slow", "look at Redis, its host, and the way to it (its command line: --latency, slowlog get)";
+    /// Of a node's clock.
+    SetNodeClock, "set_node_clock", "synchronise the clocks of this node's host and of Redis' (timedatectl)";
     /// Of a node that does not hear itself.
     OwnChannel, "own_channel", "look at the way between this node and Redis, and at the node's log; if other nodes serve, have it started anew";
     /// Of a registry that is not what it was.
@@ -140,6 +144,8 @@ impl Remedy {
                 | Self::MakeRoom
                 | Self::RedisAway
                 | Self::RedisRights
+                | Self::RedisSlow
+                | Self::SetNodeClock
                 | Self::OwnChannel
                 | Self::RestoreRegistry
                 | Self::AskEachNode

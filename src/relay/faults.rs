@@ -14,12 +14,14 @@ pub enum Fault {
     Deaf,
     /// The registry came back empty, or older than it was.
     RegistryLost,
+    /// Its host's clock and Redis' differ: what it says to other nodes is too old for them or too new.
+    ClockOff,
 }
 
 impl Fault {
     /// All of them.
     pub fn all() -> impl Iterator<Item = Self> {
-        Cause::ALL.iter().copied().map(Self::Store).chain([Self::Deaf, Self::RegistryLost])
+        Cause::ALL.iter().copied().map(Self::Store).chain([Self::Deaf, Self::RegistryLost, Self::ClockOff])
     }
 
     /// In one word.
@@ -29,6 +31,7 @@ impl Fault {
             Self::Store(cause) => cause.as_str(),
             Self::Deaf => "deaf",
             Self::RegistryLost => "registry_lost",
+            Self::ClockOff => "clock_off",
         }
     }
 
@@ -38,6 +41,12 @@ impl Fault {
         Self::all().find(|fault| *code == *fault.as_str())
     }
 
+    /// Whether it is this node's alone, whatever the store is for the others.
+    #[must_use]
+    pub fn is_of_one_node(self) -> bool {
+        matches!(self, Self::Deaf | Self::ClockOff)
+    }
+
     /// What is wrong, for people.
     #[must_use]
     pub fn detail(self) -> &'static str {
@@ -45,6 +54,7 @@ impl Fault {
             Self::Store(cause) => cause.detail(),
             Self::Deaf => "its own messages do not reach it",
             Self::RegistryLost => "the registry is lost",
+            Self::ClockOff => "its clock and redis' differ by more than 30 s",
         }
     }
 
@@ -55,6 +65,7 @@ impl Fault {
             Self::Store(cause) => cause.remedy(),
             Self::Deaf => Remedy::OwnChannel,
             Self::RegistryLost => Remedy::RestoreRegistry,
+            Self::ClockOff => Remedy::SetNodeClock,
         }
     }
 }

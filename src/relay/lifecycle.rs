@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::admin::{self, CredentialError, Credentials, Ops};
+use super::admin::{self, CredentialError, Credentials, Front, Ops, Waiting};
 use super::config::{Config, ConfigError};
 use super::dispatch::Dispatcher;
 use super::http::body::Bodies;
@@ -22,20 +22,23 @@ use super::http::handshake::Handshakes;
 use super::http::listener::{Outside, Until};
 use super::http::lists::Lists;
 use super::http::{self, Public, listener};
+use super::ids::NodeId;
 use super::ledger::Ledger;
 use super::limits::Limits;
 use super::mailbox::Order;
 use super::memory::Memory;
 use super::recent::Attentive;
 use super::registry::Registry;
+use super::service;
 use super::session::{Rate, Services};
 use super::sessions::Sessions;
 use super::store::{Health, OpenError, Stores};
 use super::tls::{self, Certificate, TlsError};
 use super::writes::Cause;
 use crate::clock::{Clock, Random, UnixTime};
-use crate::host;
+use crate::host::{self, service_manager};
 use crate::protocol::frame::CloseReason;
+use crate::protocol::ids::ObjectId;
 use crate::storage::{DatabaseError, FileError, make_private_folder};
 use crate::telemetry::metrics::{Metrics, MetricsError};
 
@@ -43,6 +46,8 @@ use crate::telemetry::metrics::{Metrics, MetricsError};
 const OPENING_TIMEOUT: Duration = Duration::from_secs(8);
 /// Sockets and requests are given this long to hear that it is over.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// Between two attempts to open a store that is not there yet.
+const OPEN_AGAIN: Duration = Duration::from_secs(1);
 /// How often what has been kept long enough is forgotten.
 const PURGE_EVERY: Duration = Duration::from_secs(60);
 /// The same of the registry, where it is kept for days.
@@ -102,10 +107,12 @@ pub fn admin_token_file(config: &Config) -> PathBuf {
 }
 
 impl Node {
-    /// Opens the store, binds both listeners, and serves. `dev_tls` makes a self-signed certificate in `data_dir`.
+    /// Binds both listeners, opens the store, and serves. `dev_tls` makes a self-signed certificate in `data_dir`. A store
+    /// that is not there yet is waited for: meanwhile the operator's listener says so, and nobody can connect to the public one.
     ///
     /// # Errors
-    /// If anything of that is not possible; then nothing is left running.
+    /// If anything of that is not possible, and nobody can expect that it will be; then, or when this is dropped, nothing is
+    /// left running.
     pub async fn start(
         config: Config,
         dev_tls: bool,
@@ -119,11 +126,19 @@ impl Node {
         make_private_folder(&config.data_dir)?;
         let certificate = certificate(&config, dev_tls)?;
         let credentials = Arc::new(Credentials::open(&config.admin, &admin_token_file(&config), &*random)?);
-        let listener = listener::bind("listen", config.listen)?;
-        let ops_listener = listener::bind("ops_listen", config.ops_listen)?;
+        let reserved = listener::reserve("listen", config.listen)?;
+        let ops_listener = listener::reserve("ops_listen", config.ops_listen)?.listen()?;
+        let ops_addr = ops_listener.local_addr()?;
         let metrics = Arc::new(Metrics::labelled(config.telemetry.tenant_label)?);
+        let (background, listening) = (CancellationToken::new(), CancellationToken::new());
+        let unless_up = listening.clone().drop_guard();
+        let waiting = Waiting::new(Arc::clone(&metrics), certificate.clone(), Arc::clone(&clock));
+        let front = Front::new(waiting.router(Arc::clone(&random)));
+        let until = Until { draining: listening.clone(), stopped: listening.clone() };
+        let operators = tokio::spawn(listener::serve_ops(ops_listener, front.router(), until));
         let Stores { registry, ledger, bus, intake, keys, continuity, health } =
-            Stores::open(&config, Arc::clone(&clock), Arc::clone(&random), &metrics).await?;
+            store(&config, &clock, &random, &metrics, &waiting).await?;
+        let listener = reserved.listen()?;
         let sessions = Arc::new(Sessions::default());
         let inbox = Arc::clone(&sessions) as Arc<_>;
         bus.attach(Arc::new(Attentive { recent: Arc::clone(keys.recent()), inbox }));
@@ -173,17 +188,14 @@ impl Node {
             stopping,
             stopping_with: OnceLock::new(),
         });
-        let (background, listening) = (CancellationToken::new(), CancellationToken::new());
         let drain_delay = Duration::from_secs(config.drain.delay_seconds);
         let drain_timeout = Duration::from_secs(config.drain.timeout_seconds);
-        let (public_addr, ops_addr) = (listener.local_addr()?, ops_listener.local_addr()?);
+        let public_addr = listener.local_addr()?;
         let router = http::router(Arc::clone(&public));
-        let ops = admin::router(Ops {
-            public: Arc::clone(&public),
-            credentials,
-            health: health.clone(),
-            certificate: certificate.clone(),
-        });
+        let ops =
+            Ops { public: Arc::clone(&public), credentials, health: health.clone(), certificate: certificate.clone() };
+        tokio::spawn(background.clone().run_until_cancelled_owned(service::tell(ops.clone())));
+        front.show(admin::router(ops));
         tokio::spawn(background.clone().run_until_cancelled_owned(certificate.clone().watch()));
         let news = health.writes().subscribe();
         let purging = purge(registry, ledger, news, clock);
@@ -199,13 +211,11 @@ impl Node {
                 router,
                 Until { draining: public.stopping.clone(), stopped: listening.clone() },
             )),
-            tokio::spawn(listener::serve_ops(
-                ops_listener,
-                ops,
-                Until { draining: listening.clone(), stopped: listening.clone() },
-            )),
+            operators,
         ];
+        unless_up.disarm();
         tracing::info!(listen = %public_addr, ops_listen = %ops_addr, public_url = config.public_url, "the node is up");
+        service_manager::ready();
         Ok(Self {
             public_addr,
             ops_addr,
@@ -259,6 +269,8 @@ impl Node {
     /// Stops, within the configured time: no new commands, agents told to go, commands in flight given their time, then
     /// everything closed.
     pub async fn stop(self) {
+        service_manager::stopping();
+        service_manager::stops_within(self.drain_timeout + FAREWELL * 2);
         let deadline = Instant::now() + self.drain_timeout;
         let (public, sessions) = (&self.public, &self.public.services.sessions);
         // It stops once.
@@ -320,6 +332,24 @@ fn reconnect_spread(agents: usize, drain_timeout: Duration) -> Duration {
     Duration::try_from_secs_f64(agents / RECONNECTS_PER_SECOND)
         .unwrap_or(Duration::MAX)
         .min(drain_timeout.mul_f64(RECONNECT_PART))
+}
+
+/// Opens the store, and waits as long as it may come by itself.
+async fn store(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+    random: &Arc<dyn Random>,
+    metrics: &Arc<Metrics>,
+    waiting: &Waiting,
+) -> Result<Stores, OpenError> {
+    let node = NodeId(ObjectId::new(&**clock, &**random));
+    loop {
+        match Stores::open(config, node, Arc::clone(clock), Arc::clone(random), metrics).await {
+            Err(error) if error.may_pass() => waiting.because(&error),
+            opened => return opened.inspect(|_| waiting.over()),
+        }
+        sleep(OPEN_AGAIN).await;
+    }
 }
 
 fn certificate(config: &Config, dev_tls: bool) -> Result<Certificate, StartError> {

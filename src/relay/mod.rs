@@ -38,6 +38,7 @@ pub mod memory;
 pub mod recent;
 pub mod redis;
 pub mod registry;
+mod service;
 pub mod session;
 pub mod sessions;
 pub mod store;

@@ -24,7 +24,7 @@ use super::registry::Registry;
 use super::writes::{Cause, Writes};
 use crate::clock::{Clock, Random};
 use crate::host;
-use crate::protocol::ids::ObjectId;
+use crate::protocol::remedy::Remedy;
 use crate::storage::DatabaseError;
 use crate::telemetry::metrics::Metrics;
 
@@ -40,6 +40,14 @@ pub enum OpenError {
     /// Redis would lose what must not be lost, or does not let us in, or other nodes don't.
     #[error(transparent)]
     Unfit(#[from] CheckError),
+}
+
+impl OpenError {
+    /// Whether it may be opened later, though nobody changes anything here.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unfit(error) if error.may_pass())
+    }
 }
 
 /// The three contracts, and how they are.
@@ -108,6 +116,30 @@ impl Health {
         }
     }
 
+    /// How long it takes from here through the store and back, if that is long.
+    #[must_use]
+    pub fn slowness(&self) -> Option<Duration> {
+        match self {
+            Self::Embedded { .. } => None,
+            Self::Redis { bus, .. } => bus.slowness().filter(|_| bus.hears_itself() && self.writes().cause().is_none()),
+        }
+    }
+
+    /// The same, for people.
+    #[must_use]
+    pub fn slow(&self) -> Option<String> {
+        self.slowness().map(|took| format!("redis is slow: from this node and back it takes {} ms", took.as_millis()))
+    }
+
+    /// How far this host's clock is ahead of the store's, in milliseconds, if it has another.
+    #[must_use]
+    pub fn clock_offset_ms(&self) -> Option<i64> {
+        match self {
+            Self::Embedded { .. } => None,
+            Self::Redis { bus, .. } => bus.clock_offset_ms(),
+        }
+    }
+
     /// Whether agents can open their sessions at another node while this one stops.
     pub async fn has_others(&self) -> bool {
         match self {
@@ -169,13 +201,18 @@ impl Health {
         let forbidden = self
             .forbidden()
             .map(|words| format!("{}: {words}; {}", Cause::Rights.detail(), Cause::Rights.remedy().text()));
+        let slow = self.slow().map(|slow| format!("{slow}; {}", Remedy::RedisSlow.text()));
+        let clock = self.clock_offset_ms().filter(|_| self.faults().contains(&Fault::ClockOff)).map(|ms| {
+            let (seconds, side) = (ms.abs() / 1000, if ms > 0 { "ahead of" } else { "behind" });
+            format!("this host's clock is {seconds} s {side} redis'; {}", Remedy::SetNodeClock.text())
+        });
         let strangers = match self {
             Self::Embedded { .. } => Vec::new(),
             Self::Redis { bus, .. } => bus.strangers(),
         };
         let strangers = (!strangers.is_empty())
             .then(|| format!("nodes on the same redis have another redis.cluster_key_file: {}", strangers.join(", ")));
-        let remarks: Vec<_> = refused.into_iter().chain(forbidden).chain(strangers).collect();
+        let remarks: Vec<_> = refused.into_iter().chain(forbidden).chain(clock).chain(slow).chain(strangers).collect();
         (!remarks.is_empty()).then(|| remarks.join("; "))
     }
 
@@ -190,17 +227,17 @@ impl Health {
 }
 
 impl Stores {
-    /// Opens what `config` chooses.
+    /// Opens what `config` chooses, for this node.
     ///
     /// # Errors
     /// If it can't be used, and why.
     pub async fn open(
         config: &Config,
+        node: NodeId,
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, OpenError> {
-        let node = NodeId(ObjectId::new(&*clock, &*random));
         let name = config.node_name.clone().unwrap_or_else(host::name);
         let keys =
             |registry: &Arc<dyn Registry>| Keys::new(Arc::clone(registry), Arc::clone(&clock), &config.public_url);

@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::FileError;
+use super::volume::{OTHERS_WRITE, Process};
 use crate::host;
 
-/// May everybody write.
-const OTHERS_WRITE: u32 = 0o002;
 /// May the group write.
 const GROUP_WRITES: u32 = 0o020;
 
@@ -26,7 +25,8 @@ pub fn make_private_folder(path: &Path) -> Result<(), FileError> {
 }
 
 /// Looks whether a folder is ours: this user's or root's, and nobody else may write into it. A group may if this process
-/// is in it and the owner has let it, as Kubernetes does with a volume (`fsGroup`).
+/// is in it and the owner has let it, as Kubernetes does with a volume (`fsGroup`). On a volume that was given to such a group
+/// from its root on, a folder may be anybody's: earlier lives of a pod may have been other users.
 ///
 /// # Errors
 /// If it is not, is missing, or can't be looked at.
@@ -60,21 +60,7 @@ pub fn make_temporary_folder(prefix: &str) -> Result<TempDir, FileError> {
         .map_err(|error| FileError::Temporary { path, error: error.kind().into() })
 }
 
-/// Who a process is to the file system.
-struct Process {
-    user: u32,
-    groups: Vec<u32>,
-}
-
 impl Process {
-    fn this() -> Self {
-        Self { user: host::user_id(), groups: host::group_ids() }
-    }
-
-    fn trusts(&self, user: u32) -> bool {
-        user == self.user || user == 0
-    }
-
     /// Why a folder of this owner, group and mode is not to be used.
     fn objects_to(&self, owner: u32, group: u32, mode: u32) -> Option<Objection> {
         let strange_group = mode & GROUP_WRITES != 0 && !self.groups.contains(&group);
@@ -122,6 +108,7 @@ fn look_at(path: &Path, process: &Process) -> Result<(), FileError> {
     let (path, mode) = (path.to_owned(), folder.mode() & 0o7777);
     match process.objects_to(folder.uid(), folder.gid(), mode) {
         None => Ok(()),
+        Some(Objection::Owner) if process.was_rightly_given(&path, &folder) => Ok(()),
         Some(Objection::Owner) => {
             let (owner, user) = (host::user_name(folder.uid()), host::user_name(process.user));
             Err(FileError::ForeignFolder { path, owner, user })

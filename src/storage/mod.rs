@@ -10,6 +10,7 @@ mod private_file;
 mod reserve;
 mod secret;
 mod text;
+mod volume;
 
 pub use database::Database;
 pub use file::{DatabaseError, DatabaseFile};

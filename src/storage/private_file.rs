@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::read_text_from;
+use super::volume::Process;
 use crate::host;
 
 /// Why a private file can't be used. It names the file and what to do, never what is inside.
@@ -157,7 +158,8 @@ impl PrivateFile {
         FileError::Contents { path: self.path.clone(), detail: detail.to_string() }
     }
 
-    /// Looks whether nobody else may read it, and nobody else has made it.
+    /// Looks whether nobody else may read it, and nobody else has made it: nobody but a group of this process that the whole
+    /// folder was given to.
     ///
     /// # Errors
     /// If it is missing, open to others, or another's.
@@ -167,12 +169,18 @@ impl PrivateFile {
 
     fn judge(&self, file: &Metadata) -> Result<(), FileError> {
         let (user, owner) = (host::user_id(), file.uid());
-        let (mode, forbidden) = (file.mode() & 0o777, forbidden(owner, user));
-        if mode & forbidden != 0 {
+        let mode = file.mode() & 0o777;
+        let is_private = mode & forbidden(owner, user) == 0;
+        let folder = || fs::metadata(folder_of(&self.path)).map(|folder| folder.uid());
+        let is_trusted = trusted(owner, user, folder);
+        // What was given to a group of ours as a whole is that group's, and nobody else's.
+        if (!is_private || !is_trusted) && mode & OTHERS == 0 && Process::this().was_given_file(&self.path, file) {
+            return Ok(());
+        }
+        if !is_private {
             return Err(FileError::Mode { path: self.path.clone(), mode });
         }
-        let folder = || fs::metadata(folder_of(&self.path)).map(|folder| folder.uid());
-        if !trusted(owner, user, folder) {
+        if !is_trusted {
             let (owner, user) = (host::user_name(owner), host::user_name(user));
             return Err(FileError::ForeignFile { path: self.path.clone(), owner, user });
         }
@@ -239,6 +247,9 @@ pub fn check_file(path: &Path) -> Result<(), FileError> {
     if mode & 0o002 == 0 { Ok(()) } else { Err(FileError::OpenFile { path: path.to_owned(), mode }) }
 }
 
+/// All rights of everybody.
+const OTHERS: u32 = 0o007;
+
 /// What others may not do with a private file of `owner` that `user` reads. A file of root's may be for a group: so
 /// Kubernetes hands its secrets to a process that is not root. PostgreSQL has the same rule.
 fn forbidden(owner: u32, user: u32) -> u32 {
@@ -251,9 +262,17 @@ fn trusted(owner: u32, user: u32, owner_of_folder: impl FnOnce() -> io::Result<u
     owner == user || owner == 0 || user == 0 && owner_of_folder().is_ok_and(|at_home| at_home == owner)
 }
 
-/// Lets nobody but the owner read or write `path`.
+/// Lets nobody but the owner read or write `path`. A file of another user, on a volume that was given to a group of ours,
+/// stays as it is: whose it is can't be changed, and it is the group's.
 pub(super) fn make_private(path: &Path) -> io::Result<()> {
-    fs::set_permissions(path, Permissions::from_mode(0o600))
+    match fs::set_permissions(path, Permissions::from_mode(0o600)) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let file = fs::metadata(path)?;
+            let given = file.mode() & OTHERS == 0 && Process::this().was_given_file(path, &file);
+            if given { Ok(()) } else { Err(error) }
+        }
+        made => made,
+    }
 }
 
 /// Renames, and makes the new name durable.

@@ -20,6 +20,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
+use super::metrics::{build, process};
+
 /// How long a client may take to send its request's headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections at a time: one Prometheus, and somebody who looks.
@@ -52,9 +54,10 @@ impl AgentMetrics {
             Err(_) => SdkMeterProvider::default(),
         };
         let meter = provider.meter("writeback-agent");
-        let version = KeyValue::new("version", env!("CARGO_PKG_VERSION"));
+        process::observe(&meter);
         let info = meter.u64_gauge("writeback.agent.build_info");
-        info.with_description("Always 1; the label says which version runs").build().record(1, &[version]);
+        let info = info.with_description("Always 1; the labels say which version runs, and of which commit").build();
+        info.record(1, &build());
         let sessions =
             meter.u64_gauge("writeback.agent.sessions").with_description("Sessions that are open to the relay").build();
         sessions.record(0, &[]);

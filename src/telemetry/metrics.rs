@@ -1,6 +1,8 @@
 //! The relay's metrics. Every name, unit and label stands in [`instruments`].
 
 pub mod instruments;
+pub(super) mod process;
+mod zeros;
 
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Encoder, TextEncoder};
 
 use self::instruments::Instruments;
+pub use self::zeros::status;
 use super::limit::Limit;
 use crate::protocol::ids::TenantId;
 
@@ -43,6 +46,8 @@ pub struct Now {
     pub in_flight: usize,
     /// Since it last heard itself; none if it has no bus to hear.
     pub probe_age: Option<Duration>,
+    /// How far its host's clock is ahead of Redis', in milliseconds; none if that is not known.
+    pub clock_offset_ms: Option<i64>,
     /// Until its certificate expires, in seconds; below zero if it has.
     pub certificate_remaining: Option<i64>,
     /// How much of what it had is gone, from 0 to 1, if it is stopping.
@@ -71,21 +76,11 @@ impl Metrics {
             .build()
             .map_err(|e| MetricsError(e.to_string()))?;
         let provider = SdkMeterProvider::builder().with_reader(exporter).build();
-        let with = Instruments::new(&provider.meter("writeback-relay"));
-        with.build_info.record(1.0, &[KeyValue::new("version", env!("CARGO_PKG_VERSION"))]);
-        // Where there is nothing yet, it is seen to be nothing.
-        if !tenant_label {
-            with.sessions.add(0, &[]);
-            for limit in Limit::ALL {
-                with.limits.add(0, &[KeyValue::new("limit", limit.as_str())]);
-            }
-        }
-        // They count what must never happen: an alert sees the first one only if there was a zero before it.
-        with.messages_dropped.add(0, &[]);
-        with.problems.add(0, &[KeyValue::new("code", "internal")]);
-        for reason in ["malformed", "signature", "stale", "replayed"] {
-            with.messages_refused.add(0, &[KeyValue::new("reason", reason)]);
-        }
+        let meter = provider.meter("writeback-relay");
+        process::observe(&meter);
+        let with = Instruments::new(&meter);
+        with.build_info.record(1.0, &build());
+        with.begin(tenant_label);
         Ok(Self { registry, _provider: provider, with, tenant_label })
     }
 
@@ -127,6 +122,11 @@ impl Metrics {
     /// A verified command was submitted. `result` is `new`, `known` or `conflict`.
     pub fn submitted(&self, tenant: &TenantId, result: &'static str) {
         self.of(tenant, [KeyValue::new("result", result)], |labels| self.with.submits.add(1, labels));
+    }
+
+    /// A submit was answered by this problem, of those that say that no reset was done.
+    pub fn submit_failed(&self, code: &'static str) {
+        self.with.submit_failures.add(1, &[KeyValue::new("code", code)]);
     }
 
     /// A command ended here. `state` is `concluded` or why it was not delivered.
@@ -220,6 +220,9 @@ impl Metrics {
         if let Some(age) = now.probe_age {
             self.with.probe_age.record(age.as_secs_f64(), &[]);
         }
+        if let Some(ms) = now.clock_offset_ms {
+            self.with.clock_offset.record(ms as f64 / 1000.0, &[]);
+        }
         if let Some(remaining) = now.certificate_remaining {
             self.with.certificate.record(remaining as f64, &[]);
         }
@@ -234,6 +237,11 @@ impl Metrics {
         TextEncoder::new().encode(&self.registry.gather(), &mut text).map_err(|e| MetricsError(e.to_string()))?;
         String::from_utf8(text).map_err(|e| MetricsError(e.to_string()))
     }
+}
+
+/// Which program this is: its version, and the commit that it was built of, if that is known.
+pub(super) fn build() -> [KeyValue; 2] {
+    [KeyValue::new("version", env!("CARGO_PKG_VERSION")), KeyValue::new("revision", env!("REVISION"))]
 }
 
 #[expect(clippy::cast_precision_loss, reason = "milliseconds of some minutes")]
@@ -262,6 +270,7 @@ mod tests {
         metrics.session_ended(&tenant, "left");
         metrics.preflight(&tenant, "ok", 1);
         metrics.submitted(&tenant, "new");
+        metrics.submit_failed("no_agent");
         metrics.ended(&tenant, "concluded");
         metrics.outcome(&tenant, "succeeded", "password_reset");
         metrics.concluded_after(&tenant, 12);
@@ -275,7 +284,12 @@ mod tests {
         metrics.bus_round_trip(Duration::from_millis(1));
         metrics.message_refused("stale");
         metrics.message_dropped();
-        let now = Now { probe_age: Some(Duration::ZERO), certificate_remaining: Some(-1), ..Now::default() };
+        let now = Now {
+            probe_age: Some(Duration::ZERO),
+            clock_offset_ms: Some(-1),
+            certificate_remaining: Some(-1),
+            ..Now::default()
+        };
         metrics.observe(&now);
         metrics.render().unwrap()
     }
@@ -304,7 +318,7 @@ mod tests {
     fn what_is_exported_is_what_is_described_and_a_tenant_is_named_only_if_that_is_wanted() {
         for tenant_label in [false, true] {
             let found = exported(&everything(tenant_label));
-            let described = instruments::ALL.iter().map(|metric| {
+            let described = instruments::all().map(|metric| {
                 let kind = match metric.kind {
                     instruments::Kind::Counter => "counter",
                     instruments::Kind::Gauge => "gauge",

@@ -1,58 +1,18 @@
 //! The agent as a service: what it tells systemd, and what people read of it.
 
-use std::os::unix::net::UnixDatagram;
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
-use tempfile::TempDir;
-
 use writeback_relay::protocol::command::{Options, Subject};
 use writeback_relay::protocol::password::Password;
 
 use crate::support::agent::{Agent, INITIAL_PASSWORD, demo};
 use crate::support::relay::{Relay, tenant};
+use crate::support::service_manager::{Manager, analyzed};
 use crate::support::{PATIENCE, eventually};
 
 const JANE: &str = "jane@corp.example";
 const NEW: &str = "Another-Passw0rd1";
-
-/// As systemd listens to a service.
-struct Manager {
-    folder: TempDir,
-    socket: UnixDatagram,
-    heard: Vec<String>,
-}
-
-impl Manager {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
-        socket.set_nonblocking(true).unwrap();
-        Self { folder, socket, heard: Vec::new() }
-    }
-
-    fn watches(&self, agent: &mut Agent) {
-        agent.set("NOTIFY_SOCKET", self.folder.path().join("notify").to_str().unwrap());
-        agent.set("WATCHDOG_USEC", "200000");
-    }
-
-    fn listen(&mut self) {
-        let mut message = [0; 1024];
-        while let Ok(len) = self.socket.recv(&mut message) {
-            let said = String::from_utf8_lossy(&message[..len]);
-            self.heard.extend(said.lines().map(str::to_owned));
-        }
-    }
-
-    async fn hears(&mut self, what: &str, times: usize) {
-        eventually(what, || {
-            self.listen();
-            std::future::ready(self.heard.iter().filter(|said| said.contains(what)).count() >= times)
-        })
-        .await;
-    }
-}
 
 #[tokio::test]
 async fn the_service_manager_hears_that_the_agent_is_ready_alive_connected_and_stopping() {
@@ -63,7 +23,7 @@ async fn the_service_manager_hears_that_the_agent_is_ready_alive_connected_and_s
     let code = portal.portal.invite(&tenant(), true).await.unwrap();
     assert_eq!(agent.enroll(&code.to_text().unwrap()).await.status, 0);
     let mut manager = Manager::new();
-    manager.watches(&mut agent);
+    manager.environment().into_iter().for_each(|(variable, value)| agent.set(variable, &value));
     agent.start();
     manager.hears("READY=1", 1).await;
     manager.hears("WATCHDOG=1", 3).await;
@@ -81,23 +41,7 @@ async fn the_service_manager_hears_that_the_agent_is_ready_alive_connected_and_s
 
 #[test]
 fn the_unit_is_what_systemd_expects_and_shuts_the_agent_in() {
-    let folder = tempfile::tempdir().unwrap();
-    let unit = folder.path().join("writeback-agent.service");
-    let text = std::fs::read_to_string("deploy/writeback-agent.service").unwrap();
-    // The program need not be installed where the tests run.
-    std::fs::write(&unit, text.replace("/usr/local/bin/writeback-agent", env!("CARGO_BIN_EXE_writeback-agent")))
-        .unwrap();
-    let analyze = |arguments: &[&str]| {
-        let said = Command::new("systemd-analyze").args(arguments).arg(&unit).output().expect("systemd is installed");
-        (
-            said.status.success(),
-            format!("{}{}", String::from_utf8_lossy(&said.stdout), String::from_utf8_lossy(&said.stderr)),
-        )
-    };
-    let (verified, said) = analyze(&["verify"]);
-    assert!(verified && !said.contains("writeback-agent.service:"), "{said}");
-    let (safe, said) = analyze(&["security", "--offline=true", "--threshold=15"]);
-    assert!(safe, "{said}");
+    analyzed("writeback-agent", env!("CARGO_BIN_EXE_writeback-agent"), 15);
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ mod storm;
 mod subscription;
 mod tenants;
 mod two_sessions;
+mod waiting;
 
 use tokio::task::JoinHandle;
 use writeback_relay::protocol::command::Command;

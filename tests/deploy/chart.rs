@@ -407,8 +407,26 @@ fn sessions_survive_an_ingress_and_a_stop_lets_load_balancers_know_first() {
     let slowest = [(10, 3), (8, 3), (5, 2)].map(|(interval, failures)| interval * failures).into_iter().max();
     let waits = container["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64();
     assert!(waits >= slowest.map(|slowest| slowest + 5), "a load balancer still sends connections after {waits:?} s");
-    assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/readyz");
     assert_eq!(container["livenessProbe"]["httpGet"]["path"], "/livez");
+}
+
+#[test]
+fn a_pod_is_ready_if_its_own_node_says_so_by_a_command_whose_reason_kubelet_shows() {
+    for (address, url) in [
+        ("0.0.0.0", "http://127.0.0.1:9443"),
+        ("::", "http://[::1]:9443"),
+        ("10.0.0.1", "http://10.0.0.1:9443"),
+        ("fd00::1", "http://[fd00::1]:9443"),
+    ] {
+        let yaml =
+            template(&project("tests/deploy/values/redis.yaml"), &[&format!("listenAddress={address}")]).unwrap();
+        let objects = objects(&yaml, &["--check"]).unwrap();
+        let probe = &one(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["readinessProbe"];
+        let command = ["/usr/local/bin/writeback-relay", "ready", "--ops-url", url];
+        assert_eq!(probe["exec"]["command"], serde_json::json!(command), "{address}");
+        // The command says itself that there was no answer, within two seconds.
+        assert!(probe["timeoutSeconds"].as_u64().unwrap() > 2);
+    }
 }
 
 #[tokio::test]
@@ -425,7 +443,8 @@ async fn nodes_are_added_by_a_metric_that_they_have() {
 #[test]
 fn alerts_and_dashboards_come_with_the_chart() {
     let rule = one(set("everything"), "PrometheusRule");
-    let runbook = text(&rule["spec"]["groups"][0]["rules"][0]["annotations"]["runbook_url"]);
+    let first = list(&rule["spec"]["groups"][0]["rules"]).iter().find(|rule| rule["alert"].is_string()).unwrap();
+    let runbook = text(&first["annotations"]["runbook_url"]);
     assert_eq!(runbook, "https://runbooks.example.com/writeback-relay#relayaway");
     let dashboards =
         kind(set("everything"), "ConfigMap").filter(|map| map["metadata"]["labels"]["grafana_dashboard"] == "1");

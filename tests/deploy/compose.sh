@@ -1,22 +1,33 @@
-# A reader of deploy/compose.yaml without containers: each service is a process of this host with the arguments and the files
-# that the compose file gives it, on an address of its own in place of a name. In: ROOT (the project), ADDRESS_1, _2, _3 (the
-# nodes), VALKEY, PORT (haproxy, on localhost), VALKEY_FLAGS. In a folder of its own.
+# A reader of docs/operations.md, "Compose", without containers: each service is a process of this host with the arguments and the
+# files that deploy/compose.yaml gives it, on an address of its own in place of a name; the nodes run as whom the secrets are made
+# for. In: ADDRESS_1, _2, _3 (the nodes), VALKEY, PORT (haproxy, on localhost), VALKEY_FLAGS. In a folder of its own, with deploy.
 set -euo pipefail
 trap 'kill $(jobs -pr) 2>/dev/null; wait' EXIT
 
 own() {
   sed -e "s|https://haproxy:8443|https://localhost:$PORT|; s|bind :8443|bind 127.0.0.1:$PORT|" \
-    -e "s|0\.0\.0\.0|${2:-}|; s|redis://valkey|redis://$VALKEY|; s|/ca\.pem|$PWD/secret/ca.pem|" \
-    -e "s|/etc/writeback-relay/secret|$PWD/secret|; s|/var/lib/writeback-relay|$PWD/data${3:-}|" \
-    -e "s|relay-\([123]\):8443|\${ADDRESS_\1}:8443|" "$ROOT/deploy/compose/$1" |
+    -e "s|0\.0\.0\.0|${2:-}|; s|redis://valkey|redis://$VALKEY|; s|/ca\.pem|$PWD/compose/secret/ca.pem|" \
+    -e "s|/etc/writeback-relay/secret|$PWD/compose/secret|; s|/run/writeback-relay|$PWD/run${3:-}/writeback-relay|" \
+    -e "s|relay-\([123]\):8443|\${ADDRESS_\1}:8443|" "compose/$1" |
     sed -e "s|\${ADDRESS_1}|$ADDRESS_1|; s|\${ADDRESS_2}|$ADDRESS_2|; s|\${ADDRESS_3}|$ADDRESS_3|"
+}
+
+# Whom compose.yaml has a node run as. He need not reach the folder that the program is in.
+as_a_node() {
+  local user group
+  IFS=: read -r user group < <(sed -n 's/^WRITEBACK_USER=//p' .env)
+  exec 9<"$(command -v writeback-relay)"
+  if [ "$(id -u)" -eq 0 ]; then
+    exec setpriv --reuid="$user" --regid="$group" --clear-groups --no-new-privs --bounding-set=-all /proc/self/fd/9 "$@"
+  fi
+  exec /proc/self/fd/9 "$@"
 }
 
 node() {
   local address=ADDRESS_$1
-  mkdir -m 700 "data$1"
+  mkdir -m 1777 "run$1"
   own relay.toml "${!address}" "$1" >"relay-$1.toml"
-  command writeback-relay run --config "relay-$1.toml" >"relay-$1.log" 2>&1 &
+  as_a_node run --config "relay-$1.toml" >"relay-$1.log" 2>&1 &
   until writeback-relay ready --ops-url "http://${!address}:9443" >/dev/null 2>&1; do
     kill -0 $! || { cat "relay-$1.log" >&2; exit 1; }
   done
@@ -25,8 +36,6 @@ node() {
 compose_up() {
   case "$*" in
     *relay-1*)
-      # The nodes run as whoever made them, not as the containers' user.
-      chmod 600 secret/cluster.key secret/tls.key
       mkdir valkey
       redis-server --bind "$VALKEY" --dir "$PWD/valkey" $VALKEY_FLAGS >valkey.log 2>&1 &
       until redis-cli -h "$VALKEY" ping >/dev/null 2>&1; do kill -0 $!; done
@@ -36,10 +45,6 @@ compose_up() {
       ;;
     *)
       command writeback-agent --home agent run >agent.log 2>&1 &
-      # Its first look is what trusts an agent.
-      until portal agents contoso >/dev/null 2>&1 && portal availability contoso >/dev/null 2>&1; do
-        kill -0 $! || { cat agent.log >&2; exit 1; }
-      done
       ;;
   esac
 }
@@ -48,7 +53,7 @@ portal() {
   local arguments=() argument
   for argument in "$@"; do
     argument=${argument//https:\/\/haproxy:8443/https:\/\/localhost:$PORT}
-    arguments+=("${argument//\/ca.pem/$PWD/secret/ca.pem}")
+    arguments+=("${argument//\/ca.pem/$PWD/compose/secret/ca.pem}")
   done
   command writeback-portal --home portal "${arguments[@]}"
 }
@@ -61,7 +66,8 @@ docker() {
     up) compose_up "$@" ;;
     exec)
       shift
-      WRITEBACK_OPS_URL=http://$ADDRESS_1:9443 WRITEBACK_ADMIN_TOKEN_FILE=$PWD/data1/admin.token "$(basename "$1")" "${@:2}"
+      WRITEBACK_OPS_URL=http://$ADDRESS_1:9443 WRITEBACK_ADMIN_TOKEN_FILE=$PWD/run1/writeback-relay/admin.token \
+        "$(basename "$1")" "${@:2}"
       ;;
     run)
       case "$1" in

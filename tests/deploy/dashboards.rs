@@ -4,31 +4,89 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::promql::{assert_exported, metrics};
+use super::alerts::records;
+use super::promql::{assert_exported, metrics, recorded};
 use super::{list, read, text};
 
-const DASHBOARDS: [&str; 3] = ["overview", "tenant", "node"];
+pub(super) const DASHBOARDS: [&str; 3] = ["overview", "tenant", "node"];
 
-fn dashboard(name: &str) -> Value {
+/// What a panel asks, and what it shows if there is no answer.
+pub(super) struct Panel {
+    pub(super) title: String,
+    pub(super) targets: Vec<String>,
+    pub(super) no_value: String,
+}
+
+pub(super) fn dashboard(name: &str) -> Value {
     serde_json::from_str(&read(&format!("deploy/grafana/{name}.json"))).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
-fn expressions(dashboard: &Value) -> Vec<(String, String)> {
+pub(super) fn panels(dashboard: &Value) -> Vec<Panel> {
+    let panels = list(&dashboard["panels"]).iter().filter(|panel| panel["type"] != "row");
+    let panel = |panel: &Value| Panel {
+        title: text(&panel["title"]).to_owned(),
+        targets: list(&panel["targets"]).iter().map(|target| text(&target["expr"]).to_owned()).collect(),
+        no_value: panel["fieldConfig"]["defaults"]["noValue"].as_str().unwrap_or_default().to_owned(),
+    };
+    panels.map(panel).collect()
+}
+
+/// The variables that Prometheus is asked for, and how.
+pub(super) fn variables(dashboard: &Value) -> Vec<(String, String)> {
     let variables = list(&dashboard["templating"]["list"]).iter().filter(|variable| variable["type"] == "query");
-    let variables = variables.map(|v| (text(&v["name"]).to_owned(), text(&v["query"]["query"]).to_owned()));
-    let panels = list(&dashboard["panels"]).iter().flat_map(|panel| {
-        let title = text(&panel["title"]).to_owned();
-        list(&panel["targets"]).iter().map(move |target| (title.clone(), text(&target["expr"]).to_owned()))
-    });
-    variables.chain(panels).collect()
+    variables.map(|v| (text(&v["name"]).to_owned(), text(&v["query"]["query"]).to_owned())).collect()
+}
+
+fn expressions(dashboard: &Value) -> Vec<(String, String)> {
+    let panels = panels(dashboard)
+        .into_iter()
+        .flat_map(|Panel { title, targets, .. }| targets.into_iter().map(move |target| (title.clone(), target)));
+    variables(dashboard).into_iter().chain(panels).collect()
 }
 
 #[tokio::test]
-async fn each_panel_is_on_metrics_that_a_node_has() {
+async fn each_panel_is_on_metrics_that_a_node_has_or_that_rules_record() {
     for name in DASHBOARDS {
         for (panel, expression) in expressions(&dashboard(name)) {
-            assert!(!metrics(&expression).is_empty() || expression.contains("up{"), "{name}, {panel}: on what?");
+            let recorded = recorded(&expression);
+            let prometheus_own = ["up{", "ALERTS{"].iter().any(|own| expression.contains(own));
+            assert!(
+                !metrics(&expression).is_empty() || !recorded.is_empty() || prometheus_own,
+                "{name}, {panel}: on what?"
+            );
+            assert!(recorded.is_subset(&records()), "{name}, {panel}: {recorded:?}");
             assert_exported(&format!("{name}, {panel}"), &expression).await;
+        }
+    }
+}
+
+/// By what each series of a panel is chosen.
+const CHOSEN: &str = "namespace=~\"$namespace\",release=~\"$release\",job=~\"$job";
+
+#[test]
+fn each_panel_is_of_the_releases_that_are_chosen_and_says_what_it_means_if_it_is_empty() {
+    for name in DASHBOARDS {
+        let dashboard = dashboard(name);
+        for panel in panels(&dashboard) {
+            assert!(!panel.no_value.is_empty(), "{name}, {}: what does it show where there is nothing?", panel.title);
+            for target in &panel.targets {
+                let selectors = target.matches('{').count();
+                assert!(
+                    selectors > 0 && target.matches(CHOSEN).count() == selectors,
+                    "{name}, {}: {target}",
+                    panel.title
+                );
+                let naked = metrics(target).into_iter().chain(recorded(target)).find(|metric| {
+                    let of = [format!("{metric}{{"), format!("{metric}_bucket{{")];
+                    !of.iter().any(|of| target.contains(of.as_str()))
+                });
+                assert_eq!(naked, None, "{name}, {}: {target}", panel.title);
+            }
+        }
+        let variables: Vec<String> = variables(&dashboard).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(variables[..3], ["namespace", "release", "job"], "{name}");
+        for variable in list(&dashboard["templating"]["list"]).iter().filter(|variable| variable["name"] == "job") {
+            assert!(variable["allValue"].is_null(), "{name}: up of other programs would be ours");
         }
     }
 }

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::chart::one;
 use super::pod::{Files, Pod};
 use super::{installed, linked_statically, objects, project, template, text};
+use crate::support::kubelet::Handler;
 use crate::support::redis::Redis;
 use crate::support::{deadline, eventually, own_address};
 
@@ -149,10 +150,15 @@ async fn the_charts_pod_runs_read_only_as_nobody_answers_its_probes_and_drains_w
     );
 
     let http = https_client(None).unwrap();
-    for (name, path) in pod.probes() {
-        eventually(&format!("{name}\n{}", containers.log()), || async {
-            let url = format!("http://{address}:9443{path}");
-            http.get(url).send().await.is_ok_and(|answer| answer.status().is_success())
+    for kind in ["Startup", "Liveness", "Readiness"] {
+        let probe = pod.probe(kind, &address);
+        eventually(&format!("{kind}\n{}", containers.log()), || async {
+            match &probe.handler {
+                Handler::Http(url) => http.get(url).send().await.is_ok_and(|answer| answer.status().is_success()),
+                Handler::Exec(command) => {
+                    containers.said(containers.podman().args(["exec", "relay"]).args(command)).status.success()
+                }
+            }
         })
         .await;
     }

@@ -4,17 +4,24 @@ mod alerts;
 mod api_server;
 mod chart;
 mod compose;
+mod compose_secrets;
 mod dashboards;
 mod firing;
 mod image;
 mod newcomer;
+mod on_call;
 mod package;
+mod panels;
 mod pod;
+mod prometheus;
 mod promql;
+mod releases;
 mod runbook;
 mod scaling;
+mod service;
 mod static_agent;
 mod values;
+mod volume;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -93,14 +100,23 @@ fn yaml(path: &str) -> Value {
 
 /// The chart as `helm template` renders it with a file of values and `--set`; an error is what helm says.
 fn template(values: &Path, set: &[&str]) -> Result<String, String> {
-    template_of(&project("helm"), values, set)
+    template_as("contoso", "relay", values, set)
+}
+
+/// The same of a release in a namespace.
+fn template_as(release: &str, namespace: &str, values: &Path, set: &[&str]) -> Result<String, String> {
+    rendered(&project("helm"), [release, namespace], values, set)
 }
 
 /// The same of another copy of the chart.
 fn template_of(chart: &Path, values: &Path, set: &[&str]) -> Result<String, String> {
+    rendered(chart, ["contoso", "relay"], values, set)
+}
+
+fn rendered(chart: &Path, [release, namespace]: [&str; 2], values: &Path, set: &[&str]) -> Result<String, String> {
     let home = tempfile::tempdir().unwrap();
     let mut helm = Command::new(installed("helm"));
-    helm.env("HOME", home.path()).args(["template", "contoso", "--namespace", "relay"]);
+    helm.env("HOME", home.path()).args(["template", release, "--namespace", namespace]);
     helm.arg(chart).arg("--values").arg(values);
     for set in set {
         helm.args(["--set", set]);

@@ -1,13 +1,16 @@
-//! A pod of the chart as `podman run` takes it: the same user, mounts, modes and arguments that Kubernetes would give it.
+//! A pod of the chart as `podman run` takes it, or the harness that does as kubelet does: the same user, mounts, modes and
+//! arguments that Kubernetes would give it.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::{list, text};
+use crate::support::kubelet::{Container, Handler, Mount, Probe};
 
 /// What secrets hold, by secret and key.
 pub(super) type Files = BTreeMap<(String, String), String>;
@@ -20,6 +23,10 @@ pub(super) struct Pod {
     pub(super) arguments: Vec<String>,
     /// In seconds.
     pub(super) grace_period: u64,
+    /// Its volumes, by name.
+    pub(super) volumes: BTreeMap<String, PathBuf>,
+    mounts: Vec<Mount>,
+    security: Value,
     container: Value,
 }
 
@@ -47,26 +54,60 @@ impl Pod {
             let at = folder.join(name);
             lay_out(volume, objects, secrets, &at);
             give_to(group, &at);
-            volumes.insert(name, at);
+            volumes.insert(name.to_owned(), at);
         }
         // A file inside another mount comes behind it.
         let mut mounts: Vec<&Value> = list(&container["volumeMounts"]).iter().collect();
         mounts.sort_by_key(|mount| text(&mount["mountPath"]).len());
+        let mut mounted = Vec::new();
         for mount in mounts {
             let volume = &volumes[text(&mount["name"])];
             let from = mount["subPath"].as_str().map_or_else(|| volume.clone(), |path| volume.join(path));
-            let mode = if mount["readOnly"] == true { "ro" } else { "rw" };
-            options.push(format!("--volume={}:{}:{mode}", from.display(), text(&mount["mountPath"])));
+            let (at, read_only) = (text(&mount["mountPath"]), mount["readOnly"] == true);
+            let mode = if read_only { "ro" } else { "rw" };
+            options.push(format!("--volume={}:{at}:{mode}", from.display()));
+            mounted.push(Mount { from, at: at.into(), read_only });
         }
         let arguments = list(&container["args"]).iter().map(|argument| text(argument).to_owned()).collect();
         let grace_period = spec["terminationGracePeriodSeconds"].as_u64().unwrap();
-        Self { options, arguments, grace_period, container }
+        let (security, mounts) = (security.clone(), mounted);
+        Self { options, arguments, grace_period, volumes, mounts, security, container }
     }
 
-    /// Its probes, and the path that each asks for.
-    pub(super) fn probes(&self) -> [(&'static str, &str); 3] {
-        ["startupProbe", "livenessProbe", "readinessProbe"]
-            .map(|probe| (probe, text(&self.container[probe]["httpGet"]["path"])))
+    /// Its container, with this program of the host for its image.
+    pub(super) fn container(&self, program: &Path) -> Container {
+        let id = |name: &str| u32::try_from(self.security[name].as_u64().unwrap()).unwrap();
+        let variables = list(&self.container["env"]).iter();
+        Container {
+            user: id("runAsUser"),
+            group: id("runAsGroup"),
+            fs_group: id("fsGroup"),
+            mounts: self.mounts.clone(),
+            environment: variables.map(|one| (text(&one["name"]).to_owned(), text(&one["value"]).to_owned())).collect(),
+            program: program.to_owned(),
+            arguments: self.arguments.clone(),
+        }
+    }
+
+    /// `Startup`, `Liveness` or `Readiness`, of a pod whose ports are at this address.
+    pub(super) fn probe(&self, kind: &'static str, address: &str) -> Probe {
+        let probe = &self.container[format!("{}Probe", kind.to_lowercase())];
+        let number = |name: &str, default: u64| probe[name].as_u64().unwrap_or(default);
+        let seconds = |name: &str, default: u64| Duration::from_secs(number(name, default));
+        let times = |name: &str, default: u64| u32::try_from(number(name, default)).unwrap();
+        let command = list(&probe["exec"]["command"]).iter().map(|word| text(word).to_owned()).collect();
+        let handler = match &probe["httpGet"]["path"] {
+            Value::String(path) => Handler::Http(format!("http://{address}:9443{path}")),
+            _ => Handler::Exec(command),
+        };
+        Probe {
+            kind,
+            handler,
+            period: seconds("periodSeconds", 10),
+            timeout: seconds("timeoutSeconds", 1),
+            success_threshold: times("successThreshold", 1),
+            failure_threshold: times("failureThreshold", 3),
+        }
     }
 }
 
@@ -94,6 +135,9 @@ fn lay_out(volume: &Value, objects: &[Value], secrets: &Files, at: &Path) {
         for (name, content) in map["data"].as_object().unwrap() {
             write(at.join(name), text(content), 0o644);
         }
+    } else if volume["persistentVolumeClaim"].is_object() {
+        // As ext4 is made.
+        std::fs::set_permissions(at, std::fs::Permissions::from_mode(0o755)).unwrap();
     } else {
         assert!(volume["emptyDir"].is_object(), "{volume}");
         std::fs::set_permissions(at, std::fs::Permissions::from_mode(0o2777)).unwrap();

@@ -18,7 +18,14 @@ pub(super) fn metrics(expression: &str) -> BTreeSet<String> {
         let suffix = ["_bucket", "_sum", "_count"].into_iter().find_map(|suffix| word.strip_suffix(suffix));
         suffix.unwrap_or(word).to_owned()
     };
-    words.filter(|word| word.starts_with("writeback_")).map(family).collect()
+    let ours = |word: &&str| word.starts_with("writeback_") || word.starts_with("process_");
+    words.filter(ours).map(family).collect()
+}
+
+/// What rules have recorded and an expression names.
+pub(super) fn recorded(expression: &str) -> BTreeSet<String> {
+    let words = expression.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
+    words.filter(|word| word.starts_with("writeback:")).map(str::to_owned).collect()
 }
 
 /// The metrics that a node has when it has done a bit of everything: the names of their `# TYPE` lines.

@@ -16,7 +16,7 @@ use crate::support::{deadline, eventually};
 const JANE: &str = "jane@corp.example";
 
 /// The blocks of commands of a section, each with its lines.
-fn blocks(heading: &str) -> Vec<String> {
+pub(super) fn blocks(heading: &str) -> Vec<String> {
     blocks_of("docs/operations.md", heading)
 }
 

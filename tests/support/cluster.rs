@@ -144,6 +144,19 @@ impl Cluster {
         (cluster, wires)
     }
 
+    /// Three nodes, with one tenant, each with a way of its own to the one Redis server.
+    pub(crate) async fn start_three_apart(redis: Redis) -> (Self, Vec<Wire>) {
+        let (mut wires, address) = (Vec::new(), redis.addr(6379));
+        let mut cluster = Self::empty(redis, "").await;
+        for _ in 0..3 {
+            let wire = Wire::start(address).await;
+            cluster.add_through(&wire).await;
+            wires.push(wire);
+        }
+        cluster.begin().await;
+        (cluster, wires)
+    }
+
     async fn empty(redis: Redis, settings: &str) -> Self {
         Self {
             nodes: Vec::new(),

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -129,6 +130,22 @@ impl Relay {
         Self::start_at(folder, place).await
     }
 
+    /// A node whose store may not be there yet, when the shell that becomes the process has done this. It is not waited for.
+    pub(crate) fn beginning(before: &str, public: Ipv4Addr, data: PathBuf, settings: &str) -> Self {
+        let (folder, address) = (tempfile::tempdir().unwrap(), own_address());
+        let (public, settings, before) = (public.to_string(), settings.to_owned(), before.to_owned());
+        let place = Place { program: RELAY, address, public, data, settings, before };
+        let process = spawn(folder.path(), &place);
+        Self { folder, place, process }
+    }
+
+    /// From its next start on, the shell that becomes the process does this first, perhaps to become another user's: whoever
+    /// it is may read its configuration.
+    pub(crate) fn starts_after(&mut self, before: &str) {
+        self.place.before = before.to_owned();
+        std::fs::set_permissions(self.folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    }
+
     /// A node that refuses to start; all that it logged.
     pub(crate) async fn refusing_node(public: Ipv4Addr, data: PathBuf, settings: &str) -> String {
         let (folder, address) = (tempfile::tempdir().unwrap(), own_address());
@@ -149,7 +166,8 @@ impl Relay {
 
     /// The same, of one that may be busy with coming up.
     pub(crate) async fn readiness_or_none(&self) -> Option<(u16, String)> {
-        let answer = https_client(None).unwrap().get(format!("{}/readyz", self.ops_url())).send().await.ok()?;
+        let asked = https_client(None).unwrap().get(format!("{}/readyz", self.ops_url()));
+        let answer = asked.timeout(Duration::from_secs(5)).send().await.ok()?;
         Some((answer.status().as_u16(), answer.text().await.ok()?))
     }
 
@@ -160,7 +178,8 @@ impl Relay {
         relay
     }
 
-    async fn ready(&self) {
+    /// Waits until it is.
+    pub(crate) async fn ready(&self) {
         let (http, url) = (https_client(None).unwrap(), format!("{}/readyz", self.ops_url()));
         let (pid, log) = (Pid::from_child(&self.process), self.folder.path().join("log"));
         comes_up("the relay is ready", pid, &log, || async {
@@ -287,6 +306,18 @@ impl Relay {
     pub(crate) async fn start_again(&mut self) {
         self.process = spawn(self.folder.path(), &self.place);
         self.ready().await;
+    }
+
+    /// The same, when it does not come up; all that it has logged.
+    pub(crate) async fn refuses_to_start_again(&mut self) -> String {
+        self.process = spawn(self.folder.path(), &self.place);
+        assert!(!self.ended().await.success());
+        self.log()
+    }
+
+    /// From its next start on, the shell that becomes the process does this first.
+    pub(crate) fn from_now_on(&mut self, before: &str) {
+        before.clone_into(&mut self.place.before);
     }
 
     /// Registers a portal that serves `tenants`.

@@ -2,4 +2,6 @@
 
 mod log_level;
 mod metrics;
+mod process;
+mod revision;
 mod trace;

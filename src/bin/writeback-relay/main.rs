@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tokio::runtime::{self, Runtime};
 use writeback_relay::clock::System;
 use writeback_relay::host::{self, StopSignals};
 use writeback_relay::relay::config::Config;
@@ -60,7 +61,8 @@ enum Command {
         #[command(flatten)]
         admin: operator::Admin,
     },
-    /// Ask a node whether it serves: exit status 0 if so. A health check for images without a shell.
+    /// Ask a node whether it serves: exit status 0 if so; if not, it says why. A probe for images without a shell: it needs no
+    /// token, and ends within two seconds.
     Ready(operator::Ops),
     /// Say what a node logs, or change it until the node stops: error, warn, info, debug, or directives like
     /// info,writeback_relay::relay::session=debug.
@@ -109,8 +111,7 @@ type Outcome = Result<(), Box<dyn Error>>;
 /// As clap has it.
 const WRONG_USAGE: u8 = 2;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     host::tell_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -125,12 +126,24 @@ async fn main() -> ExitCode {
             return ExitCode::from(WRONG_USAGE);
         }
     };
-    match execute(cli.command).await {
+    let ended = cli.command.runtime().map_err(Into::into).and_then(|runtime| runtime.block_on(execute(cli.command)));
+    match ended {
         Ok(status) => status,
         Err(error) => {
             host::complain_of("writeback-relay", &*error);
             ExitCode::FAILURE
         }
+    }
+}
+
+impl Command {
+    /// A node has a thread for each core. A call has one and is done: a probe runs every few seconds.
+    fn runtime(&self) -> std::io::Result<Runtime> {
+        let mut builder = match self {
+            Self::Run(_) | Self::Demo { .. } => runtime::Builder::new_multi_thread(),
+            _ => runtime::Builder::new_current_thread(),
+        };
+        builder.enable_all().build()
     }
 }
 
@@ -169,8 +182,17 @@ async fn serve(run: Run) -> Outcome {
     log::start("info", run.log_format.or(config.telemetry.log_format));
     let mut signals = StopSignals::catch()?;
     let exporting = Exporting::start("writeback-relay", config.telemetry.collector(), &System, System::random())?;
-    let node = Node::start(config, run.dev_tls, System::clock(), System::random()).await?;
-    let ended = until_stopped(node, run.config.as_deref(), &mut signals).await;
+    let file = run.config.as_deref();
+    let starting = Node::start(config, run.dev_tls, System::clock(), System::random());
+    let node = tokio::select! {
+        node = starting => Some(node?),
+        // It waits for its store, and has nothing to finish.
+        () = signals.next(|| look_at(file)) => None,
+    };
+    let ended = match node {
+        Some(node) => until_stopped(node, file, &mut signals).await,
+        None => Ok(()),
+    };
     exporting.finish().await;
     ended
 }
@@ -192,6 +214,10 @@ async fn until_stopped(node: Node, config: Option<&Path>, signals: &mut StopSign
 /// What can be read again is; of the rest it is said whether a node could start with it.
 fn reload(node: &Node, config: Option<&Path>) {
     node.reload_certificate();
+    look_at(config);
+}
+
+fn look_at(config: Option<&Path>) {
     match config.map(Config::read).transpose() {
         Ok(_) => tracing::info!(
             "asked to read again (SIGHUP): the certificate was looked at; changes of the configuration take effect when the \

@@ -1,12 +1,14 @@
 //! The operator's commands, as calls to a running node's admin API.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use reqwest::header::LINK;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 pub use super::api::{Accepted, Imported, LogLevel, NewTenant, RevokedByImport, SessionView};
@@ -43,6 +45,10 @@ pub enum AdminError {
         /// Why.
         detail: String,
     },
+    /// It says that it does not serve. The same reason is said in the same words each time, so that whoever keeps them, as
+    /// Kubernetes keeps its events, can count: no support code.
+    #[error("not ready: {0}")]
+    NotReady(#[source] Box<Problem>),
     /// It refused.
     #[error("{problem}; support code {trace_id}", problem = .0, trace_id = .0.trace_id.cell())]
     Refused(#[source] Box<Problem>),
@@ -62,14 +68,28 @@ pub enum AdminError {
     },
 }
 
+/// A node says at once whether it serves. Who runs a probe waits longer than this, and so hears why there was no answer.
+const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
+/// It is a line.
+const MAX_READINESS_BYTES: usize = 64 * 1024;
+
 /// What a node's `/readyz` says, if it serves. `ops_url` as with [`AdminClient::new`]; no token is needed.
 ///
 /// # Errors
-/// If it does not answer, or is not ready; the message says why.
+/// If it does not answer soon, or is not ready; the message says why.
 pub async fn readiness(ops_url: &str) -> Result<Untrusted, AdminError> {
     let url = format!("{}/readyz", ops_url.trim_end_matches('/'));
-    let answer = read(operator_client()?.get(&url), &url, MAX_ANSWER_BYTES).await?;
-    Ok(String::from_utf8_lossy(&answer.bytes).into_owned().into())
+    let client = operator_client()?;
+    let answer = timeout(READINESS_TIMEOUT, read(client.get(&url), &url, MAX_READINESS_BYTES)).await;
+    match answer {
+        Ok(Ok(answer)) => Ok(String::from_utf8_lossy(&answer.bytes).into_owned().into()),
+        Ok(Err(AdminError::Refused(problem))) => Err(AdminError::NotReady(problem)),
+        Ok(Err(error)) => Err(error),
+        Err(_) => {
+            let detail = format!("no answer within {} s", READINESS_TIMEOUT.as_secs());
+            Err(AdminError::Unreachable { url, detail })
+        }
+    }
 }
 
 /// What a node answers.

@@ -12,19 +12,20 @@ mod portals;
 mod presence;
 mod token;
 mod troubles;
+mod waiting;
 
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{delete, get, post, put};
 use axum::{Router, middleware};
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use credentials::{CredentialError, Credentials};
+use waiting::rendered;
+pub use waiting::{Front, Waiting};
 
 use super::http::Public;
 use super::http::problem::{self, Refusal};
@@ -59,7 +60,7 @@ impl Ops {
     }
 
     /// What is wrong, though this node may serve.
-    fn remark(&self) -> Option<String> {
+    pub(in crate::relay) fn remark(&self) -> Option<String> {
         let lost = self
             .public
             .services
@@ -144,11 +145,9 @@ async fn metrics(State(ops): State<Ops>) -> Response {
         registry_tenants: ops.public.services.continuity.tenants(),
         in_flight: ops.public.dispatcher.in_flight(),
         probe_age: ops.health.probe_age(),
+        clock_offset_ms: ops.health.clock_offset_ms(),
         certificate_remaining: Some(ops.certificate.expires().0.saturating_sub(services.clock.now().0)),
         drained,
     });
-    match services.metrics.render() {
-        Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    }
+    rendered(&services.metrics)
 }

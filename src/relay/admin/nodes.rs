@@ -64,7 +64,7 @@ pub(super) fn nodes(ops: &Ops) -> Vec<NodeView> {
 pub(super) fn nodes_with(ops: &Ops, faults: &[Fault]) -> Vec<NodeView> {
     let (bus, own) = (&ops.public.services.bus, ops.public.services.bus.node());
     let is_known = bus.knows_members() && !faults.contains(&Fault::Store(Cause::Away));
-    let shared = |fault: &&Fault| ![Fault::Deaf, Fault::Store(Cause::Away)].contains(*fault);
+    let shared = |fault: &&Fault| !fault.is_of_one_node() && **fault != Fault::Store(Cause::Away);
     let view = |member: Member| {
         let answers = member.node == own;
         let ours = faults.iter().filter(|fault| answers || shared(fault));

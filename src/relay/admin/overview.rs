@@ -115,6 +115,7 @@ pub(super) async fn overview(State(ops): State<Ops>) -> Json<Overview> {
     let own = Own {
         forbidden: ops.health.forbidden(),
         lost: ops.public.services.continuity.complaint(),
+        slow: ops.health.slow(),
         certificate: ops.certificate.expires().0.saturating_sub(ops.public.services.clock.now().0),
         faults,
     };

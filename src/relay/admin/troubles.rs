@@ -72,6 +72,8 @@ pub(super) struct Own {
     pub(super) forbidden: Option<String>,
     /// What is wrong with the registry.
     pub(super) lost: Option<String>,
+    /// That the store is slow.
+    pub(super) slow: Option<String>,
     /// For so many seconds its certificate holds.
     pub(super) certificate: i64,
 }
@@ -86,12 +88,18 @@ pub(super) fn of_relay(nodes: &[NodeView], own: &Own) -> Vec<Trouble> {
             }
             Fault::Store(_) => format!("the store takes no writes: {}", fault.detail()),
             Fault::RegistryLost => own.lost.clone().unwrap_or_else(|| fault.detail().to_owned()),
-            Fault::Deaf => return None,
+            Fault::Deaf | Fault::ClockOff => return None,
         };
         Some(Trouble::new(PreflightState::Failed, detail, fault.remedy()))
     });
     let nodes_troubles = nodes.iter().filter_map(of_node).chain(nodes.iter().flat_map(|node| of_faults(node, own)));
-    of_store.chain(nodes_troubles).chain(of_unknown(nodes, own)).chain(of_certificate(own.certificate)).collect()
+    let slow = own.slow.iter().map(|slow| Trouble::new(PreflightState::Warning, slow.clone(), Remedy::RedisSlow));
+    of_store
+        .chain(slow)
+        .chain(nodes_troubles)
+        .chain(of_unknown(nodes, own))
+        .chain(of_certificate(own.certificate))
+        .collect()
 }
 
 /// What a node has besides what the store has.
@@ -99,7 +107,7 @@ fn of_faults<'a>(node: &'a NodeView, own: &'a Own) -> impl Iterator<Item = Troub
     let (name, id) = (node.name.cell(), node.node);
     node.faults.iter().filter_map(move |code| {
         let fault = Fault::from_code(code);
-        if fault.is_some_and(|fault| fault != Fault::Deaf && own.faults.contains(&fault)) {
+        if fault.is_some_and(|fault| !fault.is_of_one_node() && own.faults.contains(&fault)) {
             return None;
         }
         let (detail, remedy) = match fault {

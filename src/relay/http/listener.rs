@@ -2,7 +2,7 @@
 //! While the node drains, each answer is the last on its connection: the next one is to come to another node.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -183,17 +183,39 @@ impl Outside {
     }
 }
 
-/// Binds, and says which field is at fault if it can't.
+/// An address that is this process's own. Nobody can connect to it yet.
+pub struct Reserved {
+    field: &'static str,
+    address: SocketAddr,
+    socket: TcpSocket,
+}
+
+impl Reserved {
+    /// Listens. Who connected before was refused, and has not waited.
+    ///
+    /// # Errors
+    /// If somebody else does already.
+    pub fn listen(self) -> io::Result<TcpListener> {
+        let Self { field, address, socket } = self;
+        socket.listen(BACKLOG).map_err(|error| refused(field, address, &error))
+    }
+}
+
+/// Takes an address, and says which field is at fault if it can't be had.
 ///
 /// # Errors
 /// If the address is in use or not this host's.
-pub fn bind(field: &str, address: std::net::SocketAddr) -> io::Result<TcpListener> {
-    let listen = || {
+pub fn reserve(field: &'static str, address: SocketAddr) -> io::Result<Reserved> {
+    let reserve = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // As `TcpListener::bind` does: connections of an earlier life may not have ended quite.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
-        socket.listen(BACKLOG)
+        Ok(socket)
     };
-    listen()
-        .map_err(|e: io::Error| io::Error::new(e.kind(), format!("{field} = \"{address}\" can't be listened on: {e}")))
+    reserve().map(|socket| Reserved { field, address, socket }).map_err(|error| refused(field, address, &error))
+}
+
+fn refused(field: &str, address: SocketAddr, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{field} = \"{address}\" can't be listened on: {error}"))
 }

@@ -9,7 +9,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{
     CONNECTION, CONTENT_TYPE, LOCATION, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
 };
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -200,6 +200,8 @@ pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Requ
     let trace = span.context().unwrap_or(trace);
     let exchange = request.extensions().get::<Arc<Exchange>>().cloned();
     let shown_by = shown_by(&request, to.outside.is_some());
+    let is_submit = to.outside.is_some() && is_submit(&request);
+    let is_probe = to.outside.is_none() && request.uri().path() == "/readyz";
     request.extensions_mut().insert(trace);
     let limits = to.outside.as_ref().map(|outside| &outside.limits);
     let client = limits.zip(exchange.as_ref()).and_then(|(limits, exchange)| Some((exchange.client()?, limits)));
@@ -223,7 +225,13 @@ pub(in crate::relay) async fn render(State(to): State<Render>, mut request: Requ
         Some(outside) => refusal.weighed(&outside.continuity).await,
         None => refusal,
     };
-    to.metrics.problem(refusal.code.as_str());
+    // That a node is not ready is an answer, and whoever asks once a second for it is refused nothing.
+    if !is_probe {
+        to.metrics.problem(refusal.code.as_str());
+    }
+    if is_submit && refusal.code.status() >= 500 {
+        to.metrics.submit_failed(refusal.code.as_str());
+    }
     if matches!(refusal.code.status(), 401 | 403) {
         to.metrics.credential_rejected(shown_by, refusal.reason.unwrap_or(refusal.code.as_str()));
     }
@@ -295,6 +303,12 @@ fn shown_by(request: &Request, public: bool) -> &'static str {
         Some("/v1/enrollments") => "enrollment",
         _ => "portal",
     }
+}
+
+/// Whether a portal hands in a command by it.
+fn is_submit(request: &Request) -> bool {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    request.method() == Method::POST && route == Some("/v1/tenants/{tenant}/commands")
 }
 
 /// The request as a span (semantic conventions for HTTP servers). The path itself is left out: the route says enough.

@@ -121,6 +121,18 @@ impl RedisBus {
         !self.exchange.faults().contains(&Fault::Store(Cause::Away)) && self.exchange.hears_itself_now().await
     }
 
+    /// How long a message takes to come back, if that is long.
+    #[must_use]
+    pub fn slowness(&self) -> Option<Duration> {
+        self.exchange.slowness()
+    }
+
+    /// How far this host's clock is ahead of Redis', in milliseconds, if it is known.
+    #[must_use]
+    pub fn clock_offset_ms(&self) -> Option<i64> {
+        self.exchange.clock_offset_ms()
+    }
+
     /// Since this node last heard itself.
     #[must_use]
     pub fn probe_age(&self) -> Option<Duration> {
@@ -165,7 +177,7 @@ impl RedisBus {
 /// Takes the lease, and looks who else is there. A node yields to older ones that have another cluster key, unless one
 /// of the others has its own. Of two that come at the same moment, each has shown its key before it looks.
 async fn enter(exchange: &Exchange, servers: String) -> Result<(), CheckError> {
-    let away = |error: StoreError| CheckError::Unreachable { server: servers, detail: error.to_string() };
+    let away = |error: StoreError| CheckError::Away { server: servers, detail: error.to_string() };
     exchange.presence.renew(Load::default(), Vec::new()).await.map_err(away)?;
     let others = exchange.presence.others_alive();
     let (strangers, kin): (Vec<_>, Vec<_>) = others.into_iter().partition(|(node, _)| exchange.is_stranger(*node));

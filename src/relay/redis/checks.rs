@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, cmd};
 
+use super::absence::may_pass;
 use super::config::{Config, ConfigError};
 use super::keys;
 use super::link::{Link, LinkError};
@@ -19,7 +20,18 @@ pub enum CheckError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Nobody there, or nobody that we can talk to.
+    /// Nobody there yet, or not quite: it may come by itself.
+    #[error(
+        "redis at {server} can't be used yet: {detail}; see that it runs, and that redis.urls (with Sentinel: \
+         redis.master_name) are right"
+    )]
+    Away {
+        /// Where.
+        server: String,
+        /// What was tried, and what it led to.
+        detail: String,
+    },
+    /// Nobody that we can talk to.
     #[error(
         "redis at {server} can't be used: {detail}; check that it runs and that redis.urls (with TLS: redis.ca_file, \
          with Sentinel: redis.master_name) are right"
@@ -91,6 +103,14 @@ pub enum CheckError {
         /// How.
         policy: String,
     },
+}
+
+impl CheckError {
+    /// Whether the same relay may start on the same servers later, though nobody changes anything.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Away { .. })
+    }
 }
 
 /// Opens the link, and checks every server that it will write to.
@@ -224,6 +244,8 @@ fn refused(server: &str, what: &str, error: &RedisError) -> CheckError {
         CheckError::Right { server, command: what.to_owned() }
     } else if said("CertificateRequired") || said(WANTS_A_CERTIFICATE) {
         CheckError::NoCertificate { server, detail }
+    } else if may_pass(error) {
+        CheckError::Away { server, detail }
     } else {
         CheckError::Unreachable { server, detail }
     }

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::checks::rights;
+use super::clock_offset::ClockOffset;
 use super::envelope::{Body, Envelopes, Refused};
 use super::forbidden::Where;
 use super::hearing::Hearing;
@@ -55,6 +56,8 @@ pub(super) struct Exchange {
     /// The same, for whether writes are taken.
     writes: Link,
     hearing: Mutex<Hearing>,
+    /// Whether this host has Redis' time.
+    clock_offset: ClockOffset,
     /// When it last heard itself.
     heard: watch::Sender<Option<Instant>>,
     /// The subscription was lost, and is there again.
@@ -90,6 +93,7 @@ impl Exchange {
             probes: link.used_for("probe"),
             writes: link.used_for("writes"),
             hearing: Mutex::default(),
+            clock_offset: ClockOffset::default(),
             heard: watch::Sender::new(None),
             reopened: Notify::new(),
             uncounted: Arc::default(),
@@ -110,6 +114,16 @@ impl Exchange {
         self.hearing.lock().age(Instant::now())
     }
 
+    /// How long its last messages took to come back, if each of them took long.
+    pub(super) fn slowness(&self) -> Option<Duration> {
+        self.hearing.lock().slowness()
+    }
+
+    /// How far this host's clock is ahead of Redis', in milliseconds, if it is known.
+    pub(super) fn clock_offset_ms(&self) -> Option<i64> {
+        self.clock_offset.ms()
+    }
+
     /// Whether that node is known to have another cluster key: neither hears the other.
     pub(super) fn is_stranger(&self, node: NodeId) -> bool {
         self.presence.lease(node).is_some_and(|lease| !self.envelopes.is_mark(&lease.mark, node))
@@ -124,9 +138,16 @@ impl Exchange {
             if n.is_multiple_of(RIGHTS_EVERY) || self.forbidden().is_some() {
                 self.look_at_store().await;
             } else {
-                self.writes.look_at_writes().await;
+                self.look_once().await;
             }
         }
+    }
+
+    /// Whether the store takes writes, and what time it is there.
+    async fn look_once(&self) {
+        let before = self.clock.now_ms();
+        let servers = self.writes.look_at_writes().await;
+        self.clock_offset.note(before, self.clock.now_ms(), &servers);
     }
 
     /// Says something to itself now; whether it hears that.
@@ -161,7 +182,8 @@ impl Exchange {
         let forbidden =
             self.writes.forbidden().words().map(|_| Cause::Rights).filter(|_| of_store != Some(Cause::Rights));
         let deaf = (!self.hears_itself()).then_some(Fault::Deaf);
-        of_store.into_iter().chain(forbidden).map(Fault::Store).chain(deaf).collect()
+        let clock = self.clock_offset.is_off().then_some(Fault::ClockOff);
+        of_store.into_iter().chain(forbidden).map(Fault::Store).chain(deaf).chain(clock).collect()
     }
 
     /// What the server refuses to this node's user, in its words.
@@ -171,7 +193,7 @@ impl Exchange {
 
     /// Asks the store whether it does what a relay needs of it.
     pub(super) async fn look_at_store(&self) {
-        self.writes.look_at_writes().await;
+        self.look_once().await;
         if self.writes.writes().cause() == Some(Cause::Away) {
             return;
         }

@@ -233,11 +233,22 @@ impl Link {
 
     /// Looks whether every server would take a write now. Nothing is written: a script that might is refused for the same
     /// reasons, and needs no key of a server's own.
-    pub(super) async fn look_at_writes(&self) {
-        let look = cmd("EVAL").arg("#!lua\nreturn 1").arg(0).take();
-        match self.put(Question::Everywhere(&look)).await {
-            Ok(_) => self.writes().taken(),
-            Err(error) => self.writes().refused(refusal(&error).unwrap_or(Cause::Away)),
+    ///
+    /// By the way it gives each server's time, in milliseconds since the epoch, as far as its user may ask for it.
+    pub(super) async fn look_at_writes(&self) -> Vec<u64> {
+        let script = "#!lua\nlocal time = redis.pcall('TIME')\nreturn time.err and {} or time";
+        let look = cmd("EVAL").arg(script).arg(0).take();
+        match self.everywhere::<Value>(&look).await {
+            Ok(said) => {
+                self.writes().taken();
+                let time = |(_, said)| from_redis_value::<(u64, u64)>(said).ok();
+                let ms = |(seconds, micros): (u64, u64)| seconds.saturating_mul(1000).saturating_add(micros / 1000);
+                said.into_iter().filter_map(time).map(ms).collect()
+            }
+            Err(error) => {
+                self.writes().refused(refusal(&error).unwrap_or(Cause::Away));
+                Vec::new()
+            }
         }
     }
 
@@ -344,7 +355,9 @@ impl Link {
             Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time").into())
         });
         if let Some(metrics) = &self.metrics {
-            metrics.stored("redis", self.purpose, begun.elapsed(), answered.is_ok());
+            // That it does not know a script is an answer.
+            let is_answered = answered.as_ref().err().is_none_or(unknown);
+            metrics.stored("redis", self.purpose, begun.elapsed(), is_answered);
         }
         if let Err(error) = &answered {
             self.forbidden().note(Where::Commands, error);
@@ -454,7 +467,7 @@ fn unknown(error: &RedisError) -> bool {
 }
 
 /// Why the server takes no writes, if it says so.
-fn refusal(error: &RedisError) -> Option<Cause> {
+pub(super) fn refusal(error: &RedisError) -> Option<Cause> {
     match error.code()? {
         "OOM" => Some(Cause::Memory),
         "READONLY" => Some(Cause::ReadOnly),

@@ -19,7 +19,7 @@ use crate::relay::StoreError;
 use crate::relay::ledger::Quota;
 use crate::relay::registry::Part;
 use crate::telemetry::limit::Limit;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, status};
 use crate::telemetry::trace::{Kind, Span};
 
 /// A store that is away for a moment (it fails over) costs no session. One that is away for longer may be there for
@@ -47,15 +47,8 @@ struct Said {
 
 impl Address {
     fn said(&self) -> Said {
-        let status = match self.status {
-            Status::Succeeded => "succeeded",
-            Status::Rejected => "rejected",
-            Status::Failed => "failed",
-            Status::Expired => "expired",
-            Status::Unknown => "unknown",
-        };
         let known = Code::ALL.iter().map(|code| code.as_str()).find(|code| self.code == **code);
-        Said { status, code: known.unwrap_or("other") }
+        Said { status: status(self.status), code: known.unwrap_or("other") }
     }
 }
 

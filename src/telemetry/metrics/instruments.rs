@@ -5,6 +5,8 @@ use std::fmt::Write;
 
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter};
 
+use super::process;
+
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -20,11 +22,11 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug)]
 pub struct Described {
     /// As OpenTelemetry has it.
-    name: &'static str,
+    pub(super) name: &'static str,
     /// What it is.
     pub kind: Kind,
-    /// In the Unified Code for Units of Measure: `s`, or nothing for things that are counted.
-    unit: &'static str,
+    /// In the Unified Code for Units of Measure: `s`, `By`, or nothing for things that are counted.
+    pub(super) unit: &'static str,
     /// What tells its series apart: few values each, that are known beforehand.
     pub labels: &'static [&'static str],
     /// Whether the tenant is one more, with `telemetry.tenant_label`.
@@ -39,6 +41,7 @@ impl Described {
     pub fn exported(&self) -> String {
         let unit = match self.unit {
             "s" => "_seconds",
+            "By" => "_bytes",
             "1" => "_ratio",
             _ => "",
         };
@@ -98,7 +101,7 @@ macro_rules! instrument {
 
 macro_rules! instruments {
     ($($field:ident, $kind:ident, $name:literal, $unit:literal, [$($label:literal),*], $by_tenant:literal, $help:literal;)*) => {
-        /// The instruments behind [`ALL`].
+        /// The instruments behind [`NODE`].
         pub(super) struct Instruments { $(pub(super) $field: instrument!($kind),)* }
 
         impl Instruments {
@@ -107,8 +110,8 @@ macro_rules! instruments {
             }
         }
 
-        /// Every metric.
-        pub const ALL: &[Described] = &[$(Described {
+        /// Every metric of the relay's own.
+        const NODE: &[Described] = &[$(Described {
             name: $name,
             kind: kind!($kind),
             unit: $unit,
@@ -120,7 +123,7 @@ macro_rules! instruments {
 }
 
 instruments! {
-    build_info, Gauge, "writeback.build_info", "", ["version"], false, "Always 1; the label says which version runs";
+    build_info, Gauge, "writeback.build_info", "", ["version", "revision"], false, "Always 1; the labels say which version runs, and of which commit";
     ready, Gauge, "writeback.ready", "", [], false, "1 if this node serves, as /readyz says";
     sessions, UpDown, "writeback.sessions", "", [], true, "Agent sessions open on this node";
     session_ends, Counter, "writeback.session.ends", "", ["reason"], true, "Agent sessions that ended, by reason: one of the close codes, or `left` (the agent stops), `moved` (it was told to go, and has closed), `dropped` (it has closed by itself, and goes on in another session), `lost`";
@@ -128,6 +131,7 @@ instruments! {
     tls_handshakes, Counter, "writeback.tls.handshakes", "", ["result"], false, "TLS handshakes on the public listener, by result";
     handshakes, Counter, "writeback.handshakes", "", ["result"], false, "Attempts to open an agent session, by result";
     submits, Counter, "writeback.commands", "", ["result"], true, "Commands submitted, by what was found";
+    submit_failures, Counter, "writeback.submit.failures", "", ["code"], false, "Submits that were answered by a 5xx, by problem code: that reset was not done, as far as this answer knows";
     in_flight, Gauge, "writeback.commands.in_flight", "", [], false, "Commands that were submitted to this node and have no end yet";
     ends, Counter, "writeback.command.ends", "", ["state"], true, "Commands that ended on this node, by state";
     outcomes, Counter, "writeback.outcomes", "", ["status", "code"], true, "Outcomes that agents signed and this node stored, by what they say";
@@ -144,11 +148,17 @@ instruments! {
     redis_round_trips, Counter, "writeback.redis.round_trips", "", ["purpose"], false, "Commands, pipelines and scripts sent to Redis, by what they are for";
     bus_round_trip, Short, "writeback.bus.round_trip.duration", "s", [], false, "From this node through Redis back to this node, once a second";
     probe_age, Gauge, "writeback.bus.probe.age", "s", [], false, "Since this node last heard itself through Redis";
+    clock_offset, Gauge, "writeback.clock.offset", "s", [], false, "How far this host's clock is ahead of Redis'; below zero, behind it";
     messages_refused, Counter, "writeback.bus.messages.refused", "", ["reason"], false, "Messages between nodes that were not acted on, by reason";
     messages_dropped, Counter, "writeback.bus.messages.dropped", "", [], false, "Messages between nodes that came faster than they could be taken";
     certificate, Gauge, "writeback.tls.certificate.remaining", "s", [], false, "Until the public listener's certificate, or one in its chain, expires";
     draining, Gauge, "writeback.draining", "", [], false, "1 from when this node was told to stop";
     drained, Gauge, "writeback.drain.progress", "1", [], false, "How much of what a draining node had, sessions and commands, is gone: from 0 to 1";
+}
+
+/// Every metric.
+pub fn all() -> impl Iterator<Item = &'static Described> {
+    NODE.iter().chain(process::ALL)
 }
 
 /// All metrics, for people: `docs/metrics.md`.
@@ -160,7 +170,7 @@ pub fn document() -> String {
          `telemetry.tenant_label = true` those marked with \u{2020} have the label `tenant` too.\n\n\
          | name | kind | labels | what it is |\n|---|---|---|---|\n",
     );
-    for metric in ALL {
+    for metric in all() {
         let kind = match metric.kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
