@@ -210,7 +210,7 @@ impl Exchange {
         strangers.map(|(node, lease)| format!("{} ({})", lease.name.cell(), node.0)).collect()
     }
 
-    /// Renews the node's lease and probes its subscription, for ever. The lease was taken once before.
+    /// Renews the node's lease, for ever. The lease was taken once before.
     pub(super) async fn live(self: Arc<Self>) {
         let mut renew = interval(keys::NODE_RENEWAL);
         renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
