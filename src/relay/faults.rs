@@ -54,7 +54,7 @@ impl Fault {
             Self::Store(cause) => cause.detail(),
             Self::Deaf => "its own messages do not reach it",
             Self::RegistryLost => "the registry is lost",
-            Self::ClockOff => "its clock and redis' differ by more than 30 s",
+            Self::ClockOff => "its clock and that of Redis differ by more than 30 s",
         }
     }
 

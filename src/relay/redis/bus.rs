@@ -81,6 +81,7 @@ impl RedisBus {
         tokio::spawn(stop.clone().run_until_cancelled_owned(subscriber.listen()));
         tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&exchange).hear(messages)));
         tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&exchange).live()));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&exchange).speak()));
         tokio::spawn(stop.clone().run_until_cancelled_owned(Arc::clone(&exchange).look_at_writes()));
         let nearest = Cache::new(NEAREST_KEPT, MAX_NEAREST);
         Ok(Self { exchange, local: Mutex::default(), nearest, _background: stop.drop_guard() })

@@ -210,11 +210,10 @@ impl Exchange {
         strangers.map(|(node, lease)| format!("{} ({})", lease.name.cell(), node.0)).collect()
     }
 
-    /// Renews the node's lease and probes its subscription, for ever. The lease was taken once before.
+    /// Renews the node's lease, for ever. The lease was taken once before.
     pub(super) async fn live(self: Arc<Self>) {
-        let (mut renew, mut probe) = (interval(keys::NODE_RENEWAL), interval(PROBE_EVERY));
+        let mut renew = interval(keys::NODE_RENEWAL);
         renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut complained: Option<Instant> = None;
         loop {
             tokio::select! {
@@ -241,8 +240,18 @@ impl Exchange {
                     renew.reset_immediately();
                     self.reconcile();
                 }
-                _ = probe.tick() => self.probe().await,
             }
+        }
+    }
+
+    /// Says something to itself, for ever: on its own, because a lease is renewed in several steps, and over a slow Redis the
+    /// subscription would be silent for so long that it seems dead.
+    pub(super) async fn speak(self: Arc<Self>) {
+        let mut probe = interval(PROBE_EVERY);
+        probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            probe.tick().await;
+            self.probe().await;
         }
     }
 

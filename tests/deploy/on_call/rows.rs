@@ -139,7 +139,7 @@ pub(super) const WRONG_KEY: Row = Row {
 pub(super) const CLOCK_OFF: Row = Row {
     fault: "The clock of one node is off by five minutes",
     readyz: Readyz::Says(200, "ok; this host's clock is "),
-    status: status(1, "its clock and redis' differ by more than 30 s"),
+    status: status(1, "its clock and that of Redis differ by more than 30 s"),
     alert: "ClockOff",
     panel: node("Clock", Shows::Above(30.0)),
 };
