@@ -1,5 +1,6 @@
 //! The process's log, on standard error. What is logged can be changed while it runs.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write, stderr};
 use std::str::FromStr;
 use std::sync::OnceLock;
@@ -73,7 +74,8 @@ impl<W: Write> Write for Lines<W> {
     /// An event is written as a whole. A log that can't be written (its terminal was closed, its reader has ended, its disk is
     /// full) must not stop what it is about: to say so to the same place, as the library would, ends the task that logs.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(event);
+        // The lossy reader looks at each byte, the strict one at many.
+        let text = std::str::from_utf8(event).map_or_else(|_| String::from_utf8_lossy(event), Cow::Borrowed);
         let line = one_line(text.strip_suffix('\n').unwrap_or(&text));
         let _ = self.0.write_all(format!("{line}\n").as_bytes());
         Ok(event.len())

@@ -57,7 +57,7 @@ impl Room {
     /// Before a write that must be done.
     pub fn make_way(&self) {
         if let Some(kept) = &self.0 {
-            kept.give_if_needed(kept.free());
+            kept.give_if_needed(kept.free_lately());
         }
     }
 
@@ -79,7 +79,7 @@ impl Kept {
         self.reserve.free().unwrap_or(u64::MAX)
     }
 
-    /// The same, a moment ago: every command asks.
+    /// The same, a moment ago: every command asks, some twice.
     fn free_lately(&self) -> u64 {
         let mut known = self.known.lock();
         match *known {

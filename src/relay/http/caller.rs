@@ -12,6 +12,7 @@ use super::exchange::Exchange;
 use super::problem::Refusal;
 use crate::protocol::ids::{InvalidId, PortalId, TenantId};
 use crate::protocol::problem::ProblemCode;
+use crate::relay::keys::Refused;
 
 /// A portal that calls for a tenant it was granted.
 pub(super) struct PortalCall {
@@ -44,6 +45,11 @@ pub(super) fn exchange(parts: &Parts) -> Result<&Arc<Exchange>, Refusal> {
     parts.extensions.get().ok_or_else(|| Refusal::new(ProblemCode::Internal, "the request came over no connection"))
 }
 
+/// Whether nobody registered has signed it.
+pub(super) fn is_unproven<T>(judged: &Result<T, Refused>) -> bool {
+    matches!(judged, Err(Refused::Unproven))
+}
+
 /// The tenant in the path.
 async fn tenant(parts: &mut Parts, public: &Arc<Public>) -> Result<TenantId, Refusal> {
     let not_found = || Refusal::new(ProblemCode::NotFound, "the path names no tenant");
@@ -58,7 +64,7 @@ impl FromRequestParts<Arc<Public>> for PortalCall {
     async fn from_request_parts(parts: &mut Parts, public: &Arc<Public>) -> Result<Self, Refusal> {
         let tenant = tenant(parts, public).await?;
         let (exchange, assertion) = (exchange(parts)?, assertion(parts)?);
-        let portal = exchange.served(public.keys.portal(assertion, &tenant)).await?;
+        let portal = exchange.judged(public.keys.portal(assertion, &tenant), is_unproven).await?;
         exchange.is_portals(&portal, &public.limits)?;
         Ok(Self { tenant, portal })
     }
@@ -70,7 +76,7 @@ impl FromRequestParts<Arc<Public>> for Sender {
     async fn from_request_parts(parts: &mut Parts, public: &Arc<Public>) -> Result<Self, Refusal> {
         let tenant = tenant(parts, public).await?;
         let (exchange, assertion) = (exchange(parts)?, assertion(parts)?);
-        let portal = exchange.served(public.keys.sender(assertion, &tenant)).await?;
+        let portal = exchange.judged(public.keys.sender(assertion, &tenant), is_unproven).await?;
         exchange.is_portals(&portal, &public.limits)?;
         Ok(Self(PortalCall { tenant, portal }))
     }

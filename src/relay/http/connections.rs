@@ -2,17 +2,19 @@
 //! that keep the node waiting. Whoever has shown a valid one is counted as what he is, and agents find half of all places
 //! free of others.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod newcomers;
+
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use self::newcomers::{AT_ONCE, Newcomer, Unauthenticated};
 use crate::protocol::ids::PortalId;
 use crate::relay::limits::{Exceeded, holder};
 use crate::telemetry::limit::Limit;
@@ -30,6 +32,8 @@ const PART: usize = 4;
 const WAITING: usize = 1024;
 /// They wait for so long.
 const WAIT: Duration = Duration::from_secs(1);
+/// A newcomer waits for so long, in the operating system's queue, until the node has looked at those before him.
+const QUEUED: Duration = Duration::from_millis(100);
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +74,8 @@ pub(super) struct Connections {
     table: Mutex<Table>,
     /// Requests that wait until another one on their connection has shown a credential.
     waiting: Semaphore,
+    /// Somebody may have to make room from now on.
+    room: Notify,
 }
 
 #[derive(Default)]
@@ -79,24 +85,6 @@ struct Table {
     /// Of all portals.
     of_portals: usize,
     unauthenticated: Unauthenticated,
-}
-
-/// Those without a credential, by address. Where addresses are not known, all have none.
-#[derive(Default)]
-struct Unauthenticated {
-    all: usize,
-    /// The number that the next one gets: the oldest have the smallest.
-    next: u64,
-    by_address: HashMap<Option<IpAddr>, BTreeMap<u64, Newcomer>>,
-    /// The addresses, by how many they have and how old the oldest of them is: the last one makes room first.
-    by_count: BTreeSet<(usize, Reverse<u64>, Option<IpAddr>)>,
-}
-
-struct Newcomer {
-    /// Something of its is worked on: it waits for the node, and not the node for it.
-    served: u32,
-    /// It has to make room.
-    evicted: CancellationToken,
 }
 
 /// Whose a connection is.
@@ -126,89 +114,41 @@ pub(super) struct TooMany;
 
 /// While this lives, the connection is not closed for a newcomer.
 pub(super) struct Served<'a>(&'a Place);
-
-impl Unauthenticated {
-    fn resize<T>(&mut self, address: Option<IpAddr>, change: impl FnOnce(&mut BTreeMap<u64, Newcomer>) -> T) -> T {
-        let rank = |of_address: &BTreeMap<u64, Newcomer>| {
-            let (oldest, _) = of_address.first_key_value()?;
-            Some((of_address.len(), Reverse(*oldest), address))
-        };
-        let of_address = self.by_address.entry(address).or_default();
-        let before = rank(of_address);
-        let changed = change(of_address);
-        let now = rank(of_address);
-        if let Some(before) = before {
-            self.by_count.remove(&before);
-            self.all -= before.0;
-        }
-        match now {
-            Some(now) => {
-                self.by_count.insert(now);
-                self.all += now.0;
-            }
-            None => {
-                self.by_address.remove(&address);
-            }
-        }
-        changed
-    }
-
-    fn add(&mut self, address: Option<IpAddr>, newcomer: Newcomer) -> u64 {
-        let number = self.next;
-        self.next += 1;
-        self.resize(address, |of_address| of_address.insert(number, newcomer));
-        number
-    }
-
-    fn remove(&mut self, address: Option<IpAddr>, number: u64) -> Option<Newcomer> {
-        self.resize(address, |of_address| of_address.remove(&number))
-    }
-
-    /// The oldest one of this address that keeps the node waiting.
-    fn oldest(&self, address: Option<IpAddr>) -> Option<u64> {
-        let mut of_address = self.by_address.get(&address)?.iter();
-        of_address.find(|(_, newcomer)| newcomer.served == 0).map(|(number, _)| *number)
-    }
-
-    /// Closes that one; whether there is one.
-    fn evict(&mut self, address: Option<IpAddr>) -> bool {
-        let evicted = self.oldest(address).and_then(|number| self.remove(address, number));
-        evicted.inspect(|newcomer| newcomer.evicted.cancel()).is_some()
-    }
-
-    /// The same of whichever address has the most.
-    fn evict_any(&mut self) -> bool {
-        let mut addresses = self.by_count.iter().rev().map(|(.., address)| *address);
-        let address = addresses.find(|address| self.oldest(*address).is_some());
-        address.is_some_and(|address| self.evict(address))
-    }
-
-    fn of_address(&self, address: Option<IpAddr>) -> usize {
-        self.by_address.get(&address).map_or(0, BTreeMap::len)
-    }
-}
-
 impl Connections {
     pub(super) fn new(bounds: Bounds, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { bounds, metrics, table: Mutex::default(), waiting: Semaphore::new(WAITING) })
+        let (waiting, room) = (Semaphore::new(WAITING), Notify::new());
+        Arc::new(Self { bounds, metrics, table: Mutex::default(), waiting, room })
     }
 
     /// A place for one more connection, and what tells it to make room; the limit that is in the way if there is none.
-    pub(super) fn admit(self: &Arc<Self>) -> Result<(Place, CancellationToken), Limit> {
+    /// While the node has not looked at those who came before, this waits: what comes in a burst is looked at in turn.
+    pub(super) async fn admit(self: &Arc<Self>) -> Result<(Place, CancellationToken), Limit> {
+        let give_up = Instant::now() + QUEUED;
+        loop {
+            let room = self.room.notified();
+            let no_room = match self.admit_now() {
+                Err(Limit::UnauthenticatedConnections) if Instant::now() < give_up => room,
+                admitted => return admitted.map_err(|limit| self.hit(limit)),
+            };
+            // Whoever was looked at and said nothing makes room without a word.
+            let _ = timeout_at(give_up.min(Instant::now() + AT_ONCE), no_room).await;
+        }
+    }
+
+    fn admit_now(self: &Arc<Self>) -> Result<(Place, CancellationToken), Limit> {
         let mut table = self.table.lock();
         if table.all >= self.bounds.all {
             // The next one may find a place.
             table.unauthenticated.evict_any();
-            return Err(self.hit(Limit::Connections));
+            return Err(Limit::Connections);
         }
-        if table.unauthenticated.all >= self.bounds.unauthenticated {
-            self.hit(Limit::UnauthenticatedConnections);
+        if table.unauthenticated.len() >= self.bounds.unauthenticated {
             if !table.unauthenticated.evict_any() {
                 return Err(Limit::UnauthenticatedConnections);
             }
+            self.hit(Limit::UnauthenticatedConnections);
         }
-        let evicted = CancellationToken::new();
-        let newcomer = Newcomer { served: 0, evicted: evicted.clone() };
+        let (newcomer, evicted) = Newcomer::arrive();
         let number = table.unauthenticated.add(None, newcomer);
         table.all += 1;
         let standing = Mutex::new(Standing::Unauthenticated { address: None, number });
@@ -240,19 +180,21 @@ impl Place {
         Ok(())
     }
 
+    /// The node looks at it now: what it has to say by itself is there, or soon.
+    pub(super) fn is_looked_at(&self) {
+        self.update(Newcomer::wait);
+    }
+
     /// Something of its is worked on, until what comes back is dropped.
     pub(super) fn served(&self) -> Served<'_> {
-        self.note_served(|served| served + 1);
+        self.update(Newcomer::serve);
         Served(self)
     }
 
-    fn note_served(&self, change: impl FnOnce(u32) -> u32) {
+    fn update(&self, change: impl FnOnce(&mut Newcomer)) {
         let mut table = self.connections.table.lock();
         if let Standing::Unauthenticated { address, number } = &*self.standing.lock() {
-            let of_address = table.unauthenticated.by_address.get_mut(address);
-            if let Some(newcomer) = of_address.and_then(|of_address| of_address.get_mut(number)) {
-                newcomer.served = change(newcomer.served);
-            }
+            table.unauthenticated.get_mut(*address, *number).map(change);
         }
     }
 
@@ -306,6 +248,7 @@ impl Place {
         let mut table = self.connections.table.lock();
         let before = std::mem::replace(&mut *self.standing.lock(), now);
         table.forget(before);
+        self.connections.room.notify_one();
     }
 }
 
@@ -331,7 +274,7 @@ impl Table {
 
 impl Drop for Served<'_> {
     fn drop(&mut self) {
-        self.0.note_served(|served| served.saturating_sub(1));
+        self.0.update(Newcomer::wait);
     }
 }
 
@@ -341,6 +284,7 @@ impl Drop for Place {
         table.all -= 1;
         let standing = std::mem::replace(self.standing.get_mut(), Standing::Closed);
         table.forget(standing);
+        self.connections.room.notify_one();
     }
 }
 

@@ -13,7 +13,7 @@ use axum::http::HeaderMap;
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::client_address::Origin;
@@ -26,6 +26,8 @@ use crate::telemetry::limit::Limit;
 const AT_A_TIME: u32 = 8;
 /// All that such a connection may ask.
 const IN_ALL: u32 = 16;
+/// What nobody registered has signed is refused so long after it came: how long it takes to find that out says who is registered.
+const REFUSED_AFTER: Duration = Duration::from_millis(5);
 /// An answer that is not taken for so long ends its connection: whoever has asked wanted it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// A connection has to show a valid credential within this time.
@@ -180,6 +182,16 @@ impl Exchange {
     pub(super) async fn served<T>(&self, looked_at: impl Future<Output = T>) -> T {
         let _served = self.peer.place.as_ref().map(|place| place.served());
         looked_at.await
+    }
+
+    /// The same for a portal's: an answer that would tell by its time who is known is given at a time of its own.
+    pub(super) async fn judged<T>(&self, judged: impl Future<Output = T>, tells: impl FnOnce(&T) -> bool) -> T {
+        let told = Instant::now() + REFUSED_AFTER;
+        let judged = self.served(judged).await;
+        if tells(&judged) {
+            sleep_until(told).await;
+        }
+        judged
     }
 
     /// It has shown a portal's valid credential.

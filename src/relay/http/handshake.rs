@@ -25,8 +25,6 @@ const WAIT: Duration = Duration::from_secs(3);
 /// How long it may keep its place: what a node can compute in that time needs no more places. A client that stops in the middle
 /// keeps nobody out, and one that is slower goes on without.
 const KEPT: Duration = Duration::from_millis(100);
-/// For so long it is not closed for a newcomer: a slow round trip.
-const SPARED: Duration = Duration::from_millis(500);
 
 /// Why there is no TLS on a connection.
 #[derive(Debug, thiserror::Error)]
@@ -88,11 +86,7 @@ impl Handshakes {
         if let Ok(shaken) = timeout(KEPT, &mut shaking).await {
             return Ok(shaken?);
         }
-        drop(place);
-        if let Ok(shaken) = timeout(SPARED, &mut shaking).await {
-            return Ok(shaken?);
-        }
-        drop(served);
+        drop((place, served));
         Ok(shaking.await?)
     }
 }

@@ -1,4 +1,4 @@
-//! The accept loop. Each connection shakes hands in a task of its own, so a slow one delays nobody.
+//! The accept loops. Each connection shakes hands in a task of its own, so a slow one delays nobody.
 //! While the node drains, each answer is the last on its connection: the next one is to come to another node.
 
 use std::io;
@@ -30,6 +30,8 @@ const RESERVED_FILES: usize = 256;
 const OPS_CONNECTIONS: usize = 128;
 /// After a failed accept (no file left, say): long enough not to spin, short enough not to be missed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// So many wait in the operating system's queue, if `net.core.somaxconn` lets them: a burst of a second.
+const BACKLOG: u32 = 4096;
 /// What is written and not taken for so long ends a connection.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -69,19 +71,18 @@ impl Outside {
     }
 }
 
-/// Accepts until it is stopped, then finishes the requests in flight. Sessions are not its business.
-async fn accept(listener: TcpListener, until: Until, mut serve: impl FnMut(&TaskTracker, TcpStream, IpAddr)) {
-    let connections = TaskTracker::new();
+/// The next connection; none if no more are accepted.
+async fn next(listener: &TcpListener, until: &Until) -> Option<(TcpStream, IpAddr)> {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = until.stopped.cancelled() => break,
+            () = until.stopped.cancelled() => return None,
         };
         match accepted {
             Ok((stream, peer)) => {
                 // Frames are small and each is waited for.
                 let _ = stream.set_nodelay(true);
-                serve(&connections, stream, peer.ip());
+                return Some((stream, peer.ip()));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -89,6 +90,10 @@ async fn accept(listener: TcpListener, until: Until, mut serve: impl FnMut(&Task
             }
         }
     }
+}
+
+/// Finishes the requests in flight. Sessions are not its business.
+async fn finish(listener: TcpListener, until: Until, connections: TaskTracker) {
     drop(listener);
     until.draining.cancel();
     connections.close();
@@ -97,44 +102,47 @@ async fn accept(listener: TcpListener, until: Until, mut serve: impl FnMut(&Task
 
 /// The operator's listener: HTTP/1.1 without TLS.
 pub async fn serve_ops(listener: TcpListener, router: Router, until: Until) {
-    let (places, draining) = (Arc::new(Semaphore::new(OPS_CONNECTIONS)), until.draining.clone());
-    accept(listener, until, |connections, stream, address| {
+    let (places, connections) = (Arc::new(Semaphore::new(OPS_CONNECTIONS)), TaskTracker::new());
+    while let Some((stream, address)) = next(&listener, &until).await {
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            return tracing::warn!(%address, "a connection of an operator was dropped: there are too many");
+            tracing::warn!(%address, "a connection of an operator was dropped: there are too many");
+            continue;
         };
         let client = (None, Origin::new(None));
-        let peer = Peer::new(None, address, client, Instant::now(), draining.child_token());
+        let peer = Peer::new(None, address, client, Instant::now(), until.draining.child_token());
         let serving = connection::serve(router.clone(), peer, stream, false);
         connections.spawn(async move {
             serving.await;
             drop(place);
         });
-    })
-    .await;
+    }
+    finish(listener, until, connections).await;
 }
 
 /// The public listener.
 pub async fn serve(listener: TcpListener, outside: Outside, router: Router, until: Until) {
-    let draining = until.draining.clone();
-    accept(listener, until, |connections, stream, address| {
+    let connections = TaskTracker::new();
+    while let Some((stream, address)) = next(&listener, &until).await {
         if outside.memory.is_short() {
-            return outside.limits.hit(Limit::Memory);
+            outside.limits.hit(Limit::Memory);
+            continue;
         }
-        let Ok((place, evicted)) = outside.connections.admit() else {
-            return tracing::debug!(%address, "a connection was dropped: there are too many");
+        let Ok((place, evicted)) = outside.connections.admit().await else {
+            tracing::debug!(%address, "a connection was dropped: there are too many");
+            continue;
         };
         if let Err(error) = host::end_unless_taken(&stream, WRITE_TIMEOUT) {
             tracing::debug!(%error, "the operating system watches no connection that takes nothing");
         }
-        let (outside, router, leaving) = (outside.clone(), router.clone(), draining.child_token());
+        let (outside, router, leaving) = (outside.clone(), router.clone(), until.draining.child_token());
         connections.spawn(async move {
             let serving = outside.serve(stream, address, Instant::now(), Arc::new(place), router, leaving);
             if evicted.run_until_cancelled(serving).await.is_none() {
                 tracing::debug!(%address, "a connection without a credential made room for another one");
             }
         });
-    })
-    .await;
+    }
+    finish(listener, until, connections).await;
 }
 
 impl Outside {
@@ -147,6 +155,7 @@ impl Outside {
         router: Router,
         leaving: CancellationToken,
     ) {
+        place.is_looked_at();
         let client = match self.origin.of(address, &mut stream).await {
             Ok(client) => client,
             Err(error) => {
@@ -173,9 +182,6 @@ impl Outside {
         }
     }
 }
-
-/// Connections that may wait to be accepted; as many as the standard library has.
-const BACKLOG: u32 = 1024;
 
 /// An address that is this process's own. Nobody can connect to it yet.
 pub struct Reserved {

@@ -10,7 +10,7 @@ use axum::http::request::Parts;
 
 use super::Public;
 use super::body::AnonymousJws;
-use super::caller::{assertion, exchange};
+use super::caller::{assertion, exchange, is_unproven};
 use super::exchange::Exchange;
 use super::problem::{Refusal, of_command};
 use crate::audit;
@@ -127,13 +127,17 @@ pub(super) async fn portal(
     let rotation = PortalRotation::read(&jws).map_err(|error| refused(&error))?;
     made_by(rotation.iat, public.services.clock.now())?;
     let (services, id) = (&public.services, &rotation.iss);
-    let known = services.registry.portal(id).await?;
-    if changes(known, |record| record.rotate(public.keys.public_url(), &rotation, &jws))
-        && !public.limits.portal_rotation(id)
-    {
-        return Err(too_often());
-    }
-    let rotated = services.registry.rotate_portal(public.keys.public_url(), &rotation, &jws).await?;
+    let rotated = async {
+        let known = services.registry.portal(id).await?;
+        if changes(known, |record| record.rotate(public.keys.public_url(), &rotation, &jws))
+            && !public.limits.portal_rotation(id)
+        {
+            return Err(too_often());
+        }
+        Ok(services.registry.rotate_portal(public.keys.public_url(), &rotation, &jws).await?)
+    };
+    let tells = |rotated: &Result<Rotated, Refusal>| !matches!(rotated, Ok(Rotated::Done | Rotated::Passed));
+    let rotated = exchange.judged(rotated, tells).await?;
     match &rotated {
         Rotated::Done => {
             audit!("portal_rotated", portal = %id, seq = rotation.seq);
@@ -173,7 +177,7 @@ pub(super) async fn retire(
     parts: Parts,
 ) -> Result<StatusCode, Refusal> {
     let exchange = exchange(&parts)?;
-    let (portal, by) = exchange.served(public.keys.portal_alone(assertion(&parts)?)).await?;
+    let (portal, by) = exchange.judged(public.keys.portal_alone(assertion(&parts)?), is_unproven).await?;
     exchange.is_portals(&portal, &public.limits)?;
     let refused = |why| Err(Refusal::new(ProblemCode::RotationRefused, why));
     let (services, now) = (&public.services, public.services.clock.now());

@@ -5,8 +5,16 @@ fn connections(all: usize, address: u32, portal: u32) -> (Arc<Connections>, Arc<
     (Connections::new(Bounds::new(all, None, address, portal), Arc::clone(&metrics)), metrics)
 }
 
+/// Somebody whom the node has looked at long ago.
 fn from(connections: &Arc<Connections>, address: &str) -> Result<(Place, CancellationToken), Limit> {
-    let (place, evicted) = connections.admit()?;
+    let come = just_come(connections, address)?;
+    come.0.is_looked_at();
+    come.0.update(|newcomer| newcomer.age(AT_ONCE));
+    Ok(come)
+}
+
+fn just_come(connections: &Arc<Connections>, address: &str) -> Result<(Place, CancellationToken), Limit> {
+    let (place, evicted) = connections.admit_now()?;
     place.identify(address.parse().unwrap())?;
     Ok((place, evicted))
 }
@@ -46,7 +54,34 @@ fn where_all_are_served_a_newcomer_is_turned_away() {
     let served: Vec<_> = held.iter().map(|(place, _)| place.served()).collect();
     assert_eq!(from(&connections, "192.0.2.2").err(), Some(Limit::UnauthenticatedConnections));
     drop(served);
+    held[0].0.update(|newcomer| newcomer.age(AT_ONCE));
     assert!(from(&connections, "192.0.2.2").is_ok() && held[0].1.is_cancelled());
+}
+
+#[test]
+fn whoever_has_been_answered_makes_room_after_those_who_have_said_nothing() {
+    let (connections, _) = connections(8, 100, 100);
+    let held = [from(&connections, "192.0.2.1").unwrap(), from(&connections, "192.0.2.2").unwrap()];
+    drop(held[0].0.served());
+    held[0].0.update(|newcomer| newcomer.age(AT_ONCE));
+    let second = from(&connections, "192.0.2.3").unwrap();
+    assert!(!held[0].1.is_cancelled() && held[1].1.is_cancelled(), "its answer may be under way");
+    second.0.served();
+    second.0.update(|newcomer| newcomer.age(AT_ONCE));
+    let third = from(&connections, "192.0.2.4").unwrap();
+    assert!(held[0].1.is_cancelled() && !second.1.is_cancelled() && !third.1.is_cancelled(), "the oldest of them");
+}
+
+#[tokio::test]
+async fn a_newcomer_waits_until_the_node_has_looked_at_those_before_him_but_not_for_long() {
+    let (connections, metrics) = connections(8, 100, 100);
+    let held = [just_come(&connections, "192.0.2.1").unwrap(), just_come(&connections, "192.0.2.2").unwrap()];
+    assert_eq!(connections.admit().await.err(), Some(Limit::UnauthenticatedConnections), "none is looked at");
+    assert_eq!(hits(&metrics, "unauthenticated_connections"), "1");
+    let (newcomer, ()) = tokio::join!(connections.admit(), async { held[1].0.is_looked_at() });
+    assert!(newcomer.is_ok() && !held[0].1.is_cancelled() && held[1].1.is_cancelled());
+    let (another, ()) = tokio::join!(connections.admit(), async { drop(held) });
+    assert!(another.is_ok());
 }
 
 #[test]
@@ -83,13 +118,13 @@ fn whoever_has_shown_a_credential_is_not_closed_and_half_of_all_places_are_left_
             (place, evicted)
         })
         .collect();
-    assert_eq!(connections.admit().err(), Some(Limit::Connections), "sixteen in all");
+    assert_eq!(connections.admit_now().err(), Some(Limit::Connections), "sixteen in all");
     assert!(of_one.iter().chain(&of_other).flatten().chain(&agents).all(|(_, evicted)| !evicted.is_cancelled()));
     drop((of_one, of_other, agents));
     let table = connections.table.lock();
     assert!(table.all == 0 && table.of_portals == 0 && table.portals.is_empty(), "what is gone is forgotten");
     let unauthenticated = &table.unauthenticated;
-    assert!(unauthenticated.all == 0 && unauthenticated.by_address.is_empty() && unauthenticated.by_count.is_empty());
+    assert!(unauthenticated.is_empty());
 }
 
 #[test]

@@ -2,11 +2,12 @@ use super::*;
 use crate::relay::config::LimitsConfig;
 use crate::relay::http::connections::{Bounds, Connections};
 use crate::telemetry::metrics::Metrics;
+use futures_util::FutureExt;
 
 fn peer(limits: &LimitsConfig) -> (Arc<Peer>, Limits) {
     let metrics = Arc::new(Metrics::new().unwrap());
     let connections = Connections::new(Bounds::new(100, None, 10, 10), Arc::clone(&metrics));
-    let (place, _) = connections.admit().unwrap();
+    let (place, _) = connections.admit().now_or_never().unwrap().unwrap();
     let client = (None, Origin::new(None));
     let place = Some(Arc::new(place));
     let peer = Peer::new(place, [192, 0, 2, 1].into(), client, Instant::now(), CancellationToken::new());
