@@ -135,7 +135,7 @@ async fn a_server_that_reads_its_data_is_waited_for() {
     node.ready().await;
     let log = node.log();
     let waited = log.lines().filter(|line| line.contains("the node waits for its store"));
-    assert!(waited.filter(|line| line.contains("LOADING")).count() > 0, "{log}");
+    assert!(waited.filter(|line| line.contains("is loading the dataset")).count() > 0, "{log}");
 }
 
 #[tokio::test]
