@@ -166,7 +166,10 @@ async fn whatever_a_node_answers_is_shown_quoted_by_every_call() {
             &["registry", "export", &out],
         ];
         for call in calls {
-            all_is_fit(&cli, call, marks).await;
+            // Why a node is not ready is said in the same words each time: without a support code.
+            let is_the_same = *call == ["ready"];
+            let marks: Vec<&str> = marks.iter().copied().filter(|mark| !is_the_same || *mark != "its-trace").collect();
+            all_is_fit(&cli, call, &marks).await;
         }
         all_is_fit(&cli, &["portal", "add", "p", "--tenant", TENANT, "--key", &jwk.display().to_string()], &[]).await;
         all_is_fit(&cli, &["registry", "import", &jwk.display().to_string()], &[]).await;

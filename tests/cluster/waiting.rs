@@ -131,8 +131,11 @@ async fn a_server_that_reads_its_data_is_waited_for() {
     stage.redis.kill(6379).await;
     let node = stage.node();
     waits_for(&node, "refused").await;
-    tokio::join!(stage.redis.start_again(6379), waits_for(&node, "LOADING"));
+    stage.redis.start_again(6379).await;
     node.ready().await;
+    let log = node.log();
+    let waited = log.lines().filter(|line| line.contains("the node waits for its store"));
+    assert!(waited.filter(|line| line.contains("is loading the dataset")).count() > 0, "{log}");
 }
 
 #[tokio::test]

@@ -98,7 +98,7 @@ fn refusal(data: &Path) -> Option<String> {
     let [listen, ops] = [own_address(), own_address()].map(|address| format!("{address}:8443"));
     let data = data.display();
     let run = format!("\"$1\" run --dev-tls --data-dir {data} --listen {listen} --ops-listen {ops} & ");
-    let wait = format!("while kill -0 $! 2>&-; do [ -e {data}/ledger.redb ] && kill $!; done; wait $!");
+    let wait = format!("while kill -0 $! 2>&-; do [ -e {data}/ledger.redb ] && kill $! && break; done; wait $!");
     let mut command = Command::new("timeout");
     command.args(["60", "setpriv"]);
     command.args([format!("--reuid={FIRST}"), format!("--regid={FIRST}"), format!("--groups={FIRST},{POD}")]);

@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
@@ -27,8 +28,7 @@ pub(super) fn may_pass(error: &RedisError) -> bool {
 }
 
 fn lasts(error: &RedisError) -> bool {
-    let kind = error.source().and_then(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
-    match kind {
+    match error.source().and_then(io_error).map(io::Error::kind) {
         // So the link says what is wrong with TLS.
         Some(kind) => matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput),
         None => {
@@ -36,6 +36,12 @@ fn lasts(error: &RedisError) -> bool {
             LASTING.iter().any(|word| said.contains(word))
         }
     }
+}
+
+fn io_error<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
+    // The library shares it.
+    let shared = cause.downcast_ref::<Arc<dyn Error + Send + Sync>>();
+    shared.map_or_else(|| cause.downcast_ref(), |shared| shared.downcast_ref())
 }
 
 #[cfg(test)]
