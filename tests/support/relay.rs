@@ -315,11 +315,6 @@ impl Relay {
         self.log()
     }
 
-    /// From its next start on, the shell that becomes the process does this first.
-    pub(crate) fn from_now_on(&mut self, before: &str) {
-        before.clone_into(&mut self.place.before);
-    }
-
     /// Registers a portal that serves `tenants`.
     pub(crate) async fn grant(&self, portal: &PortalId, key: &PublicKey, tenants: &[&str]) {
         let tenants = tenants.iter().map(|tenant| tenant.parse().unwrap()).collect();

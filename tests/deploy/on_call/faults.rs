@@ -133,7 +133,7 @@ async fn the_clock_of_one_node_is_off() {
     system.is_well(&rows::CLOCK_OFF).await;
     let node = &mut system.cluster.nodes[2];
     node.kill();
-    node.from_now_on(&ahead(300));
+    node.starts_after(&ahead(300));
     let since = now();
     node.start_again().await;
     system.shows(&rows::CLOCK_OFF, since, 2).await;

@@ -60,7 +60,8 @@ impl System {
     }
 }
 
-/// In seconds since the epoch.
+/// In seconds since the epoch, as Prometheus counts.
+#[expect(clippy::disallowed_methods, reason = "the clock of another process")]
 pub(super) fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
 }
