@@ -8,6 +8,7 @@ use std::sync::Arc;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use super::link::refusal;
+use crate::relay::writes::Cause;
 
 /// What stands in an error of a whole Cluster, whose kind the library does not keep, and does not go away: TLS, and a server
 /// that is no Cluster.
@@ -23,6 +24,7 @@ pub(super) fn may_pass(error: &RedisError) -> bool {
         // No sentinel has named a master that says of itself that it is one.
         ErrorKind::MasterNameNotFoundBySentinel | ErrorKind::ClusterConnectionNotFound => true,
         ErrorKind::Server(BusyLoading | ClusterDown | MasterDown | ReadOnly | TryAgain) => true,
+        _ if refusal(error) == Some(Cause::Rights) => false,
         _ => refusal(error).is_some() || error.code() == Some("BUSY") || error.to_string().contains(CROWDED),
     }
 }
