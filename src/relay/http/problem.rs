@@ -144,9 +144,7 @@ impl From<Exceeded> for Refusal {
 impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
         let code = match &refused {
-            Refused::Assertion(_) | Refused::AgentKey(..) | Refused::Unproven | Refused::UnknownPortal(_) => {
-                ProblemCode::InvalidAssertion
-            }
+            Refused::Assertion(_) | Refused::Unproven | Refused::UnknownPortal(_) => ProblemCode::InvalidAssertion,
             Refused::AssertionUsed => ProblemCode::AssertionUsed,
             Refused::AgentRevoked => ProblemCode::AgentRevoked,
             Refused::UnknownAgent(_) => ProblemCode::UnknownAgent,
@@ -160,8 +158,7 @@ impl From<Refused> for Refusal {
             | Refused::UnknownPortal(_)
             | Refused::TenantNotGranted(_)
             | Refused::Command(JoseError::UnknownKey) => Some(Part::Portals),
-            // Its last rotation may be what is lacking.
-            Refused::UnknownAgent(tenant) | Refused::AgentKey(tenant, _) => Some(Part::Agents(tenant.clone())),
+            Refused::UnknownAgent(tenant) => Some(Part::Agents(tenant.clone())),
             _ => None,
         };
         Self { lacks: lacks.map(Box::new), ..Self::new(code, refused.to_string()) }
