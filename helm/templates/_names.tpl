@@ -10,8 +10,8 @@
 {{- end }}
 
 {{- define "relay.selector" -}}
-app.kubernetes.io/name: {{ include "relay.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "relay.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- /* An object's labels: (list $ further...). No key stands twice, and the chart's own win. */ -}}
@@ -44,7 +44,7 @@ port, or localhost. */ -}}
 {{- /* As the API has them; names alone are taken, too. */ -}}
 {{- define "relay.imagePullSecrets" -}}
 {{- range .Values.imagePullSecrets }}
-- name: {{ if kindIs "string" . }}{{ . }}{{ else }}{{ .name }}{{ end }}
+- name: {{ if kindIs "string" . }}{{ . | quote }}{{ else }}{{ .name | quote }}{{ end }}
 {{- end }}
 {{- end }}
 
