@@ -9,6 +9,15 @@
 {{- end }}
 {{- end }}
 
+{{- /* The name of an object that may be made in another namespace: (list $ NAMESPACE). There it says whose it is, because a
+release of the same name in a third one may have one there, too; no namespace has a dot. */ -}}
+{{- define "relay.nameIn" -}}
+{{- $root := first . }}
+{{- if has (last .) (list "" $root.Release.Namespace) }}{{ include "relay.fullname" $root }}
+{{- else }}{{ printf "%s.%s" $root.Release.Namespace (include "relay.fullname" $root) }}
+{{- end }}
+{{- end }}
+
 {{- define "relay.selector" -}}
 app.kubernetes.io/name: {{ include "relay.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
