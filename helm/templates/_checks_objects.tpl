@@ -26,12 +26,31 @@
 {{- fail (printf "service.%s: it belongs to service.type = \"LoadBalancer\" only" $name) }}
 {{- end }}
 {{- end }}
+{{- range .loadBalancerSourceRanges }}
+{{- include "relay.checkNetwork" (list "service.loadBalancerSourceRanges" .) }}
+{{- end }}
 {{- if and (eq (len .ipFamilies) 2) (not (has .ipFamilyPolicy (list "PreferDualStack" "RequireDualStack"))) }}
 {{- fail "service.ipFamilies: two of them need service.ipFamilyPolicy = \"PreferDualStack\" or \"RequireDualStack\"" }}
 {{- end }}
 {{- if and (or (has "IPv6" .ipFamilies) (eq .ipFamilyPolicy "RequireDualStack")) (not (contains ":" $.Values.listenAddress)) }}
 {{- fail (printf "listenAddress = %q: it does not hear IPv6, which service.ipFamilies or service.ipFamilyPolicy asks for; set it to \"::\"" $.Values.listenAddress) }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* A network as the API server reads it: (list VALUE NETWORK). */ -}}
+{{- define "relay.checkNetwork" -}}
+{{- $byte := "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])" }}
+{{- $v4 := printf "(%s[.]){3}%s/(3[0-2]|[12]?[0-9])" $byte $byte }}
+{{- $prefix := "/(12[0-8]|1[01][0-9]|[1-9]?[0-9])" }}
+{{- $h := "[0-9A-Fa-f]{1,4}" }}
+{{- /* With so many parts before "::", so many may follow. */}}
+{{- $v6 := list (printf "(%s:){7}%s" $h $h) (printf "(%s:){1,7}:" $h) (printf ":(:%s){1,7}" $h) "::" }}
+{{- range $after := list 1 2 3 4 5 6 }}
+{{- $v6 = append $v6 (printf "(%s:){1,%d}(:%s){1,%d}" $h (sub 7 $after) $h $after) }}
+{{- end }}
+{{- if not (regexMatch (printf "^(%s|(%s)%s)$" $v4 (join "|" $v6) $prefix) (last .)) }}
+{{- fail (printf "%s: %q is no network, like 10.0.0.0/8 or 2001:db8::/32" (first .) (last .)) }}
 {{- end }}
 {{- end }}
 
@@ -71,6 +90,11 @@
 {{- fail "podAnnotations: \"checksum/config\" is the chart's own" }}
 {{- end }}
 {{- include "relay.checkTwice" (list "extraEnv" "name" .Values.extraEnv (dict "RUST_LOG" "logFilter is that variable")) }}
+{{- range $at, $from := .Values.envFrom }}
+{{- if eq (hasKey $from "configMapRef") (hasKey $from "secretRef") }}
+{{- fail (printf "envFrom[%d]: either configMapRef or secretRef is expected" $at) }}
+{{- end }}
+{{- end }}
 {{- $own := dict }}
 {{- range list "config" "tls" "data" "admin" "otlp-ca" "oidc-ca" "redis" "redis-ca" "redis-cert" }}
 {{- $_ := set $own . "it is the chart's own volume" }}
@@ -80,7 +104,9 @@
 {{- range list "" "/relay.toml" "/tls" "/otlp-ca" "/oidc-ca" "/redis" "/redis-ca" "/redis-cert" }}
 {{- $_ := set $own (printf "/etc/writeback-relay%s" .) "the node's own configuration is there" }}
 {{- end }}
-{{- include "relay.checkTwice" (list "extraVolumeMounts" "mountPath" .Values.extraVolumeMounts $own) }}
+{{- $mounts := list }}
+{{- range .Values.extraVolumeMounts }}{{ $mounts = append $mounts (dict "mountPath" (clean .mountPath)) }}{{ end }}
+{{- include "relay.checkTwice" (list "extraVolumeMounts" "mountPath" $mounts $own) }}
 {{- $volumes := list }}
 {{- range .Values.extraVolumes }}{{ $volumes = append $volumes .name }}{{ end }}
 {{- range .Values.extraVolumeMounts }}
