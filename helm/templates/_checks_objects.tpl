@@ -17,6 +17,12 @@
 {{- end }}
 
 {{- define "relay.checkService" -}}
+{{- if not (regexMatch (printf "^(%s|%s)$" (include "relay.v4" .) (include "relay.v6" .)) .Values.listenAddress) }}
+{{- fail (printf "listenAddress = %q: it is no address; \"0.0.0.0\" is all of the pod's, and \"::\" those of IPv6, too" .Values.listenAddress) }}
+{{- end }}
+{{- if has .Values.listenAddress (list "127.0.0.1" "::1") }}
+{{- fail (printf "listenAddress = %q: nobody outside of the pod reaches it, kubelet's probes neither; \"0.0.0.0\" or \"::\" is expected" .Values.listenAddress) }}
+{{- end }}
 {{- with .Values.service }}
 {{- if and .nodePort (eq .type "ClusterIP") }}
 {{- fail (printf "service.nodePort = %d: it belongs to service.type = \"NodePort\" and \"LoadBalancer\"" (int .nodePort)) }}
@@ -38,18 +44,26 @@
 {{- end }}
 {{- end }}
 
+{{- /* What addresses of IPv4 and of IPv6 look like. */ -}}
+{{- define "relay.v4" -}}
+{{- $byte := "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])" -}}
+({{ $byte }}[.]){3}{{ $byte }}
+{{- end }}
+{{- define "relay.v6" -}}
+{{- $part := "[0-9A-Fa-f]{1,4}" }}
+{{- $all := list (printf "(%s:){7}%s" $part $part) (printf "(%s:){1,7}:" $part) (printf ":(:%s){1,7}" $part) "::" }}
+{{- /* So many after "::", and the rest before it. */}}
+{{- range list 1 2 3 4 5 6 }}
+{{- $all = append $all (printf "(%s:){1,%d}(:%s){1,%d}" $part (sub 7 .) $part .) }}
+{{- end -}}
+({{ join "|" $all }})
+{{- end }}
+
 {{- /* A network as the API server reads it: (list VALUE NETWORK). */ -}}
 {{- define "relay.checkNetwork" -}}
-{{- $byte := "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])" }}
-{{- $v4 := printf "(%s[.]){3}%s/(3[0-2]|[12]?[0-9])" $byte $byte }}
-{{- $prefix := "/(12[0-8]|1[01][0-9]|[1-9]?[0-9])" }}
-{{- $h := "[0-9A-Fa-f]{1,4}" }}
-{{- /* With so many parts before "::", so many may follow. */}}
-{{- $v6 := list (printf "(%s:){7}%s" $h $h) (printf "(%s:){1,7}:" $h) (printf ":(:%s){1,7}" $h) "::" }}
-{{- range $after := list 1 2 3 4 5 6 }}
-{{- $v6 = append $v6 (printf "(%s:){1,%d}(:%s){1,%d}" $h (sub 7 $after) $h $after) }}
-{{- end }}
-{{- if not (regexMatch (printf "^(%s|(%s)%s)$" $v4 (join "|" $v6) $prefix) (last .)) }}
+{{- $v4 := printf "%s/(3[0-2]|[12]?[0-9])" (include "relay.v4" .) }}
+{{- $v6 := printf "%s/(12[0-8]|1[01][0-9]|[1-9]?[0-9])" (include "relay.v6" .) }}
+{{- if not (regexMatch (printf "^(%s|%s)$" $v4 $v6) (last .)) }}
 {{- fail (printf "%s: %q is no network, like 10.0.0.0/8 or 2001:db8::/32" (first .) (last .)) }}
 {{- end }}
 {{- end }}

@@ -70,7 +70,8 @@ port, or localhost. */ -}}
 
 {{- /* The operator's listener, for a command in the same pod. */ -}}
 {{- define "relay.opsUrl" -}}
-http://{{ eq .Values.listenAddress "::" | ternary "[::1]" "127.0.0.1" }}:9443
+{{- $here := get (dict "0.0.0.0" "127.0.0.1" "::" "::1") .Values.listenAddress | default .Values.listenAddress -}}
+http://{{ contains ":" $here | ternary (printf "[%s]" $here) $here }}:9443
 {{- end }}
 
 {{- /* Whether that is an address, and no name. */ -}}

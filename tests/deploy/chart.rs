@@ -415,6 +415,8 @@ fn a_pod_is_ready_if_its_own_node_says_so_by_a_command_whose_reason_kubelet_show
     for (address, url) in [
         ("0.0.0.0", "http://127.0.0.1:9443"),
         ("::", "http://[::1]:9443"),
+        ("10.0.0.1", "http://10.0.0.1:9443"),
+        ("fd00::1", "http://[fd00::1]:9443"),
     ] {
         let yaml =
             template(&project("tests/deploy/values/redis.yaml"), &[&format!("listenAddress={address}")]).unwrap();
