@@ -80,7 +80,7 @@
 {{- end }}
 {{- end }}
 {{- if and .Values.prometheusRule.enabled (not .Values.prometheusRule.runbookUrl) }}
-{{- fail "prometheusRule.runbookUrl is empty: say where your people read docs/operations.md, for example https://wiki.example.com/writeback-relay; each alert links to its section there" }}
+{{- fail "prometheusRule.runbookUrl is empty: say where your people read the project's docs/operations.md, for example https://wiki.example.com/writeback-relay; each alert links to its section there" }}
 {{- end }}
 {{- end }}
 

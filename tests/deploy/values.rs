@@ -274,6 +274,8 @@ const WRONG: &[(&[&str], &str)] = &[
     (&["prometheusRule.labels.a=5"], "'/prometheusRule/labels/a'"),
     (&["prometheusRule.labels.a b=a"], "'/prometheusRule/labels': additional properties 'a b'"),
     (&["prometheusRule.runbookUrl=docs/operations.md"], "'/prometheusRule/runbookUrl'"),
+    // An alert's own section stands behind it.
+    (&["prometheusRule.runbookUrl=https://wiki.example.com/relay#alerts"], "'/prometheusRule/runbookUrl'"),
     (&["dashboards.enabled=5"], "'/dashboards/enabled'"),
     (&["dashboards.labels.a=5"], "'/dashboards/labels/a'"),
     (&["dashboards.labels.a b=a"], "'/dashboards/labels': additional properties 'a b'"),
