@@ -114,7 +114,7 @@
 {{- $_ := set $own . "it is the chart's own volume" }}
 {{- end }}
 {{- include "relay.checkTwice" (list "extraVolumes" "name" .Values.extraVolumes $own) }}
-{{- $own = dict "/var/lib" "the node's own data are there" "/var/lib/writeback-relay" "the node's own data are there" "/var/lib/writeback-relay/admin.token" "admin.existingSecret is mounted there" }}
+{{- $own = dict "/var/lib" "the node's own data are there" "/var/lib/writeback-relay" "the node's own data are there" "/etc/writeback-relay/admin" "admin.existingSecret is mounted there" }}
 {{- range list "" "/relay.toml" "/tls" "/otlp-ca" "/oidc-ca" "/redis" "/redis-ca" "/redis-cert" }}
 {{- $_ := set $own (printf "/etc/writeback-relay%s" .) "the node's own configuration is there" }}
 {{- end }}

@@ -42,6 +42,9 @@ pub enum Refused {
     /// The agent was revoked.
     #[error("this agent was revoked; it must not come back")]
     AgentRevoked,
+    /// The assertion is by another key than the agent's.
+    #[error("{1}")]
+    AgentKey(TenantId, JoseError),
     /// The relay has no such agent.
     #[error(
         "this relay knows no such agent in this tenant; if it was enrolled here, the registry was restored from an older copy"
@@ -183,8 +186,11 @@ impl Keys {
         let record = self.registry.agent(&claimed.tenant, claimed.iss).await?;
         let record = record.ok_or_else(|| Refused::UnknownAgent(claimed.tenant.clone()))?;
         let now = self.clock.now();
-        let assertion =
-            AgentAssertion::verify(&jws, &record.keys.signing, &self.public_url, now).map_err(Refused::Assertion)?;
+        let assertion = AgentAssertion::verify(&jws, &record.keys.signing, &self.public_url, now);
+        let assertion = assertion.map_err(|error| match error {
+            JoseError::UnknownKey | JoseError::Signature => Refused::AgentKey(claimed.tenant, error),
+            error => Refused::Assertion(error),
+        })?;
         if record.status == AgentStatus::Revoked {
             return Err(Refused::AgentRevoked);
         }

@@ -103,7 +103,7 @@ pub struct Node {
 /// Where the admin token is kept.
 #[must_use]
 pub fn admin_token_file(config: &Config) -> PathBuf {
-    config.data_dir.join("admin.token")
+    config.admin.token_file.clone().unwrap_or_else(|| config.data_dir.join("admin.token"))
 }
 
 impl Node {

@@ -182,6 +182,8 @@ async fn the_charts_pod_runs_read_only_as_nobody_answers_its_probes_and_drains_w
     };
     let exported = containers.done(&mut registry("export", "/dev/stdout"));
     assert!(exported.contains("contoso"), "{exported}");
+    // Its folder is its own, wherever the operator's token is.
+    assert!(!containers.log().contains("could not be kept"), "{}", containers.log());
     let saved = folder.path().join("registry.json");
     std::fs::write(&saved, exported).unwrap();
     containers.done(registry("import", "/dev/stdin").stdin(std::fs::File::open(saved).unwrap()));

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use super::chart::one;
-use super::{installed, objects, project, template_of, text, yaml};
+use super::{installed, list, objects, project, template_of, text, yaml};
 
 fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
@@ -90,7 +90,9 @@ fn who_publishes_it_says_where_it_is_read_and_links_and_alerts_lead_there() {
     let rendered = template_of(&chart, &values, &["prometheusRule.enabled=true"]).unwrap();
     let rendered = objects(&rendered, &["--check"]).unwrap();
     let rule = one(&rendered, "PrometheusRule");
-    let runbook = text(&rule["spec"]["groups"][0]["rules"][0]["annotations"]["runbook_url"]);
+    let mut rules = list(&rule["spec"]["groups"]).iter().flat_map(|group| list(&group["rules"]));
+    let alert = rules.find(|rule| rule["alert"].is_string()).unwrap();
+    let runbook = text(&alert["annotations"]["runbook_url"]);
     assert!(runbook.starts_with(&format!("{docs}/operations.md#")), "{runbook}");
     assert!(!published(folder.path(), &["--home", home]).status.success(), "without --docs nothing leads anywhere");
     let wrong = published(folder.path(), &["--home", "git.example.com", "--docs", docs]);

@@ -35,3 +35,18 @@ async fn after_the_delay_it_ends_by_itself() {
     assert!(relay.ended().await.success());
     assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
 }
+
+#[tokio::test]
+async fn sigterm_to_a_node_that_the_operator_has_drained_is_no_second_request() {
+    let mut relay = Relay::start_with("[drain]\ntimeout_seconds = 5\n").await;
+    let portal = relay.portal("portal-1").await;
+    let agent = RawAgent::enrolled(&relay, &portal).await;
+    // It is waited for: it has a command, and does not go.
+    let mut session = agent.open().await;
+    let (_, jws) = portal.raw.reset(agent.agent, agent.sealing.public(), "jane@corp.example", "Summer-Rain-2026!");
+    assert_eq!(portal.raw.submit(&jws, 0).await.status, 202);
+    session.delivery().await;
+    done(&relay, &["drain"]);
+    eventually("it goes", || async { relay.probe("readyz").await == 503 }).await;
+    assert!(relay.terminate().await.success());
+}

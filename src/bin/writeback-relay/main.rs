@@ -198,16 +198,23 @@ async fn serve(run: Run) -> Outcome {
 }
 
 async fn until_stopped(node: Node, config: Option<&Path>, signals: &mut StopSignals) -> Outcome {
-    tokio::select! {
-        () = signals.next(|| reload(&node, config)) => {}
-        () = node.drain_requested() => {}
+    // By a signal, and not by an operator's drain: whoever ends the process after that has asked once.
+    let by_signal = tokio::select! {
+        () = signals.next(|| reload(&node, config)) => true,
+        () = node.drain_requested() => false,
         // Whoever runs it starts it again; a node that can't write must not look healthy.
         error = node.failed() => return Err(error.into()),
-    }
+    };
+    let asked_twice = async {
+        if !by_signal {
+            signals.next(|| ()).await;
+        }
+        signals.next(|| ()).await;
+    };
     tokio::select! {
         () = node.stop() => Ok(()),
         // Who asks twice does not want to wait.
-        () = signals.next(|| ()) => Err("stopped at once, at the second signal".into()),
+        () = asked_twice => Err("stopped at once, at the second signal".into()),
     }
 }
 

@@ -45,7 +45,9 @@ impl Credentials {
     /// # Errors
     /// If a file is no use.
     pub fn open(config: &AdminConfig, token_file: &Path, random: &dyn Random) -> Result<Self, CredentialError> {
-        let token = config.static_token.then(|| AdminToken::open(token_file, config.oidc.is_some(), random));
+        let token = config
+            .static_token
+            .then(|| AdminToken::open(token_file, config.token_file.is_none(), config.oidc.is_some(), random));
         Ok(Self { token: token.transpose()?, oidc: config.oidc.as_ref().map(Oidc::start).transpose()? })
     }
 

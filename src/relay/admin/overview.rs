@@ -20,8 +20,8 @@ use crate::relay::http::json::Json;
 use crate::relay::registry::{Part, PortalRecord, TenantRecord};
 use crate::relay::writes::Cause;
 
-/// The store is asked for so long whether it does what is needed.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+/// The store is asked for so long whether it does what is needed: some questions, one after the other, of a slow one.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// And for so long what it has: a hundred thousand agents take some seconds. Whoever asks waits no longer than a minute.
 const ASK_TIMEOUT: Duration = Duration::from_secs(30);

@@ -20,13 +20,13 @@ pub(super) fn is_like_a_jwt(token: &str) -> bool {
 }
 
 impl AdminToken {
-    /// Reads the token from `path`, or makes one there. Where JWTs are taken, too, it may not look like one.
+    /// Reads the token from `path`, or makes one there if that is `ours`. Where JWTs are taken, too, it may not look like one.
     ///
     /// # Errors
     /// If the file can't be read or written, or others may read it.
-    pub(super) fn open(path: &Path, beside_jwts: bool, random: &dyn Random) -> Result<Self, FileError> {
+    pub(super) fn open(path: &Path, ours: bool, beside_jwts: bool, random: &dyn Random) -> Result<Self, FileError> {
         let file = PrivateFile::new(path);
-        if !file.exists() {
+        if ours && !file.exists() {
             let mut bytes = Zeroizing::new([0; 32]);
             random.fill(&mut bytes[..]);
             file.replace(&Zeroizing::new(base64url(&bytes[..])))?;

@@ -14,6 +14,8 @@ use crate::net::fetch::is_protected;
 pub struct AdminConfig {
     /// Whether the token in `data_dir` is taken. It is nobody's in particular; with `oidc` it can be done without.
     pub static_token: bool,
+    /// A file that has the static token, where the node is to make none in `data_dir`.
+    pub token_file: Option<PathBuf>,
     /// An OpenID provider whose access tokens are taken.
     pub oidc: Option<OidcConfig>,
 }
@@ -21,7 +23,7 @@ pub struct AdminConfig {
 impl Default for AdminConfig {
     fn default() -> Self {
         // An installation that nobody can operate is of no use.
-        Self { static_token: true, oidc: None }
+        Self { static_token: true, token_file: None, oidc: None }
     }
 }
 
@@ -44,6 +46,9 @@ pub struct OidcConfig {
 
 impl AdminConfig {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if self.token_file.is_some() && !self.static_token {
+            return Err(wrong("admin.token_file", "its token is not taken, because admin.static_token is false"));
+        }
         match &self.oidc {
             Some(oidc) => oidc.check(),
             None if self.static_token => Ok(()),

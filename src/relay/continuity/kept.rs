@@ -37,6 +37,8 @@ struct Known {
 pub(super) struct Kept {
     file: PrivateFile,
     known: Mutex<Known>,
+    /// One writes at a time: the newest is written last.
+    saving: tokio::sync::Mutex<()>,
 }
 
 impl Kept {
@@ -44,7 +46,7 @@ impl Kept {
     pub(super) fn open(folder: &Path) -> Self {
         let file = PrivateFile::new(folder.join(FILE));
         let contents = if file.exists() { read(&file) } else { Contents::default() };
-        Self { file, known: Mutex::new(Known { contents, ..Known::default() }) }
+        Self { file, known: Mutex::new(Known { contents, ..Known::default() }), saving: tokio::sync::Mutex::default() }
     }
 
     /// The mark of a part.
@@ -83,6 +85,7 @@ impl Kept {
 
     /// Writes the file, if it does not have what is known.
     pub(super) async fn save(&self) {
+        let _turn = self.saving.lock().await;
         let contents = {
             let mut known = self.known.lock();
             if !std::mem::take(&mut known.unsaved) {

@@ -117,21 +117,25 @@ impl Continuity {
     /// # Errors
     /// If the store does not answer, or takes no writes; then some of them may be taken.
     pub async fn accept(&self) -> Result<usize, StoreError> {
-        let _turn = self.looked.lock().await;
         let tenants = self.registry.tenant_names().await?.into_iter();
         let mut parts = self.kept.parts();
         parts.extend([Part::Tenants, Part::Portals].into_iter().chain(tenants.map(Part::Agents)));
-        let mut accepted = 0;
-        for part in parts {
-            self.look_at([&part]).await?;
-            if self.lost.lock().contains_key(&part) {
-                let known = self.kept.get(&part).map(|mark| mark.id);
-                self.registry.accept(&part, known.as_deref()).await?;
-                self.look_at([&part]).await?;
-                accepted += 1;
+        let (parts, mut accepted) = (Vec::from_iter(parts), 0);
+        for some in parts.chunks(TENANTS_AT_A_TIME) {
+            self.look_at(some).await?;
+            let lost: Vec<_> = some.iter().filter(|part| self.lost.lock().contains_key(part)).collect();
+            for taken in join_all(lost.iter().map(|part| self.accept_one(part))).await {
+                taken?;
             }
+            self.look_at(lost.iter().copied()).await?;
+            accepted += lost.len();
         }
         Ok(accepted)
+    }
+
+    async fn accept_one(&self, part: &Part) -> Result<(), StoreError> {
+        let known = self.kept.get(part).map(|mark| mark.id);
+        self.registry.accept(part, known.as_deref()).await
     }
 
     /// Looks, for ever.
@@ -151,14 +155,12 @@ impl Continuity {
     async fn look(&self) -> Result<(), StoreError> {
         let mut looked = self.looked.lock().await;
         let began = Instant::now();
-        let how = async {
-            self.look_at([&Part::Tenants, &Part::Portals]).await?;
-            let due = self.due().await?;
-            self.look_at(&due).await
-        };
-        let how = how.await;
+        let how = self.look_at([&Part::Tenants, &Part::Portals]).await;
         *looked = Some((began, how.clone()));
-        how
+        drop(looked);
+        how?;
+        let due = self.due().await?;
+        self.look_at(&due).await
     }
 
     /// The agents of the next tenants: of those that are there, and of those that were.
@@ -192,26 +194,35 @@ impl Continuity {
         }
         match seen.check(known.as_ref()) {
             Ok(()) => self.found(part, seen).await,
-            Err(loss) => {
-                self.missed(part, known, &seen, loss).await;
-                Ok(())
-            }
+            Err(loss) => self.missed(part, known, &seen, loss).await,
         }
-    }
-
-    async fn found(&self, part: &Part, seen: Marked) -> Result<(), StoreError> {
-        if self.lost.lock().remove(part).is_some() {
-            tracing::info!("the registry is complete again, as far as {part} go");
-        }
-        if seen.mark.is_none() && seen.records > 0 {
-            self.registry.mark(part).await?;
-        }
-        self.kept.put(part, seen.mark);
         Ok(())
     }
 
+    async fn found(&self, part: &Part, seen: Marked) {
+        if self.lost.lock().remove(part).is_some() {
+            match part {
+                Part::Agents(_) => tracing::debug!("the registry is complete again, as far as {part} go"),
+                Part::Tenants | Part::Portals => tracing::info!("the registry is complete again, as far as {part} go"),
+            }
+        }
+        if seen.mark.is_none()
+            && seen.records > 0
+            && let Err(error) = self.registry.mark(part).await
+        {
+            tracing::debug!(%error, "the registry could not be marked; it is tried again");
+        }
+        self.kept.put(part, seen.mark);
+    }
+
     async fn missed(&self, part: &Part, known: Option<Mark>, seen: &Marked, loss: Loss) {
-        if self.lost.lock().insert(part.clone(), loss) != Some(loss) {
+        let (is_new, is_whole) = {
+            let mut lost = self.lost.lock();
+            let is_new = lost.insert(part.clone(), loss) != Some(loss);
+            (is_new, matches!(part, Part::Agents(_)) && lost.contains_key(&Part::Tenants))
+        };
+        // With the tenants their agents are lost: that is said once, and not for each of them.
+        if is_new && !is_whole {
             tracing::error!(
                 loss = loss.as_str(),
                 "the registry is lost, as far as {part} go: {}; restore it (writeback-relay registry import), or say that it is \

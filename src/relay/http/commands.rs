@@ -27,6 +27,7 @@ use crate::protocol::problem::{Problem, ProblemCode};
 use crate::protocol::untrusted::Untrusted;
 use crate::relay::ledger::{CommandKey, Entry, NewCommand, Undelivered};
 use crate::relay::limits::Counted;
+use crate::relay::registry::Part;
 use crate::telemetry::trace_context::TraceContext;
 
 /// Submit a command. The same command may be submitted again and is answered the same.
@@ -125,9 +126,11 @@ fn admit(public: &Public, command: &Command, agent: Option<AgentStatus>) -> Resu
     command.validity.check_now(now).map_err(|e| Refusal::new(of_command(&e), e.to_string()))?;
     match agent {
         None => Err(unknown(&command.tenant, command.aud)),
-        Some(AgentStatus::Pending) => {
-            Err(Refusal::new(ProblemCode::AgentPending, "the agent is enrolled and not approved yet"))
-        }
+        Some(AgentStatus::Pending) => Err(Refusal::unknown(
+            ProblemCode::AgentPending,
+            "the agent is enrolled and not approved yet",
+            Part::Agents(command.tenant.clone()),
+        )),
         Some(AgentStatus::Revoked) => {
             Err(Refusal::new(ProblemCode::AgentRevoked, "the agent was revoked; seal to another one"))
         }

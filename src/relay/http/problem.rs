@@ -61,7 +61,12 @@ impl Refusal {
 
     /// What is asked for is not in the registry. If it was, and the registry is lost, nobody is told so.
     pub(in crate::relay) fn unknown(code: ProblemCode, detail: impl Into<String>, lacks: Part) -> Self {
-        Self { lacks: Some(Box::new(lacks)), ..Self::new(code, detail) }
+        Self::new(code, detail).for_lack_of(lacks)
+    }
+
+    /// It hangs on the registry not having something.
+    pub(in crate::relay) fn for_lack_of(self, lacks: Part) -> Self {
+        Self { lacks: Some(Box::new(lacks)), ..self }
     }
 
     /// The registry does not have what it had, so nobody can say whether it would have answered this.
@@ -139,7 +144,9 @@ impl From<Exceeded> for Refusal {
 impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
         let code = match &refused {
-            Refused::Assertion(_) | Refused::Unproven | Refused::UnknownPortal(_) => ProblemCode::InvalidAssertion,
+            Refused::Assertion(_) | Refused::AgentKey(..) | Refused::Unproven | Refused::UnknownPortal(_) => {
+                ProblemCode::InvalidAssertion
+            }
             Refused::AssertionUsed => ProblemCode::AssertionUsed,
             Refused::AgentRevoked => ProblemCode::AgentRevoked,
             Refused::UnknownAgent(_) => ProblemCode::UnknownAgent,
@@ -153,7 +160,8 @@ impl From<Refused> for Refusal {
             | Refused::UnknownPortal(_)
             | Refused::TenantNotGranted(_)
             | Refused::Command(JoseError::UnknownKey) => Some(Part::Portals),
-            Refused::UnknownAgent(tenant) => Some(Part::Agents(tenant.clone())),
+            // Its last rotation may be what is lacking.
+            Refused::UnknownAgent(tenant) | Refused::AgentKey(tenant, _) => Some(Part::Agents(tenant.clone())),
             _ => None,
         };
         Self { lacks: lacks.map(Box::new), ..Self::new(code, refused.to_string()) }

@@ -101,8 +101,12 @@ pub(super) async fn agent(
         }
         _ => {}
     }
-    let detail = "this relay knows no such agent in this tenant";
-    answer(rotated, Refusal::unknown(ProblemCode::UnknownAgent, detail, Part::Agents(tenant)))
+    let unknown = Refusal::new(ProblemCode::UnknownAgent, "this relay knows no such agent in this tenant");
+    answer(rotated, unknown).map_err(|refusal| match refusal.code {
+        // That it was revoked was not forgotten.
+        ProblemCode::AgentRevoked => refusal,
+        _ => refusal.for_lack_of(Part::Agents(tenant)),
+    })
 }
 
 /// Follow a portal's rotation: from now on both keys are taken, and every agent of its tenants is told. The last one may
@@ -157,7 +161,7 @@ pub(super) async fn portal(
     }
     // As when it does not follow the known key: a stranger learns nothing of who is registered.
     let unknown = leads_nowhere(&JoseError::mismatch("previous", "the key that is known now is expected"));
-    answer(rotated, unknown).map_err(|refusal| Refusal { lacks: Some(Box::new(Part::Portals)), ..refusal })
+    answer(rotated, unknown).map_err(|refusal| refusal.for_lack_of(Part::Portals))
 }
 
 /// Let a portal's old key go: it is taken for one more hour, for whatever it signs. The caller's assertion is by another

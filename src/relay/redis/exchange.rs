@@ -33,8 +33,8 @@ use crate::telemetry::trace::{Kind, Span};
 
 /// How often the node says something to itself.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
-/// A message through an idle Redis takes a millisecond.
-const HEARD_WITHIN: Duration = Duration::from_secs(1);
+/// A message through an idle Redis takes a millisecond, and a node that hears nothing for so long is deaf.
+const HEARD_WITHIN: Duration = Duration::from_secs(3);
 /// So many looks at the store's writes come to one at everything that a relay needs of it.
 const RIGHTS_EVERY: u32 = 10;
 /// Commands of other nodes that are judged at a time; more wait in the subscription's queue.

@@ -228,11 +228,14 @@ async fn store(
     asked: bool,
 ) -> Result<Result<(), Limit>, Ended> {
     let patience = Instant::now() + STORE_PATIENCE;
+    let mut complained = false;
     let (now_ms, stored) = loop {
         let now_ms = services.clock.now_ms();
         match conclude_if_known(services, &key, agent, &jws, now_ms, asked).await {
             Err(error) if Instant::now() < patience => {
-                tracing::warn!(%error, command = %key.command, "an outcome could not be stored yet");
+                if !std::mem::replace(&mut complained, true) {
+                    tracing::warn!(%error, command = %key.command, "an outcome could not be stored yet");
+                }
                 sleep(STORE_PAUSE).await;
             }
             stored => break (now_ms, stored),

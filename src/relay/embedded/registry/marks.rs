@@ -114,16 +114,20 @@ fn records_in(t: &WriteTransaction, part: &Part) -> Result<u64, redb::Error> {
     records(part, |table| Ok(t.open_table(table)?.len()?), &agents)
 }
 
-/// All records of a part that are not agents', as text, so that no other registry begins in the same way.
+/// All records of a part, as text, so that no other registry begins in the same way.
 fn contents(t: &WriteTransaction, part: &Part) -> Result<Vec<u8>, redb::Error> {
-    let table = match part {
-        Part::Tenants => TENANTS,
-        Part::Portals => PORTALS,
-        Part::Agents(_) => AGENTS,
+    let (table, prefix) = match part {
+        Part::Tenants => (TENANTS, String::new()),
+        Part::Portals => (PORTALS, String::new()),
+        Part::Agents(tenant) => (AGENTS, row_key(tenant, "")),
     };
     let mut text = Vec::new();
-    for row in t.open_table(table)?.iter()? {
-        text.extend_from_slice(row?.1.value());
+    for row in t.open_table(table)?.range(&*prefix..)? {
+        let (key, value) = row?;
+        if !key.value().starts_with(&prefix) {
+            break;
+        }
+        text.extend_from_slice(value.value());
     }
     Ok(text)
 }

@@ -41,7 +41,9 @@ impl RedisRegistry {
     pub(super) async fn begin_mark(&self, part: &Part) -> Result<(), StoreError> {
         let mut begin = BEGIN_MARK.key(keys::mark(part));
         begin.key(keys::records(part));
-        self.marks.script(&begin).await
+        self.marks.script::<()>(&begin).await?;
+        // One that a failover takes away again would look like a loss.
+        self.confirmed(&keys::mark(part)).await
     }
 
     pub(super) async fn note_missing(&self, part: &Part, id: &str) -> Result<(), StoreError> {

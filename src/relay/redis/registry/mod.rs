@@ -152,12 +152,15 @@ impl RedisRegistry {
     /// Returns when a replica has what was written beside `key` by this link, where there is a replica: a change that
     /// must not be lost when a master fails.
     async fn confirmed(&self, key: &str) -> Result<(), StoreError> {
-        let info: String = self.link.beside(key, redis::cmd("INFO").arg("replication")).await?;
+        // It is written, whatever is refused from here on.
+        let info = self.link.beside(key, redis::cmd("INFO").arg("replication")).await;
+        let info: String = info.map_err(StoreError::after_others)?;
         let replicas = info.lines().find_map(|line| line.strip_prefix("connected_slaves:")).unwrap_or("0");
         if replicas.trim() == "0" {
             return Ok(());
         }
-        let replicas: u64 = self.link.beside(key, redis::cmd("WAIT").arg(1).arg(CONFIRMATION_MS)).await?;
+        let replicas = self.link.beside(key, redis::cmd("WAIT").arg(1).arg(CONFIRMATION_MS)).await;
+        let replicas: u64 = replicas.map_err(StoreError::after_others)?;
         if replicas == 0 {
             return Err(StoreError::Unanswered(
                 "no replica has confirmed the change; it may be lost in a failover".to_owned(),
