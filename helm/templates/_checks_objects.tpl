@@ -103,7 +103,9 @@
 {{- if hasKey .Values.podAnnotations "checksum/config" }}
 {{- fail "podAnnotations: \"checksum/config\" is the chart's own" }}
 {{- end }}
-{{- include "relay.checkTwice" (list "extraEnv" "name" .Values.extraEnv (dict "RUST_LOG" "logFilter is that variable")) }}
+{{- $env := dict "RUST_LOG" "logFilter is that variable" }}
+{{- if .Values.admin.existingSecret }}{{ $_ := set $env "WRITEBACK_ADMIN_TOKEN_FILE" "admin.existingSecret sets it" }}{{ end }}
+{{- include "relay.checkTwice" (list "extraEnv" "name" .Values.extraEnv $env) }}
 {{- range $at, $from := .Values.envFrom }}
 {{- if eq (hasKey $from "configMapRef") (hasKey $from "secretRef") }}
 {{- fail (printf "envFrom[%d]: either configMapRef or secretRef is expected" $at) }}

@@ -136,6 +136,10 @@ const WRONG: &[(&[&str], &str)] = &[
     (&["extraEnv[0].value=debug"], "missing property 'name'"),
     (&["extraEnv[0].name=A,extraEnv[0].value=5"], "'/extraEnv/0/value'"),
     (&["extraEnv[0].name=RUST_LOG"], "extraEnv: \"RUST_LOG\" can't stand there: logFilter is that variable"),
+    (
+        &["admin.existingSecret=a,extraEnv[0].name=WRITEBACK_ADMIN_TOKEN_FILE"],
+        "extraEnv: \"WRITEBACK_ADMIN_TOKEN_FILE\" can't stand there: admin.existingSecret sets it",
+    ),
     (&["extraEnv[0].name=A,extraEnv[1].name=A"], "extraEnv: \"A\" can't stand there: it stands twice"),
     (&["envFrom={proxy}"], "'/envFrom/0'"),
     (&["envFrom[0].secretRef=proxy"], "'/envFrom/0/secretRef'"),
