@@ -1,6 +1,8 @@
 {{- /* What the schema can't say. Each wrong value gets one sentence that names it. */ -}}
 {{- define "relay.check" -}}
-{{- if not (regexMatch "^https://([A-Za-z0-9._-]+|\\[[0-9A-Fa-f:.]+\\])(:[0-9]{1,5})?$" .Values.publicUrl) }}
+{{- $label := "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?" }}
+{{- $port := "([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])" }}
+{{- if not (regexMatch (printf "^https://(%s([.]%s)*|\\[[0-9A-Fa-f:.]+\\])(:%s)?$" $label $label $port) .Values.publicUrl) }}
 {{- fail (printf "publicUrl = %q: https://HOST or https://HOST:PORT is expected, with no slash at the end" .Values.publicUrl) }}
 {{- end }}
 {{- if eq .Values.store "embedded" }}
@@ -55,6 +57,9 @@
 {{- end }}
 {{- end }}
 {{- with .Values.clientAddress }}
+{{- range .trusted_proxies }}
+{{- include "relay.checkNetwork" (list "clientAddress.trusted_proxies" .) }}
+{{- end }}
 {{- if not .from }}
 {{- fail "clientAddress.from is missing: \"connection\", \"proxy_protocol\" or \"forwarded\" is expected" }}
 {{- end }}

@@ -17,6 +17,12 @@
 {{- end }}
 
 {{- define "relay.checkService" -}}
+{{- if not (regexMatch (printf "^(%s|%s)$" (include "relay.v4" .) (include "relay.v6" .)) .Values.listenAddress) }}
+{{- fail (printf "listenAddress = %q: it is no address; \"0.0.0.0\" is all of the pod's, and \"::\" those of IPv6, too" .Values.listenAddress) }}
+{{- end }}
+{{- if has .Values.listenAddress (list "127.0.0.1" "::1") }}
+{{- fail (printf "listenAddress = %q: nobody outside of the pod reaches it, kubelet's probes neither; \"0.0.0.0\" or \"::\" is expected" .Values.listenAddress) }}
+{{- end }}
 {{- with .Values.service }}
 {{- if and .nodePort (eq .type "ClusterIP") }}
 {{- fail (printf "service.nodePort = %d: it belongs to service.type = \"NodePort\" and \"LoadBalancer\"" (int .nodePort)) }}
@@ -26,12 +32,39 @@
 {{- fail (printf "service.%s: it belongs to service.type = \"LoadBalancer\" only" $name) }}
 {{- end }}
 {{- end }}
+{{- range .loadBalancerSourceRanges }}
+{{- include "relay.checkNetwork" (list "service.loadBalancerSourceRanges" .) }}
+{{- end }}
 {{- if and (eq (len .ipFamilies) 2) (not (has .ipFamilyPolicy (list "PreferDualStack" "RequireDualStack"))) }}
 {{- fail "service.ipFamilies: two of them need service.ipFamilyPolicy = \"PreferDualStack\" or \"RequireDualStack\"" }}
 {{- end }}
 {{- if and (or (has "IPv6" .ipFamilies) (eq .ipFamilyPolicy "RequireDualStack")) (not (contains ":" $.Values.listenAddress)) }}
 {{- fail (printf "listenAddress = %q: it does not hear IPv6, which service.ipFamilies or service.ipFamilyPolicy asks for; set it to \"::\"" $.Values.listenAddress) }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* What addresses of IPv4 and of IPv6 look like. */ -}}
+{{- define "relay.v4" -}}
+{{- $byte := "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])" -}}
+({{ $byte }}[.]){3}{{ $byte }}
+{{- end }}
+{{- define "relay.v6" -}}
+{{- $part := "[0-9A-Fa-f]{1,4}" }}
+{{- $all := list (printf "(%s:){7}%s" $part $part) (printf "(%s:){1,7}:" $part) (printf ":(:%s){1,7}" $part) "::" }}
+{{- /* So many after "::", and the rest before it. */}}
+{{- range list 1 2 3 4 5 6 }}
+{{- $all = append $all (printf "(%s:){1,%d}(:%s){1,%d}" $part (sub 7 .) $part .) }}
+{{- end -}}
+({{ join "|" $all }})
+{{- end }}
+
+{{- /* A network as the API server reads it: (list VALUE NETWORK). */ -}}
+{{- define "relay.checkNetwork" -}}
+{{- $v4 := printf "%s/(3[0-2]|[12]?[0-9])" (include "relay.v4" .) }}
+{{- $v6 := printf "%s/(12[0-8]|1[01][0-9]|[1-9]?[0-9])" (include "relay.v6" .) }}
+{{- if not (regexMatch (printf "^(%s|%s)$" $v4 $v6) (last .)) }}
+{{- fail (printf "%s: %q is no network, like 10.0.0.0/8 or 2001:db8::/32" (first .) (last .)) }}
 {{- end }}
 {{- end }}
 
@@ -47,7 +80,7 @@
 {{- end }}
 {{- end }}
 {{- if and .Values.prometheusRule.enabled (not .Values.prometheusRule.runbookUrl) }}
-{{- fail "prometheusRule.runbookUrl is empty: say where your people read docs/operations.md, for example https://wiki.example.com/writeback-relay; each alert links to its section there" }}
+{{- fail "prometheusRule.runbookUrl is empty: say where your people read the project's docs/operations.md, for example https://wiki.example.com/writeback-relay; each alert links to its section there" }}
 {{- end }}
 {{- end }}
 
@@ -70,7 +103,14 @@
 {{- if hasKey .Values.podAnnotations "checksum/config" }}
 {{- fail "podAnnotations: \"checksum/config\" is the chart's own" }}
 {{- end }}
-{{- include "relay.checkTwice" (list "extraEnv" "name" .Values.extraEnv (dict "RUST_LOG" "logFilter is that variable")) }}
+{{- $env := dict "RUST_LOG" "logFilter is that variable" }}
+{{- if .Values.admin.existingSecret }}{{ $_ := set $env "WRITEBACK_ADMIN_TOKEN_FILE" "admin.existingSecret sets it" }}{{ end }}
+{{- include "relay.checkTwice" (list "extraEnv" "name" .Values.extraEnv $env) }}
+{{- range $at, $from := .Values.envFrom }}
+{{- if eq (hasKey $from "configMapRef") (hasKey $from "secretRef") }}
+{{- fail (printf "envFrom[%d]: either configMapRef or secretRef is expected" $at) }}
+{{- end }}
+{{- end }}
 {{- $own := dict }}
 {{- range list "config" "tls" "data" "admin" "otlp-ca" "oidc-ca" "redis" "redis-ca" "redis-cert" }}
 {{- $_ := set $own . "it is the chart's own volume" }}
@@ -80,7 +120,9 @@
 {{- range list "" "/relay.toml" "/tls" "/otlp-ca" "/oidc-ca" "/redis" "/redis-ca" "/redis-cert" }}
 {{- $_ := set $own (printf "/etc/writeback-relay%s" .) "the node's own configuration is there" }}
 {{- end }}
-{{- include "relay.checkTwice" (list "extraVolumeMounts" "mountPath" .Values.extraVolumeMounts $own) }}
+{{- $mounts := list }}
+{{- range .Values.extraVolumeMounts }}{{ $mounts = append $mounts (dict "mountPath" (clean .mountPath)) }}{{ end }}
+{{- include "relay.checkTwice" (list "extraVolumeMounts" "mountPath" $mounts $own) }}
 {{- $volumes := list }}
 {{- range .Values.extraVolumes }}{{ $volumes = append $volumes .name }}{{ end }}
 {{- range .Values.extraVolumeMounts }}

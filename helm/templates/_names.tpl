@@ -9,9 +9,18 @@
 {{- end }}
 {{- end }}
 
+{{- /* The name of an object that may be made in another namespace: (list $ NAMESPACE). There it says whose it is, because a
+release of the same name in a third one may have one there, too; no namespace has a dot. */ -}}
+{{- define "relay.nameIn" -}}
+{{- $root := first . }}
+{{- if has (last .) (list "" $root.Release.Namespace) }}{{ include "relay.fullname" $root }}
+{{- else }}{{ printf "%s.%s" $root.Release.Namespace (include "relay.fullname" $root) }}
+{{- end }}
+{{- end }}
+
 {{- define "relay.selector" -}}
-app.kubernetes.io/name: {{ include "relay.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "relay.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- /* An object's labels: (list $ further...). No key stands twice, and the chart's own win. */ -}}
@@ -44,7 +53,7 @@ port, or localhost. */ -}}
 {{- /* As the API has them; names alone are taken, too. */ -}}
 {{- define "relay.imagePullSecrets" -}}
 {{- range .Values.imagePullSecrets }}
-- name: {{ if kindIs "string" . }}{{ . }}{{ else }}{{ .name }}{{ end }}
+- name: {{ if kindIs "string" . }}{{ . | quote }}{{ else }}{{ .name | quote }}{{ end }}
 {{- end }}
 {{- end }}
 

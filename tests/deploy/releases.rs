@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::chart::one;
+use super::dashboards::{dashboard, panels};
 use super::prometheus::Prometheus;
 use super::{list, objects, project, run, template_as, text};
 use crate::support::eventually;
@@ -101,6 +102,15 @@ async fn of_two_releases_in_one_prometheus_the_one_that_is_dead_is_an_alert_and_
     eventually("RelayAway ends", async || !prometheus.fires("RelayAway").await).await;
 }
 
+/// What the overview asks for its first panel, with all releases chosen.
+fn possible() -> String {
+    let panel =
+        panels(&dashboard("overview")).into_iter().find(|panel| panel.title == "Can a reset be done now?").unwrap();
+    ["$namespace", "$release", "$job"]
+        .into_iter()
+        .fold(panel.targets[0].clone(), |asked, name| asked.replace(name, ".*"))
+}
+
 #[tokio::test]
 async fn a_release_that_was_never_there_and_one_whose_pods_are_gone_are_alerts_of_their_own() {
     let watched = [Watched::new("first", "relay"), Watched::new("second", "relay")];
@@ -149,6 +159,13 @@ async fn a_release_that_was_never_there_and_one_whose_pods_are_gone_are_alerts_o
                     series("writeback_build_info", first, "1x10 stale"),
                     series("up", second, "1x40"),
                     series("writeback_build_info", second, "1x40"),
+                    series("writeback_ready", second, "1x40"),
+                    series("writeback_store_writable", second, "1x40"),
+                    series("writeback_sessions", second, "5x40"),
+                ],
+                // The second one alone could.
+                "promql_expr_test": [
+                    {"expr": possible(), "eval_time": "15m", "exp_samples": [{"labels": "{}", "value": 0}]},
                 ],
                 "alert_rule_test": [case(4, vec![]), case(15, vec![away(first, Some(first.job()))])],
             },
