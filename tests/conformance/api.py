@@ -21,6 +21,8 @@ WORDS = "a JSON schema can't say that a time lies ahead or is a whole number, no
 REASONS = {
     "GET /v1/agent/session": SESSION,
     "POST /v1/tenants/{tenant}/invitations": WORDS,
+    "GET /v1/tenants/{tenant}/agents": "a limit above 2^31 is taken as any other that is above 1000",
+    "GET /v1/tenants/{tenant}/availability": "a JSON schema can't say what a userPrincipalName is: 400, with what is expected",
     "POST /v1/tenants/{tenant}/agents/{id}/preflight": OFFLINE,
     "POST /v1/tenants/{tenant}/commands": OFFLINE,
     "DELETE /v1/portal/keys/{kid}": "a key's name is of 43 characters, which is read, with the path, before the credential: 400",
