@@ -22,7 +22,7 @@ async fn the_service_manager_hears_that_the_agent_is_ready_alive_connected_and_s
     agent.configure(&demo(&agent.home(), &[JANE], 0));
     let code = portal.portal.invite(&tenant(), true).await.unwrap();
     assert_eq!(agent.enroll(&code.to_text().unwrap()).await.status, 0);
-    let mut manager = Manager::new();
+    let manager = Manager::new();
     manager.environment().into_iter().for_each(|(variable, value)| agent.set(variable, &value));
     agent.start();
     manager.hears("READY=1", 1).await;
@@ -34,8 +34,7 @@ async fn the_service_manager_hears_that_the_agent_is_ready_alive_connected_and_s
     agent.start();
     manager.hears("READY=1", 2).await;
     agent.freeze();
-    manager.listen();
-    manager.heard.clear();
+    manager.forget();
     tokio::time::timeout(Duration::from_secs(2), manager.hears("WATCHDOG=1", 1)).await.unwrap_err();
 }
 

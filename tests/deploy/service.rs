@@ -22,7 +22,7 @@ fn exported(manager: &Manager) -> String {
 #[tokio::test]
 async fn the_service_manager_hears_that_the_node_is_ready_alive_how_it_is_and_that_it_stops_and_how_long_that_may_take()
 {
-    let mut manager = Manager::new();
+    let manager = Manager::new();
     let redis = Redis::single().await;
     let key = redis.password_file("a key that all nodes of this cluster share");
     let settings = format!("store = \"redis\"\n[drain]\ntimeout_seconds = 100\n{}", redis.settings(&key));
@@ -36,20 +36,20 @@ async fn the_service_manager_hears_that_the_node_is_ready_alive_how_it_is_and_th
     manager.hears("STATUS=serves; agent sessions: 0", 2).await;
     assert!(relay.terminate().await.success());
     manager.hears("STOPPING=1", 1).await;
-    let longer = manager.heard.iter().find_map(|said| said.strip_prefix("EXTEND_TIMEOUT_USEC=")).unwrap();
+    let heard = manager.heard();
+    let longer = heard.iter().find_map(|said| said.strip_prefix("EXTEND_TIMEOUT_USEC=")).unwrap();
     assert!(longer.parse::<u64>().unwrap() >= 100_000_000, "the drain's time: {longer}");
     // One that hangs says nothing any more, and would be started anew.
     relay.start_again().await;
     manager.hears("READY=1", 2).await;
     relay.freeze();
-    manager.listen();
-    manager.heard.clear();
+    manager.forget();
     tokio::time::timeout(Duration::from_secs(2), manager.hears("WATCHDOG=1", 1)).await.unwrap_err();
 }
 
 #[tokio::test]
 async fn a_node_that_waits_for_redis_says_for_what_and_is_ready_when_redis_is_there() {
-    let mut manager = Manager::new();
+    let manager = Manager::new();
     let redis = Redis::single().await;
     let key = redis.password_file("a key that all nodes of this cluster share");
     let settings = format!("store = \"redis\"\n{}", redis.settings(&key));
@@ -63,7 +63,7 @@ async fn a_node_that_waits_for_redis_says_for_what_and_is_ready_when_redis_is_th
     };
     let watched = async {
         manager.hears("STATUS=waits for its store: ", 1).await;
-        assert_eq!(manager.heard.iter().filter(|said| *said == "READY=1").count(), 1, "it does not serve yet");
+        assert_eq!(manager.heard().iter().filter(|said| *said == "READY=1").count(), 1, "it does not serve yet");
         redis.start_again(6379).await;
         manager.hears("READY=1", 2).await;
     };

@@ -2,16 +2,34 @@
 
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use super::eventually;
 
-/// As systemd listens to a service.
+/// As systemd listens to a service: all the time. A service that nobody listens to waits, once ten messages are under way.
 pub(crate) struct Manager {
     folder: TempDir,
+    ear: Arc<Mutex<Ear>>,
+}
+
+struct Ear {
     socket: UnixDatagram,
-    pub(crate) heard: Vec<String>,
+    heard: Vec<String>,
+}
+
+impl Ear {
+    /// Takes in what was said until now.
+    fn listen(&mut self) {
+        let mut message = [0; 1024];
+        while let Ok(len) = self.socket.recv(&mut message) {
+            let said = String::from_utf8_lossy(&message[..len]);
+            self.heard.extend(said.lines().map(str::to_owned));
+        }
+    }
 }
 
 impl Manager {
@@ -19,7 +37,16 @@ impl Manager {
         let folder = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
         socket.set_nonblocking(true).unwrap();
-        Self { folder, socket, heard: Vec::new() }
+        let ear = Arc::new(Mutex::new(Ear { socket, heard: Vec::new() }));
+        let listening = Arc::downgrade(&ear);
+        std::thread::spawn(move || {
+            while let Some(ear) = listening.upgrade() {
+                ear.lock().listen();
+                drop(ear);
+                std::thread::park_timeout(Duration::from_millis(10));
+            }
+        });
+        Self { folder, ear }
     }
 
     /// What a service finds in its environment.
@@ -28,22 +55,24 @@ impl Manager {
         [("NOTIFY_SOCKET", socket), ("WATCHDOG_USEC", "200000".to_owned())]
     }
 
-    /// Takes in what was said until now.
-    pub(crate) fn listen(&mut self) {
-        let mut message = [0; 1024];
-        while let Ok(len) = self.socket.recv(&mut message) {
-            let said = String::from_utf8_lossy(&message[..len]);
-            self.heard.extend(said.lines().map(str::to_owned));
-        }
+    /// All that was said until now, and was not forgotten.
+    pub(crate) fn heard(&self) -> Vec<String> {
+        let mut ear = self.ear.lock();
+        ear.listen();
+        ear.heard.clone()
+    }
+
+    /// Forgets what was said until now.
+    pub(crate) fn forget(&self) {
+        let mut ear = self.ear.lock();
+        ear.listen();
+        ear.heard.clear();
     }
 
     /// Waits until so many lines hold this.
-    pub(crate) async fn hears(&mut self, what: &str, times: usize) {
-        eventually(what, || {
-            self.listen();
-            std::future::ready(self.heard.iter().filter(|said| said.contains(what)).count() >= times)
-        })
-        .await;
+    pub(crate) async fn hears(&self, what: &str, times: usize) {
+        let enough = || self.heard().iter().filter(|said| said.contains(what)).count() >= times;
+        eventually(what, || std::future::ready(enough())).await;
     }
 }
 
