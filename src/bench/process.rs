@@ -1,6 +1,6 @@
 //! A process that is measured: what the operating system says it has used.
 
-use std::fs::{File, read_to_string};
+use std::fs::File;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::Fallible;
-use crate::host::clock_ticks_per_second;
+use crate::host::process::Usage;
 
 /// Killed when this is dropped.
 pub(super) struct Process {
@@ -47,17 +47,15 @@ impl Process {
 
     /// CPU time, its own and the kernel's for it.
     pub(super) fn cpu(&self) -> Fallible<Duration> {
-        let stat = read_to_string(format!("/proc/{}/stat", self.pid))?;
-        // Behind the name, which may hold anything: proc_pid_stat(5), fields 14 and 15.
-        let fields = stat.rsplit_once(')').map_or("", |(_, behind)| behind).split_whitespace();
-        let ticks = fields.skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
-        Ok(Duration::from_micros(ticks * 1_000_000 / clock_ticks_per_second()))
+        Ok(Duration::from_secs_f64(self.usage()?.cpu))
     }
 
     /// Resident memory, in KiB.
     pub(super) fn resident(&self) -> Fallible<u64> {
-        let status = read_to_string(format!("/proc/{}/status", self.pid))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
-        Ok(line.split_whitespace().next().ok_or("no VmRSS")?.parse()?)
+        Ok(self.usage()?.resident / 1024)
+    }
+
+    fn usage(&self) -> Fallible<Usage> {
+        Ok(Usage::of(self.pid).ok_or("the kernel does not say what the process has used")?)
     }
 }

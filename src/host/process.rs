@@ -1,11 +1,13 @@
-//! What this process has of its host's time, memory and files, on Linux.
+//! What a process has of its host's time, memory and files, on Linux.
 
+use std::fmt::Display;
 use std::fs::{metadata, read_dir, read_to_string};
 
-use rustix::param::{clock_ticks_per_second, page_size};
-use rustix::process::{Resource, getrlimit};
+use rustix::param::page_size;
 
-/// Time and memory of this process.
+use super::clock_ticks_per_second;
+
+/// Time and memory of a process.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Usage {
     /// Of a processor, in the program and in the kernel for it, in seconds.
@@ -19,13 +21,19 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// As it is now, if the kernel says it.
+    /// This process's, if the kernel says it.
     #[must_use]
     pub fn now() -> Option<Self> {
-        Self::read(&read_to_string("/proc/self/stat").ok()?, clock_ticks_per_second(), page_size())
+        Self::of("self")
     }
 
-    /// From `/proc/self/stat`: `proc_pid_stat(5)`.
+    /// The same of this one: its number, or `self`.
+    #[must_use]
+    pub fn of(process: impl Display) -> Option<Self> {
+        Self::read(&read_to_string(format!("/proc/{process}/stat")).ok()?, clock_ticks_per_second(), page_size())
+    }
+
+    /// From `proc_pid_stat(5)`.
     #[expect(clippy::cast_precision_loss, reason = "ticks of years fit 53 bits")]
     fn read(stat: &str, ticks_per_second: u64, page: usize) -> Option<Self> {
         // Behind the name, which may hold anything; the first of these is the page's third.
@@ -60,12 +68,6 @@ pub fn open_files() -> Option<u64> {
     if said > 0 { Some(said) } else { u64::try_from(read_dir(FILES).ok()?.count().saturating_sub(1)).ok() }
 }
 
-/// How many it may have open; none if there is no bound.
-#[must_use]
-pub fn most_files() -> Option<u64> {
-    getrlimit(Resource::Nofile).current
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,7 +87,6 @@ mod tests {
         let opened: Vec<_> = (0..50).map(|_| tempfile::tempfile().unwrap()).collect();
         // Other tests of this process open and close theirs meanwhile.
         assert!(open_files().unwrap() >= files.saturating_sub(20) + 30, "{files}");
-        assert!(most_files().unwrap() >= open_files().unwrap());
         let taken = vec![1_u8; 64 << 20];
         let now = Usage::now().unwrap();
         assert!(now.resident > (60 << 20) && now.reserved >= now.resident && now.cpu >= before.cpu, "{now:?}");

@@ -15,6 +15,12 @@ fn tell(state: &NotifyState<'_>) {
     }
 }
 
+/// Whether there is one.
+#[must_use]
+pub fn is_there() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
 /// The service is up.
 pub fn ready() {
     tell(&NotifyState::Ready);

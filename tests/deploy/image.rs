@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::chart::one;
-use super::pod::{Files, Pod};
+use super::pod::{Pod, secrets};
 use super::{installed, linked_statically, objects, project, template, text};
 use crate::support::kubelet::Handler;
 use crate::support::redis::Redis;
@@ -122,17 +122,6 @@ fn chart(address: &str, redis: &Redis) -> Vec<Value> {
         ],
     );
     objects(&yaml.unwrap(), &["--check"]).unwrap()
-}
-
-fn secrets() -> Files {
-    let made = rcgen::generate_simple_self_signed(["relay.example.com".to_owned()]).unwrap();
-    let file = |secret: &str, key: &str, text: &str| ((secret.to_owned(), key.to_owned()), text.to_owned());
-    Files::from([
-        file("relay-tls", "tls.crt", &made.cert.pem()),
-        file("relay-tls", "tls.key", &made.signing_key.serialize_pem()),
-        file("relay-redis", "cluster-key", "a key that all nodes of the test share"),
-        file("relay-admin", "token", "a token that the operator of the test has"),
-    ])
 }
 
 #[tokio::test]

@@ -15,6 +15,18 @@ use crate::support::kubelet::{Container, Handler, Mount, Probe};
 /// What secrets hold, by secret and key.
 pub(super) type Files = BTreeMap<(String, String), String>;
 
+/// What the secrets hold that the test's values name.
+pub(super) fn secrets() -> Files {
+    let made = rcgen::generate_simple_self_signed(["relay.example.com".to_owned()]).unwrap();
+    let file = |secret: &str, key: &str, text: &str| ((secret.to_owned(), key.to_owned()), text.to_owned());
+    Files::from([
+        file("relay-tls", "tls.crt", &made.cert.pem()),
+        file("relay-tls", "tls.key", &made.signing_key.serialize_pem()),
+        file("relay-redis", "cluster-key", "a key that all nodes of the test share"),
+        file("relay-admin", "token", "a token that the operator of the test has"),
+    ])
+}
+
 /// The only container of a deployment's pod.
 pub(super) struct Pod {
     /// For `podman run`.

@@ -10,7 +10,7 @@ use writeback_relay::protocol::command::{Options, Subject};
 use writeback_relay::protocol::password::Password;
 
 use super::chart::one;
-use super::pod::{Files, Pod};
+use super::pod::{Pod, secrets};
 use super::{objects, project, template};
 use crate::support::agent::{Agent, demo};
 use crate::support::kubelet::{ChangePolicy, Container, Mount, Prober, set_volume_ownership};
@@ -160,16 +160,6 @@ fn chart(store: &str, address: &str, more: &str) -> Vec<serde_json::Value> {
     let values = project(&format!("tests/deploy/values/{store}.yaml"));
     let yaml = template(&values, &[&format!("listenAddress={address},logFilter=debug{more}")]);
     objects(&yaml.unwrap(), &["--check"]).unwrap()
-}
-
-fn secrets() -> Files {
-    let made = rcgen::generate_simple_self_signed(["relay.example.com".to_owned()]).unwrap();
-    let file = |secret: &str, key: &str, text: &str| ((secret.to_owned(), key.to_owned()), text.to_owned());
-    Files::from([
-        file("relay-tls", "tls.crt", &made.cert.pem()),
-        file("relay-tls", "tls.key", &made.signing_key.serialize_pem()),
-        file("relay-redis", "cluster-key", "a key that all nodes of the test share"),
-    ])
 }
 
 #[tokio::test]

@@ -96,10 +96,12 @@ pub(super) async fn overview(State(ops): State<Ops>) -> Json<Overview> {
     let away = Fault::Store(Cause::Away);
     let mut faults = match looked.await {
         Ok(hears) => {
-            let deaf = (!hears && !ops.faults().contains(&away)).then_some(Fault::Deaf);
-            let known = ops.faults();
-            let deaf = deaf.filter(|deaf| !known.contains(deaf));
-            known.into_iter().chain(deaf).collect()
+            let mut known = ops.faults();
+            // Of a store that does not answer nobody can say more.
+            if !hears && !known.contains(&away) && !known.contains(&Fault::Deaf) {
+                known.push(Fault::Deaf);
+            }
+            known
         }
         Err(_) => vec![away],
     };
@@ -125,12 +127,9 @@ pub(super) async fn overview(State(ops): State<Ops>) -> Json<Overview> {
             troubles.extend(found.troubles);
             (Some(found.tenants), Some(found.portals), Some(found.agents), found.rotations)
         }
-        Some(Err(why)) => {
-            troubles.extend(unasked(Some(&why), &own));
-            (None, None, None, Vec::new())
-        }
-        None => {
-            troubles.extend(unasked(None, &own));
+        unanswered => {
+            let why = unanswered.and_then(Result::err);
+            troubles.push(unasked(why.as_ref(), &own));
             (None, None, None, Vec::new())
         }
     };

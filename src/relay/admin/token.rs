@@ -52,3 +52,20 @@ impl std::fmt::Debug for AdminToken {
         f.write_str("AdminToken(…)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::System;
+
+    #[test]
+    fn a_token_is_made_where_it_is_the_nodes_own_and_nowhere_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.token");
+        assert!(AdminToken::open(&path, false, false, &System).is_err());
+        assert!(!path.exists(), "an operator who has named another file by mistake has no token that he does not know");
+        assert!(AdminToken::open(&path, true, false, &System).is_ok());
+        let made = std::fs::read_to_string(&path).unwrap();
+        assert!(AdminToken::open(&path, false, false, &System).unwrap().is(made.trim()));
+    }
+}

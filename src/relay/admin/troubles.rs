@@ -132,7 +132,7 @@ fn of_unknown(nodes: &[NodeView], own: &Own) -> Option<Trouble> {
 }
 
 /// That nobody knows what the registry has.
-pub(super) fn unasked(why: Option<&StoreError>, own: &Own) -> Vec<Trouble> {
+pub(super) fn unasked(why: Option<&StoreError>, own: &Own) -> Trouble {
     let detail = "tenants, portals and agents are not shown: the store has not said in time what there is";
     let known = own.faults.iter().any(|fault| matches!(fault, Fault::Store(_)));
     let state = if known { PreflightState::Warning } else { PreflightState::Failed };
@@ -140,7 +140,7 @@ pub(super) fn unasked(why: Option<&StoreError>, own: &Own) -> Vec<Trouble> {
         Some(why) => format!("{detail} ({why})"),
         None => detail.to_owned(),
     };
-    vec![Trouble::new(state, detail, Remedy::AskAgain)]
+    Trouble::new(state, detail, Remedy::AskAgain)
 }
 
 /// What is wrong with a tenant's agents, and with it if it has none in service.

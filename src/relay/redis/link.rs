@@ -150,7 +150,7 @@ async fn connect_cluster(config: &Config) -> Result<ClusterConnection, LinkError
 /// ever.
 async fn renew_cluster(used: Weak<ArcSwap<ClusterConnection>>, config: Config) {
     let contents = async || join_all(config.files().map(tokio::fs::read)).await.into_iter().map(Result::ok);
-    let mut seen: Vec<_> = contents().await.collect();
+    let (mut seen, mut failed): (Vec<_>, _) = (contents().await.collect(), None);
     while !seen.is_empty() {
         sleep(LOOK_AT_FILES).await;
         let Some(used) = used.upgrade() else { return };
@@ -165,9 +165,11 @@ async fn renew_cluster(used: Weak<ArcSwap<ClusterConnection>>, config: Config) {
                 tracing::info!("the certificates or the password for redis were replaced");
             }
             // The Cluster may be away for a moment, and the files be right.
-            Err(error) => {
-                tracing::error!(%error, "no connection to redis with its new certificates or password; it is tried again")
+            Err(error) if failed.as_ref() != Some(&found) => {
+                tracing::error!(%error, "no connection to redis with its new certificates or password; it is tried again");
+                failed = Some(found);
             }
+            Err(error) => tracing::debug!(%error, "still no connection to redis with its new certificates or password"),
         }
     }
 }

@@ -3,7 +3,8 @@
 use opentelemetry::metrics::Meter;
 
 use super::instruments::{Described, Kind};
-use crate::host::process::{Usage, most_files, open_files, started};
+use crate::host::max_open_files;
+use crate::host::process::{Usage, open_files, started};
 
 const fn described(name: &'static str, kind: Kind, unit: &'static str, help: &'static str) -> Described {
     Described { name, kind, unit, labels: &[], by_tenant: false, help }
@@ -30,7 +31,7 @@ pub(in crate::telemetry) fn observe(meter: &Meter) {
     of(meter, &RESIDENT, || Usage::now().map(|usage| count(usage.resident)));
     of(meter, &VIRTUAL, || Usage::now().map(|usage| count(usage.reserved)));
     of(meter, &OPEN, || open_files().map(count));
-    of(meter, &MOST, || most_files().map(count));
+    of(meter, &MOST, || u64::try_from(max_open_files()).ok().map(count));
     of(meter, &START, move || started);
 }
 

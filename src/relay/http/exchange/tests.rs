@@ -1,8 +1,11 @@
+use std::future::ready;
+
+use futures_util::FutureExt;
+
 use super::*;
 use crate::relay::config::LimitsConfig;
 use crate::relay::http::connections::{Bounds, Connections};
 use crate::telemetry::metrics::Metrics;
-use futures_util::FutureExt;
 
 fn peer(limits: &LimitsConfig) -> (Arc<Peer>, Limits) {
     let metrics = Arc::new(Metrics::new().unwrap());
@@ -90,4 +93,14 @@ async fn a_portals_requests_are_counted_until_their_answers_are_taken() {
     let (third, fourth) = (peer.begin(&HeaderMap::new()).await.unwrap(), peer.begin(&HeaderMap::new()).await.unwrap());
     third.is_portals(&"portal-2".parse().unwrap(), &limits).unwrap();
     assert_eq!(fourth.is_portals(&"portal-3".parse().unwrap(), &limits), Err(Exceeded::Requests));
+}
+
+#[tokio::test]
+async fn what_would_tell_by_its_time_who_is_known_is_told_at_a_time_of_its_own() {
+    let (peer, _) = peer(&LimitsConfig::default());
+    let exchange = peer.begin(&HeaderMap::new()).await.unwrap();
+    let asked = Instant::now();
+    assert_eq!(exchange.judged(ready("nobody's"), |_| true).await, "nobody's");
+    assert!(asked.elapsed() >= REFUSED_AFTER, "{:?}", asked.elapsed());
+    assert_eq!(exchange.judged(ready("the portal's"), |_| false).now_or_never(), Some("the portal's"), "nobody waits");
 }
