@@ -109,6 +109,14 @@ async fn whatever_may_happen_to_a_command_is_seen_not_to_have_happened_yet() {
         let submit = format!("writeback_submit_failures_total{{code=\"{}\"}}", code.as_str());
         assert_eq!(metrics.contains(&submit), code.status() >= 500, "{submit}");
     }
+    zero("writeback_bus_messages_dropped_total");
+    for reason in ["malformed", "signature", "stale", "replayed"] {
+        zero(&format!("writeback_bus_messages_refused_total{{reason=\"{reason}\"}}"));
+    }
+    for result in ["done", "failed", "timeout", "overloaded"] {
+        zero(&format!("writeback_tls_handshakes_total{{result=\"{result}\"}}"));
+    }
+    zero("writeback_limits_hits_total{limit=\"memory\"}");
     zero("writeback_outcomes_total{code=\"unknown\",status=\"unknown\"}");
     assert_eq!(metrics.matches("\nwriteback_outcomes_total{").count(), Code::ALL.len());
 }

@@ -37,7 +37,7 @@ pub(super) struct Newcomer {
 }
 
 /// Who has to make room: the first of these, the last never.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
     /// It keeps the node waiting.
     Silent,
@@ -162,5 +162,29 @@ impl Newcomer {
 impl Unauthenticated {
     pub(super) fn is_empty(&self) -> bool {
         self.all == 0 && self.by_address.is_empty() && self.by_count.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whose_turn_it_is_follows_from_who_waits_for_whom_and_for_how_long() {
+        let (mut newcomer, _) = Newcomer::arrive();
+        let at = newcomer.since;
+        let turns = |newcomer: &Newcomer| {
+            let moments = [AT_ONCE - Duration::from_millis(1), AT_ONCE, ROUND_TRIP];
+            moments.map(|waited| newcomer.turn(at + waited))
+        };
+        assert_eq!(turns(&newcomer), [Turn::Served; 3], "nobody has looked at it yet");
+        newcomer.wait();
+        newcomer.since = at;
+        assert_eq!(turns(&newcomer), [Turn::Served, Turn::Silent, Turn::Silent], "its first words are there at once");
+        newcomer.serve();
+        assert_eq!(turns(&newcomer), [Turn::Served; 3], "they are worked on");
+        newcomer.wait();
+        newcomer.since = at;
+        assert_eq!(turns(&newcomer), [Turn::Served, Turn::Awaited, Turn::Silent], "it answers within a round trip");
     }
 }
